@@ -1,0 +1,86 @@
+# A machine needs make, Python 3.11 or newer and its package registries.  Everything else is installed below
+# .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check bench bundle expected-modules lock fmt clean static
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.done
+UV := $(BIN)/python -m scripts.uv
+INSTALL := $(UV) pip install --quiet --require-hashes --no-build --requirement
+# The first of these that is new enough; `make PYTHON=...` decides otherwise.
+PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-17s %s\n", $$1, $$2}'
+
+setup: $(DONE)/dev $(DONE)/node  ## install everything that development needs
+
+demo: $(DONE)/run  ## see it work: a real model, real tasks, one machine
+	$(BIN)/bizq demo
+
+dev: $(DONE)/run  ## run the worker on this machine until Ctrl-C
+	$(BIN)/bizq dev
+
+# Static checks need a second or two each and tell more than a failing test: they come first.
+static: $(DONE)/dev
+	$(BIN)/ruff format --check --output-format concise .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: static $(DONE)/node  ## all checks and all tests
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
+
+check: static  ## the same without what needs the Workers runtime or much time
+	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not heavy and not workerd"
+
+bench: $(DONE)/dev $(DONE)/node  ## measure throughput, latency and the bill for a million tasks
+	$(BIN)/python -m tests.bench
+
+bundle: $(DONE)/dev $(DONE)/node  ## build what would be deployed, without deploying it, and list it
+	$(BIN)/python -m scripts.bundle
+
+expected-modules: $(DONE)/dev  ## accept the modules that ship now as the expected ones
+	$(BIN)/python -m scripts.stage --list > tests/expected_modules.txt
+
+fmt: $(DONE)/dev  ## format, and mend what can be mended
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format .
+
+# UPGRADE=--upgrade also moves what pyproject.toml does not pin.
+lock: $(DONE)/uv  ## write requirements/ and package-lock.json anew from pyproject.toml and package.json
+	$(BIN)/python -m scripts.lock $(UPGRADE)
+
+clean:  ## remove everything that make has made
+	rm -rf $(VENV) node_modules python_modules .build .wrangler dist .cache .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
+	find consumer providers scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------- what the targets above stand on
+
+$(DONE)/venv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/uv: requirements/uv.txt | $(DONE)/venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+$(DONE)/run: requirements/run.txt pyproject.toml $(DONE)/uv
+	$(INSTALL) $<
+	$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(DONE)/dev: requirements/dev.txt $(DONE)/run
+	$(INSTALL) $<
+	@touch $@
+
+# Not `npm ci`: it insists on the optional binaries of all platforms, which not every registry mirror carries.
+$(DONE)/node: package.json package-lock.json $(DONE)/dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --ignore-scripts --loglevel=error
+	@touch $@

@@ -1,0 +1,216 @@
+"""Attending to open executions whose time has come, and to the outbox: everything that calls outside but a submit.
+
+The claim moved each execution's time on, which is its lease: a worker that dies here is followed by another.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from consumer import publish
+from consumer.claim import fed, task_input
+from consumer.core import policy
+from consumer.core.errors import BadInput
+from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
+from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
+from consumer.perform import build_call, first_step, judge, perform
+from consumer.settle import Facts, facts, settle
+from consumer.store import webhooks, work
+from consumer.store.commit import commit, rows
+from consumer.store.sql import integer, optional_integer, optional_text, text
+from providers.contract import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.world import World
+    from providers.contract import Call
+
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a call needs of the task that an open execution belongs to."""
+
+    title: str
+    description: str
+    assigned_to: int | None
+    value: Any
+    fed: Any
+    feedback: str | None
+
+
+async def publish_outbox(world: World, outgoing: Sequence[tuple[int, int]]) -> None:
+    """Publish what somebody without a lease has changed; a row stays until its status is written."""
+    done = await publish.again(world, [task for task, _ in outgoing])
+    for until in {until for task, until in outgoing if task in done}:
+        tasks = json.dumps([task for task, due in outgoing if due == until and task in done])
+        await commit(
+            world.database, world.entropy, [work.DONE_OUTBOX(kind="publish", until=until, tasks=tasks)]
+        )
+
+
+async def attend(world: World, execution: int) -> None:
+    """Bring one open execution a step further: by what a webhook told, by asking, by cancelling, by its time."""
+    found = await facts(world, [execution])
+    if not found or found[0].situation.execution.state in EXECUTION_FINAL:
+        return
+    fact = found[0]
+    call = await _call(world, fact)
+    told = await rows(
+        world.database,
+        world.entropy,
+        webhooks.UNHANDLED(
+            execution=execution,
+            profile=optional_text(fact.row, "profile"),
+            external=optional_text(fact.row, "external_id"),
+        ),
+    )
+    outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
+    outcome = outcome or await _ask(world, fact, call)
+    if outcome is not None:
+        await settle(world, fact, _judged(fact, outcome), bound=_is_bound(outcome))
+    if told and call is not None:  # without a call nobody could read them: they stay for better times
+        events = json.dumps([webhook["event_id"] for webhook in told])
+        now = world.clock.now_ms()
+        await commit(
+            world.database,
+            world.entropy,
+            [webhooks.HANDLED(now=now, profile=text(told[0], "profile"), events=events)],
+        )
+
+
+async def _call(world: World, fact: Facts) -> Call | None:
+    """The call that this execution is; None when the route or the deployment no longer knows it."""
+    if fact.plan is None or fact.account is None or fact.provider is None:
+        return None
+    stage, candidate = integer(fact.row, "execution_stage"), integer(fact.row, "execution_candidate")
+    stages = fact.plan.route.stages
+    if stage >= len(stages) or candidate >= len(stages[stage].candidates):
+        return None
+    now = world.clock.now_ms()
+    external = optional_text(fact.row, "external_id")
+    execution = fact.situation.execution.id
+    try:
+        subject = Subject(
+            title=text(fact.row, "title"),
+            description=text(fact.row, "description"),
+            assigned_to=optional_integer(fact.row, "assigned_to"),
+            value=task_input(fact.row),
+            fed=await fed(world, fact.row),
+            feedback=optional_text(fact.row, "feedback"),
+        )
+        return build_call(
+            world, fact.plan, fact.provider, fact.account, execution, stage, candidate, subject, now, external
+        )
+    except BadInput:
+        return None
+
+
+def _together(said: Sequence[Outcome | None]) -> Outcome | None:
+    """What several webhooks say: an answer counts most, then any other end.  They may come in any order."""
+    outcomes = [outcome for outcome in said if outcome is not None]
+    ended = [outcome for outcome in outcomes if not isinstance(outcome, Accepted | Unknown)]
+    answers = [outcome for outcome in ended if isinstance(outcome, Succeeded)]
+    return next(iter(answers or ended or outcomes), None)
+
+
+def _told(fact: Facts, call: Call | None, body: str) -> Outcome | None:
+    if call is None or fact.provider is None:
+        return None
+    try:
+        return fact.provider.told(call, body.encode())
+    except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code
+        return Unknown(f"adapter_error: {type(error).__name__}")
+
+
+async def _ask(world: World, fact: Facts, call: Call | None) -> Outcome | None:
+    """What is done when nobody told us: None leaves the execution open until its next time."""
+    execution = fact.situation.execution
+    now = world.clock.now_ms()
+    resolve_by = execution.resolve_by_ms
+    if resolve_by is None and execution.state is ExecutionState.UNKNOWN:
+        return Unknown("the worker was lost while the call was in flight")
+    if execution.person and not _reachable(fact):
+        if not fact.situation.needed:
+            return Failed(CANCELLED)
+        return Failed("deadline") if resolve_by is not None and now >= resolve_by else Accepted()
+    if resolve_by is not None and now >= resolve_by:
+        return await _expired(world, fact, call)
+    if call is None:
+        return None
+    if not fact.situation.needed and fact.provider is not None and fact.provider.abilities.cancel:
+        outcome = await _exchange(world, fact, call, Verb.CANCEL)
+        if isinstance(outcome, Failed | Succeeded):
+            return outcome
+    return await _look(world, fact, call, now)
+
+
+def _reachable(fact: Facts) -> bool:
+    """Whether there is anybody outside to ask."""
+    return fact.provider is not None and (fact.provider.abilities.poll or fact.provider.abilities.evidence)
+
+
+async def _look(world: World, fact: Facts, call: Call, now: int) -> Outcome | None:
+    """Ask the provider what became of it, or send it again under its key."""
+    assert fact.provider is not None  # noqa: S101  # there is a call, so there is a provider
+    abilities = fact.provider.abilities
+    if fact.situation.execution.state is ExecutionState.WAITING:
+        if not abilities.poll:
+            return _again(fact, now)
+        outcome = await _exchange(world, fact, call, Verb.POLL)
+        return _again(fact, now) if isinstance(outcome, Unknown) else _paced(fact, outcome, now)
+    if abilities.lookup:
+        return await _exchange(world, fact, call, Verb.LOOKUP)
+    if abilities.honours_key:
+        outcome = await _exchange(world, fact, call, Verb.SUBMIT)
+        if isinstance(outcome, Succeeded | Accepted):
+            return outcome
+        return Unknown(
+            "repeated under its key without an answer"
+        )  # a refusal now says nothing of the first time
+    return Unknown("no evidence yet")
+
+
+async def _exchange(world: World, fact: Facts, call: Call, verb: Verb) -> Outcome:
+    assert fact.provider is not None  # noqa: S101  # there is a call, so there is a provider
+    return await perform(world, fact.provider, call, verb, first_step(fact.provider, call, verb))
+
+
+async def _expired(world: World, fact: Facts, call: Call | None) -> Outcome:
+    """Its time is over: a job in doubt from now on; a doubt that nothing will resolve."""
+    if fact.situation.execution.state is ExecutionState.UNKNOWN:
+        return Failed("unknown_outcome")
+    if call is not None and fact.provider is not None and fact.provider.abilities.cancel:
+        outcome = await _exchange(world, fact, call, Verb.CANCEL)
+        if isinstance(outcome, Succeeded):
+            return outcome
+        if isinstance(outcome, Failed):
+            return replace(outcome, why="deadline")
+    return Unknown("deadline")
+
+
+def _is_bound(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.why == "unknown_outcome"
+
+
+def _again(fact: Facts, now: int) -> Outcome:
+    """Still waiting: the same state, later."""
+    if fact.situation.execution.state is ExecutionState.UNKNOWN:
+        return Unknown("no evidence yet")
+    return _paced(fact, Accepted(), now)
+
+
+def _paced(fact: Facts, outcome: Outcome, now: int) -> Outcome:
+    """A job that goes on is asked about more rarely as it grows older, unless the provider said when."""
+    if isinstance(outcome, Accepted) and outcome.check_after_ms is None:
+        age = max(0, now - fact.situation.execution.started_ms)
+        return replace(outcome, check_after_ms=policy.look_again(age, fact.situation.draw))
+    return outcome
+
+
+def _judged(fact: Facts, outcome: Outcome) -> Outcome:
+    return judge(fact.plan, outcome) if fact.plan is not None else outcome

@@ -1,0 +1,178 @@
+"""Claiming: one round trip that takes due tasks, open executions whose time has come, and outbox rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.core.errors import BadInput
+from consumer.core.schema import parse_json
+from consumer.core.times import iso
+from consumer.perform import read_plan
+from consumer.ports import PortError
+from consumer.settle import position
+from consumer.store import work
+from consumer.store.sql import integer, optional_integer, optional_text, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from consumer.core.decide import Position, TaskMove
+    from consumer.core.template import Plan
+    from consumer.ports import Result, Row, Statement
+    from consumer.world import World
+
+WALK_HOPS: Final = 25
+"""Organizations looked at from each of two places when one organization would fill more than half a batch."""
+
+
+@dataclass(slots=True)
+class Claimed:
+    """A task under our lease, at the version that we gave it.  `why_not`: what keeps it from being begun.
+
+    `unreadable`: what is wrong with its input for good; `unreachable`: what cannot be read just now."""
+
+    id: int
+    version: int
+    token: str
+    organization: int | None
+    title: str
+    description: str
+    assigned_to: int | None
+    deadline_ms: int | None
+    value: Any
+    fed: Any
+    feedback: str | None
+    position: Position
+    newest: int | None
+    open_execution: int | None
+    plan: Plan | None
+    why_not: str | None = None
+    budgets: Sequence[Row] = field(default_factory=tuple)
+    unreadable: str | None = None
+    unreachable: str | None = None
+
+    def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
+        """The task after it went on under our lease."""
+        return replace(
+            self,
+            version=self.version + 1,
+            position=move.position,
+            newest=execution,
+            feedback=move.feedback,
+            fed=output if move.fed else self.fed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a claim brought."""
+
+    tasks: list[Claimed]
+    executions: list[int]
+    outbox: list[tuple[int, int]]
+    """Task ids, with the time to which their rows were put off."""
+
+
+def statements(world: World, token: str, now_ms: int) -> list[Statement]:
+    """The claim.  It may be sent again: the lease's token makes the second time read what the first time took."""
+    config = world.config
+    until = now_ms + config.lease_ms
+    size = config.batch_size
+    start = int(world.entropy.draw() * 2**31)
+    return [
+        work.CLAIM_LEASE(
+            token=token,
+            until=until,
+            now=now_ms,
+            size=size,
+            half=max(1, size // 2),
+            start=start,
+            hops=WALK_HOPS,
+        ),
+        work.CLAIM_TASKS(token=token, at=iso(now_ms)),
+        work.CLAIMED(token=token),
+        work.CLAIMED_TEMPLATES(token=token),
+        work.CLAIMED_BUDGETS(token=token),
+        work.CLAIM_ATTENTION(until=until, now=now_ms, size=config.attention_size),
+        work.CLAIM_OUTBOX(until=until, now=now_ms, size=config.attention_size),
+    ]
+
+
+async def read(world: World, token: str, results: Iterable[Result]) -> Taken:
+    """What the claim's statements brought, tasks in order of rank (no statement keeps it)."""
+    _, _, tasks, templates, budgets, attention, outbox = results
+    by_template = {row["id"]: row for row in templates.rows}
+    by_task: dict[object, list[Row]] = defaultdict(list)
+    for row in budgets.rows:
+        by_task[row["task_id"]].append(row)
+    ordered = sorted(tasks.rows, key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
+    claimed = [await _claimed(world, token, row, by_template.get(row["template_id"])) for row in ordered]
+    for task in claimed:
+        task.budgets = by_task.get(task.id, ())
+    return Taken(
+        claimed,
+        [integer(row, "id") for row in attention.rows],
+        [(integer(row, "task_id"), integer(row, "due_ms")) for row in outbox.rows],
+    )
+
+
+async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
+    plan, why_not = _plan(row, template)
+    value = before = unreadable = unreachable = None
+    try:
+        value, before = task_input(row), await fed(world, row)
+    except BadInput as error:
+        unreadable = str(error)[:200]
+    except PortError as error:
+        unreachable = str(error)[:200]
+    return Claimed(
+        id=integer(row, "id"),
+        version=integer(row, "version"),
+        token=token,
+        organization=optional_integer(row, "organization_id"),
+        title=text(row, "title"),
+        description=text(row, "description"),
+        assigned_to=optional_integer(row, "assigned_to"),
+        deadline_ms=optional_integer(row, "deadline_ms"),
+        value=value,
+        fed=before,
+        feedback=optional_text(row, "feedback"),
+        position=position(row),
+        newest=optional_integer(row, "newest"),
+        open_execution=optional_integer(row, "open_execution"),
+        plan=plan,
+        why_not=why_not,
+        unreadable=unreadable,
+        unreachable=unreachable,
+    )
+
+
+def _plan(row: Row, template: Row | None) -> tuple[Plan | None, str | None]:
+    if template is None:
+        return None, f"no_route:{row['template_id'] or ''}"
+    try:
+        return read_plan(template), None
+    except BadInput as error:
+        return None, f"no_route:{row['template_id']}:{error}"[:200]
+
+
+def task_input(row: Row) -> Any:  # JSON is any value
+    """A task's input; one that another application inserted has its title and description."""
+    stored = optional_text(row, "input")
+    if stored is None:
+        return {"title": text(row, "title"), "description": text(row, "description")}
+    return parse_json(stored, "input")
+
+
+async def fed(world: World, row: Row) -> Any:  # JSON is any value
+    """The output of the stage before, from its row or from the blobs.  Raises BadInput, PortError."""
+    key = optional_text(row, "fed_key")
+    if key is not None:
+        data = await world.blobs.get(key)
+        if data is None:
+            raise BadInput("result", f"there is no {key} any more")
+        return parse_json(data, "result")
+    stored = optional_text(row, "fed")
+    return None if stored is None else parse_json(stored, "result")

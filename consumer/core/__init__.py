@@ -1,0 +1,1 @@
+"""The rules, as pure functions over values: no await, clock, randomness, I/O or logging."""

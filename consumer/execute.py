@@ -1,0 +1,383 @@
+"""One run: claim -> begin -> perform -> judge -> settle -> publish -> finish, until nothing is due.
+
+A run belongs to one invocation.  Each turn of its loop is at most one round trip to the database, which carries
+whatever is there to be written: the settles of finished calls, the begins of the next ones, releases, the
+renewal of leases and the next claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from consumer import attend, claim, doorbells, intent, publish
+from consumer.core.decide import ExecutionView, Situation, TaskView
+from consumer.core.lifecycle import ExecutionState, TaskState
+from consumer.core.outcome import Failed, Outcome
+from consumer.core.policy import RENEW_EVERY
+from consumer.core.times import iso
+from consumer.flight import Flight
+from consumer.intent import Intent, Release, prepare
+from consumer.leases import Leases
+from consumer.perform import judge
+from consumer.ports import Refused
+from consumer.settle import (
+    Ended,
+    Verdict,
+    facts,
+    rebill,
+    report,
+    row,
+    settle,
+    statements,
+    told_early,
+    verdicts,
+)
+from consumer.store import work
+from consumer.store.commit import commit, rows
+from consumer.store.sql import chunks
+from consumer.telemetry import Event, log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from consumer.claim import Claimed
+    from consumer.ports import Result, Statement
+    from consumer.world import World
+
+Settling = tuple[Ended, dict[str, Any], Intent]
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did.  `more`: it stopped before nothing was due."""
+
+    claimed: int = 0
+    executions: int = 0
+    attended: int = 0
+    more: bool = False
+
+
+class Run:
+    """One invocation's work.  `stopping` says whether the process was asked to end."""
+
+    def __init__(self, world: World, stopping: Callable[[], bool] = lambda: False) -> None:
+        now = world.clock.now_ms()
+        self.world = world
+        self.stopping = stopping
+        self.stop_at_ms = now + world.config.invocation_ms
+        self.summary = Summary()
+        self.flight = Flight(world)
+        self.leases = Leases(world.config.lease_ms, now + RENEW_EVERY)
+        self.ready: deque[Claimed] = deque()
+        self.attention: deque[int] = deque()
+        self.releases: list[Release] = []
+        self.alarms: set[int] = set()
+        self.exhausted = False
+        self.stalled = False
+        self.sent = 0
+
+    async def drain(self) -> Summary:
+        """Claim, do and settle until nothing is due or the time is over.
+
+        Raises `Unavailable` when the database cannot be reached: leases and the sweep repair what was open."""
+        try:
+            while self._busy() or self._hungry():
+                if self._over():
+                    await self._wind_down()
+                elif self._worth_a_trip():
+                    await self._trip()
+                    await asyncio.sleep(0)  # a database in this process never lets others run by itself
+                else:
+                    await self._wait()
+            self.summary.more |= not self.exhausted
+            await self._finish()
+        finally:
+            await self.flight.end(0)
+        return self.summary
+
+    # --- the loop's questions -------------------------------------------------------------------------------------
+
+    def _over(self) -> bool:
+        return self.stopping() or self.world.clock.now_ms() >= self.stop_at_ms
+
+    def _busy(self) -> bool:
+        return bool(self.ready or self.attention or self.flight.calls or self.flight.ended or self.releases)
+
+    def _hungry(self) -> bool:
+        """Whether a round trip should claim."""
+        if self.exhausted or self.ready or self._over() or self.sent >= self.world.config.statements:
+            return False
+        return self.flight.room > 0 and self.flight.free_connections > 0
+
+    def _can_start(self) -> bool:
+        if self.flight.room <= 0:
+            return False
+        return bool(self.ready and not self.stalled) or bool(
+            self.attention and self.flight.free_connections > 0
+        )
+
+    def _worth_a_trip(self) -> bool:
+        if self.releases or not self.flight.calls or self.world.clock.now_ms() >= self.leases.renew_at_ms:
+            return True
+        return self._can_start() or self._hungry() or self._flush_due()
+
+    def _flush_due(self) -> bool:
+        """Whether what has ended has waited long enough for company."""
+        flight, config = self.flight, self.world.config
+        if not flight.ended:
+            return False
+        waited = self.world.clock.now_ms() - flight.first_ended_ms
+        return len(flight.ended) >= config.flush_size or waited >= config.flush_after_ms
+
+    async def _wait(self) -> None:
+        until = min(self.leases.renew_at_ms, self.stop_at_ms)
+        if self.flight.ended:
+            until = min(until, self.flight.first_ended_ms + self.world.config.flush_after_ms)
+        await self.flight.wait(until)
+        self.stalled = self.flight.free_connections <= 0
+
+    # --- one round trip -------------------------------------------------------------------------------------------
+
+    async def _trip(self) -> None:
+        """Write all there is to write and take the next tasks, in one batch."""
+        while self.attention and self.flight.room > 0 and self.flight.free_connections > 0:
+            self.flight.attend(self.attention.popleft())
+        now = self.world.clock.now_ms()
+        intents = self._next_intents(now)
+        worth_it = len(self.flight.ended) >= self.world.config.share_trip_at or self._flush_due()
+        ended = self.flight.take_ended() if worth_it or not intents else []
+        ended += [(one, one.at_once) for one in intents if one.at_once is not None]
+        settling = [await self._settling(one, outcome, now) for one, outcome in ended]
+        releases, self.releases = self.releases, []
+
+        begins = intent.statements(intents, now)
+        settles = statements([values for _, values, _ in settling], now, publish_later=False)
+        others = _release_statements(releases, now) + self.leases.statements(now)
+        token = self.world.entropy.token() if self._hungry() else None
+        claims = claim.statements(self.world, token, now) if token else []
+        batch = begins + settles + others + claims
+        if not batch:
+            return
+        try:
+            results = await self._commit(batch)
+        except Refused as error:
+            log().error(Event.UNSTORABLE, error=str(error)[:200], count=len(settling))
+            await self._one_by_one(intents, settling, releases, now)
+            return
+        await self._begun(intents, results[: len(begins)])
+        await self._settled(settling, results[len(begins) : len(begins) + len(settles)])
+        await self._released(releases)
+        if token:
+            await self._take(token, results[-len(claims) :])
+
+    async def _commit(self, batch: Sequence[Statement]) -> list[Result]:
+        self.sent += len(batch)
+        return await commit(self.world.database, self.world.entropy, batch)
+
+    async def _one_by_one(
+        self, intents: list[Intent], settling: list[Settling], releases: list[Release], now: int
+    ) -> None:
+        """The group was refused: each alone, so that one bad row takes no other's paid answer along."""
+        for one in intents:
+            try:
+                begun = await self._commit(intent.statements([one], now))
+            except Refused:
+                self.releases.append(Release(one.task, TaskState.FAILED, reason="unstorable"))
+            else:
+                await self._begun([one], begun)
+        for ended, values, one in settling:
+            try:
+                results = await self._commit(statements([values], now, publish_later=False))
+                await self._settled([(ended, values, one)], results)
+            except Refused:
+                ended.outcome = Failed("unstorable", usage=ended.outcome.usage, charged=ended.outcome.charged)
+                failed = await row(self.world, ended, one.task.id)
+                results = await self._commit(statements([failed], now, publish_later=False))
+                await self._settled([(ended, failed, one)], results)
+        if releases:
+            await self._commit(_release_statements(releases, now))
+            await self._released(releases)
+
+    # --- claim and begin ------------------------------------------------------------------------------------------
+
+    async def _take(self, token: str, results: Sequence[Result]) -> None:
+        taken = await claim.read(self.world, token, results)
+        self.exhausted = not (taken.tasks or taken.executions or taken.outbox)
+        self.summary.claimed += len(taken.tasks)
+        self.summary.attended += len(taken.executions)
+        self.ready.extend(taken.tasks)
+        self.attention.extend(taken.executions)
+        if taken.tasks:
+            self.leases.take(token, len(taken.tasks))
+        if taken.outbox:
+            await attend.publish_outbox(self.world, taken.outbox)
+
+    def _next_intents(self, now: int) -> list[Intent]:
+        """As many claimed tasks as there is room for; what needs no call needs no room."""
+        chosen: list[Intent] = []
+        room = min(self.flight.room, self.world.config.wave)
+        connections = self.flight.free_connections
+        while self.ready and room > 0 and not self._over():
+            prepared = prepare(self.world, self.ready[0], now)
+            if isinstance(prepared, Intent) and prepared.at_once is None:
+                if prepared.provider.needs_base_url:
+                    if connections == 0:
+                        self.stalled = True
+                        break
+                    connections -= 1
+                room -= 1
+            self.ready.popleft()
+            if isinstance(prepared, Intent):
+                chosen.append(prepared)
+            else:
+                self.releases.append(prepared)
+        return chosen
+
+    async def _begun(self, intents: list[Intent], results: Sequence[Result]) -> None:
+        """Send what was admitted; find out about the rest."""
+        admitted = {found["id"] for result in results for found in result.rows}
+        left_out = [one for one in intents if one.execution not in admitted]
+        self.summary.executions += len(intents) - len(left_out)
+        for one in intents:
+            if one.execution in admitted and one.at_once is None:
+                self.flight.start(one)
+        if not left_out:
+            return
+        wanted = json.dumps([period.id for one in left_out for period in one.periods])
+        periods = await rows(self.world.database, self.world.entropy, work.FULL_PERIODS(periods=wanted))
+        for one in left_out:
+            release = intent.refused(one, periods)
+            if release:
+                self.releases.append(release)
+            else:
+                self.leases.done(one.task.token)  # moved or occupied by somebody else meanwhile
+
+    # --- settle and publish ---------------------------------------------------------------------------------------
+
+    async def _settling(self, one: Intent, outcome: Outcome, now: int) -> Settling:
+        task = one.task
+        assert task.plan is not None  # noqa: S101  # an intent is made from a plan
+        abilities = one.provider.abilities
+        execution = ExecutionView(
+            id=one.execution,
+            state=ExecutionState.RUNNING,
+            stage=task.position.stage,
+            started_ms=one.started_ms,
+            newest=True,
+            person=one.provider.kind == "human",
+            repeatable=abilities.honours_key,
+            evidence=abilities.evidence,
+            resolve_by_ms=None,
+        )
+        view = TaskView(task.id, task.version, TaskState.RUNNING, task.position, task.deadline_ms, held=True)
+        draw = self.world.entropy.draw()
+        ended = Ended(
+            Situation(view, execution, task.plan.route, task.plan.limits, now, draw),
+            judge(task.plan, outcome),
+            one.account,
+            task.organization,
+            one.account.name,
+            one.reserved_micro,
+            has_budget=bool(one.periods),
+        )
+        return ended, await row(self.world, ended, task.id), one
+
+    async def _settled(self, settling: list[Settling], results: Sequence[Result]) -> None:
+        found = verdicts([values for _, values, _ in settling], results)
+        if told_early(results):
+            self.exhausted = False
+        snapshots: list[dict[str, Any]] = []
+        for ended, _, one in settling:
+            verdict, seen = found[one.execution]
+            if seen is None and one.at_once is not None:
+                continue  # not admitted: the begin has dealt with it
+            if verdict is Verdict.MINE:
+                snapshots += self._went(ended, one, seen["total_micro"] if seen else None)
+                continue
+            await self._overtaken(ended, verdict)
+            self.leases.done(one.task.token)
+        width = max(1, self.world.config.all_connections - self.flight.connected)
+        self.leases.unpublished += await publish.put_all(self.world, snapshots, width)
+
+    def _went(self, ended: Ended, one: Intent, total_micro: object) -> list[dict[str, Any]]:
+        """The settle is ours: go on with the task, or say how it stands now."""
+        report(ended)
+        move, task = ended.decision.task, one.task
+        if move is not None and move.state is TaskState.RUNNING:
+            self.ready.appendleft(task.moved(move, one.execution, ended.decision.keeps))
+            return []
+        self.leases.done(task.token)
+        if move is None:
+            return []
+        due = move.run_at_ms if move.state is TaskState.PENDING else ended.decision.wake_at_ms
+        if due is not None:
+            self._alarm(due)
+        snapshot = publish.moved(
+            task.id,
+            task.organization,
+            task.version + 1,
+            move.state,
+            ended.situation.now_ms,
+            stage=move.position.stage,
+            attempt=move.position.attempt,
+            profile=one.account.name,
+            total_micro=total_micro,
+            reason=move.reason,
+        )
+        return [snapshot]
+
+    async def _overtaken(self, ended: Ended, verdict: Verdict) -> None:
+        """Somebody else moved the task or ended the execution: judge again with fresh facts, keep the bill."""
+        if verdict is Verdict.LATE:
+            await rebill(self.world, ended)
+            return
+        for fact in await facts(self.world, [ended.execution.id]):
+            await settle(self.world, fact, ended.outcome)
+
+    def _alarm(self, due_ms: int) -> None:
+        """A doorbell for what becomes due soon; one serves all that are due within the same second."""
+        wait = due_ms - self.world.clock.now_ms()
+        if wait <= doorbells.RING_WITHIN_MS:
+            self.alarms.add(max(0, -(-wait // 1000)))
+
+    # --- releases, the end ----------------------------------------------------------------------------------------
+
+    async def _released(self, releases: Sequence[Release]) -> None:
+        """Readers hear of a task that failed or is blocked; one given back untouched changes nothing for them."""
+        for one in releases:
+            self.leases.done(one.task.token)
+            if one.to is TaskState.FAILED:
+                reason = (one.reason or "").partition(":")[0]
+                fields = {"task": one.task.id, "organization": one.task.organization, "reason": reason}
+                log().info(Event.TASK_ENDED, status=one.to.value, **fields)
+        told = [one.task.id for one in releases if one.blocked_by or one.reason]
+        if told:
+            published = await publish.again(self.world, told)
+            self.leases.unpublished += [task for task in told if task not in published]
+
+    async def _wind_down(self) -> None:
+        """Nothing new: give unbegun tasks back, let calls in flight end within their grace, settle the rest."""
+        self.summary.more |= bool(self.ready or self.attention)
+        self.releases += [Release(task, TaskState.PENDING) for task in self.ready]
+        self.ready.clear()
+        self.attention.clear()
+        await self.flight.end(self.world.config.grace_ms)
+        await self._trip()
+
+    async def _finish(self) -> None:
+        """Drop the last leases, and ring for what becomes due soon or was left."""
+        leases = self.leases.statements(self.world.clock.now_ms())
+        if leases:
+            await self._commit(leases)
+        if self.summary.more and not self.stopping():
+            self.alarms.add(0)
+        for delay in sorted(self.alarms)[: self.world.config.doorbells_per_tick]:
+            await doorbells.ring(self.world, delay_s=delay)
+
+
+def _release_statements(releases: Sequence[Release], now_ms: int) -> list[Statement]:
+    return [work.RELEASE(rows=part, at=iso(now_ms)) for part in chunks(one.row() for one in releases)]

@@ -1,0 +1,170 @@
+"""Beginning: an execution is written as an intent, with its reservation, before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer import prices
+from consumer.core import policy
+from consumer.core.budget import Period, period_of
+from consumer.core.errors import BadInput
+from consumer.core.lifecycle import TaskState
+from consumer.core.money import show
+from consumer.core.template import MAX_EXECUTIONS
+from consumer.core.times import iso
+from consumer.perform import NoSuchCandidate, at_once, build_call, find_candidate, first_step, most
+from consumer.store import work
+from consumer.store.sql import chunks, execution_id, integer, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from consumer.claim import Claimed
+    from consumer.core.outcome import Outcome
+    from consumer.core.profile import Account
+    from consumer.perform import Step
+    from consumer.ports import Row, Statement
+    from consumer.world import World
+    from providers.contract import Call, Provider
+
+RECHECK_MS: Final = 15 * policy.MINUTE
+"""When a task that this deployment cannot do now is looked at again."""
+
+
+@dataclass(slots=True)
+class Intent:
+    """An execution about to begin, and the step that will be taken for it."""
+
+    task: Claimed
+    execution: int
+    provider: Provider
+    account: Account
+    call: Call
+    step: Step
+    reserved_micro: int
+    periods: list[Period]
+    started_ms: int
+
+    @property
+    def at_once(self) -> Outcome | None:
+        """Its outcome, where nothing is sent and no time passes."""
+        return at_once(self.step)
+
+    def row(self) -> dict[str, Any]:
+        """What BEGIN reads."""
+        assert self.task.plan is not None  # noqa: S101  # an intent is made from a plan
+        stage = self.task.plan.route.stages[self.task.position.stage]
+        return {
+            "e": self.execution,
+            "t": self.task.id,
+            "v": self.task.version,
+            "type": stage.execution_type,
+            "provider": self.provider.name,
+            "profile": self.account.name,
+            "reserve": self.reserved_micro,
+            "budgets": json.dumps([period.id for period in self.periods]) if self.periods else None,
+            "who": self.provider.person(self.call),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`."""
+
+    task: Claimed
+    to: TaskState
+    run_at_ms: int | None = None
+    blocked_by: str | None = None
+    reason: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """What RELEASE reads."""
+        return {
+            "t": self.task.id,
+            "v": self.task.version,
+            "to": self.to,
+            "run_at": self.run_at_ms,
+            "blocked_by": self.blocked_by,
+            "reason": self.reason,
+        }
+
+
+def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
+    """The next execution of a claimed task, or why there is none."""
+    release = _impossible(task, now_ms)
+    if release is not None or task.plan is None:
+        return release or Release(task, TaskState.PENDING, policy.NEVER, task.why_not)
+    number = number_of(task.newest) + 1 if task.newest else 1
+    if number > MAX_EXECUTIONS:
+        return Release(task, TaskState.FAILED, reason=f"more than {MAX_EXECUTIONS} executions")
+    at = task.position
+    if at.stage >= len(task.plan.route.stages) or at.candidate >= len(
+        task.plan.route.stages[at.stage].candidates
+    ):
+        return Release(task, TaskState.FAILED, reason="the route was shortened: no candidate is left")
+    try:
+        return _intent(world, task, execution_id(task.id, number), now_ms)
+    except NoSuchCandidate as error:
+        return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"no_candidate:{error}"[:200])
+    except BadInput as error:
+        return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"bad_settings:{error}"[:200])
+
+
+def _impossible(task: Claimed, now_ms: int) -> Release | None:
+    """What keeps a task from being begun, whatever its route says."""
+    if task.open_execution is not None:
+        return Release(task, TaskState.WAITING, reason="waits for the execution that is open")
+    if task.deadline_ms is not None and now_ms >= task.deadline_ms:
+        return Release(task, TaskState.FAILED, reason="deadline")
+    if task.unreadable is not None:
+        return Release(task, TaskState.FAILED, reason=task.unreadable)
+    if task.unreachable is not None:
+        return Release(task, TaskState.PENDING, now_ms + policy.MINUTE, f"storage:{task.unreachable}")
+    return None
+
+
+def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent | Release:
+    assert task.plan is not None  # noqa: S101  # asked before
+    at = task.position
+    provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
+    call = build_call(world, task.plan, provider, account, execution, at.stage, at.candidate, task, now_ms)
+    max_cost = task.plan.route.stages[at.stage].candidates[at.candidate].max_cost
+    bound = prices.bound(account, most(provider, call), max_cost, now_ms)
+    periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
+    if periods and bound is None:
+        return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
+    for budget in task.budgets:
+        cap = integer(budget, "cap_micro")
+        if bound is not None and bound > cap:
+            reason = f"budget {budget['id']}: an estimate of {show(bound)} exceeds its cap of {show(cap)}"
+            return Release(task, TaskState.FAILED, reason=reason)
+    return Intent(
+        task, execution, provider, account, call, first_step(provider, call), bound or 0, periods, now_ms
+    )
+
+
+def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
+    """The batch that begins a group; BEGUN reads which of them were admitted."""
+    periods = {period.id: period for intent in intents for period in intent.periods}
+    rows = (
+        {"id": p.id, "budget": p.budget, "starts": p.starts_ms, "ends": p.ends_ms} for p in periods.values()
+    )
+    written = [work.BEGIN_PERIODS(periods=part) for part in chunks(rows)]
+    for part in chunks(intent.row() for intent in intents):
+        written += [work.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), work.BEGUN(rows=part)]
+    return written
+
+
+def refused(intent: Intent, periods: Iterable[Row]) -> Release | None:
+    """Which budget had no room.  None when it was not a budget: somebody else moved the task."""
+    wanted = {period.id for period in intent.periods}
+    for row in periods:
+        taken = integer(row, "spent_micro") + integer(row, "reserved_micro")
+        if row["id"] in wanted and taken + intent.reserved_micro > integer(row, "cap_micro"):
+            if row["refused"] == "fail":
+                reason = f"budget {row['id']} has no room for {show(intent.reserved_micro)}"
+                return Release(intent.task, TaskState.FAILED, reason=reason)
+            return Release(intent.task, TaskState.PENDING, integer(row, "ends_ms"), f"budget:{row['id']}")
+    return None

@@ -1,0 +1,49 @@
+"""The leases of one run: one row for each claimed batch, dropped when all its tasks are done and published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from consumer import publish
+from consumer.core.policy import RENEW_EVERY
+from consumer.store import work
+
+if TYPE_CHECKING:
+    from consumer.ports import Statement
+
+
+@dataclass(slots=True)
+class Leases:
+    """How many tasks are left under each lease, and which statuses could not be written."""
+
+    length_ms: int
+    renew_at_ms: int
+    left: dict[str, int] = field(default_factory=dict)
+    unpublished: list[int] = field(default_factory=list)
+
+    def take(self, token: str, tasks: int) -> None:
+        """A batch of so many tasks was claimed."""
+        self.left[token] = tasks
+
+    def done(self, token: str) -> None:
+        """One task of a batch needs its lease no longer."""
+        self.left[token] -= 1
+
+    def statements(self, now_ms: int) -> list[Statement]:
+        """Drop what is done, after leaving what could not be published to the outbox; renew the rest in time."""
+        written: list[Statement] = []
+        if self.unpublished:
+            due = now_ms + publish.REPAIR_AFTER_MS
+            written.append(work.PUBLISH_LATER(tasks=json.dumps(self.unpublished), due=due))
+            self.unpublished = []
+        done = [token for token, left in self.left.items() if left <= 0]
+        if done:
+            written.append(work.FINISH(tokens=json.dumps(done)))
+            for token in done:
+                del self.left[token]
+        if now_ms >= self.renew_at_ms:
+            self.renew_at_ms = now_ms + RENEW_EVERY
+            written.append(work.RENEW(tokens=json.dumps(list(self.left)), until=now_ms + self.length_ms))
+        return written

@@ -1,0 +1,1 @@
+"""The ports on one machine: SQLite and plain files in a data directory, as strict as Cloudflare."""

@@ -1,0 +1,106 @@
+"""`Blobs` as files of one directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from consumer.ports import MAX_KEY_BYTES, Refused, Unavailable
+
+_LITERAL: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
+_MAX_NAME: Final = 200
+"""Characters; the file systems that we know stop at 255."""
+
+
+class FileBlobs:
+    """`Blobs` on a directory.  Called straight on the event loop's thread: payloads are rare and small.
+
+    A file appears whole or not at all, and with `fsync` it is on the disk before `put` returns, because
+    a row that names it is written next.
+    """
+
+    def __init__(self, directory: str | Path, *, fsync: bool = True) -> None:
+        """Create the directory when it is missing.  Raises `Unavailable` when that cannot be done."""
+        self._directory = Path(directory)
+        self._fsync = fsync
+        self._numbers = count()
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+
+    async def get(self, key: str) -> bytes | None:
+        """The bytes, or None when there are none under that key."""
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Store the bytes.  To store the same under the same key again changes nothing."""
+        if type(value) is not bytes:
+            raise Refused(f"a blob is bytes, not {type(value).__name__}")
+        path = self._path(key)
+        temporary = self._directory / f".{os.getpid()}-{next(self._numbers)}"
+        try:
+            try:
+                self._write(temporary, value)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            if self._fsync:
+                _sync_directory(self._directory)
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+
+    async def delete(self, key: str) -> None:
+        """Delete the bytes; a key that has none is no error."""
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(str(error)) from error
+
+    def _path(self, key: str) -> Path:
+        return self._directory / file_name(key)
+
+    def _write(self, path: Path, value: bytes) -> None:
+        with path.open("xb") as file:
+            file.write(value)
+            if self._fsync:
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def file_name(key: str) -> str:
+    """The one name of a key in the directory.  Raises `Refused` when it is no key.
+
+    No two keys share a name, on file systems that ignore case too, and no name leaves the directory:
+    everything but a few harmless characters is written as %XX, and what would be too long as its hash.
+    """
+    try:
+        raw = key.encode() if type(key) is str else b""
+    except UnicodeEncodeError as error:
+        raise Refused("a key must be valid Unicode") from error
+    if not 0 < len(raw) <= MAX_KEY_BYTES:
+        raise Refused(f"a key is text of 1 to {MAX_KEY_BYTES} bytes: {key!r:.80}")
+    name = "".join(chr(byte) if byte in _LITERAL else f"%{byte:02X}" for byte in raw)
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    return name if len(name) <= _MAX_NAME else "=" + hashlib.sha256(raw).hexdigest()
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename last; where a directory cannot be opened (Windows) the system sees to it."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

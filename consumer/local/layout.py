@@ -1,0 +1,55 @@
+"""What is where in a data directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files below `root`."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "bizq.sqlite3"
+
+    @property
+    def status(self) -> Path:
+        """The live statuses."""
+        return self.root / "status.sqlite3"
+
+    @property
+    def queues(self) -> Path:
+        """The doorbells and the dead letters."""
+        return self.root / "queues.sqlite3"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs"
+
+    @property
+    def profiles(self) -> Path:
+        return self.root / "profiles.json"
+
+    @property
+    def link_secret(self) -> Path:
+        return self.root / "link-secret"
+
+    @property
+    def public_url(self) -> Path:
+        """Where the worker of this directory was last reached."""
+        return self.root / "public-url"
+
+    @property
+    def model_log(self) -> Path:
+        return self.root / "model.log"
+
+    @property
+    def worker_log(self) -> Path:
+        return self.root / "worker.log"

@@ -1,0 +1,274 @@
+"""What a person does with an assignment, through a signed link: look, accept, answer, review, decline.
+
+Looking changes nothing.  An answer and a deadline are both a compare-and-set on the execution; the loser is told.
+An answer after the deadline is kept, and used if the task still waits at that stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer import links
+from consumer.claim import fed, task_input
+from consumer.core.errors import BadInput, Conflict, NotFound, Problem
+from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
+from consumer.core.outcome import Failed, Outcome, Rejected, Succeeded
+from consumer.core.schema import clean, dump_json, mismatch, parse_json
+from consumer.core.template import render
+from consumer.settle import Facts, Verdict, facts, harvest, settle
+from consumer.store import people as store
+from consumer.store.commit import commit
+from consumer.store.sql import optional_integer, optional_text, text
+
+if TYPE_CHECKING:
+    from consumer.world import World
+
+DECLINED: Final = "declined"
+ACCEPTED: Final = "accepted"
+MAX_NOTE: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a person is asked.  `state`: `open`, `answered` (here is the receipt) or `ended` (for `reason`)."""
+
+    execution: int
+    task: int
+    state: str
+    kind: str
+    title: str
+    description: str
+    instructions: str
+    value: Any
+    draft: Any
+    output_schema: dict[str, Any]
+    deadline_ms: int | None
+    reason: str | None
+    accepted: bool
+    answer: Any
+    feedback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an answer.  `used`: it is the task's answer for this stage."""
+
+    execution: int
+    task: int
+    used: bool
+    answer: Any
+    message: str
+
+
+USED: Final = "Thank you. Your answer was recorded and the task goes on."
+KEPT: Final = "Thank you. Your answer was kept, but the task had gone on without it."
+TURNED_DOWN: Final = "You declined. The task goes to somebody else, or ends."
+
+
+async def assignment(world: World, token: str) -> Assignment:
+    """What the link is for.  Raises NotFound for a forged link, links.Expired."""
+    return await _assignment(world, await _facts(world, token))
+
+
+async def accept(world: World, token: str) -> Assignment:
+    """Say that you will do it.  Nothing else changes.  Raises Conflict when it has ended."""
+    fact = await _facts(world, token)
+    _refuse_ended(fact)
+    note = store.NOTE(execution=fact.situation.execution.id, note=ACCEPTED)
+    await commit(world.database, world.entropy, [note])
+    return await assignment(world, token)
+
+
+async def decline(world: World, token: str, reason: str) -> Receipt:
+    """Say that you will not do it.  Raises Conflict when it has ended."""
+    fact = await _facts(world, token)
+    if _given_reason(fact) == DECLINED:
+        return _receipt(fact, None, TURNED_DOWN, used=False)
+    _refuse_ended(fact)
+    why = f"{DECLINED}: {_note(reason)}" if reason.strip() else DECLINED
+    await settle(world, fact, Failed(why))
+    return _receipt(fact, None, TURNED_DOWN, used=False)
+
+
+async def submit(world: World, token: str, output: Any) -> Receipt:  # JSON is any value
+    """Answer.  A repeat gets the receipt of the first.  Raises BadInput naming fields, Conflict when it has ended."""
+    fact = await _facts(world, token)
+    if _kind(fact) == "review":
+        raise BadInput("decision", "this is a review: approve, edit or reject")
+    return await _answer(world, fact, output)
+
+
+async def review(  # a review has this many parts
+    world: World,
+    token: str,
+    decision: str,
+    output: Any,  # JSON is any value
+    note: str = "",
+    redo: bool = False,  # noqa: FBT001, FBT002  # a tick on a form
+) -> Receipt:
+    """Approve the draft, give an edited one, or reject it and maybe ask for a redo.  Raises as `submit`."""
+    fact = await _facts(world, token)
+    if _kind(fact) != "review":
+        raise BadInput("decision", "there is no draft to review: submit an answer")
+    draft = await fed(world, fact.row)
+    if decision == "approve":
+        return await _answer(world, fact, draft)
+    if decision == "edit":
+        return await _answer(world, fact, output)
+    if decision != "reject":
+        raise BadInput("decision", "approve, edit or reject")
+    if redo and not note.strip():
+        raise BadInput("note", "say what to do better")
+    if _given_reason(fact) == "rejected":
+        return _receipt(fact, await _given(world, fact), USED, used=True)
+    _refuse_ended(fact)
+    words = {"decision": "reject", "note": _note(note), "redo": redo}
+    verdict, _ = await settle(world, fact, Rejected(words, _note(note), redo))
+    return _receipt(fact, words, USED if verdict is Verdict.MINE else KEPT, used=verdict is Verdict.MINE)
+
+
+async def _answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+    state = fact.situation.execution.state
+    if state is ExecutionState.SUCCEEDED or (
+        state is ExecutionState.CANCELLED and fact.row["result"] is not None
+    ):
+        used = state is ExecutionState.SUCCEEDED
+        return _receipt(fact, await _given(world, fact), USED if used else KEPT, used=used)
+    _check(fact, output)
+    if state in EXECUTION_FINAL:
+        return await _late(world, fact, output)
+    return await _settle(world, fact, Succeeded(output), output)
+
+
+async def _settle(world: World, fact: Facts, outcome: Outcome, output: Any) -> Receipt:
+    task = fact.situation.task
+    if task is None or task.state is TaskState.CANCELLED:
+        raise Conflict(_ended_reason(fact))
+    verdict, ended = await settle(world, fact, outcome)
+    if verdict is Verdict.MINE and ended.decision.execution is ExecutionState.SUCCEEDED:
+        return _receipt(fact, output, USED, used=True)
+    fresh = await _fresh(world, fact)
+    if fresh.situation.execution.state is ExecutionState.SUCCEEDED:  # submitted twice at the same moment
+        return _receipt(fresh, await _given(world, fresh), USED, used=True)
+    if fresh.situation.execution.state is ExecutionState.FAILED:
+        return await _late(world, fresh, output)
+    return _receipt(fresh, output, KEPT, used=False)
+
+
+async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+    """The deadline has won; the answer still counts if the task waits for one at this stage."""
+    task = fact.situation.task
+    if (
+        task is None
+        or task.state is TaskState.CANCELLED
+        or _given_reason(fact) not in ("deadline", "unknown_outcome")
+    ):
+        raise Conflict(_ended_reason(fact))
+    if fact.situation.needed and await harvest(world, fact, Succeeded(output)):
+        return _receipt(fact, output, USED, used=True)
+    note = store.LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
+    await commit(world.database, world.entropy, [note])
+    return _receipt(fact, output, KEPT, used=False)
+
+
+def _as_note(output: Any) -> str:  # JSON is any value
+    return f"late answer: {dump_json(output)}"[: 16 * MAX_NOTE]
+
+
+def _check(fact: Facts, output: Any) -> None:  # JSON is any value
+    if fact.plan is None:
+        return
+    why = mismatch(fact.plan.output_schema, output)
+    if why:
+        field, _, _ = why.partition(" ")
+        raise BadInput.of([Problem(field.removeprefix("data.").removeprefix("data") or "", why)])
+
+
+async def _facts(world: World, token: str) -> Facts:
+    execution = links.read(world.link_secret, token, world.clock.now_ms())
+    found = await facts(world, [execution])
+    if not found or found[0].row["provider"] != "inbox":
+        raise NotFound("no such assignment")
+    return found[0]
+
+
+async def _fresh(world: World, fact: Facts) -> Facts:
+    return (await facts(world, [fact.situation.execution.id]))[0]
+
+
+def _kind(fact: Facts) -> str:
+    stage = fact.situation.execution.stage
+    stages = fact.situation.route.stages
+    return stages[stage].kind if stage < len(stages) else "human"
+
+
+def _refuse_ended(fact: Facts) -> None:
+    if _state(fact) != "open":
+        raise Conflict(_ended_reason(fact))
+
+
+def _state(fact: Facts) -> str:
+    state = fact.situation.execution.state
+    task = fact.situation.task
+    if state is ExecutionState.SUCCEEDED or _given_reason(fact) == "rejected":
+        return "answered"
+    if state in EXECUTION_FINAL or task is None or task.state is TaskState.CANCELLED:
+        return "ended"
+    return "open"
+
+
+def _given_reason(fact: Facts) -> str:
+    return text(fact.row, "execution_reason").partition(":")[0]
+
+
+def _ended_reason(fact: Facts) -> str:
+    task = fact.situation.task
+    if task is None:
+        return "the task is no longer there"
+    if task.state is TaskState.CANCELLED:
+        return f"the task was cancelled: {text(fact.row, 'reason')}"
+    return f"this assignment has ended: {_given_reason(fact) or fact.situation.execution.state.value}"
+
+
+def _receipt(fact: Facts, answer: Any, message: str, *, used: bool) -> Receipt:
+    return Receipt(fact.situation.execution.id, fact.task_id, used, answer, message)
+
+
+def _note(words: str) -> str:
+    return clean(words.strip()[:MAX_NOTE])
+
+
+async def _given(world: World, fact: Facts) -> Any:  # JSON is any value
+    key = optional_text(fact.row, "result_key")
+    if key is not None:
+        data = await world.blobs.get(key)
+        return None if data is None else parse_json(data)
+    stored = optional_text(fact.row, "result")
+    return None if stored is None else parse_json(stored)
+
+
+async def _assignment(world: World, fact: Facts) -> Assignment:
+    row, stage = fact.row, fact.situation.execution.stage
+    kind = _kind(fact)
+    before = await fed(world, row) if stage > 0 else None
+    value = task_input(row) if stage == 0 else before
+    prompt = fact.plan.prompt if fact.plan else ""
+    state = _state(fact)
+    return Assignment(
+        execution=fact.situation.execution.id,
+        task=fact.task_id,
+        state=state,
+        kind="review" if kind == "review" else "human",
+        title=text(row, "title"),
+        description=text(row, "description"),
+        instructions=render(prompt, text(row, "title"), text(row, "description"), task_input(row)),
+        value=task_input(row) if kind == "review" else value,
+        draft=before if kind == "review" else None,
+        output_schema=fact.plan.output_schema if fact.plan else {"type": "object"},
+        deadline_ms=optional_integer(row, "resolve_by_ms"),
+        reason=_ended_reason(fact) if state == "ended" else None,
+        accepted=row["note"] == ACCEPTED,
+        answer=await _given(world, fact) if state == "answered" else None,
+        feedback=optional_text(row, "feedback"),
+    )

@@ -1,0 +1,92 @@
+"""Live status: the snapshot of a task that readers poll.  Never the truth, and never a reason to fail a task.
+
+A snapshot carries the task's version; a reader drops an older one than it has seen.  Whoever has no lease, and
+whoever's put failed, leaves an outbox row that reads the database again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.core.lifecycle import TASK_FINAL
+from consumer.core.schema import dump_json
+from consumer.core.snapshot import key, snapshot
+from consumer.core.times import iso
+from consumer.ports import PortError
+from consumer.store import work
+from consumer.store.commit import commit, rows
+from consumer.telemetry import Event, log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from consumer.world import World
+
+REPAIR_AFTER_MS: Final = 2_000
+
+
+async def put(world: World, value: Mapping[str, Any]) -> bool:
+    """Write one snapshot.  False when the store refused or failed: it has to be published again."""
+    ttl = world.config.status_ttl_s if value["status"] in TASK_FINAL else None
+    try:
+        await world.kv.put(key(value["task"]), dump_json(value), ttl)
+    except PortError as error:
+        log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
+        return False
+    return True
+
+
+async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int) -> list[int]:
+    """Write snapshots, `width` at a time; the tasks whose status has to be published again."""
+    failed: list[int] = []
+    for start in range(0, len(values), width):
+        part = values[start : start + width]
+        written = await asyncio.gather(*(put(world, value) for value in part))
+        failed += [value["task"] for value, done in zip(part, written, strict=True) if not done]
+    return failed
+
+
+async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
+    """Snapshots made from the database's truth; tasks that are gone are left out."""
+    wanted = json.dumps(list(tasks))
+    return [snapshot(row) for row in await rows(world.database, world.entropy, work.SNAPSHOTS(tasks=wanted))]
+
+
+async def again(world: World, tasks: Iterable[int]) -> list[int]:
+    """Publish tasks from the database; the ones that were written or are gone."""
+    wanted = list(tasks)
+    values = await current(world, wanted)
+    failed = [value["task"] for value in values if not await put(world, value)]
+    return [task for task in wanted if task not in failed]
+
+
+async def later(world: World, tasks: Iterable[int]) -> None:
+    """Leave it to the outbox, which also repairs an older snapshot that lands late."""
+    due = world.clock.now_ms() + REPAIR_AFTER_MS
+    await commit(world.database, world.entropy, [work.PUBLISH_LATER(tasks=json.dumps(list(tasks)), due=due)])
+
+
+def moved(
+    task: int, organization: int | None, version: int, status: str, now_ms: int, **fields: Any
+) -> dict[str, Any]:
+    """A snapshot made from what a worker has just written, without reading it back."""
+    row = {
+        "stage": 0,
+        "profile": None,
+        "attempt": 0,
+        "total_micro": None,
+        "blocked_by": None,
+        "reason": None,
+    } | fields
+    return snapshot(
+        row
+        | {
+            "id": task,
+            "organization_id": organization,
+            "version": version,
+            "status": status,
+            "updated_at": iso(now_ms),
+        }
+    )

@@ -1,0 +1,103 @@
+"""Made by scripts/expected_schema.py from migrations/: what a migrated database holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIGRATIONS: Final = (
+    "0001_public_tables.sql",
+    "0002_worker.sql",
+    "0003_rules.sql",
+)
+
+OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
+    "audit_log_task": ("index", "490460f19155"),
+    "budget_periods_budget": ("index", "c015de027b62"),
+    "budget_periods_current": ("index", "6e060b9066f0"),
+    "executions_admission": ("trigger", "14370ada62d0"),
+    "executions_budgets": ("trigger", "684c347a1deb"),
+    "executions_charge": ("trigger", "1e2aaa403cb4"),
+    "executions_external": ("index", "1bed661de3fc"),
+    "executions_finished": ("trigger", "4d24ec01bea0"),
+    "executions_foreign_id": ("trigger", "b0630088e2d7"),
+    "executions_foreign_insert": ("trigger", "e717b4bef776"),
+    "executions_identity": ("trigger", "46d2aabdef56"),
+    "executions_release": ("trigger", "06e6a95b0686"),
+    "executions_replaced": ("trigger", "21a79505f5be"),
+    "executions_reserve": ("trigger", "5ab13c6c6ca4"),
+    "executions_state_insert": ("trigger", "ba29c31d6cc2"),
+    "executions_state_update": ("trigger", "de37745461a6"),
+    "executions_wake": ("index", "1e11fa7dc24d"),
+    "outbox_due": ("index", "e0f9780c2a44"),
+    "tasks_blocked": ("index", "c3dce069a46e"),
+    "tasks_deadline": ("index", "d3ecab28e2c6"),
+    "tasks_due": ("index", "0eb175f93606"),
+    "tasks_finished": ("trigger", "96cf962aff39"),
+    "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
+    "tasks_foreign_edit": ("trigger", "537ed8d11bfd"),
+    "tasks_foreign_insert": ("trigger", "72cf7238175c"),
+    "tasks_idempotency": ("index", "8c7b3af4791b"),
+    "tasks_identity": ("trigger", "7daa739aeb68"),
+    "tasks_organization": ("index", "55361d47a8a6"),
+    "tasks_organization_due": ("index", "06a0aa87769e"),
+    "tasks_raise": ("index", "9303eed0fdc6"),
+    "tasks_replaced": ("trigger", "8a08e5fb18f3"),
+    "tasks_state_insert": ("trigger", "1588be2396ab"),
+    "tasks_state_update": ("trigger", "019b5891b054"),
+    "templates_organization": ("index", "1b5511ec1b41"),
+    "webhooks_execution": ("index", "7b1c6d78477f"),
+    "webhooks_external": ("index", "941aade9ee70"),
+}
+"""Indexes and triggers: name -> kind, digest of the definition."""
+
+COLUMNS: Final[Mapping[str, str]] = {
+    "api_keys": """
+        created_ms hash id organization_id revoked_ms role
+    """,
+    "audit_log": """
+        actor at_ms detail event id organization_id task_id
+    """,
+    "budget_periods": """
+        budget_id ends_ms id reserved_micro spent_micro starts_ms
+    """,
+    "budgets": """
+        cap_micro id organization_id period refused scope scope_id
+    """,
+    "dead_letters": """
+        body message_id reason received_ms
+    """,
+    "leases": """
+        task_ids token until_ms
+    """,
+    "organizations": """
+        created_at id name
+    """,
+    "outbox": """
+        attempts due_ms kind task_id
+    """,
+    "task_executions": """
+        assigned_to attempt budgets candidate completed_at cost cost_micro cost_source execution_type
+        external_id id lease note profile provider reason reserved_micro resolve_by_ms result result_key
+        stage started_at started_ms status task_id usage wake_at_ms
+    """,
+    "task_templates": """
+        category created_at created_by description estimated_duration id input_schema limits name
+        organization_id output_schema prompt route version
+    """,
+    "tasks": """
+        assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
+        due_date fed_by feedback id idempotency_key input last_execution lease lost organization_id
+        priority raise_at_ms rank(generated) reason redos repairs replaces retry_of run_at_ms stage
+        status template_id title updated_at version
+    """,
+    "users": """
+        created_at email id name organization_id role
+    """,
+    "webhooks": """
+        body event_id execution_id external_id handled_ms profile received_ms
+    """,
+}
+"""Tables: name -> their columns."""

@@ -1,0 +1,109 @@
+"""The statements of the sweep: repair, raise, end, unblock, and see what is due.  All of them may run twice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from consumer.store.sql import Query
+
+# --- expired leases: each names every task, execution and status that its worker may have left -------------------
+# CROSS JOIN keeps the order: from the few to their executions.  Left to itself, SQLite reads all executions first.
+
+_EXPIRED = """(SELECT leases.token, task.value AS id FROM leases, json_each(leases.task_ids) AS task
+      WHERE leases.token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)) AS lost"""
+
+LOST_CALLS: Final = Query(f"""
+    UPDATE task_executions SET status = 'unknown', wake_at_ms = 0, resolve_by_ms = NULL, reason = 'worker_lost'
+    WHERE id IN (SELECT e.id FROM {_EXPIRED} CROSS JOIN task_executions e ON e.id BETWEEN {{ids of lost.id}}
+      AND e.status = 'running' AND e.lease = lost.token)
+""")
+
+ORPHANED_TASKS: Final = Query(f"""
+    UPDATE tasks SET status = 'waiting', lease = NULL, version = version + 1, updated_at = :at
+    FROM {_EXPIRED}
+    WHERE tasks.id = lost.id AND tasks.lease = lost.token AND tasks.status = 'running'
+      AND EXISTS (SELECT 1 FROM task_executions e WHERE e.status IN {{OPEN}} AND e.id IS NOT tasks.replaces
+        AND e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {{ids of tasks.id}}))
+""")
+
+LOST_TASKS: Final = Query(f"""
+    UPDATE tasks SET
+      status = CASE WHEN tasks.lost + 1 >= :limit THEN 'failed' ELSE 'pending' END,
+      reason = CASE WHEN tasks.lost + 1 >= :limit THEN 'worker_lost' ELSE tasks.reason END,
+      lost = tasks.lost + 1, lease = NULL, version = version + 1, run_at_ms = :now, updated_at = :at
+    FROM {_EXPIRED}
+    WHERE tasks.id = lost.id AND tasks.lease = lost.token AND tasks.status = 'running'
+""")
+
+LOST_STATUS: Final = Query(f"""
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', lost.id, :now FROM {_EXPIRED} WHERE true
+    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+""")
+
+EXPIRED_LEASES: Final = Query("""
+    DELETE FROM leases
+    WHERE token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)
+    RETURNING token
+""")
+
+# --- ranks: a task is raised by one rank, once -------------------------------------------------------------------
+
+RAISE_NEAR_DUE: Final = Query("""
+    UPDATE tasks SET boost = 1, raise_at_ms = NULL WHERE id IN (
+      SELECT id FROM tasks WHERE status = 'pending' AND raise_at_ms IS NOT NULL AND raise_at_ms <= :now LIMIT 100)
+    RETURNING id
+""")
+
+# The longest waiting stand first in their rank, so that a look at the first 200 is enough.
+_WAITING_LONG = """
+    UPDATE tasks SET boost = 1 WHERE boost = 0 AND id IN (
+      SELECT id FROM tasks WHERE status = 'pending' AND rank = {rank} AND run_at_ms <= :since
+      ORDER BY run_at_ms, id LIMIT 200)
+    RETURNING id
+"""
+RAISE_WAITING_LONG: Final = tuple(Query(_WAITING_LONG.replace("{rank}", str(rank))) for rank in (1, 2, 3))
+
+# --- deadlines of tasks: what is open at a provider is attended to, then the task ends --------------------------
+
+_OVERDUE = """SELECT id FROM tasks WHERE status IN ('pending', 'running', 'waiting') AND deadline_ms IS NOT NULL
+      AND deadline_ms <= :now AND status <> 'running' ORDER BY deadline_ms LIMIT 100"""
+
+OVERDUE_STATUS: Final = Query(f"""
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :now FROM ({_OVERDUE}) WHERE true
+    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+""")
+
+OVERDUE_CALLS: Final = Query(f"""
+    UPDATE task_executions SET wake_at_ms = 0
+    WHERE id IN (SELECT e.id FROM ({_OVERDUE}) AS overdue CROSS JOIN task_executions e
+      ON e.id BETWEEN {{ids of overdue.id}} AND e.status IN ('waiting', 'unknown'))
+""")
+
+OVERDUE_TASKS: Final = Query(f"""
+    UPDATE tasks SET status = 'failed', reason = 'deadline', version = version + 1, updated_at = :at
+    WHERE id IN ({_OVERDUE}) RETURNING id
+""")
+
+# --- budgets: room that has come back lets the first in order try again -----------------------------------------
+
+UNBLOCK: Final = Query("""
+    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
+    FROM (SELECT 'budget:' || period.id AS blocker FROM budget_periods AS period
+      JOIN budgets AS budget ON budget.id = period.budget_id
+      WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro) AS roomy
+    WHERE tasks.id IN (SELECT id FROM tasks AS blocked WHERE blocked.status = 'pending' AND blocked.blocked_by IS NOT NULL
+      AND blocked.blocked_by = roomy.blocker ORDER BY blocked.rank, blocked.run_at_ms, blocked.id LIMIT 10)
+    RETURNING id
+""")
+
+# --- what is due ----------------------------------------------------------------------------------------------------
+
+DUE: Final = Query("""
+    SELECT
+      (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND rank = 0 AND run_at_ms <= :now LIMIT :most))
+      + (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND rank = 1 AND run_at_ms <= :now LIMIT :most))
+      + (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND rank = 2 AND run_at_ms <= :now LIMIT :most))
+      + (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now LIMIT :most))
+      + (SELECT count(*) FROM (SELECT 1 FROM task_executions WHERE status IN ('waiting', 'unknown') AND wake_at_ms <= :now LIMIT :most))
+      + (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE due_ms <= :now LIMIT :most)) AS due
+""")

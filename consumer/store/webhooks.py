@@ -1,0 +1,53 @@
+"""Webhooks, kept before they are answered and handled by the consumer; dead letters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from consumer.store.sql import Query
+
+RECEIVE: Final = Query("""
+    INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, body)
+    VALUES (:profile, :event, :execution, :external, :now, :body)
+    ON CONFLICT (profile, event_id) DO NOTHING
+""")
+
+# An execution whose call is still in flight has no wake time that counts: it is woken when it is accepted.
+WAKE: Final = Query("""
+    UPDATE task_executions SET wake_at_ms = 0
+    WHERE status IN ('waiting', 'unknown') AND profile = :profile
+      AND (id = :execution OR (:execution IS NULL AND :external IS NOT NULL AND external_id = :external))
+    RETURNING id, task_id
+""")
+
+# Two selects, each with an index of what is not handled yet.  Joined by OR, or left to SQLite's choice, it would read
+# every webhook that there ever was.
+UNHANDLED: Final = Query("""
+    SELECT profile, event_id, body, received_ms FROM webhooks
+    WHERE handled_ms IS NULL AND execution_id IS NOT NULL AND execution_id = :execution
+    UNION ALL SELECT profile, event_id, body, received_ms FROM webhooks INDEXED BY webhooks_external
+    WHERE handled_ms IS NULL AND external_id IS NOT NULL AND profile = :profile AND external_id = :external
+      AND execution_id IS NULL
+    ORDER BY received_ms
+""")
+
+HANDLED: Final = Query("""
+    UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
+""")
+
+# In the batch that records an acceptance: a webhook that came before it.
+WAKE_FOR_EARLY: Final = Query("""
+    UPDATE task_executions SET wake_at_ms = 0 FROM json_each(:rows)
+    WHERE task_executions.id = value ->> 'e' AND task_executions.status IN ('waiting', 'unknown')
+      AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id = value ->> 'e')
+        OR EXISTS (SELECT 1 FROM webhooks w INDEXED BY webhooks_external
+          WHERE w.handled_ms IS NULL AND w.profile = task_executions.profile
+          AND w.external_id = value ->> 'external' AND w.external_id IS NOT NULL))
+    RETURNING task_executions.id AS woken
+""")
+
+DEAD_LETTER: Final = Query("""
+    INSERT INTO dead_letters (message_id, received_ms, reason, body)
+    SELECT value ->> 'id', :now, value ->> 'reason', value ->> 'body' FROM json_each(:rows) WHERE true
+    ON CONFLICT (message_id) DO NOTHING
+""")

@@ -1,0 +1,109 @@
+"""What cron does, in SQL and doorbells only: one function for each duty, all of them in one batch.
+
+Nothing here calls outside; whatever has to, the consumer claims like any other work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from consumer import doorbells
+from consumer.core import policy
+from consumer.core.times import iso
+from consumer.ports import PortError
+from consumer.store import sweeping
+from consumer.store.commit import commit
+from consumer.store.sql import integer
+from consumer.telemetry import Event, log
+
+if TYPE_CHECKING:
+    from consumer.ports import Statement
+    from consumer.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many rows each duty changed, what is due now, and how many doorbells were sent for it."""
+
+    leases: int
+    raised: int
+    ended: int
+    unblocked: int
+    due: int
+    rung: int
+
+
+async def sweep(world: World) -> Swept:
+    """Do all duties once.  Running it twice, late, or never for an hour does no harm.  Raises `Unavailable`."""
+    now = world.clock.now_ms()
+    duties = [repair_leases(now), raise_ranks(now), end_overdue(now), unblock(now), [_due(world, now)]]
+    results = await commit(
+        world.database, world.entropy, [statement for duty in duties for statement in duty]
+    )
+    due = integer(results[-1].rows[0], "due")
+    counts = []
+    for duty in duties:
+        counts.append(sum(len(result.rows) for result in results[: len(duty)]))
+        results = results[len(duty) :]
+    rung = await ring_for_due(world, due)
+    leases, raised, ended, unblocked, _ = counts
+    swept = Swept(leases, raised, ended, unblocked, due, rung)
+    if swept.leases or swept.ended:
+        log().warning(Event.SWEPT, count=swept.leases + swept.ended, rung=rung)
+    return swept
+
+
+def repair_leases(now: int) -> list[Statement]:
+    """Calls in flight become unknown; their tasks wait; tasks that nothing was sent for are due again."""
+    cutoff = now - policy.CLOCK_SLACK
+    at = iso(now)
+    return [
+        sweeping.LOST_CALLS(cutoff=cutoff),
+        sweeping.ORPHANED_TASKS(cutoff=cutoff, at=at),
+        sweeping.LOST_TASKS(cutoff=cutoff, at=at, now=now, limit=policy.LOST_LEASES),
+        sweeping.LOST_STATUS(cutoff=cutoff, now=now),
+        sweeping.EXPIRED_LEASES(cutoff=cutoff),
+    ]
+
+
+def raise_ranks(now: int) -> list[Statement]:
+    """Near the due date, or waiting long: one rank higher, once."""
+    since = now - policy.WAITING_LONG
+    return [
+        sweeping.RAISE_NEAR_DUE(now=now),
+        *(query(since=since) for query in sweeping.RAISE_WAITING_LONG),
+    ]
+
+
+def end_overdue(now: int) -> list[Statement]:
+    """Tasks whose own deadline has passed fail, whatever they wait for."""
+    return [
+        sweeping.OVERDUE_STATUS(now=now),
+        sweeping.OVERDUE_CALLS(now=now),
+        sweeping.OVERDUE_TASKS(now=now, at=iso(now)),
+    ]
+
+
+def unblock(now: int) -> list[Statement]:
+    """Budgets with room again: the first of those they blocked may try."""
+    return [sweeping.UNBLOCK(now=now)]
+
+
+def _due(world: World, now: int) -> Statement:
+    return sweeping.DUE(now=now, most=world.config.doorbells_per_tick * world.config.batch_size)
+
+
+async def ring_for_due(world: World, due: int) -> int:
+    """As many doorbells as there are batches due, none while as many wait in the queue already."""
+    wanted = min(-(-due // world.config.batch_size), world.config.doorbells_per_tick)
+    if wanted == 0:
+        return 0
+    try:
+        backlog = await world.queue.backlog() or 0
+    except PortError:
+        backlog = 0
+    if backlog >= wanted:
+        return 0
+    await doorbells.ring(world, wanted - backlog)
+    return wanted - backlog

@@ -1,0 +1,155 @@
+"""An answer from what was typed into a form, with what is wrong said of the field that it is in."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.core.errors import BadInput, Problem, join
+from consumer.core.schema import mismatch, parse_json
+from consumer.web.forms import ABSENT, MAX_SAFE, Field, Widget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from consumer.web.ask import Form
+
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,16}", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", re.ASCII)
+
+
+def read(schema: Mapping[str, Any], wanted: Sequence[Field], form: Form) -> Any:
+    """The answer.  Raises BadInput naming each property that is missing or does not fit."""
+    output: Any = {}
+    problems: list[Problem] = []
+    for field in wanted:
+        try:
+            value = _value(field, form.all(field.control))
+        except BadInput as error:
+            problems += error.within(field.name or "").problems
+            continue
+        if field.name is None:
+            output = value
+        elif value is not ABSENT:
+            output[field.name] = value
+    problems = problems or _misfits(schema, wanted, output)
+    if problems:
+        raise BadInput.of(problems)
+    return output
+
+
+def unchanged(wanted: Sequence[Field], form: Form) -> bool:
+    """Whether the form still says what the draft said."""
+    return all([*filter(None, form.all(field.control))] == [*filter(None, field.typed)] for field in wanted)
+
+
+def is_number(typed: str) -> bool:
+    """Whether it is written as a number."""
+    return _NUMBER.fullmatch(typed) is not None
+
+
+def _value(field: Field, values: Sequence[str]) -> Any:
+    if field.widget is Widget.CHECKS:
+        return _checked(field, values)
+    typed = values[0] if values else ""
+    return _READERS[field.widget](field, typed) if typed.strip() else _nothing(field, typed)
+
+
+def _checked(field: Field, values: Sequence[str]) -> Any:
+    values = [each for each in values if each]
+    if not {*values} <= {*dict(field.choices)}:
+        raise BadInput("", "choose from the list")
+    if not values and not field.required and not field.may_be_empty:
+        return ABSENT
+    return [value for key, value in field.choices if key in values]
+
+
+def _nothing(field: Field, typed: str) -> Any:
+    """What it means that nothing was typed."""
+    lines = field.widget is Widget.LINES
+    if field.may_be_empty and field.widget in (Widget.LINE, Widget.AREA, Widget.LINES):
+        return [] if lines else typed
+    if not field.required:
+        return ABSENT
+    if field.nullable:
+        return None
+    if lines and not field.schema.get("minItems"):
+        return []
+    raise BadInput("", "choose one" if field.widget is Widget.CHOICE else "this is needed")
+
+
+def _as_it_is(_field: Field, typed: str) -> str:
+    return typed
+
+
+def _choice(field: Field, typed: str) -> Any:
+    choices = dict(field.choices)
+    if typed not in choices:
+        raise BadInput("", "choose from the list")
+    return choices[typed]
+
+
+def _whole(_field: Field, typed: str) -> int:
+    if not _WHOLE.fullmatch(typed.strip()):
+        raise BadInput("", "a whole number, like 3")
+    number = int(typed)
+    if abs(number) > MAX_SAFE:
+        raise BadInput("", "a number this large cannot be kept exactly")
+    return number
+
+
+def _number(field: Field, typed: str) -> int | float:
+    typed = typed.strip()
+    if _WHOLE.fullmatch(typed):
+        return _whole(field, typed)
+    if not _NUMBER.fullmatch(typed):
+        raise BadInput("", "a number, like 3.5")
+    number = float(typed)
+    if not math.isfinite(number):
+        raise BadInput("", "a number this large cannot be kept")
+    return number
+
+
+def _lines(_field: Field, typed: str) -> list[str]:
+    return [line.strip() for line in typed.split("\n") if line.strip()]
+
+
+def _json(_field: Field, typed: str) -> Any:
+    return parse_json(typed, unique=True)
+
+
+_READERS: Final[Mapping[Widget, Callable[[Field, str], Any]]] = {
+    Widget.LINE: _as_it_is,
+    Widget.AREA: _as_it_is,
+    Widget.CHOICE: _choice,
+    Widget.INTEGER: _whole,
+    Widget.NUMBER: _number,
+    Widget.LINES: _lines,
+    Widget.JSON: _json,
+}
+
+
+def _misfits(schema: Mapping[str, Any], wanted: Sequence[Field], output: Any) -> list[Problem]:
+    """Why the whole does not fit, said of each property that is to blame."""
+    why = mismatch(schema, output)
+    if why is None:
+        return []
+    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    problems = []
+    for field in wanted:
+        if field.name is None or field.name not in output:
+            continue
+        part = {**shared, "type": "object", "properties": {field.name: schema["properties"][field.name]}}
+        wrong = mismatch(part, {field.name: output[field.name]})
+        if wrong is not None:
+            problems.append(_problem(field.name, wrong))
+    return problems or [Problem("", why.removeprefix("data").lstrip(". "))]
+
+
+def _problem(name: str, why: str) -> Problem:
+    """`data.name[0] must be ...` is said of `name[0]`."""
+    inner, _, words = why.removeprefix(f"data.{name}").partition(" must ")
+    if not words:
+        return Problem(name, why.strip())
+    return Problem(join(name, inner.lstrip(".")), f"must {words}")

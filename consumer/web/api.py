@@ -1,0 +1,351 @@
+"""The API: what each address does.  The table at the end is what routes, checks and documents it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import Response
+
+from consumer import commands, queries
+from consumer.core.errors import BadInput
+from consumer.core.lifecycle import TaskState
+from consumer.core.schema import dump_json
+from consumer.core.times import iso, parse_time
+from consumer.web.ask import Ask, query_number
+from consumer.web.problems import Unhealthy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one address.
+
+    `role`: the least that a key needs; None where none is asked for.  `query`: the parameters it knows; None where
+    others may add their own.  `body` and `answers` name schemas of the document in `openapi`."""
+
+    method: str
+    path: str
+    handler: Callable[[Ask], Awaitable[Response]]
+    summary: str
+    role: str | None = None
+    query: tuple[str, ...] | None = ()
+    body: str | None = None
+    answers: Mapping[int, str] = field(default_factory=dict)
+
+
+def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(dump_json(value), status, headers, "application/json")
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------
+
+
+async def submit(ask: Ask) -> Response:
+    """One task, or a list of them: all or none."""
+    value = await ask.json()
+    several = isinstance(value, list)
+    done = await commands.submit(ask.world, await ask.owner(), value if several else [value])
+    status = 201 if any(one.created for one in done) else 200
+    if several:
+        return reply({"tasks": [asdict(one) for one in done]}, status)
+    return reply(asdict(done[0]), status, {"Location": f"/v1/tasks/{done[0].id}"})
+
+
+async def task_list(ask: Ask) -> Response:
+    """Newest first."""
+    status = ask.query.get("status")
+    if status is not None and status not in set(TaskState):
+        raise BadInput("status", f"one of {', '.join(TaskState)}")
+    cursor = query_number(ask.query, "cursor")
+    return reply(await queries.task_list(ask.world, ask.organization, status, cursor))
+
+
+async def task(ask: Ask) -> Response:
+    """The row, its input and outcome."""
+    return reply(await queries.task(ask.world, ask.organization, ask.number))
+
+
+async def history(ask: Ask) -> Response:
+    """All that happened, and why it is not running."""
+    return reply(await queries.history(ask.world, ask.organization, ask.number))
+
+
+async def status(ask: Ask) -> Response:
+    """What is polled.  The version is a weak tag: a late bill changes the cost, and not the version."""
+    found = await queries.status(ask.world, ask.organization, ask.number)
+    tag = f'W/"{found["version"]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if _matches(ask.request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    return reply(found, headers=headers)
+
+
+def _matches(header: str, tag: str) -> bool:
+    """Whether `If-None-Match` names a tag, weak or not."""
+    given = [each.strip() for each in header.split(",")]
+    return "*" in given or tag.removeprefix("W/") in [each.removeprefix("W/") for each in given]
+
+
+async def cancel(ask: Ask) -> Response:
+    """A second time changes nothing."""
+    done = await commands.cancel(ask.world, ask.organization, ask.number, ask.actor)
+    return reply({"id": ask.number, "status": done})
+
+
+async def retry(ask: Ask) -> Response:
+    """A new task like a finished one."""
+    done = await commands.retry(ask.world, ask.organization, ask.number)
+    return reply(asdict(done), 201, {"Location": f"/v1/tasks/{done.id}"})
+
+
+async def costs(ask: Ask) -> Response:
+    """What executions cost."""
+    since = ask.query.get("since")
+    since = iso(parse_time(since, "since")) if since is not None else None
+    by = ask.query.get("by", "provider")
+    return reply({"by": by, "costs": await queries.costs(ask.world, ask.organization, by, since)})
+
+
+async def inbox(ask: Ask) -> Response:
+    """What waits for people.  Whoever has a link can answer, so that a reader gets none."""
+    found = await queries.inbox(ask.world, ask.organization, query_number(ask.query, "user"))
+    if ask.role == "reader":
+        found = [{name: value for name, value in row.items() if name != "link"} for row in found]
+    return reply({"assignments": found})
+
+
+# --- templates and budgets ------------------------------------------------------------------------------------------
+
+
+async def template(ask: Ask) -> Response:
+    """As `PUT` accepts it; its version is the tag."""
+    return await _template(ask, ask.number)
+
+
+async def _template(ask: Ask, number: int, status: int = 200) -> Response:
+    found = await queries.template(ask.world, ask.organization, number)
+    version = found.pop("version")
+    return reply(found, status, {"ETag": f'W/"{version}"', "Location": f"/v1/templates/{number}"})
+
+
+async def post_template(ask: Ask) -> Response:
+    """A new one."""
+    owner = await ask.owner()
+    value = _own(await ask.json(), owner, None)
+    return await _template(ask, await commands.put_template(ask.world, owner, value), 201)
+
+
+async def put_template(ask: Ask) -> Response:
+    """Replace one as a whole."""
+    owner = await ask.owner()
+    value = _own(await ask.json(), owner, ask.number)
+    return await _template(ask, await commands.put_template(ask.world, owner, value))
+
+
+def _own(value: object, owner: int, number: int | None) -> object:
+    """A template with the id of its address.  Raises BadInput when it names another one, or another organization."""
+    if not isinstance(value, dict):
+        raise BadInput("", "a template is an object")
+    if not _says(value, "id", number):
+        raise BadInput(
+            "id", "a new template gets its own" if number is None else f"the address says {number}"
+        )
+    if not _says(value, "organization_id", owner):
+        raise BadInput("organization_id", f"{owner}, or nothing: a template stays where it is written")
+    return {**value, "id": number, "organization_id": owner}
+
+
+def _says(value: dict[str, Any], name: str, wanted: int | None) -> bool:
+    """Whether a field says the one thing that it may say, or nothing."""
+    said = value.get(name)
+    return said is None or (type(said) is int and said == wanted)
+
+
+async def budgets(ask: Ask) -> Response:
+    """All, with their current period."""
+    return reply({"budgets": await queries.budgets(ask.world, ask.organization)})
+
+
+async def budget(ask: Ask) -> Response:
+    """One, with its current period."""
+    (found,) = await queries.budgets(ask.world, ask.organization, ask.number)
+    return reply(found)
+
+
+async def post_budget(ask: Ask) -> Response:
+    """Set the cap of a scope and period: there is one for each."""
+    return await _put_budget(ask, None)
+
+
+async def put_budget(ask: Ask) -> Response:
+    """Change the cap of a budget."""
+    return await _put_budget(ask, ask.number)
+
+
+async def _put_budget(ask: Ask, number: int | None) -> Response:
+    owner = await ask.owner()
+    written = await commands.put_budget(ask.world, owner, await ask.json(), ask.actor, number)
+    (found,) = await queries.budgets(ask.world, owner, written)
+    return reply(found, headers={"Location": f"/v1/budgets/{written}"})
+
+
+# --- operation ------------------------------------------------------------------------------------------------------
+
+
+async def tick(ask: Ask) -> Response:
+    """What cron does."""
+    return reply(asdict(await ask.app.on_tick()))
+
+
+async def health(ask: Ask) -> Response:
+    """One look at the database's schema."""
+    found = await queries.health(ask.world)
+    if found:
+        raise Unhealthy(found)
+    return reply({"status": "ok"})
+
+
+_ONE: Final = ("organization",)
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    Operation(
+        "POST",
+        "/v1/tasks",
+        submit,
+        "Submit one task, or a list of at most 1,000: all or none.  A task whose idempotency_key made a task before"
+        " is not made again; 200 when that is so for all",
+        "member",
+        _ONE,
+        "NewTasks",
+        {200: "Submissions", 201: "Submissions"},
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks",
+        task_list,
+        "List tasks, newest first",
+        "reader",
+        ("status", "cursor", "organization"),
+        answers={200: "TaskPage"},
+    ),
+    Operation(
+        "GET", "/v1/tasks/{id}", task, "Show a task and its outcome", "reader", _ONE, answers={200: "Task"}
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/history",
+        history,
+        "Show all that happened to a task, and why it is not running",
+        "reader",
+        _ONE,
+        answers={200: "History"},
+    ),
+    Operation(
+        "GET",
+        "/v1/tasks/{id}/status",
+        status,
+        "Poll the live status.  Send the ETag of the last answer as If-None-Match",
+        "reader",
+        _ONE,
+        answers={200: "Status", 304: ""},
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/cancel",
+        cancel,
+        "End a task, whatever it does.  A second time changes nothing",
+        "member",
+        _ONE,
+        answers={200: "Cancelled"},
+    ),
+    Operation(
+        "POST",
+        "/v1/tasks/{id}/retry",
+        retry,
+        "Make a new task like one that has ended",
+        "member",
+        _ONE,
+        answers={201: "Submission"},
+    ),
+    Operation(
+        "GET",
+        "/v1/costs",
+        costs,
+        "Add up what executions cost, and what is reserved for those whose price is not known yet",
+        "reader",
+        ("by", "since", "organization"),
+        answers={200: "Costs"},
+    ),
+    Operation(
+        "GET",
+        "/v1/inbox",
+        inbox,
+        "List what waits for people.  The links answer without a key, so that a reader's key gets none",
+        "reader",
+        ("user", "organization"),
+        answers={200: "Inbox"},
+    ),
+    Operation(
+        "POST",
+        "/v1/templates",
+        post_template,
+        "Write a new template",
+        "admin",
+        _ONE,
+        "Template",
+        {201: "StoredTemplate"},
+    ),
+    Operation(
+        "GET",
+        "/v1/templates/{id}",
+        template,
+        "Show a template as PUT accepts it.  Its version is the ETag",
+        "reader",
+        _ONE,
+        answers={200: "StoredTemplate"},
+    ),
+    Operation(
+        "PUT",
+        "/v1/templates/{id}",
+        put_template,
+        "Replace a template as a whole.  Tasks that waited for its route may run",
+        "admin",
+        _ONE,
+        "Template",
+        {200: "StoredTemplate"},
+    ),
+    Operation("GET", "/v1/budgets", budgets, "List budgets", "reader", _ONE, answers={200: "Budgets"}),
+    Operation(
+        "POST",
+        "/v1/budgets",
+        post_budget,
+        "Set the cap of a scope and period.  There is one for each: an older cap is replaced",
+        "admin",
+        _ONE,
+        "Budget",
+        {200: "StoredBudget"},
+    ),
+    Operation(
+        "GET", "/v1/budgets/{id}", budget, "Show a budget", "reader", _ONE, answers={200: "StoredBudget"}
+    ),
+    Operation(
+        "PUT",
+        "/v1/budgets/{id}",
+        put_budget,
+        "Change the cap of a budget.  Its scope and period stay",
+        "admin",
+        _ONE,
+        "Budget",
+        {200: "StoredBudget"},
+    ),
+    Operation(
+        "POST", "/tick", tick, "Sweep now, as cron does every minute", "operator", answers={200: "Swept"}
+    ),
+    Operation(
+        "GET", "/healthz", health, "Say whether the database can be worked with", answers={200: "Health"}
+    ),
+)

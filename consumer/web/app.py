@@ -1,0 +1,153 @@
+"""One ASGI application of it all.  Each request is checked by the same table that routes and documents it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
+
+from consumer.telemetry import Event, log
+from consumer.web import api, inbox, openapi, pages, problems, webhooks
+from consumer.web.api import Operation, reply
+from consumer.web.ask import Ask, authenticate, organization_of, read_query
+from consumer.web.problems import TooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from consumer.app import App
+
+MAX_ADDRESS: Final = 8_192
+"""Bytes of a path, and of a query."""
+
+HEADERS: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+}
+"""On every response that does not say otherwise."""
+
+
+async def home(_ask: Ask) -> Response:
+    """What this is."""
+    return pages.home()
+
+
+async def list_problems(_ask: Ask) -> Response:
+    """Where the types of problem documents lead."""
+    return pages.problem_kinds()
+
+
+async def describe(ask: Ask) -> Response:
+    """The document of all this."""
+    return reply(openapi.document(OPERATIONS, ask.world.config.public_url))
+
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *api.OPERATIONS,
+    *webhooks.OPERATIONS,
+    *inbox.OPERATIONS,
+    Operation("GET", "/openapi.json", describe, "This document", answers={200: "OpenAPI"}),
+    Operation("GET", "/problems", list_problems, "List what is refused, and why", answers={200: ""}),
+    Operation("GET", "/", home, "Say what this is", answers={200: ""}),
+)
+
+
+def build(app: App) -> Starlette:
+    """The application.  Cheap: the Worker makes one for each request."""
+    made = Starlette(
+        routes=ROUTES, middleware=[Middleware(Edge)], exception_handlers={HTTPException: answer_refused}
+    )
+    made.router.redirect_slashes = False
+    made.state.worker = app
+    return made
+
+
+class Edge:
+    """Around everything: limits before it, headers after it, and no exception beyond it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            _check_address(scope)
+            await self._app(scope, receive, with_headers)
+        except Exception as error:
+            if started:
+                raise
+            response = await answer_refused(Request(scope), error)
+            await response(scope, receive, with_headers)
+
+
+def _check_address(scope: Scope) -> None:
+    if max(len(scope["query_string"]), len(scope["path"].encode("utf-8", "replace"))) > MAX_ADDRESS:
+        raise TooLong(f"at most {MAX_ADDRESS} bytes of path and of query")
+
+
+async def answer_refused(request: Request, error: Exception) -> Response:
+    """A problem document; a page for a person.  What is our fault is logged, without what it was about."""
+    refused = problems.refusal(error)
+    if refused.kind.status >= 500:
+        route = request.scope.get("route")
+        where = route.path if isinstance(route, Route) else None
+        log().error(Event.REQUEST_FAILED, error=type(error).__name__, method=request.method, route=where)
+    if request.url.path.startswith(inbox.PLACE) and not inbox.wants_json(request):
+        return pages.refused(refused)
+    return problems.response(refused)
+
+
+def _routes() -> list[Route]:
+    """A route for each address, so that a refused method can name all that are not."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    return [Route(path, _endpoint(methods), methods=[*methods]) for path, methods in by_path.items()]
+
+
+def _endpoint(operations: Mapping[str, Operation]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = operations[method]
+        return await operation.handler(await _checked(operation, request))
+
+    return endpoint
+
+
+async def _checked(operation: Operation, request: Request) -> Ask:
+    """The request with its key, role and query checked, in this order."""
+    app = cast("App", request.app.state.worker)
+    if operation.role is None:
+        query = {} if operation.query is None else read_query(request, operation.query)
+        return Ask(request, app, query)
+    caller = await authenticate(request, app)
+    caller.need(operation.role)
+    query = read_query(request, operation.query or ())
+    return Ask(request, app, query, organization_of(caller, query), caller.role, caller.key)
+
+
+ROUTES: Final = _routes()

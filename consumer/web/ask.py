@@ -1,0 +1,193 @@
+"""Reading a request: the key, the query, the body.  Everything has a size, and every wrong thing has a name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect
+
+from consumer import queries
+from consumer.core.errors import BadInput, Forbidden, NotFound
+from consumer.core.schema import clean, parse_json
+from consumer.ports import MAX_INTEGER
+from consumer.store import admin
+from consumer.store.commit import rows
+from consumer.web.problems import Gone, TooLarge, Unauthenticated, Unreadable, WrongMedia
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from consumer.app import App
+    from consumer.world import World
+
+MAX_BODY: Final = 1_048_576
+"""Bytes of a body."""
+MAX_FIELDS: Final = 5_000
+"""Fields of a form."""
+FORM: Final = "application/x-www-form-urlencoded"
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+class Form:
+    """What was typed: each control with all its values, line ends as LF, nothing a database cannot hold."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(clean(name), []).append(clean(value.replace("\r\n", "\n")))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a control, none when it was not sent."""
+        return self._values.get(name, [])
+
+    def one(self, name: str) -> str:
+        """The value of a control; empty when it was not sent."""
+        return self.all(name)[0] if name in self else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request whose key and query are checked.
+
+    `organization` limits what is seen and done; None: an operator, who sees all.  `role` and `key` are empty for
+    what needs no key."""
+
+    request: Request
+    app: App
+    query: Mapping[str, str]
+    organization: int | None = None
+    role: str = ""
+    key: str = ""
+
+    @property
+    def world(self) -> World:
+        return self.app.world
+
+    @property
+    def actor(self) -> str:
+        """Who did it, for the audit."""
+        return f"key {self.key}"
+
+    @property
+    def number(self) -> int:
+        """The id in the path.  Raises NotFound for what no row can have as its id."""
+        return number(self.part("id"))
+
+    def part(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.request.path_params[name])
+
+    async def owner(self) -> int:
+        """The organization that something is written for.  Raises BadInput when an operator does not name one."""
+        if self.organization is None:
+            raise BadInput("organization", "an operator names it in the query: ?organization=ID")
+        if self.role == "operator":
+            wanted = admin.ORGANIZATION(organization=self.organization)
+            if not await rows(self.world.database, self.world.entropy, wanted):
+                raise BadInput("organization", f"no organization {self.organization}")
+        return self.organization
+
+    async def body(self) -> bytes:
+        """The raw body.  Raises TooLarge, as soon as that is known."""
+        announced = self.request.headers.get("content-length", "0")
+        if not _LENGTH.fullmatch(announced):
+            raise Unreadable("", "Content-Length is not a number of bytes")
+        if int(announced) > MAX_BODY:
+            raise TooLarge(f"at most {MAX_BODY} bytes")
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in self.request.stream():
+                size += len(part)
+                if size > MAX_BODY:
+                    raise TooLarge(f"at most {MAX_BODY} bytes")
+                parts.append(part)
+        except ClientDisconnect:
+            raise Gone from None
+        return b"".join(parts)
+
+    async def text(self) -> str:
+        """The body as text.  Raises Unreadable when it is not UTF-8, TooLarge."""
+        try:
+            return (await self.body()).decode()
+        except UnicodeDecodeError:
+            raise Unreadable("", "the body is not UTF-8") from None
+
+    async def json(self) -> Any:
+        """The body as JSON.  Raises Unreadable, TooLarge."""
+        text = await self.text()
+        try:
+            return parse_json(text, unique=True)
+        except BadInput as error:
+            raise Unreadable(error.problems[0].field, error.problems[0].message) from None
+
+    async def form(self) -> Form:
+        """The body as a form.  Raises WrongMedia, Unreadable, TooLarge."""
+        media_type = self.request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+        if media_type != FORM:
+            raise WrongMedia(f"a form is {FORM}")
+        text = await self.text()
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise Unreadable("", f"at most {MAX_FIELDS} fields") from None
+        return Form(pairs)
+
+
+def number(text: str) -> int:
+    """An id.  Raises NotFound for what no row can have as its id."""
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
+        raise NotFound("an id is a whole number from 1 to 2^53 - 2")
+    return int(text)
+
+
+async def authenticate(request: Request, app: App) -> queries.Caller:
+    """Whose key it is.  Raises Unauthenticated."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Unauthenticated("send a key: Authorization: Bearer <key>")
+    caller = await queries.authenticate(app.world, key.strip())
+    if caller is None:
+        raise Unauthenticated("this key is unknown or revoked")
+    return caller
+
+
+def read_query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
+    """The query, each name once.  Raises BadInput on a name that means nothing here: it would be overlooked."""
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise BadInput(clean(name)[:100], f"not a parameter here: {', '.join(known) or 'there are none'}")
+        if name in found:
+            raise BadInput(name, "given twice")
+        found[name] = clean(value)
+    return found
+
+
+def query_number(query: Mapping[str, str], name: str) -> int | None:
+    """An id in the query, None when it is not given.  Raises BadInput."""
+    if name not in query:
+        return None
+    try:
+        return number(query[name])
+    except NotFound as error:
+        raise BadInput(name, str(error)) from None
+
+
+def organization_of(caller: queries.Caller, query: Mapping[str, str]) -> int | None:
+    """Whose rows a caller works on.  Raises Forbidden for another organization than the key's, BadInput."""
+    wanted = query_number(query, "organization")
+    if caller.organization is None:
+        return wanted
+    if wanted not in (None, caller.organization):
+        raise Forbidden(f"this key is for organization {caller.organization}")
+    return caller.organization

@@ -1,0 +1,57 @@
+"""JSON values as people read them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from consumer.core.errors import BadInput
+from consumer.core.schema import clean, dump_json
+from consumer.core.times import iso
+from consumer.web.markup import Markup, element
+
+MAX_NAMES: Final = 100
+"""An object with more names than this is shown as JSON."""
+LAST_DAY_MS: Final = 253_402_300_799_000
+"""The last second that a calendar knows."""
+
+
+def pretty(value: object) -> str:
+    """JSON with indentation; what is nested too deeply for that stands on one line."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        return text if clean(text) == text else json.dumps(value, indent=2)
+    except RecursionError:
+        pass
+    try:
+        return dump_json(value)
+    except BadInput:
+        return '"nested too deeply to be shown"'
+
+
+def shown(value: Any) -> Markup:
+    """A value: text as text, an object as a list of its names, all else as JSON."""
+    if isinstance(value, dict) and 0 < len(value) <= MAX_NAMES:
+        pairs = [
+            (element("dt", name, dir="auto"), element("dd", _inner(each))) for name, each in value.items()
+        ]
+        return element("dl", *pairs)
+    return _inner(value)
+
+
+def _inner(value: Any) -> Markup:
+    if isinstance(value, str):
+        return element("div", value or "(empty)", class_="text", dir="auto")
+    if isinstance(value, bool) or value is None:
+        return element("div", {True: "yes", False: "no", None: "(nothing)"}[value])
+    if isinstance(value, int | float):
+        return element("div", dump_json(value))
+    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return element("ul", *(element("li", each, dir="auto") for each in value))
+    return element("pre", pretty(value), dir="auto")
+
+
+def moment(ms: int) -> Markup:
+    """A time, to the minute."""
+    exact = iso(max(0, min(ms, LAST_DAY_MS)))
+    return element("time", f"{exact[:10]} {exact[11:16]} UTC", datetime=exact)

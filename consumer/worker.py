@@ -1,0 +1,89 @@
+"""The Cloudflare entry: fetch, queue, scheduled.  Wiring only.
+
+Everything is built anew for each event: no binding, proxy or secret outlives the invocation that it belongs to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from workers import WorkerEntrypoint, asgi
+
+from consumer import telemetry
+from consumer.app import App
+from consumer.cloudflare.blobs import R2Blobs
+from consumer.cloudflare.clock import WorkersClock, WorkersEntropy
+from consumer.cloudflare.database import D1Database
+from consumer.cloudflare.http import client
+from consumer.cloudflare.kv import WorkersKeyValue
+from consumer.cloudflare.queue import DeliveredMessage, WorkersQueue
+from consumer.core.errors import BadInput
+from consumer.core.profile import accounts, secrets_named
+from consumer.core.schema import parse_json
+from consumer.web.app import build
+from consumer.world import Config, World
+from providers import PROVIDERS
+
+if TYPE_CHECKING:
+    import httpx2
+
+DEAD_LETTERS: Final = "dead-letters"
+"""How the name of the dead letter queue ends."""
+
+
+class Default(WorkerEntrypoint):
+    """The Worker."""
+
+    async def fetch(self, request: Any) -> Any:
+        """HTTP: webhooks, the API, the inbox."""
+        async with client() as http:
+            return await asgi.fetch(build(self._app(http)), request, self.env, self.ctx)
+
+    async def queue(self, batch: Any, _env: Any = None, _ctx: Any = None) -> None:
+        """A batch of doorbells, or of dead letters."""
+        messages = [DeliveredMessage(message) for message in batch.messages]
+        async with client() as http:
+            app = self._app(http)
+            if str(batch.queue).endswith(DEAD_LETTERS):
+                await app.on_dead_letters(messages)
+            else:
+                await app.on_messages(messages)
+
+    async def scheduled(self, _controller: Any, _env: Any = None, _ctx: Any = None) -> None:
+        """Cron: the sweep."""
+        async with client() as http:
+            await self._app(http).on_tick()
+
+    def _app(self, http: httpx2.AsyncClient) -> App:
+        """Raises BadInput, naming the variable or secret that the deployment lacks."""
+        telemetry.configure(self._text("LOG_LEVEL", "INFO"))
+        profiles = parse_json(self._text("PROFILES", "{}"), "PROFILES")
+        secrets = {name: self._text(name, "") for name in secrets_named(profiles)}
+        link_secret = self._text("LINK_SECRET", "")
+        if not link_secret:
+            raise BadInput("LINK_SECRET", "set it with `wrangler secret put LINK_SECRET`")
+        env = self.env
+        world = World(
+            database=D1Database(env.DB),
+            kv=WorkersKeyValue(env.STATUS),
+            blobs=R2Blobs(env.BLOBS),
+            queue=WorkersQueue(env.DOORBELLS),
+            clock=WorkersClock(),
+            entropy=WorkersEntropy(),
+            http=http,
+            providers=PROVIDERS,
+            accounts=accounts(profiles, secrets),
+            link_secret=link_secret,
+            config=Config(
+                # `fetch` does not tell a connection that was refused from one that broke after the request
+                # had arrived: nothing is ever certain not to have been sent.
+                never_sent=(),
+                connect_timeout_s=None,
+                public_url=self._text("PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/"),
+            ),
+        )
+        return App(world)
+
+    def _text(self, name: str, default: str) -> str:
+        value = getattr(self.env, name, None)
+        return value if isinstance(value, str) else default

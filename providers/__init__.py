@@ -1,0 +1,23 @@
+"""The adapters, one line each.  `docs/providers.md` says how to add one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from providers.echo import Echo
+from providers.inbox import Inbox
+from providers.openai_compatible import OpenAICompatible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from providers.contract import Provider
+
+_ALL: Final[tuple[Provider, ...]] = (
+    Echo(),
+    Inbox(),
+    OpenAICompatible(),
+)
+
+PROVIDERS: Final[Mapping[str, Provider]] = {provider.name: provider for provider in _ALL}
+"""Every adapter by the name that profiles use."""

@@ -1,0 +1,385 @@
+"""Chat completions, the dialect that OpenAI began and everybody speaks.
+
+One adapter for Groq, OpenRouter, vLLM, Ollama, LiteLLM, llama.cpp, Cloudflare's `/ai/v1` and OpenAI itself; how
+they differ is in the profile's options.  None of them knows idempotency keys or can tell what became of a call.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import httpx2
+from pydantic import Field
+
+from consumer.core.errors import BadInput
+from consumer.core.money import Usage
+from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.schema import dump_json
+from consumer.core.template import Model, parse
+from providers.contract import Provider, Quote, Reply, Settings, excerpt, strict_json
+
+if TYPE_CHECKING:
+    from consumer.core.outcome import Outcome
+    from consumer.core.profile import Account
+    from providers.contract import Call, Verb
+
+
+class ChatSettings(Settings):
+    """What a route may set."""
+
+    model: str = Field(min_length=1, max_length=200)
+    max_output_tokens: int = Field(default=1024, ge=1, le=1_000_000)
+    """Reasoning counts too."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    system: str = Field(default="", max_length=50_000)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    """How the server is asked for JSON: held to the schema, to JSON of any shape, or by the prompt alone."""
+
+
+class ChatOptions(Model):
+    """What a profile may set: how this server differs from the others."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    strict: bool = True
+    """Whether the server knows OpenAI's strict mode.  It is asked for only where the schema allows it."""
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of each request."""
+
+
+_OURS: Final = frozenset(
+    {"model", "messages", "max_tokens", "max_completion_tokens", "response_format", "stream", "n", "best_of"}
+)
+"""What `extra_body` may not set: answers would become unreadable, or dearer than their reservation."""
+
+_Ending = type[Failed] | type[Retry] | type[Unknown]
+
+# fmt: off
+CODES: Final[dict[str, _Ending]] = {
+    "insufficient_quota": Failed,          # OpenAI, as 429: no money left, and waiting brings none
+    "billing_hard_limit_reached": Failed,
+    "3036": Failed,                        # Workers AI, as 429: the free allowance of the day is used up
+    "json_validate_failed": Retry,         # Groq, as 400: the model's answer did not fit the schema
+}
+"""The server's own codes.  They say more than the status, so they are looked at first."""
+
+STATUSES: Final[dict[int, _Ending]] = {
+    400: Failed, 401: Failed, 402: Failed, 403: Failed, 404: Failed, 413: Failed, 422: Failed,
+    408: Retry, 409: Retry, 425: Retry, 429: Retry,
+    498: Retry,                            # Groq: no capacity
+    500: Retry, 503: Retry, 529: Retry,
+    501: Failed, 505: Failed,
+    # A proxy gave up waiting for what is behind it, which may have done the work.
+    502: Unknown, 504: Unknown, 520: Unknown, 521: Unknown, 522: Unknown, 523: Unknown, 524: Unknown,
+}
+"""The rest is Failed below 500 and Unknown from there on."""
+# fmt: on
+
+
+class OpenAICompatible(Provider):
+    """`POST {base_url}/chat/completions`."""
+
+    name = "openai_compatible"
+    kind = "ai"
+    settings = ChatSettings
+
+    def check(self, account: Account) -> None:
+        super().check(account)
+        options = parse(ChatOptions, account.profile.options, "options")
+        for field in sorted(_OURS & options.extra_body.keys()):
+            raise BadInput(f"options.extra_body.{field}", "is set by the adapter")
+
+    def quote(self, call: Call) -> Quote:
+        """A token is at least one byte, and what a chat template adds is less than the JSON around the messages."""
+        settings = _settings(call)
+        return Quote(len(_body(call)), settings.max_output_tokens, settings.model)
+
+    def request(self, call: Call, verb: Verb) -> httpx2.Request:  # SUBMIT is all there is
+        profile = call.account.profile
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "bizq-task-worker",
+        }
+        if call.account.key is not None:
+            headers["authorization"] = f"Bearer {call.account.key}"
+        headers |= {name.lower(): value for name, value in call.account.headers.items()}
+        address = f"{(profile.base_url or '').rstrip('/')}/chat/completions"
+        return httpx2.Request("POST", address, headers=headers, content=_body(call))
+
+    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # as above
+        try:
+            read = reply.json()
+        except ValueError:
+            read = None
+        data = read if isinstance(read, dict) else {}
+        fine = 200 <= reply.status < 300
+        if not fine or _error(data):
+            return _refusal(call, reply, data)
+        return _answer(call, reply, data)
+
+
+def _settings(call: Call) -> ChatSettings:
+    return cast("ChatSettings", call.settings)
+
+
+# ----------------------------------------------------------------------------------- the request
+
+
+def _body(call: Call) -> bytes:
+    settings = _settings(call)
+    options = parse(ChatOptions, call.account.profile.options, "options")
+    body: dict[str, Any] = {
+        "model": settings.model,
+        "messages": _messages(call),
+        options.max_tokens_field: settings.max_output_tokens,
+    }
+    if settings.temperature is not None:
+        body["temperature"] = settings.temperature
+    if settings.reasoning_effort is not None:
+        body["reasoning_effort"] = settings.reasoning_effort
+    if settings.structured == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    elif settings.structured == "json_schema":
+        strict = options.strict and allows_strict(call.output_schema)
+        schema = {"name": "answer", "strict": strict, "schema": call.output_schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return dump_json(options.extra_body | body).encode()
+
+
+def _messages(call: Call) -> list[dict[str, str]]:
+    settings = _settings(call)
+    parts = [call.prompt or _plain_prompt(call)]
+    if settings.structured != "json_schema":
+        parts.append(
+            f"Answer with one JSON object that fits this JSON Schema:\n{dump_json(call.output_schema)}"
+        )
+    messages = [{"role": "system", "content": settings.system}] if settings.system else []
+    feedback = f"That answer was not accepted: {call.feedback}\nGive the whole answer again, corrected."
+    if call.feedback and call.draft is None:
+        # Not a message of its own: many chat templates refuse two in a row from the same side.
+        parts.append(feedback.replace("That", "An earlier", 1))
+    messages.append({"role": "user", "content": "\n\n".join(parts)})
+    if call.feedback and call.draft is not None:
+        messages.append({"role": "assistant", "content": dump_json(call.draft)})
+        messages.append({"role": "user", "content": feedback})
+    return messages
+
+
+def _plain_prompt(call: Call) -> str:
+    given = "" if call.value is None else f"Input:\n{dump_json(call.value)}"
+    return "\n\n".join(part for part in (call.title, call.description, given) if part)
+
+
+_STRICT_KEYWORDS: Final = frozenset(
+    {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "$ref",
+        "$defs",
+    }
+    | {"definitions", "title", "description", "pattern", "format", "minimum", "maximum", "exclusiveMinimum"}
+    | {"exclusiveMaximum", "multipleOf", "minItems", "maxItems"}
+)
+
+
+def allows_strict(schema: Any) -> bool:
+    """Whether OpenAI's strict mode takes a schema: every object is closed and requires all of its properties."""
+    if not isinstance(schema, dict) or not _STRICT_KEYWORDS.issuperset(schema):
+        return False
+    properties = schema.get("properties", {})
+    kinds = schema.get("type")
+    if kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in schema:
+        closed = schema.get("additionalProperties") is False
+        if not closed or set(schema.get("required", ())) != set(properties):
+            return False
+    named = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("definitions", {}).values()]
+    inner = [schema["items"]] if "items" in schema else []
+    return all(allows_strict(part) for part in (*named, *inner, *schema.get("anyOf", ())))
+
+
+# ------------------------------------------------------------------------------------- the reply
+
+
+def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
+    choice = _first(data.get("choices"))
+    if not choice:
+        return _unreadable(call, reply, data)
+    # Something was consumed, even where nobody counted it.
+    usage = _usage(call, data) or Usage(model=_model(call, data))
+    charged = _charged(reply, data)
+    message, reason = _object(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
+    content = _content(message.get("content"))
+    if message.get("refusal") and content is None:
+        why = f"refused: {excerpt(message['refusal'], call.account)}"
+    elif reason == "content_filter":
+        why = "content_filter: the provider withheld the answer"
+    elif content is None:
+        why = f"no_answer: the model said nothing ({reason or 'no finish_reason'})"
+    elif reason == "length" and not isinstance(content, dict):
+        why = f"output_limit: the answer was cut at {_settings(call).max_output_tokens} tokens"
+    else:
+        return Succeeded(content, usage=usage, charged=charged)
+    return Failed(why, usage=usage, charged=charged)
+
+
+def _content(content: Any) -> Any:
+    """The JSON value that a message holds; the text itself where it is not JSON; None for nothing."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        content = "".join(text for text in texts if isinstance(text, str))
+    if isinstance(content, dict):
+        return content
+    if not isinstance(content, str) or not content.strip():
+        return None
+    text = content.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text.removeprefix("```").removesuffix("```").removeprefix("json")
+    try:
+        return strict_json(text)
+    except ValueError:
+        return content
+
+
+def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
+    """A reply that says neither what was done nor what went wrong."""
+    said = excerpt(_text(reply), call.account)
+    if said.startswith("<"):
+        return Failed(f"not_an_api: a web page came back: {said}")
+    usage, charged = _usage(call, data), _charged(reply, data)
+    if usage is not None:
+        return Failed(f"no_answer: {said}", usage=usage, charged=charged)
+    return Unknown(f"unreadable_reply: {said or 'nothing'}", charged=charged)
+
+
+def _refusal(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
+    """The server says that it did not do it."""
+    error = _error(data) or data
+    codes = [str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str | int)]
+    told = (error.get("message"), error.get("error"), error.get("detail"))
+    message = next((text for text in told if isinstance(text, str)), _text(reply))
+    words = [code for code in codes if not code.isdecimal()] or codes
+    named = excerpt(" ".join([f"http_{reply.status}", *words[:1]]), call.account, 100)
+    why = f"{named}: {excerpt(message, call.account)}".removesuffix(": ")
+    usage, charged = _usage(call, data), _charged(reply, data)
+    ending = _ending(reply, codes)
+    if ending is Retry:
+        return Retry(why, _wait(call, reply), usage=usage, charged=charged)
+    return ending(why, usage=usage, charged=charged)
+
+
+def _ending(reply: Reply, codes: list[str]) -> _Ending:
+    for code in codes:
+        if code in CODES:
+            return CODES[code]
+    status = reply.status
+    if 200 <= status < 300:
+        # OpenRouter: what went wrong after the work began comes as 200, and the code is what the status would be.
+        status = next((int(code) for code in codes if code.isdecimal() and len(code) == 3), 500)
+    ending = STATUSES.get(status, Failed if status < 500 else Unknown)
+    wish = reply.headers.get("x-should-retry")
+    if wish == "true" and ending is Failed:
+        return Retry
+    return Failed if wish == "false" and ending is Retry else ending
+
+
+def _wait(call: Call, reply: Reply) -> int | None:
+    # LiteLLM renames the header of the server behind it.
+    renamed = reply.headers.get("llm_provider-retry-after")
+    after = reply.retry_after_ms(call.now_ms)
+    if after is None and renamed:
+        after = Reply(reply.status, {"retry-after": renamed}, b"").retry_after_ms(call.now_ms)
+    return after
+
+
+def _error(data: dict[str, Any]) -> dict[str, Any]:
+    """The error object, wherever this server puts it; empty when there is none."""
+    found = data.get("error") or _first(data.get("choices")).get("error") or _first(data.get("errors"))
+    if found:
+        return _object(found) or {"message": found}
+    return data if data.get("object") == "error" else {}
+
+
+# ------------------------------------------------------------------------------------- the money
+
+
+def _usage(call: Call, data: dict[str, Any]) -> Usage | None:
+    said = _object(data.get("usage"))
+    if not said:
+        return None
+    details = _object(said.get("prompt_tokens_details"))
+    given, made, total = (
+        _count(said.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    if given is not None and made is not None and total is not None:
+        made = max(made, total - given)  # some count their reasoning in the total only
+    return Usage(
+        given,
+        made,
+        _count(details.get("cached_tokens")) or 0,
+        _count(details.get("cache_write_tokens")) or 0,
+        _model(call, data),
+        _storable(said),
+    )
+
+
+def _model(call: Call, data: dict[str, Any]) -> str:
+    """The model that answered, which may be another one than was asked."""
+    return excerpt(data.get("model"), call.account, 200) or _settings(call).model
+
+
+def _charged(reply: Reply, data: dict[str, Any]) -> Decimal | None:
+    """What LiteLLM (a header) or OpenRouter (in the usage) charged."""
+    charged = _amount(reply.headers.get("x-litellm-response-cost"))
+    if (
+        charged is not None and 200 <= reply.status < 300
+    ):  # on errors it is always 0, whatever was spent behind it
+        return charged
+    usage = _object(data.get("usage"))
+    charged = _amount(usage.get("cost"))
+    if charged is not None and usage.get("is_byok") is True:
+        # With a key of one's own the model's price is paid elsewhere, and `cost` is the fee alone.
+        behind = _amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
+        return None if behind is None else charged + behind
+    return charged
+
+
+def _count(value: Any) -> int | None:
+    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 - 1
+    return int(value) if counts and value == int(value) else None
+
+
+def _amount(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return None
+    return amount if amount.is_finite() and 0 <= amount <= 1_000_000 else None
+
+
+def _storable(said: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return said if len(dump_json(said).encode()) <= 4096 else {}
+    except BadInput:
+        return {}
+
+
+def _text(reply: Reply) -> str:
+    return reply.body.decode("utf-8", "replace")
+
+
+def _first(value: Any) -> dict[str, Any]:
+    return _object(value[0]) if isinstance(value, list) and value else {}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

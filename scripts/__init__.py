@@ -1,0 +1,1 @@
+"""What make runs.  Nothing of it ships; `stage` runs on the standard library alone."""
