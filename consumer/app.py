@@ -37,12 +37,19 @@ class BrokenSchema(BizQError):
 
 
 @dataclass(slots=True)
+class Trust:
+    """Until when the schema, once found whole, is not looked at.  Plain data: an isolate keeps it between events."""
+
+    until_ms: int = 0
+
+
+@dataclass(slots=True)
 class App:
     """`stopping` says whether the process was asked to end: then nothing new is started."""
 
     world: World
     stopping: Callable[[], bool] = lambda: False
-    _trusted_until_ms: int = field(default=0, init=False)
+    trust: Trust = field(default_factory=Trust)
 
     async def on_messages(self, messages: Sequence[Message]) -> Summary:
         """A doorbell rang: work until nothing is due.  Each message gets exactly one verdict, whatever happens."""
@@ -59,6 +66,9 @@ class App:
                 log().error(Event.MESSAGES_RETRIED, count=len(readable), error=type(error).__name__)
                 return Summary(more=True)
             raise
+        if summary.left:  # what they rang for is not committed
+            self._retry(readable)
+            return summary
         for one in readable:
             one.ack()
         return summary
@@ -113,10 +123,10 @@ class App:
     async def _check_schema(self) -> None:
         """Looked at once in a while: an ORM's rebuild of a table drops its triggers and partial indexes."""
         now = self.world.clock.now_ms()
-        if now < self._trusted_until_ms:
+        if now < self.trust.until_ms:
             return
         problems = await broken(self.world.database, self.world.entropy)
         if problems:
             log().error(Event.SCHEMA_BROKEN, count=len(problems), reason=problems[0])
             raise BrokenSchema("; ".join(problems))
-        self._trusted_until_ms = now + SCHEMA_TRUSTED_MS
+        self.trust.until_ms = now + SCHEMA_TRUSTED_MS

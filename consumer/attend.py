@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer import publish
 from consumer.claim import fed, task_input
@@ -15,8 +15,9 @@ from consumer.core import policy
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
+from consumer.facts import Facts, facts
 from consumer.perform import build_call, first_step, judge, perform
-from consumer.settle import Facts, facts, settle
+from consumer.resolve import settle
 from consumer.store import webhooks, work
 from consumer.store.commit import commit, rows
 from consumer.store.sql import integer, optional_integer, optional_text, text
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from consumer.world import World
     from providers.contract import Call
 
-CANCELLED = "cancelled"
+CANCELLED: Final = "cancelled"
+UNKNOWN_OUTCOME: Final = "unknown_outcome"
+LAST_LOOK: Final = 15 * policy.MINUTE
+"""How long after its time an execution is still asked about: a look that kills its worker must not be the end of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ async def attend(world: World, execution: int) -> None:
         ),
     )
     outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
-    outcome = outcome or await _ask(world, fact, call)
+    if outcome is None or (isinstance(outcome, Accepted | Unknown) and _expires(fact)):
+        outcome = await _ask(world, fact, call)
     if outcome is not None:
         await settle(world, fact, _judged(fact, outcome), bound=_is_bound(outcome))
     if told and call is not None:  # without a call nobody could read them: they stay for better times
@@ -131,15 +136,14 @@ async def _ask(world: World, fact: Facts, call: Call | None) -> Outcome | None:
     """What is done when nobody told us: None leaves the execution open until its next time."""
     execution = fact.situation.execution
     now = world.clock.now_ms()
-    resolve_by = execution.resolve_by_ms
-    if resolve_by is None and execution.state is ExecutionState.UNKNOWN:
+    if execution.resolve_by_ms is None and execution.state is ExecutionState.UNKNOWN:
         return Unknown("the worker was lost while the call was in flight")
     if execution.person and not _reachable(fact):
         if not fact.situation.needed:
             return Failed(CANCELLED)
-        return Failed("deadline") if resolve_by is not None and now >= resolve_by else Accepted()
-    if resolve_by is not None and now >= resolve_by:
-        return await _expired(world, fact, call)
+        return Failed("deadline") if _expires(fact) else Accepted()
+    if _expires(fact):
+        return await _expired(world, fact, call, now)
     if call is None:
         return None
     if not fact.situation.needed and fact.provider is not None and fact.provider.abilities.cancel:
@@ -157,15 +161,15 @@ def _reachable(fact: Facts) -> bool:
 async def _look(world: World, fact: Facts, call: Call, now: int) -> Outcome | None:
     """Ask the provider what became of it, or send it again under its key."""
     assert fact.provider is not None  # noqa: S101  # there is a call, so there is a provider
-    abilities = fact.provider.abilities
-    if fact.situation.execution.state is ExecutionState.WAITING:
-        if not abilities.poll:
-            return _again(fact, now)
+    abilities, waiting = fact.provider.abilities, fact.situation.execution.state is ExecutionState.WAITING
+    if abilities.poll and (waiting or call.external_id is not None):
         outcome = await _exchange(world, fact, call, Verb.POLL)
         return _again(fact, now) if isinstance(outcome, Unknown) else _paced(fact, outcome, now)
+    if waiting:
+        return _again(fact, now)
     if abilities.lookup:
         return await _exchange(world, fact, call, Verb.LOOKUP)
-    if abilities.honours_key:
+    if abilities.honours_key and fact.situation.current:  # else it might be done now for nobody
         outcome = await _exchange(world, fact, call, Verb.SUBMIT)
         if isinstance(outcome, Succeeded | Accepted):
             return outcome
@@ -180,10 +184,13 @@ async def _exchange(world: World, fact: Facts, call: Call, verb: Verb) -> Outcom
     return await perform(world, fact.provider, call, verb, first_step(fact.provider, call, verb))
 
 
-async def _expired(world: World, fact: Facts, call: Call | None) -> Outcome:
+async def _expired(world: World, fact: Facts, call: Call | None, now: int) -> Outcome:
     """Its time is over: a job in doubt from now on; a doubt that nothing will resolve."""
     if fact.situation.execution.state is ExecutionState.UNKNOWN:
-        return Failed("unknown_outcome")
+        last: Outcome = Unknown("")
+        if call is not None and now < (fact.situation.execution.resolve_by_ms or 0) + LAST_LOOK:
+            last = _judged(fact, await _look(world, fact, call, now) or last)
+        return Failed(UNKNOWN_OUTCOME) if isinstance(last, Unknown) else last
     if call is not None and fact.provider is not None and fact.provider.abilities.cancel:
         outcome = await _exchange(world, fact, call, Verb.CANCEL)
         if isinstance(outcome, Succeeded):
@@ -194,7 +201,7 @@ async def _expired(world: World, fact: Facts, call: Call | None) -> Outcome:
 
 
 def _is_bound(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed) and outcome.why == "unknown_outcome"
+    return isinstance(outcome, Failed) and outcome.why == UNKNOWN_OUTCOME
 
 
 def _again(fact: Facts, now: int) -> Outcome:
@@ -213,4 +220,19 @@ def _paced(fact: Facts, outcome: Outcome, now: int) -> Outcome:
 
 
 def _judged(fact: Facts, outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Accepted) and _overdue(fact):
+        return Unknown("deadline")
     return judge(fact.plan, outcome) if fact.plan is not None else outcome
+
+
+def _expires(fact: Facts) -> bool:
+    resolve_by = fact.situation.execution.resolve_by_ms
+    return resolve_by is not None and fact.situation.now_ms >= resolve_by
+
+
+def _overdue(fact: Facts) -> bool:
+    """In doubt since its deadline: that it is still being worked on is no reason to wait for ever."""
+    execution, limits = fact.situation.execution, fact.situation.limits
+    patience = (limits.person_s if execution.person else limits.job_s) * policy.SECOND
+    over = fact.situation.now_ms >= execution.started_ms + patience
+    return over and execution.state is ExecutionState.UNKNOWN

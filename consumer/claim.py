@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.errors import BadInput
 from consumer.core.schema import parse_json
 from consumer.core.times import iso
+from consumer.facts import position
 from consumer.perform import read_plan
 from consumer.ports import PortError
-from consumer.settle import position
 from consumer.store import work
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
@@ -54,13 +54,17 @@ class Claimed:
     unreachable: str | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
-        """The task after it went on under our lease."""
+        """The task after it went on under our lease.
+
+        What a reviewer said holds for the stage; what was wrong with an answer, for the candidate that gave it."""
+        before, after = self.position, move.position
+        holds = before.stage == after.stage and (before.candidate == after.candidate or before.repairs == 0)
         return replace(
             self,
             version=self.version + 1,
             position=move.position,
             newest=execution,
-            feedback=move.feedback,
+            feedback=move.feedback or (self.feedback if holds else None),
             fed=output if move.fed else self.fed,
         )
 

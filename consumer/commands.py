@@ -1,4 +1,4 @@
-"""What callers may ask for, checked at the edge: submit, cancel, retry, adopt; templates, budgets, keys.
+"""What callers may ask of tasks, checked at the edge: submit, cancel, retry, adopt.
 
 `organization` is the caller's; None is an operator, who sees all.  Every refusal names the field, and nothing is
 half done.
@@ -6,10 +6,8 @@ half done.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field
@@ -18,11 +16,9 @@ from consumer import doorbells, publish
 from consumer.core import policy
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import TASK_FINAL, TaskState
-from consumer.core.money import show, to_micro
 from consumer.core.schema import clean, dump_json, mismatch, parse_json
-from consumer.core.template import Limits, Model, Route, Template, parse
+from consumer.core.template import Id, Limits, Model, parse
 from consumer.core.times import iso, parse_time
-from consumer.ports import MAX_INTEGER
 from consumer.store import admin
 from consumer.store import tasks as store
 from consumer.store.commit import commit, rows
@@ -48,7 +44,6 @@ def _plain(value: object) -> object:
     return value
 
 
-Id = Annotated[int, Field(ge=1, le=MAX_INTEGER, strict=True)]
 Text = Annotated[str, BeforeValidator(_plain)]
 
 
@@ -277,172 +272,3 @@ async def adopt(world: World, organization: int | None) -> tuple[int, int]:
     if ready:
         await doorbells.ring(world)
     return ready, lacking
-
-
-# --- templates and budgets ----------------------------------------------------------------------------------
-
-
-def check_route(world: World, route: Route, organization: int) -> None:
-    """Raises BadInput naming each candidate that this deployment cannot do for this organization."""
-    problems: list[Problem] = []
-    for number, stage in enumerate(route.stages):
-        for index, candidate in enumerate(stage.candidates):
-            where = f"route.stages[{number}].candidates[{index}]"
-            account = world.accounts.get(candidate.profile)
-            if account is None:
-                known = ", ".join(sorted(world.accounts)) or "none"
-                problems.append(
-                    Problem(f"{where}.profile", f"no profile {candidate.profile!r} here; there are: {known}")
-                )
-                continue
-            allowed = account.profile.organizations
-            if allowed is not None and organization not in allowed:
-                problems.append(
-                    Problem(f"{where}.profile", f"{candidate.profile!r} is not for this organization")
-                )
-                continue
-            provider = world.providers[account.profile.provider]
-            if provider.kind != stage.provider_kind:
-                problems.append(
-                    Problem(f"{where}.profile", f"a stage of kind {stage.kind} needs a {stage.provider_kind}")
-                )
-            try:
-                parse(provider.settings, candidate.settings, f"{where}.settings")
-            except BadInput as error:
-                problems += error.problems
-    if problems:
-        raise BadInput.of(problems)
-
-
-async def put_template(world: World, organization: int, value: object) -> int:
-    """Write a template, checked as a whole; tasks that waited for its route may run.  Raises BadInput, NotFound."""
-    template = parse(Template, value)
-    check_route(world, template.route, organization)
-    now = world.clock.now_ms()
-    fields: dict[str, Value] = {
-        "organization": organization,
-        "name": template.name,
-        "description": template.description,
-        "category": template.category,
-        "duration": template.estimated_duration,
-        "prompt": template.prompt,
-        "input_schema": dump_json(template.input_schema) if template.input_schema is not None else None,
-        "output_schema": dump_json(template.output_schema),
-        "route": template.route.model_dump_json(exclude_defaults=True),
-        "limits": template.limits.model_dump_json(exclude_defaults=True),
-    }
-    if template.id is None:
-        written = await world.database.batch([admin.INSERT_TEMPLATE(**fields, at=iso(now))])
-        return integer(written[0].rows[0], "id")
-    batch = [admin.UPDATE_TEMPLATE(**fields, id=template.id), admin.UNBLOCK_TEMPLATE(id=template.id, now=now)]
-    written = await commit(world.database, world.entropy, batch)
-    if not written[0].rows:
-        raise NotFound(f"no template {template.id}")
-    if written[1].rows:
-        await doorbells.ring(world)
-    return template.id
-
-
-class Budget(Model):
-    """A cap in dollars.  `refused`: what happens to work that finds no room."""
-
-    scope: Literal["organization", "template", "task"]
-    scope_id: Id
-    period: Literal["day", "month", "total"]
-    cap: Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
-    refused: Literal["wait", "fail"] = "wait"
-
-
-async def put_budget(
-    world: World, organization: int, value: object, actor: str, budget: int | None = None
-) -> int:
-    """Set a cap; what it blocked may try again.  Raises BadInput, NotFound."""
-    new = parse(Budget, value)
-    now, cap = world.clock.now_ms(), to_micro(new.cap)
-    scope: dict[str, Value] = {"organization": organization, "scope": new.scope, "scope_id": new.scope_id}
-    if not await rows(world.database, world.entropy, admin.SCOPE_EXISTS(**scope)):
-        raise BadInput("scope_id", f"this organization has no such {new.scope}")
-    values: dict[str, Value] = {**scope, "period": new.period, "cap": cap, "refused": new.refused}
-    written = admin.PUT_BUDGET(**values) if budget is None else admin.UPDATE_BUDGET(**values, id=budget)
-    found = await rows(world.database, world.entropy, written)
-    if not found:
-        raise NotFound(f"no budget {budget} with this scope and period")
-    number = integer(found[0], "id")
-    detail = f"budget {number}: {new.scope} {new.scope_id}, {show(cap)} a {new.period}, else {new.refused}"
-    results = await commit(
-        world.database,
-        world.entropy,
-        [
-            admin.UNBLOCK_BUDGET(budget=number, now=now),
-            admin.BUDGET_AUDIT(now=now, organization=organization, actor=actor, detail=detail),
-        ],
-    )
-    if results[0].rows:
-        await doorbells.ring(world)
-    return number
-
-
-# --- organizations, people, keys ----------------------------------------------------------------------------
-
-
-async def create_organization(world: World, name: str) -> int:
-    """Raises BadInput."""
-    name = _name(name, "name")
-    written = await world.database.batch([admin.CREATE_ORGANIZATION(name=name, at=iso(world.clock.now_ms()))])
-    return integer(written[0].rows[0], "id")
-
-
-async def create_user(world: World, organization: int, email: str, name: str, role: str = "member") -> int:
-    """A person of an organization.  Raises BadInput."""
-    fields: dict[str, Value] = {
-        "organization": organization,
-        "email": _name(email, "email"),
-        "name": _name(name, "name"),
-        "role": role,
-    }
-    written = await world.database.batch([admin.CREATE_USER(**fields, at=iso(world.clock.now_ms()))])
-    return integer(written[0].rows[0], "id")
-
-
-def _name(value: str, field: str) -> str:
-    if not value.strip() or len(value) > 200 or clean(value) != value:
-        raise BadInput(field, "1 to 200 characters")
-    return value
-
-
-ROLES: Final = ("reader", "member", "admin", "operator")
-"""Each may do what those before it may.  An operator belongs to no organization and sees all."""
-
-
-def hash_key(secret: str) -> str:
-    """What the database knows of a key.  The secret is 128 random bits, so that a plain hash is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-async def create_key(world: World, organization: int | None, role: str) -> str:
-    """A new API key, shown only this once.  Raises BadInput."""
-    if role not in ROLES:
-        raise BadInput("role", f"one of {', '.join(ROLES)}")
-    if (role == "operator") != (organization is None):
-        raise BadInput("organization", "an operator's key has none, every other key has one")
-    if organization is not None and not await rows(
-        world.database, world.entropy, admin.ORGANIZATION(organization=organization)
-    ):
-        raise BadInput("organization", f"no organization {organization}")
-    name, secret = world.entropy.token()[:12], world.entropy.token()
-    fields: dict[str, Value] = {
-        "id": name,
-        "hash": hash_key(secret),
-        "organization": organization,
-        "role": role,
-    }
-    await commit(world.database, world.entropy, [admin.CREATE_KEY(**fields, now=world.clock.now_ms())])
-    return f"bizq_{name}_{secret}"
-
-
-async def revoke_key(world: World, name: str) -> None:
-    """End a key at once.  Accepts its id or the whole key.  Raises NotFound."""
-    wanted = name.removeprefix("bizq_").partition("_")[0]
-    found = await rows(world.database, world.entropy, admin.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
-    if not found:
-        raise NotFound(f"no key {wanted} that is not revoked")

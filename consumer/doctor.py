@@ -16,10 +16,12 @@ from consumer.store.expected import MIGRATIONS
 from consumer.store.sql import integer, optional_integer, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from consumer.ports import Result, Row
+    from consumer.ports import Row, Statement
     from consumer.world import World
+
+    Judge = Callable[[Sequence[Row]], Iterator["Finding"]]
 
 Level = Literal["ok", "warning", "error"]
 
@@ -45,31 +47,36 @@ class Finding:
 
 async def examine(world: World) -> list[Finding]:
     """Look at everything that is known to go wrong.  Changes nothing.  Raises `Unavailable`."""
+    advice = "nothing is claimed until it is mended: docs/operations.md, the schema is broken"
     problems = await check.broken(world.database, world.entropy)
-    findings = [
-        Finding(
-            "error", problem, "nothing is claimed until this is mended, and the doctor finds nothing here"
-        )
-        for problem in problems
-    ] or [Finding("ok", "the schema is complete")]
+    findings = [Finding("error", problem, advice) for problem in problems]
+    findings = findings or [Finding("ok", "the schema is complete")]
     findings += await _migrations(world)
-    now = world.clock.now_ms()
-    batch = [
-        check.BLOCKED(most=MOST),
-        check.EXPIRED(cutoff=now - policy.CLOCK_SLACK - OVERDUE_MS),
-        check.BACKLOG(since=now - OVERDUE_MS, most=MOST),
-        check.DEAD_LETTERS(most=MOST),
-        check.UNKNOWN(late=now - OVERDUE_MS, most=MOST),
-        check.UNPRICED(most=MOST),
-        check.LACKING_PROFILES(profiles=json.dumps(sorted(world.accounts)), most=MOST),
-        check.UNHANDLED(since=now - WEBHOOK_MS, most=MOST),
-        check.TIGHT_BUDGETS(now=now, share=TIGHT, most=SHOWN),
-    ]
+    asked = questions(world.clock.now_ms(), world.accounts)
     try:
-        results = await commit(world.database, world.entropy, batch)
+        results = await commit(world.database, world.entropy, [statement for statement, _ in asked])
     except Refused as error:
         return [*findings, Finding("error", f"nothing else can be asked: {error}", "mend the schema first")]
-    return [*findings, *_judged(results)]
+    for (_, judge), result in zip(asked, results, strict=True):
+        findings += judge(result.rows)
+    return findings
+
+
+def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Judge]]:
+    """What `examine` asks of the database besides its schema, and what makes findings of the answers."""
+    cron = now_ms - OVERDUE_MS
+    known = json.dumps(sorted(profiles))
+    return [
+        (check.BLOCKED(most=MOST), _blocked),
+        (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
+        (check.BACKLOG(since=cron, most=MOST), _backlog),
+        (check.DEAD_LETTERS(most=MOST), _dead_letters),
+        (check.UNKNOWN(late=cron, most=MOST), _unknown),
+        (check.UNPRICED(most=MOST), _unpriced),
+        (check.LACKING_PROFILES(profiles=known, most=MOST), _profiles),
+        (check.UNHANDLED(since=now_ms - WEBHOOK_MS, most=MOST), _webhooks),
+        (check.TIGHT_BUDGETS(now=now_ms, share=TIGHT, most=SHOWN), _budgets),
+    ]
 
 
 async def _migrations(world: World) -> list[Finding]:
@@ -92,21 +99,6 @@ async def _migrations(world: World) -> list[Finding]:
     return findings or [Finding("ok", f"all {len(MIGRATIONS)} migrations are applied")]
 
 
-def _judged(results: Sequence[Result]) -> Iterator[Finding]:
-    blocked, expired, backlog, letters, unknown, unpriced, profiles, webhooks, budgets = (
-        result.rows for result in results
-    )
-    yield from _blocked(blocked)
-    yield from _expired(expired[0])
-    yield from _backlog(backlog[0])
-    yield from _dead_letters(letters[0])
-    yield from _unknown(unknown[0])
-    yield from _unpriced(unpriced[0])
-    yield from _profiles(profiles)
-    yield from _webhooks(webhooks[0])
-    yield from _budgets(budgets)
-
-
 def _many(count: int, one: str, several: str = "") -> str:
     """`1 task`, `7 tasks`, `10000 tasks or more`."""
     more = " or more" if count >= MOST else ""
@@ -118,7 +110,7 @@ _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
     "no_organization": (
         "warning",
         "without an organization",
-        "give their template or their creator an organization, then set the task's `organization_id`",
+        "give their template or their creator one, then write their `template_id` again",
     ),
     "no_route": ("warning", "without a valid route", "write their templates with `bizq template put`"),
     "no_candidate": (
@@ -149,7 +141,8 @@ def _blocked(found: Sequence[Row]) -> Iterator[Finding]:
         yield Finding(level, f"{_many(integer(row, 'tasks'), 'pending task')} {why}", advice)
 
 
-def _expired(row: Row) -> Iterator[Finding]:
+def _expired(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "leases")
     if not count:
         yield Finding("ok", "no worker has vanished unnoticed")
@@ -158,7 +151,8 @@ def _expired(row: Row) -> Iterator[Finding]:
     yield Finding("error", what, "the cron trigger does not run, or fails: look at its log")
 
 
-def _backlog(row: Row) -> Iterator[Finding]:
+def _backlog(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "effects")
     if not count:
         yield Finding("ok", "the outbox is empty")
@@ -171,7 +165,8 @@ def _backlog(row: Row) -> Iterator[Finding]:
     )
 
 
-def _dead_letters(row: Row) -> Iterator[Finding]:
+def _dead_letters(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "letters")
     if count:
         advice = "read them in table dead_letters; they are only doorbells, and deleting them loses no work"
@@ -180,7 +175,8 @@ def _dead_letters(row: Row) -> Iterator[Finding]:
         yield Finding("ok", "there are no dead letters")
 
 
-def _unknown(row: Row) -> Iterator[Finding]:
+def _unknown(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "executions")
     if not count:
         yield Finding("ok", "the outcome of every call is known")
@@ -198,7 +194,8 @@ def _unknown(row: Row) -> Iterator[Finding]:
         yield Finding("error", f"{_many(late, 'execution')} should have been resolved by now", advice)
 
 
-def _unpriced(row: Row) -> Iterator[Finding]:
+def _unpriced(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "executions")
     if not count:
         yield Finding("ok", "every finished execution has a cost")
@@ -222,7 +219,8 @@ def _profiles(found: Sequence[Row]) -> Iterator[Finding]:
         )
 
 
-def _webhooks(row: Row) -> Iterator[Finding]:
+def _webhooks(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
     count = integer(row, "webhooks")
     if not count:
         yield Finding("ok", "every webhook was handled")

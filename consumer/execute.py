@@ -16,26 +16,16 @@ from typing import TYPE_CHECKING, Any
 from consumer import attend, claim, doorbells, intent, publish
 from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.lifecycle import ExecutionState, TaskState
-from consumer.core.outcome import Failed, Outcome
 from consumer.core.policy import RENEW_EVERY
 from consumer.core.times import iso
+from consumer.facts import facts
 from consumer.flight import Flight
 from consumer.intent import Intent, Release, prepare
 from consumer.leases import Leases
 from consumer.perform import judge
 from consumer.ports import Refused
-from consumer.settle import (
-    Ended,
-    Verdict,
-    facts,
-    rebill,
-    report,
-    row,
-    settle,
-    statements,
-    told_early,
-    verdicts,
-)
+from consumer.resolve import settle
+from consumer.settle import Ended, Verdict, rebill, report, row, statements, told_early, verdicts
 from consumer.store import work
 from consumer.store.commit import commit, rows
 from consumer.store.sql import chunks
@@ -45,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from consumer.claim import Claimed
+    from consumer.core.outcome import Outcome
     from consumer.ports import Result, Statement
     from consumer.world import World
 
@@ -53,12 +44,13 @@ Settling = tuple[Ended, dict[str, Any], Intent]
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did.  `more`: it stopped before nothing was due."""
+    """What a run did.  `more`: it stopped before nothing was due.  `left`: leases that only the sweep can end."""
 
     claimed: int = 0
     executions: int = 0
     attended: int = 0
     more: bool = False
+    left: int = 0
 
 
 class Run:
@@ -97,6 +89,7 @@ class Run:
             await self._finish()
         finally:
             await self.flight.end(0)
+        self.summary.left = len(self.leases.left)
         return self.summary
 
     # --- the loop's questions -------------------------------------------------------------------------------------
@@ -194,13 +187,21 @@ class Run:
                 results = await self._commit(statements([values], now, publish_later=False))
                 await self._settled([(ended, values, one)], results)
             except Refused:
-                ended.outcome = Failed("unstorable", usage=ended.outcome.usage, charged=ended.outcome.charged)
-                failed = await row(self.world, ended, one.task.id)
-                results = await self._commit(statements([failed], now, publish_later=False))
-                await self._settled([(ended, failed, one)], results)
+                await self._settle_as_failure(ended, one, now)
         if releases:
             await self._commit(_release_statements(releases, now))
             await self._released(releases)
+
+    async def _settle_as_failure(self, ended: Ended, one: Intent, now: int) -> None:
+        """An answer that no row can hold: its cost is kept.  When even that is refused, the lease tells the sweep."""
+        ended.unstorable()
+        values = await row(self.world, ended, one.task.id)
+        try:
+            results = await self._commit(statements([values], now, publish_later=False))
+        except Refused as error:
+            log().error(Event.UNSTORABLE, execution=one.execution, error=str(error)[:200])
+            return
+        await self._settled([(ended, values, one)], results)
 
     # --- claim and begin ------------------------------------------------------------------------------------------
 
@@ -239,22 +240,24 @@ class Run:
 
     async def _begun(self, intents: list[Intent], results: Sequence[Result]) -> None:
         """Send what was admitted; find out about the rest."""
-        admitted = {found["id"] for result in results for found in result.rows}
-        left_out = [one for one in intents if one.execution not in admitted]
-        self.summary.executions += len(intents) - len(left_out)
+        begun = {
+            found["id"]: found["status"] for result in results for found in result.rows if "status" in found
+        }
+        left_out = []
         for one in intents:
-            if one.execution in admitted and one.at_once is None:
+            if one.execution in begun and one.at_once is not None:
+                continue
+            if begun.get(one.execution) == ExecutionState.RUNNING:
                 self.flight.start(one)
+            else:
+                left_out.append(one)
+        self.summary.executions += len(intents) - len(left_out)
         if not left_out:
             return
         wanted = json.dumps([period.id for one in left_out for period in one.periods])
         periods = await rows(self.world.database, self.world.entropy, work.FULL_PERIODS(periods=wanted))
-        for one in left_out:
-            release = intent.refused(one, periods)
-            if release:
-                self.releases.append(release)
-            else:
-                self.leases.done(one.task.token)  # moved or occupied by somebody else meanwhile
+        now = self.world.clock.now_ms()
+        self.releases += [intent.refused(one, periods, now) for one in left_out]
 
     # --- settle and publish ---------------------------------------------------------------------------------------
 

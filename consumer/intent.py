@@ -60,6 +60,7 @@ class Intent:
             "e": self.execution,
             "t": self.task.id,
             "v": self.task.version,
+            "lease": self.task.token,
             "type": stage.execution_type,
             "provider": self.provider.name,
             "profile": self.account.name,
@@ -157,8 +158,9 @@ def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
     return written
 
 
-def refused(intent: Intent, periods: Iterable[Row]) -> Release | None:
-    """Which budget had no room.  None when it was not a budget: somebody else moved the task."""
+def refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
+    """Why a begin was not admitted: the budget without room.  Without one, it may try again at once: either the room
+    has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
     wanted = {period.id for period in intent.periods}
     for row in periods:
         taken = integer(row, "spent_micro") + integer(row, "reserved_micro")
@@ -167,4 +169,4 @@ def refused(intent: Intent, periods: Iterable[Row]) -> Release | None:
                 reason = f"budget {row['id']} has no room for {show(intent.reserved_micro)}"
                 return Release(intent.task, TaskState.FAILED, reason=reason)
             return Release(intent.task, TaskState.PENDING, integer(row, "ends_ms"), f"budget:{row['id']}")
-    return None
+    return Release(intent.task, TaskState.PENDING, now_ms)

@@ -16,16 +16,21 @@ from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
 from consumer.core.outcome import Failed, Outcome, Rejected, Succeeded
 from consumer.core.schema import clean, dump_json, mismatch, parse_json
 from consumer.core.template import render
-from consumer.settle import Facts, Verdict, facts, harvest, settle
+from consumer.facts import Facts, facts
+from consumer.resolve import harvest, settle
+from consumer.settle import Verdict
 from consumer.store import people as store
-from consumer.store.commit import commit
-from consumer.store.sql import optional_integer, optional_text, text
+from consumer.store.commit import commit, rows
+from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
+    from consumer.ports import Row
     from consumer.world import World
 
 DECLINED: Final = "declined"
 ACCEPTED: Final = "accepted"
+LATE: Final = ("deadline", "unknown_outcome")
+"""Reasons of an execution that ended for want of an answer."""
 MAX_NOTE: Final = 2_000
 
 
@@ -159,14 +164,14 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, output: Any) -> R
 async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
     """The deadline has won; the answer still counts if the task waits for one at this stage."""
     task = fact.situation.task
-    if (
-        task is None
-        or task.state is TaskState.CANCELLED
-        or _given_reason(fact) not in ("deadline", "unknown_outcome")
-    ):
+    if task is None or task.state is TaskState.CANCELLED or _given_reason(fact) not in LATE:
         raise Conflict(_ended_reason(fact))
     if fact.situation.needed and await harvest(world, fact, Succeeded(output)):
         return _receipt(fact, output, USED, used=True)
+    harvested = store.HARVESTED(task=fact.task_id, late=fact.situation.execution.id)
+    used = one(await rows(world.database, world.entropy, harvested))
+    if used is not None:  # a repeat
+        return _receipt(fact, await _stored(world, used), USED, used=True)
     note = store.LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
     await commit(world.database, world.entropy, [note])
     return _receipt(fact, output, KEPT, used=False)
@@ -213,8 +218,10 @@ def _state(fact: Facts) -> str:
     task = fact.situation.task
     if state is ExecutionState.SUCCEEDED or _given_reason(fact) == "rejected":
         return "answered"
-    if state in EXECUTION_FINAL or task is None or task.state is TaskState.CANCELLED:
+    if task is None or task.state is TaskState.CANCELLED:
         return "ended"
+    if state in EXECUTION_FINAL:  # a late answer still counts while the task waits for one
+        return "open" if fact.situation.needed and _given_reason(fact) in LATE else "ended"
     return "open"
 
 
@@ -240,12 +247,25 @@ def _note(words: str) -> str:
 
 
 async def _given(world: World, fact: Facts) -> Any:  # JSON is any value
-    key = optional_text(fact.row, "result_key")
+    return await _stored(world, fact.row)
+
+
+async def _stored(world: World, row: Row) -> Any:  # JSON is any value
+    key = optional_text(row, "result_key")
     if key is not None:
         data = await world.blobs.get(key)
         return None if data is None else parse_json(data)
-    stored = optional_text(fact.row, "result")
+    stored = optional_text(row, "result")
     return None if stored is None else parse_json(stored)
+
+
+def _house_note(fact: Facts) -> str:
+    """What the route says to this candidate in particular."""
+    stages, stage = fact.situation.route.stages, fact.situation.execution.stage
+    number = integer(fact.row, "execution_candidate")
+    if stage >= len(stages) or number >= len(stages[stage].candidates):
+        return ""
+    return str(stages[stage].candidates[number].settings.get("note", ""))
 
 
 async def _assignment(world: World, fact: Facts) -> Assignment:
@@ -253,7 +273,9 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
     kind = _kind(fact)
     before = await fed(world, row) if stage > 0 else None
     value = task_input(row) if stage == 0 else before
-    prompt = fact.plan.prompt if fact.plan else ""
+    words = render(
+        fact.plan.prompt if fact.plan else "", text(row, "title"), text(row, "description"), task_input(row)
+    )
     state = _state(fact)
     return Assignment(
         execution=fact.situation.execution.id,
@@ -262,7 +284,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         kind="review" if kind == "review" else "human",
         title=text(row, "title"),
         description=text(row, "description"),
-        instructions=render(prompt, text(row, "title"), text(row, "description"), task_input(row)),
+        instructions="\n\n".join(filter(None, [_house_note(fact), words])),
         value=task_input(row) if kind == "review" else value,
         draft=before if kind == "review" else None,
         output_schema=fact.plan.output_schema if fact.plan else {"type": "object"},

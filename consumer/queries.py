@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer import links, publish
-from consumer.commands import ROLES, hash_key
+from consumer.admin import ROLES, hash_key
 from consumer.core import policy, snapshot
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import TASK_FINAL

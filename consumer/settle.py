@@ -7,35 +7,30 @@ again with fresh facts.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import doorbells, prices, publish
-from consumer.core.decide import Decision, ExecutionView, Position, Situation, TaskView, decide
+from consumer import prices
+from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
 from consumer.core.errors import BadInput
-from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
+from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
 from consumer.core.money import UNKNOWN, Cost
 from consumer.core.outcome import Failed, Outcome
 from consumer.core.schema import clean, dump_json
-from consumer.core.template import Candidate, Limits, Route, Stage
 from consumer.core.times import iso
-from consumer.perform import read_plan
-from consumer.ports import PortError, Refused
-from consumer.store import people, webhooks, work
+from consumer.ports import PortError
+from consumer.store import webhooks, work
 from consumer.store.commit import commit
-from consumer.store.sql import chunks, integer, optional_integer, optional_text
+from consumer.store.sql import chunks
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.core.profile import Account
-    from consumer.core.template import Plan
     from consumer.ports import Result, Row, Statement
     from consumer.world import World
-    from providers.contract import Provider
 
 COMFORT_BYTES: Final = 64_000
 """A result longer than this lives with the blobs, keyed by its execution."""
@@ -242,177 +237,6 @@ def _verdict(wanted: Mapping[str, Any], seen: Row | None) -> Verdict:
     if seen["state"] == wanted["state"] and moved:
         return Verdict.MINE
     return Verdict.LATE if seen["state"] in EXECUTION_FINAL else Verdict.STALE
-
-
-# --- one execution at a time: webhooks, forms, attention, and what a group left over -------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """An open or ended execution with all that is known of its task, read at one moment."""
-
-    row: Row
-    situation: Situation
-    plan: Plan | None
-    account: Account | None
-    provider: Provider | None
-
-    @property
-    def task_id(self) -> int:
-        return integer(self.row, "task_id")
-
-    def ended(self, outcome: Outcome, *, bound: bool = False) -> Ended:
-        """The same execution, with an outcome."""
-        return Ended(
-            self.situation,
-            outcome,
-            self.account,
-            optional_integer(self.row, "organization_id"),
-            optional_text(self.row, "profile"),
-            integer(self.row, "reserved_micro"),
-            has_budget=self.row["budgets"] is not None,
-            bound=bound,
-            charged_micro=optional_integer(self.row, "cost_micro"),
-        )
-
-
-async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
-    """What is known of these executions.  The ones that are gone are left out."""
-    wanted = json.dumps(list(executions))
-    (result,) = await commit(world.database, world.entropy, [work.SITUATIONS(executions=wanted)])
-    now, draw = world.clock.now_ms(), world.entropy.draw()
-    return [_facts(world, row, now, draw) for row in result.rows]
-
-
-def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
-    account = world.accounts.get(optional_text(row, "profile") or "")
-    provider = world.providers.get(optional_text(row, "provider") or "")
-    try:
-        plan = read_plan(row)
-    except BadInput:
-        plan = None  # the template was changed or deleted under a running task: a paid answer still counts
-    stage = integer(row, "execution_stage")
-    abilities = provider.abilities if provider else None
-    execution = ExecutionView(
-        id=integer(row, "id"),
-        state=ExecutionState(str(row["state"])),
-        stage=stage,
-        started_ms=integer(row, "started_ms"),
-        newest=row["newest"] == row["id"],
-        person=provider is not None and provider.kind == "human",
-        repeatable=abilities is not None and abilities.honours_key,
-        evidence=abilities is not None and abilities.evidence,
-        resolve_by_ms=optional_integer(row, "resolve_by_ms"),
-    )
-    route = plan.route if plan else _blind_route(stage)
-    limits = plan.limits if plan else Limits()
-    return Facts(
-        row, Situation(_task_view(row), execution, route, limits, now_ms, draw), plan, account, provider
-    )
-
-
-def _blind_route(stage: int) -> Route:
-    """A route that ends at this stage."""
-    candidate = Candidate(profile="unknown")
-    return Route(stages=tuple(Stage(kind="ai", candidates=(candidate,)) for _ in range(stage + 1)))
-
-
-def _task_view(row: Row) -> TaskView | None:
-    if row["present"] is None:
-        return None
-    return TaskView(
-        id=integer(row, "task_id"),
-        version=integer(row, "version"),
-        state=TaskState(str(row["status"])),
-        position=position(row),
-        deadline_ms=optional_integer(row, "deadline_ms"),
-        held=False,
-    )
-
-
-def position(row: Row) -> Position:
-    """Where a task's row says it stands."""
-    return Position(
-        stage=integer(row, "stage"),
-        candidate=integer(row, "candidate"),
-        attempt=integer(row, "attempt"),
-        repairs=integer(row, "repairs"),
-        redos=integer(row, "redos"),
-        replaces=optional_integer(row, "replaces"),
-    )
-
-
-async def settle(
-    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
-) -> tuple[Verdict, Ended]:
-    """Settle one execution without a lease, following a moved fence; publish, and ring for what is due."""
-    ended = fact.ended(outcome, bound=bound)
-    verdict: Verdict = Verdict.STALE
-    for _ in range(JUDGED_AGAIN):
-        verdict = await _write(world, ended, fact.task_id)
-        if verdict is not Verdict.STALE:
-            break
-        fresh = await facts(world, [ended.execution.id])
-        if not fresh or fresh[0].situation.execution.state in EXECUTION_FINAL:
-            verdict = Verdict.LATE
-            break
-        fact = fresh[0]
-        ended = fact.ended(ended.outcome, bound=bound)
-    if verdict is Verdict.LATE:
-        await rebill(world, ended)
-    if verdict is Verdict.MINE:
-        report(ended)
-        if ended.decision.task is not None:
-            await _tell(world, fact.task_id, ended.decision)
-    return verdict, ended
-
-
-async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
-    """Use an answer whose execution has ended without one: as an execution of its own, in the same batch.
-
-    False when the task no longer waits at that stage."""
-    late, task = fact.situation.execution, fact.situation.task
-    if task is None:
-        return False
-    new = integer(fact.row, "newest") + 1
-    insert = people.HARVEST(execution=new, late=late.id, version=task.version)
-    view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
-    ended = fact.ended(outcome)
-    ended.situation = replace(fact.situation, execution=view)
-    group = [await row(world, ended, fact.task_id)]
-    batch = [insert, *statements(group, ended.situation.now_ms, publish_later=True)]
-    results = await commit(world.database, world.entropy, batch)
-    if verdicts(group, results)[new][0] is not Verdict.MINE:
-        return False
-    report(ended)
-    await _tell(world, fact.task_id, ended.decision)
-    return True
-
-
-async def _write(world: World, ended: Ended, task_id: int) -> Verdict:
-    """One batch for one execution; an answer that no row can hold becomes a failure that keeps its cost."""
-    now = ended.situation.now_ms
-    group = [await row(world, ended, task_id)]
-    try:
-        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
-    except Refused as error:
-        log().error(Event.UNSTORABLE, execution=ended.execution.id, error=str(error)[:200])
-        ended.unstorable()
-        group = [await row(world, ended, task_id)]
-        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
-    if told_early(results):
-        await doorbells.ring(world)
-    return verdicts(group, results)[ended.execution.id][0]
-
-
-async def _tell(world: World, task_id: int, decision: Decision) -> None:
-    """The status store and the queue; both are repaired by the sweep when this fails."""
-    done = await publish.again(world, [task_id])
-    if done:
-        await publish.later(world, done)
-    move = decision.task
-    if move is not None and move.state is TaskState.PENDING:
-        await doorbells.ring_at(world, move.run_at_ms)
 
 
 async def rebill(world: World, ended: Ended) -> None:

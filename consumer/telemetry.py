@@ -22,8 +22,6 @@ class Event(StrEnum):
     """All there is to say."""
 
     TASK_ENDED = "task.ended"
-    TASK_WAITS = "task.waits"
-    EXECUTION_ENDED = "execution.ended"
     EXECUTION_UNKNOWN = "execution.unknown"
     OVERRUN = "budget.overrun"
     ADAPTER_ERROR = "provider.adapter_error"
@@ -37,8 +35,6 @@ class Event(StrEnum):
     WEBHOOK = "webhook.received"
     WEBHOOK_REFUSED = "webhook.refused"
     REQUEST_FAILED = "request.failed"
-    STARTED = "worker.started"
-    STOPPED = "worker.stopped"
 
 
 FIELDS: Final = frozenset(

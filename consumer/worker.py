@@ -5,12 +5,13 @@ Everything is built anew for each event: no binding, proxy or secret outlives th
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from workers import WorkerEntrypoint, asgi
 
 from consumer import telemetry
-from consumer.app import App
+from consumer.app import App, Trust
 from consumer.cloudflare.blobs import R2Blobs
 from consumer.cloudflare.clock import WorkersClock, WorkersEntropy
 from consumer.cloudflare.database import D1Database
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS: Final = "dead-letters"
 """How the name of the dead letter queue ends."""
+
+
+TRUST: Final = Trust()
 
 
 class Default(WorkerEntrypoint):
@@ -56,7 +60,8 @@ class Default(WorkerEntrypoint):
 
     def _app(self, http: httpx2.AsyncClient) -> App:
         """Raises BadInput, naming the variable or secret that the deployment lacks."""
-        telemetry.configure(self._text("LOG_LEVEL", "INFO"))
+        # Whatever is written to standard error is an error in Workers Logs.
+        telemetry.configure(self._text("LOG_LEVEL", "INFO"), sys.stdout)
         profiles = parse_json(self._text("PROFILES", "{}"), "PROFILES")
         secrets = {name: self._text(name, "") for name in secrets_named(profiles)}
         link_secret = self._text("LINK_SECRET", "")
@@ -82,7 +87,7 @@ class Default(WorkerEntrypoint):
                 public_url=self._text("PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/"),
             ),
         )
-        return App(world)
+        return App(world, trust=TRUST)
 
     def _text(self, name: str, default: str) -> str:
         value = getattr(self.env, name, None)

@@ -156,6 +156,23 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
+-- What it lacked may be given later, or written again when its template or creator has got it.
+CREATE TRIGGER tasks_foreign_template AFTER UPDATE OF template_id, created_by, organization_id ON tasks
+WHEN NEW.status = 'pending' AND (NEW.blocked_by = 'no_organization' OR NEW.blocked_by GLOB 'no_route:*')
+BEGIN
+  UPDATE tasks SET organization_id = COALESCE(organization_id,
+    (SELECT organization_id FROM task_templates WHERE id = NEW.template_id),
+    (SELECT organization_id FROM users WHERE id = NEW.created_by))
+  WHERE id = NEW.id;
+  UPDATE tasks SET blocked_by = CASE
+    WHEN organization_id IS NULL THEN 'no_organization'
+    WHEN NOT EXISTS (SELECT 1 FROM task_templates WHERE id = NEW.template_id AND route IS NOT NULL)
+    THEN 'no_route:' || COALESCE(NEW.template_id, '') END
+  WHERE id = NEW.id;
+  UPDATE tasks SET run_at_ms = CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)
+  WHERE id = NEW.id AND blocked_by IS NULL;
+END;
+
 -- Another application changed the status: whoever held the task has lost it, readers hear of it, and what is
 -- open at a provider is attended to.
 CREATE TRIGGER tasks_foreign_edit AFTER UPDATE OF status ON tasks
@@ -174,7 +191,7 @@ BEGIN
   WHERE id = NEW.id;
   UPDATE task_executions SET wake_at_ms = 0
   WHERE id BETWEEN 1099511627776 + NEW.id * 1024 AND 1099511627776 + NEW.id * 1024 + 1023
-    AND status IN ('waiting', 'unknown') AND NEW.status IN ('completed', 'failed', 'cancelled');
+    AND +status IN ('waiting', 'unknown') AND NEW.status IN ('completed', 'failed', 'cancelled');
   INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', NEW.id, 0)
   ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = 0;
   INSERT INTO audit_log (at_ms, organization_id, task_id, actor, event, detail)

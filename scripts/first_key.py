@@ -13,7 +13,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from consumer.commands import ROLES, hash_key
+from consumer.admin import ROLES, hash_key
 from consumer.local.clock import SystemClock, SystemEntropy
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ ENTRY = "consumer/worker.py"
 
 LOCAL_ONLY = (
     "consumer/__main__.py",
+    "consumer/cli",
     "consumer/local",
 )
 """Files and directories that stay at home."""

@@ -129,7 +129,17 @@ class Situation:
     @property
     def current(self) -> bool:
         """It is this execution that decides how the task goes on when it brings no answer."""
-        return self.needed and self.execution.newest
+        return self.needed and self.execution.newest and not self._repeated
+
+    @property
+    def _repeated(self) -> bool:
+        """The task has its next turn already: it is to be done again, at the price of a duplicate."""
+        task = self.task
+        return (
+            task is not None
+            and task.position.replaces == self.execution.id
+            and task.state in (TaskState.PENDING, TaskState.RUNNING)
+        )
 
 
 def decide(at: Situation, outcome: Outcome) -> Decision:

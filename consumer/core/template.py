@@ -59,6 +59,9 @@ def _path(field: str, location: tuple[int | str, ...]) -> str:
     return field
 
 
+Id = Annotated[int, Field(ge=1, le=2**53 - 2, strict=True)]
+"""What a row may be called from outside."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
 

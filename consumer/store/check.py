@@ -42,18 +42,18 @@ def _missing_columns(rows: Sequence[Row]) -> Iterator[str]:
         found.setdefault(str(row["name"]), set()).add(str(row["column"]))
     for table, wanted in COLUMNS.items():
         if table not in found:
-            yield f"table {table} is missing: create it again as in migrations/"
+            yield f"table {table} is missing, with its rows: go back to a backup"
             continue
         for name in sorted(set(wanted.split()) - found[table]):
-            yield f"column {table}.{name} is missing: another tool rebuilt its table; add it again as in migrations/"
+            yield f"column {table}.{name} is missing: another tool rebuilt its table, and only a backup has its values"
 
 
 def _wrong_objects(found: Mapping[str, str]) -> Iterator[str]:
     for name, (kind, wanted) in OBJECTS.items():
         if name not in found:
-            yield f"{kind} {name} is missing: another tool rebuilt its table; create it again as in migrations/"
+            yield f"{kind} {name} is missing: another tool rebuilt its table; scripts/mend_schema.py brings it back"
         elif digest(found[name]) != wanted:
-            yield f"{kind} {name} was changed: create it again as in migrations/"
+            yield f"{kind} {name} was changed; scripts/mend_schema.py brings it back"
 
 
 # --- the doctor's questions: each reads a bounded number of rows, by an index ---------------------------------------
@@ -100,12 +100,16 @@ UNPRICED: Final = Query(f"""
     WHERE cost_micro IS NULL AND status IN ('succeeded', 'failed', 'cancelled')
 """)
 
+# A route may be anything: another application or an older version may have written it.
 LACKING_PROFILES: Final = Query("""
-    SELECT candidate.value ->> 'profile' AS profile, count(DISTINCT template.id) AS templates, min(template.id) AS first
+    SELECT CASE candidate.type WHEN 'object' THEN candidate.value ->> 'profile' END AS profile,
+      count(DISTINCT template.id) AS templates, min(template.id) AS first
     FROM (SELECT id, CASE WHEN json_valid(route) THEN route ELSE '{}' END AS route FROM task_templates
         WHERE route IS NOT NULL ORDER BY id DESC LIMIT :most) AS template,
-      json_each(template.route, '$.stages') AS stage, json_each(stage.value, '$.candidates') AS candidate
-    WHERE candidate.value ->> 'profile' NOT IN (SELECT value FROM json_each(:profiles))
+      json_each(template.route, '$.stages') AS stage,
+      json_each(CASE stage.type WHEN 'object' THEN stage.value ELSE '{}' END, '$.candidates') AS candidate
+    WHERE CASE candidate.type WHEN 'object' THEN candidate.value ->> 'profile' END
+      NOT IN (SELECT value FROM json_each(:profiles))
     GROUP BY 1 ORDER BY 1
 """)
 

@@ -23,3 +23,9 @@ HARVEST: Final = Query("""
     WHERE late.id = :late AND tasks.version = :version AND tasks.stage = late.stage AND tasks.status NOT IN {FINISHED}
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = :execution)
 """)
+
+HARVESTED: Final = Query("""
+    SELECT result, result_key FROM task_executions
+    WHERE id BETWEEN {ids of :task} AND status = 'succeeded'
+      AND note = 'late answer of execution ' || CAST(:late AS INTEGER)
+""")

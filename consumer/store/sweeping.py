@@ -12,6 +12,9 @@ from consumer.store.sql import Query
 _EXPIRED = """(SELECT leases.token, task.value AS id FROM leases, json_each(leases.task_ids) AS task
       WHERE leases.token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)) AS lost"""
 
+_LOST_TASKS = f"""(SELECT held.id FROM {_EXPIRED} CROSS JOIN tasks AS held
+      ON held.id = lost.id AND held.lease = lost.token AND held.status = 'running')"""
+
 LOST_CALLS: Final = Query(f"""
     UPDATE task_executions SET status = 'unknown', wake_at_ms = 0, resolve_by_ms = NULL, reason = 'worker_lost'
     WHERE id IN (SELECT e.id FROM {_EXPIRED} CROSS JOIN task_executions e ON e.id BETWEEN {{ids of lost.id}}
@@ -20,8 +23,7 @@ LOST_CALLS: Final = Query(f"""
 
 ORPHANED_TASKS: Final = Query(f"""
     UPDATE tasks SET status = 'waiting', lease = NULL, version = version + 1, updated_at = :at
-    FROM {_EXPIRED}
-    WHERE tasks.id = lost.id AND tasks.lease = lost.token AND tasks.status = 'running'
+    WHERE id IN {_LOST_TASKS}
       AND EXISTS (SELECT 1 FROM task_executions e WHERE e.status IN {{OPEN}} AND e.id IS NOT tasks.replaces
         AND e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {{ids of tasks.id}}))
 """)
@@ -31,8 +33,7 @@ LOST_TASKS: Final = Query(f"""
       status = CASE WHEN tasks.lost + 1 >= :limit THEN 'failed' ELSE 'pending' END,
       reason = CASE WHEN tasks.lost + 1 >= :limit THEN 'worker_lost' ELSE tasks.reason END,
       lost = tasks.lost + 1, lease = NULL, version = version + 1, run_at_ms = :now, updated_at = :at
-    FROM {_EXPIRED}
-    WHERE tasks.id = lost.id AND tasks.lease = lost.token AND tasks.status = 'running'
+    WHERE id IN {_LOST_TASKS}
 """)
 
 LOST_STATUS: Final = Query(f"""
@@ -76,7 +77,7 @@ OVERDUE_STATUS: Final = Query(f"""
 OVERDUE_CALLS: Final = Query(f"""
     UPDATE task_executions SET wake_at_ms = 0
     WHERE id IN (SELECT e.id FROM ({_OVERDUE}) AS overdue CROSS JOIN task_executions e
-      ON e.id BETWEEN {{ids of overdue.id}} AND e.status IN ('waiting', 'unknown'))
+      ON e.id BETWEEN {{ids of overdue.id}} AND +e.status IN ('waiting', 'unknown'))
 """)
 
 OVERDUE_TASKS: Final = Query(f"""

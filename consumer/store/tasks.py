@@ -36,7 +36,7 @@ CANCEL: Final = Query("""
 # Only what the cancel of this version has changed: a second time finds the row already cancelled and does nothing new.
 CANCEL_CALLS: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0
-    WHERE id BETWEEN {ids of :task} AND status IN ('waiting', 'unknown')
+    WHERE id BETWEEN {ids of :task} AND +status IN ('waiting', 'unknown')
       AND EXISTS (SELECT 1 FROM tasks WHERE id = :task AND status = 'cancelled'
         AND (:organization IS NULL OR organization_id = :organization))
 """)

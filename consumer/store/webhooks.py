@@ -15,8 +15,9 @@ RECEIVE: Final = Query("""
 # An execution whose call is still in flight has no wake time that counts: it is woken when it is accepted.
 WAKE: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0
-    WHERE status IN ('waiting', 'unknown') AND profile = :profile
+    WHERE +status IN ('waiting', 'unknown') AND profile = :profile
       AND (id = :execution OR (:execution IS NULL AND :external IS NOT NULL AND external_id = :external))
+      AND EXISTS (SELECT 1 FROM webhooks WHERE profile = :profile AND event_id = :event AND handled_ms IS NULL)
     RETURNING id, task_id
 """)
 
@@ -38,7 +39,7 @@ HANDLED: Final = Query("""
 # In the batch that records an acceptance: a webhook that came before it.
 WAKE_FOR_EARLY: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0 FROM json_each(:rows)
-    WHERE task_executions.id = value ->> 'e' AND task_executions.status IN ('waiting', 'unknown')
+    WHERE task_executions.id = value ->> 'e' AND +task_executions.status IN ('waiting', 'unknown')
       AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id = value ->> 'e')
         OR EXISTS (SELECT 1 FROM webhooks w INDEXED BY webhooks_external
           WHERE w.handled_ms IS NULL AND w.profile = task_executions.profile

@@ -47,8 +47,8 @@ CLAIM_LEASE: Final = Query("""
       WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM crowd)),
     rest AS (
       SELECT tasks.id, tasks.organization_id, tasks.rank, tasks.run_at_ms, tasks.lost
-      FROM others, (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS ranks
-      JOIN tasks ON tasks.id IN (
+      FROM others CROSS JOIN (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS ranks
+      CROSS JOIN tasks ON tasks.id IN (
         SELECT id FROM tasks AS due WHERE due.status = 'pending' AND due.organization_id = others.organization_id
           AND due.rank = ranks.rank AND due.run_at_ms <= :now ORDER BY due.run_at_ms, due.id
         LIMIT (SELECT max(1, min(:half, CAST(4 * :half / count(*) AS INTEGER))) FROM others))),
@@ -122,7 +122,8 @@ DONE_OUTBOX: Final = Query("""
 """)
 
 # --- begin: the intent, with its reservation, before anything is sent ---------------------------------------------
-# A period that has no row yet gets one; the wall itself is the trigger `executions_admission`.
+# A period that has no row yet gets one; the wall itself is the trigger `executions_admission`.  An execution is ours
+# when it carries our lease: after an ambiguous commit it may have ended already, in the same batch.
 # Only the execution before it may be in its way: an older one that is still open was repeated, or answered for, knowingly.
 
 BEGIN_PERIODS: Final = Query("""
@@ -146,8 +147,8 @@ BEGIN: Final = Query("""
 """)
 
 BEGUN: Final = Query("""
-    SELECT e.id FROM task_executions e
-    WHERE e.id IN (SELECT value ->> 'e' FROM json_each(:rows)) AND e.status = 'running'
+    SELECT e.id, e.status FROM json_each(:rows) JOIN task_executions e ON e.id = value ->> 'e'
+    WHERE e.lease = value ->> 'lease'
 """)
 
 FULL_PERIODS: Final = Query("""
@@ -182,7 +183,8 @@ SETTLE_TASKS: Final = Query("""
           WHERE f.id BETWEEN {ids of tasks.id} AND f.stage = (value ->> 'stage') - 1 AND f.status = 'succeeded')
         ELSE fed_by END,
       run_at_ms = value ->> 'run_at', reason = value ->> 'reason',
-      feedback = CASE WHEN value ->> 'to' = 'waiting' THEN feedback ELSE value ->> 'feedback' END
+      feedback = COALESCE(value ->> 'feedback', CASE WHEN stage = value ->> 'stage'
+        AND (candidate = value ->> 'candidate' OR repairs = 0) THEN feedback END)
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' AND value ->> 'to' IS NOT NULL
       AND EXISTS (SELECT 1 FROM task_executions e WHERE e.id = value ->> 'e' AND e.status = value ->> 'state')
@@ -193,7 +195,7 @@ SETTLE_SIBLINGS: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0
     FROM json_each(:rows)
     WHERE task_executions.id BETWEEN {ids of (value ->> 't')} AND task_executions.id <> value ->> 'e'
-      AND task_executions.status IN ('waiting', 'unknown')
+      AND +task_executions.status IN ('waiting', 'unknown')
       AND EXISTS (SELECT 1 FROM tasks WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' + 1
         AND tasks.last_execution = value ->> 'e')
 """)

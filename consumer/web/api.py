@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
-from consumer import commands, queries
+from consumer import admin, commands, queries
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
 from consumer.core.schema import dump_json
@@ -136,14 +136,14 @@ async def post_template(ask: Ask) -> Response:
     """A new one."""
     owner = await ask.owner()
     value = _own(await ask.json(), owner, None)
-    return await _template(ask, await commands.put_template(ask.world, owner, value), 201)
+    return await _template(ask, await admin.put_template(ask.world, owner, value), 201)
 
 
 async def put_template(ask: Ask) -> Response:
     """Replace one as a whole."""
     owner = await ask.owner()
     value = _own(await ask.json(), owner, ask.number)
-    return await _template(ask, await commands.put_template(ask.world, owner, value))
+    return await _template(ask, await admin.put_template(ask.world, owner, value))
 
 
 def _own(value: object, owner: int, number: int | None) -> object:
@@ -188,7 +188,7 @@ async def put_budget(ask: Ask) -> Response:
 
 async def _put_budget(ask: Ask, number: int | None) -> Response:
     owner = await ask.owner()
-    written = await commands.put_budget(ask.world, owner, await ask.json(), ask.actor, number)
+    written = await admin.put_budget(ask.world, owner, await ask.json(), ask.actor, number)
     (found,) = await queries.budgets(ask.world, owner, written)
     return reply(found, headers={"Location": f"/v1/budgets/{written}"})
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from consumer.commands import Budget, NewTask
+from consumer.admin import Budget
+from consumer.commands import NewTask
 from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
 from consumer.ports import MAX_INTEGER

@@ -58,9 +58,10 @@ def assignment(
     return page(title[:200], *parts, status=422 if problems else 200)
 
 
-def _facts(asked: Assignment) -> Markup:
+def _facts(asked: Assignment) -> Markup | None:
     due = ("Please answer by ", moment(asked.deadline_ms), ". ") if asked.deadline_ms is not None else None
-    return element("p", due, "You said that you will do it." if asked.accepted else None)
+    promised = "You said that you will do it." if asked.accepted else None
+    return element("p", due, promised) if due or promised else None
 
 
 def _section(title: str, content: Markup, there: object) -> Markup | None:

@@ -78,7 +78,7 @@ async def _keep(
     names = {"profile": account.name, "execution": execution, "external": external}
     batch = [
         store.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=body),
-        store.WAKE(**names),
+        store.WAKE(**names, event=event),
     ]
     _, woken = await commit(world.database, world.entropy, batch)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=len(woken.rows))

@@ -1,0 +1,1 @@
+"""The `bizq` command, and the worker on one machine that it runs."""

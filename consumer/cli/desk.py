@@ -1,0 +1,198 @@
+"""What the commands ask for, whoever answers: this machine's data directory, or one day a worker elsewhere.
+
+Values are JSON, so that both answer the same.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from consumer import admin, commands, doctor, queries, telemetry
+from consumer.app import App
+from consumer.cli.host import Wanted, opened
+from consumer.core.errors import BadInput, NotFound, Problem
+from consumer.core.schema import dump_json
+from consumer.local.layout import Layout
+from consumer.store import admin as statements
+from consumer.store.commit import rows
+from consumer.store.sql import integer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from consumer.cli.host import Host
+    from consumer.ports import Row, Statement
+
+ACTOR = "bizq"
+"""Who the audit log says it was."""
+
+
+class Desk(Protocol):
+    """Every operation of the command line.  All raise `BizQError` and `PortError`."""
+
+    async def organization(self, named: str | None) -> int:
+        """The id of an organization by id or name; without one, the only one there is.  Raises NotFound."""
+        ...
+
+    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Add tasks, all or none: [{id, status, created}].  `assigned_to` may be an address of e-mail."""
+        ...
+
+    async def history(self, task: int) -> dict[str, Any]: ...
+
+    async def cancel(self, task: int) -> dict[str, Any]: ...
+
+    async def retry(self, task: int) -> dict[str, Any]: ...
+
+    async def adopt(self, organization: int | None) -> dict[str, Any]: ...
+
+    async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]: ...
+
+    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]: ...
+
+    async def tick(self) -> dict[str, Any]: ...
+
+    async def examine(self) -> list[dict[str, Any]]:
+        """What is wrong: [{level, what, advice}]."""
+        ...
+
+    async def create_organization(self, name: str) -> dict[str, Any]: ...
+
+    async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]: ...
+
+    async def create_key(self, organization: int | None, role: str) -> dict[str, Any]: ...
+
+    async def revoke_key(self, key: str) -> dict[str, Any]: ...
+
+    async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a template; one of the same name is replaced."""
+        ...
+
+    async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+@asynccontextmanager
+async def local(data: Path, wanted: Wanted | None = None) -> AsyncIterator[Desk]:
+    """The desk of a data directory."""
+    telemetry.configure("CRITICAL")  # what goes wrong is said once, by the command
+    async with opened(Layout(data), wanted or Wanted()) as host:
+        yield LocalDesk(host)
+
+
+class LocalDesk:
+    """`Desk` on the database of this machine, as its operator."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._world = host.world
+
+    async def organization(self, named: str | None) -> int:
+        known = await self._rows(statements.ORGANIZATIONS())
+        found = [row for row in known if named is None or named in (str(row["id"]), row["name"])]
+        if len(found) == 1:
+            return integer(found[0], "id")
+        there = ", ".join(f"{row['id']} ({row['name']})" for row in known)
+        if not known:
+            raise NotFound("there is no organization yet: `bizq org create NAME` makes one")
+        if named is None or found:
+            raise NotFound(f"say for which organization with --org: {there}")
+        raise NotFound(f"no organization {named}: --org takes one of {there}")
+
+    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        placed = await self._assign(organization, items)
+        return [asdict(one) for one in await commands.submit(self._world, organization, placed)]
+
+    async def _assign(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Put the user's id for an address."""
+        if not any(isinstance(item.get("assigned_to"), str) for item in items):
+            return [dict(item) for item in items]
+        users = {
+            row["email"]: row["id"] for row in await self._rows(statements.USERS(organization=organization))
+        }
+        placed, problems = [], []
+        for index, item in enumerate(items):
+            whom = item.get("assigned_to")
+            if isinstance(whom, str) and whom not in users:
+                where = f"tasks[{index}].assigned_to" if len(items) > 1 else "assigned_to"
+                problems.append(Problem(where, f"this organization has no user {whom}"))
+            placed.append({**item, "assigned_to": users.get(whom, whom)} if whom is not None else dict(item))
+        if problems:
+            raise BadInput.of(problems)
+        return placed
+
+    async def history(self, task: int) -> dict[str, Any]:
+        return await queries.history(self._world, None, task)
+
+    async def cancel(self, task: int) -> dict[str, Any]:
+        return {"id": task, "status": await commands.cancel(self._world, None, task, ACTOR)}
+
+    async def retry(self, task: int) -> dict[str, Any]:
+        return asdict(await commands.retry(self._world, None, task)) | {"retry_of": task}
+
+    async def adopt(self, organization: int | None) -> dict[str, Any]:
+        adopted, lacking = await commands.adopt(self._world, organization)
+        return {"adopted": adopted, "lacking": lacking}
+
+    async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
+        return await queries.inbox(self._world, organization, user)
+
+    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
+        return await queries.costs(self._world, organization, by, since)
+
+    async def tick(self) -> dict[str, Any]:
+        return asdict(await App(self._world).on_tick())
+
+    async def examine(self) -> list[dict[str, Any]]:
+        findings = [asdict(finding) for finding in await doctor.examine(self._world)]
+        findings += [
+            {
+                "level": "error",
+                "what": f"the profiles name the secret {name}, which is not set",
+                "advice": "set it in the environment of `bizq dev`",
+            }
+            for name in self._host.unset
+        ]
+        findings += [
+            {
+                "level": "warning",
+                "what": f"profile {name} works while a model runs",
+                "advice": "start one with `bizq dev --model`, or give the profile a base_url",
+            }
+            for name in self._host.idle
+        ]
+        return findings
+
+    async def create_organization(self, name: str) -> dict[str, Any]:
+        return {"id": await admin.create_organization(self._world, name), "name": name}
+
+    async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
+        made = await admin.create_user(self._world, organization, email, name, role)
+        return {"id": made, "organization": organization, "email": email}
+
+    async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:
+        key = await admin.create_key(self._world, organization, role)
+        return {"key": key, "organization": organization, "role": role}
+
+    async def revoke_key(self, key: str) -> dict[str, Any]:
+        await admin.revoke_key(self._world, key)
+        return {"revoked": key}
+
+    async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
+        value, name = dict(template), template.get("name")
+        if value.get("id") is None and isinstance(name, str):
+            wanted = statements.TEMPLATES_NAMED(organization=organization, wanted=dump_json([name]))
+            there = [row for row in await self._rows(wanted) if row["name"] == name]
+            value["id"] = there[0]["id"] if there else None
+        number = await admin.put_template(self._world, organization, value)
+        return {"id": number, "organization": organization, "name": name, "created": value.get("id") is None}
+
+    async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
+        number = await admin.put_budget(self._world, organization, budget, ACTOR)
+        (found,) = await queries.budgets(self._world, organization, number)
+        return found
+
+    async def _rows(self, statement: Statement) -> Sequence[Row]:
+        return await rows(self._world.database, self._world.entropy, statement)

@@ -1,0 +1,134 @@
+"""The command line: which module has which command, and how a refusal is said.
+
+A command's module is imported when it is called and not before, so that `status` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from consumer.core.errors import BadInput, BizQError, Problem
+from consumer.ports import PortError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "demo": ("consumer.cli.demo", "See it work: a real model, real tasks, one machine."),
+    "dev": ("consumer.cli.serve", "Run the worker on this machine until Ctrl-C."),
+    "submit": ("consumer.cli.tasks", "Add the tasks of a file, all or none."),
+    "status": ("consumer.cli.live", "Count the tasks, or tell how one stands."),
+    "watch": ("consumer.cli.live", "Follow a task until it has ended."),
+    "show": ("consumer.cli.tasks", "All that happened to a task, and why it is not running."),
+    "cancel": ("consumer.cli.tasks", "End a task."),
+    "retry": ("consumer.cli.tasks", "A new task like one that has ended."),
+    "adopt": ("consumer.cli.tasks", "Let tasks run that are older than the installation."),
+    "inbox": ("consumer.cli.tasks", "What waits for people, with the links to answer."),
+    "cost": ("consumer.cli.operate", "What executions cost."),
+    "tick": ("consumer.cli.operate", "Do once what cron does every minute."),
+    "doctor": ("consumer.cli.operate", "Check everything that the worker stands on."),
+    "org": ("consumer.cli.configure", "Organizations: create."),
+    "user": ("consumer.cli.configure", "People of an organization: create."),
+    "key": ("consumer.cli.configure", "API keys: create, revoke."),
+    "template": ("consumer.cli.configure", "How tasks of a kind are done: put."),
+    "budget": ("consumer.cli.configure", "Caps on money: put."),
+}
+"""The module and the summary of each command."""
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Failure(click.ClickException):
+    """One clear line, or one for each problem, and a non-zero exit code."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), code: int = FAILED) -> None:
+        super().__init__(message)
+        self.problems = problems
+        self.code = code
+
+    def lines(self) -> list[str]:
+        """What a person reads."""
+        return [str(problem) for problem in self.problems] or [" ".join(self.message.split())]
+
+    def value(self) -> dict[str, Any]:
+        """What a program reads."""
+        problems = [{"field": one.field, "message": one.message} for one in self.problems]
+        return {"error": {"message": self.message, "problems": problems}}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are found in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # as above
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        assert isinstance(found, click.Command)  # noqa: S101  # the table says so
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as above
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run one command and end the process with its exit code."""
+        given = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        extra.setdefault("prog_name", "bizq")
+        try:
+            code = super().main(args=given, **extra)
+        except BrokenPipeError:  # whoever read our output has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(0)
+        except (click.ClickException, BizQError, PortError, OSError) as error:
+            refused = failure(error)
+            if "--json" in given:
+                click.echo(json.dumps(refused.value()))
+            for line in refused.lines():
+                click.echo(f"bizq: {line}", err=True)
+            sys.exit(refused.code)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def failure(error: Exception) -> Failure:
+    """What is said of an error: what is wrong, and what to do next."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "bizq"
+        said = error.format_message().rstrip(".")
+        return Failure(f"{said}: `{command} --help` says what there is", code=USAGE)
+    if isinstance(error, click.ClickException):
+        return Failure(error.format_message(), code=error.exit_code)
+    if isinstance(error, BadInput):
+        return Failure(str(error), error.problems)
+    if isinstance(error, Unavailable):
+        return Failure(f"{error}: `bizq doctor` looks into it")
+    if isinstance(error, PortError):
+        return Failure(f"the database refused it ({error}): `bizq doctor` looks into it")
+    if isinstance(error, OSError):
+        return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return Failure(str(error))
+
+
+@click.command(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+def bizq() -> None:
+    """Gets tasks done by AI models and by people."""

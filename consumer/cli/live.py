@@ -1,0 +1,124 @@
+"""`status` and `watch`: from the live status, at once.  Nothing heavy is imported here, and no worker is needed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from consumer.cli.group import Failure
+from consumer.cli.options import TASK, common, say
+from consumer.core import snapshot
+from consumer.core.lifecycle import TASK_FINAL
+from consumer.core.money import show
+from consumer.local.clock import SystemClock
+from consumer.local.database import SqliteDatabase
+from consumer.local.kv import KeyValueReader
+from consumer.local.layout import Layout
+from consumer.store import tasks as store
+from consumer.store import work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLL_S: Final = 0.2
+
+
+class Reader:
+    """The live statuses of a data directory, and its database for those that are missing or old."""
+
+    def __init__(self, root: Path) -> None:
+        layout = Layout(root)
+        if not layout.database.exists():
+            raise Failure(
+                f"there is no BizQ data in {root}: `bizq dev` or `bizq demo` makes it, --data names it"
+            )
+        self._clock = SystemClock()
+        self._status = KeyValueReader(layout.status, self._clock)
+        self._path = layout.database
+        self._database: SqliteDatabase | None = None
+
+    @property
+    def database(self) -> SqliteDatabase:
+        """Opened when it is needed."""
+        if self._database is None:
+            self._database = SqliteDatabase(self._path)
+        return self._database
+
+    def task(self, number: int) -> dict[str, Any]:
+        """How a task stands.  Raises Failure when there is none."""
+        stored = self._status.get(snapshot.key(number))
+        value: dict[str, Any] | None = json.loads(stored) if stored else None
+        if value is None or not snapshot.trusted(value, self._clock.now_ms()):
+            rows = self.database.run([work.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
+            value = snapshot.snapshot(rows[0]) if rows else None
+        if value is None:
+            raise Failure(
+                f"no task {number}; `bizq status` counts what is there, --data names another directory"
+            )
+        return value
+
+    def close(self) -> None:
+        """Close the files."""
+        self._status.close()
+        if self._database is not None:
+            self._database.close()
+
+    def counts(self) -> dict[str, int]:
+        """Tasks by status."""
+        rows = self.database.run([store.COUNTS(organization=None)])[0].rows
+        return {str(row["status"]): int(row["tasks"] or 0) for row in rows}
+
+
+@click.command()
+@click.argument("task", type=TASK, required=False)
+@common()
+def status(task: int | None, data: Path, *, as_json: bool) -> None:
+    """Count the tasks, or tell how one stands."""
+    reader = Reader(data)
+    if task is None:
+        counts = reader.counts()
+        total = sum(counts.values())
+        words = ", ".join(f"{count} {name}" for name, count in counts.items())
+        say(
+            {"total": total, "tasks": counts},
+            f"{total} tasks" + (f": {words}" if words else ""),
+            as_json=as_json,
+        )
+    else:
+        value = reader.task(task)
+        say(value, sentence(value), as_json=as_json)
+
+
+@click.command()
+@click.argument("task", type=TASK)
+@click.option("--timeout", type=click.FloatRange(0), help="Seconds after which to give up.")
+@common()
+def watch(task: int, timeout: float | None, data: Path, *, as_json: bool) -> int:
+    """Follow a task until it has ended.  The exit code is 0 when it is completed."""
+    reader = Reader(data)
+    until = None if timeout is None else time.monotonic() + timeout
+    seen = -1
+    while True:
+        value = reader.task(task)
+        if value["version"] > seen:
+            seen = value["version"]
+            say(value, sentence(value), as_json=as_json)
+        if value["status"] in TASK_FINAL:
+            return int(value["status"] != "completed")
+        if until is not None and time.monotonic() >= until:
+            raise Failure(f"task {task} is still {value['status']}: `bizq show {task}` says why")
+        time.sleep(POLL_S)
+
+
+def sentence(value: dict[str, Any]) -> str:
+    """One line about a task."""
+    parts = [f"task {value['task']}: {value['status']}"]
+    if value["provider"]:
+        parts += [f"with {value['provider']}", f"stage {value['stage'] + 1}"]
+        parts += [f"try {value['attempt'] + 1}"] if value["attempt"] else []
+        parts.append(show(value["cost_micro"]) if value["cost_micro"] is not None else "cost not known yet")
+    parts += [value["reason"]] if value["reason"] else []
+    return ", ".join([*parts, str(value["updated_at"])])

@@ -1,0 +1,80 @@
+"""The commands of whoever runs it: cost, tick, doctor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from consumer.app import BrokenSchema
+from consumer.cli.desk import local
+from consumer.cli.group import FAILED, Failure
+from consumer.cli.host import Wanted
+from consumer.cli.options import common, say, table
+from consumer.core.money import show
+from consumer.store.admin import COSTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
+
+
+@click.command()
+@click.option(
+    "--by", type=click.Choice(list(COSTS)), default="provider", show_default=True, help="What to add up for."
+)
+@click.option("--org", help="Only this organization, by id or name.")
+@click.option("--since", help="Only executions from this time on, in ISO-8601.")
+@common()
+def cost(by: str, org: str | None, since: str | None, data: Path, *, as_json: bool) -> None:
+    """What executions cost, failed and late ones too."""
+
+    async def run() -> list[dict[str, Any]]:
+        async with local(data) as desk:
+            return await desk.costs(None if org is None else await desk.organization(org), by, since)
+
+    found = asyncio.run(run())
+    total = sum(row["cost_micro"] for row in found)
+    rows = [
+        (row["key"], row["executions"], show(row["cost_micro"]), row["unknown"], show(row["reserved_micro"]))
+        for row in found
+    ]
+    heads = (by, "executions", "cost", "at an unknown price", "still reserved")
+    value = {"by": by, "costs": found, "total_micro": total}
+    say(value, f"{table(heads, rows)}\ntotal {show(total)}", as_json=as_json)
+
+
+@click.command()
+@common()
+def tick(data: Path, *, as_json: bool) -> None:
+    """Do once what cron does every minute: repair, unblock, end what is overdue, ring for what is due."""
+
+    async def run() -> dict[str, Any]:
+        async with local(data) as desk:
+            try:
+                return await desk.tick()
+            except BrokenSchema as error:
+                raise Failure(f"{error}: `bizq doctor` looks into it") from None
+
+    swept = asyncio.run(run())
+    say(swept, ", ".join(f"{count} {name}" for name, count in swept.items()), as_json=as_json)
+
+
+@click.command()
+@common()
+def doctor(data: Path, *, as_json: bool) -> int:
+    """Check everything that the worker stands on.  The exit code is 0 when it can work."""
+
+    async def run() -> list[dict[str, Any]]:
+        async with local(data, Wanted(migrated=False)) as desk:
+            return await desk.examine()
+
+    findings = asyncio.run(run())
+    lines = [
+        f"{_MARKS[one['level']]:8} {one['what']}" + (f": {one['advice']}" if one["advice"] else "")
+        for one in findings
+    ]
+    say(findings, "\n".join(lines), as_json=as_json)
+    return FAILED if any(one["level"] == "error" for one in findings) else 0

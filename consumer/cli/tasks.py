@@ -1,0 +1,287 @@
+"""The commands about tasks: submit, show, cancel, retry, adopt, inbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from consumer.cli.desk import local
+from consumer.cli.group import Failure
+from consumer.cli.options import TASK, common, say, table
+from consumer.core.errors import BadInput, Conflict, NotFound, Problem
+from consumer.core.money import show as money
+from consumer.core.schema import parse_json
+from consumer.core.times import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import TextIO
+
+    from consumer.cli.desk import Desk
+
+Lines = list[tuple[int, dict[str, Any]]]
+"""Line numbers, and the tasks that stand there."""
+
+_PLACE: Final = re.compile(r"^tasks\[(\d+)\]\.?(.*)$")
+SHOWN_PROBLEMS: Final = 20
+
+
+@contextmanager
+def advised(task: int, conflict: str) -> Iterator[None]:
+    """Say what to do next about a task that is not there, or not in the right state."""
+    try:
+        yield
+    except NotFound as error:
+        raise Failure(
+            f"{error}; `bizq status` counts what is there, --data names another directory"
+        ) from None
+    except Conflict as error:
+        raise Failure(f"{error}; {conflict.format(task=task)}") from None
+
+
+# ------------------------------------------------------------------------------------- submit
+
+
+@click.command()
+@click.argument("file", type=click.File(encoding="utf-8"))
+@click.option("--org", help="The organization, by id or name; lines that name another one are left out.")
+@common()
+def submit(file: TextIO, org: str | None, data: Path, *, as_json: bool) -> None:
+    """Add the tasks of FILE (`-` is standard input), all or none.
+
+    Each line is one task, a JSON object: template (id or name), title, and if wanted description, input, priority,
+    assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization."""
+    lines = read_lines(file)
+    done, others = asyncio.run(_submit(data, org, lines))
+    made = sum(one["created"] for one in done)
+    known = f", {len(done) - made} were there already" if made < len(done) else ""
+    left = f", {others} lines are for other organizations" if others else ""
+    ids = f": {done[0]['id']} to {done[-1]['id']}" if len(done) > 1 else f": {done[0]['id']}"
+    say(done, f"{made} tasks submitted{known}{left}{ids}", as_json=as_json)
+
+
+async def _submit(data: Path, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
+    """Submit the lines of one organization, and count those of others."""
+    async with local(data) as desk:
+        organization, mine = await _of_one(desk, org, lines)
+        numbers = [number for number, _ in mine]
+        try:
+            done = await desk.submit(organization, [item for _, item in mine])
+        except BadInput as error:
+            raise refused(located(error.problems, numbers)) from None
+    return done, len(lines) - len(mine)
+
+
+async def _of_one(desk: Desk, org: str | None, lines: Lines) -> tuple[int, Lines]:
+    """The organization that is meant, and its lines without its name.  Raises Failure, NotFound."""
+    known: dict[str, int] = {}
+    problems: list[Problem] = []
+    for number, item in lines:
+        name = str(item.get("organization", ""))
+        if name and name not in known:
+            try:
+                known[name] = await desk.organization(name)
+            except NotFound as error:
+                problems.append(Problem(f"line {number}: organization", str(error)))
+    if problems:
+        raise refused(problems)
+    if org is None and len(set(known.values())) > 1:
+        raise Failure(
+            f"the lines are for several organizations: --org takes those of one of {', '.join(known)}"
+        )
+    meant = next(iter(known.values())) if org is None and known else await desk.organization(org)
+    mine = []
+    for number, item in lines:
+        task = dict(item)
+        if known.get(str(task.pop("organization", "")), meant) == meant:
+            mine.append((number, task))
+    if not mine:
+        raise Failure(f"no line is for organization {org}: the lines name {', '.join(known)}")
+    return meant, mine
+
+
+def read_lines(file: Iterable[str]) -> Lines:
+    """The objects of a file with their line numbers; blank lines are left out.  Raises Failure."""
+    read: Lines = []
+    problems: list[Problem] = []
+    try:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                value = parse_json(line)
+            except BadInput as error:
+                problems.append(Problem(f"line {number}", str(error)))
+                continue
+            if isinstance(value, dict):
+                read.append((number, value))
+            else:
+                problems.append(Problem(f"line {number}", "a task is a JSON object"))
+    except UnicodeDecodeError as error:
+        raise Failure(f"the file is not UTF-8 text: {error}") from None
+    if problems:
+        raise refused(problems)
+    if not read:
+        raise Failure("the file has no tasks: each line is one, as a JSON object")
+    return read
+
+
+def located(problems: Iterable[Problem], numbers: list[int]) -> list[Problem]:
+    """The same problems, with line numbers in place of positions."""
+    placed = []
+    for problem in problems:
+        found = _PLACE.match(problem.field)
+        if found is None and len(numbers) > 1:
+            placed.append(problem)
+            continue
+        number = numbers[int(found[1])] if found else numbers[0]
+        field = found[2] if found else problem.field
+        placed.append(Problem(f"line {number}: {field}" if field else f"line {number}", problem.message))
+    return placed
+
+
+def refused(problems: list[Problem]) -> Failure:
+    """Nothing was submitted, for these reasons."""
+    first, more = problems[:SHOWN_PROBLEMS], len(problems) - SHOWN_PROBLEMS
+    said = [*first, *([Problem("", f"and {more} more")] if more > 0 else [])]
+    return Failure(
+        "nothing was submitted", [*said, Problem("", "nothing was submitted: correct this and submit again")]
+    )
+
+
+# ------------------------------------------------------------------------------------- one task
+
+
+@click.command()
+@click.argument("task", type=TASK)
+@common()
+def show(task: int, data: Path, *, as_json: bool) -> None:
+    """All that happened to a task, and in one sentence why it is not running."""
+
+    async def run() -> dict[str, Any]:
+        async with local(data) as desk:
+            with advised(task, ""):
+                return await desk.history(task)
+
+    found = asyncio.run(run())
+    say(found, describe(found), as_json=as_json)
+
+
+def describe(found: dict[str, Any]) -> str:
+    """A task's history for people."""
+    task = found["task"]
+    template = task["template_name"] or task["template_id"]
+    whose = f"template {template}, organization {task['organization_id']}, priority {task['priority']}"
+    parts = [
+        f"task {task['id']}: {task['title']}",
+        f"{task['status']} since {task['updated_at']}, {whose}",
+        found["why"],
+    ]
+    if found["executions"]:
+        heads = ("execution", "stage", "kind", "with", "status", "started", "ended", "cost", "reason")
+        rows = [
+            (
+                one["id"],
+                one["stage"] + 1,
+                one["execution_type"],
+                one["profile"] or one["provider"],
+                one["status"],
+                one["started_at"],
+                one["completed_at"],
+                money(one["cost_micro"]) if one["cost_micro"] is not None else None,
+                one["reason"],
+            )
+            for one in found["executions"]
+        ]
+        parts += ["", table(heads, rows)]
+    if found["audit"]:
+        parts += [
+            "",
+            *(
+                f"{one['at']}  {one['event']} by {one['actor']}  {one['detail'] or ''}".rstrip()
+                for one in found["audit"]
+            ),
+        ]
+    if task["outcome"] is not None:
+        parts += ["", json.dumps(task["outcome"], ensure_ascii=False, indent=2)]
+    return "\n".join(parts)
+
+
+@click.command()
+@click.argument("task", type=TASK)
+@common()
+def cancel(task: int, data: Path, *, as_json: bool) -> None:
+    """End a task.  What is open at a provider is cancelled there; what it cost stays on the books."""
+
+    async def run() -> dict[str, Any]:
+        async with local(data) as desk:
+            with advised(task, "`bizq show {task}` has the outcome"):
+                return await desk.cancel(task)
+
+    say(asyncio.run(run()), f"task {task} is cancelled", as_json=as_json)
+
+
+@click.command()
+@click.argument("task", type=TASK)
+@common()
+def retry(task: int, data: Path, *, as_json: bool) -> None:
+    """A new task like one that has ended."""
+
+    async def run() -> dict[str, Any]:
+        async with local(data) as desk:
+            with advised(task, "`bizq watch {task}` waits for its end, `bizq cancel {task}` ends it"):
+                return await desk.retry(task)
+
+    made = asyncio.run(run())
+    say(made, f"task {made['id']} is a new task like task {task}", as_json=as_json)
+
+
+# ------------------------------------------------------------------------------------- many tasks
+
+
+@click.command()
+@click.option("--org", help="Only this organization, by id or name.")
+@common()
+def adopt(org: str | None, data: Path, *, as_json: bool) -> None:
+    """Let tasks run that are older than the installation."""
+
+    async def run() -> dict[str, Any]:
+        async with local(data) as desk:
+            return await desk.adopt(None if org is None else await desk.organization(org))
+
+    done = asyncio.run(run())
+    lacking = (
+        f"; {done['lacking']} lack a route or an organization: `bizq doctor` says more"
+        if done["lacking"]
+        else ""
+    )
+    say(done, f"{done['adopted']} tasks may run now{lacking}", as_json=as_json)
+
+
+@click.command()
+@click.option("--org", help="Only this organization, by id or name.")
+@click.option("--user", type=TASK, help="Only what this user may answer, by id.")
+@common()
+def inbox(org: str | None, user: int | None, data: Path, *, as_json: bool) -> None:
+    """What waits for people, first things first, with the links to answer."""
+
+    async def run() -> list[dict[str, Any]]:
+        async with local(data) as desk:
+            return await desk.inbox(None if org is None else await desk.organization(org), user)
+
+    waiting = asyncio.run(run())
+    say(waiting, "\n".join(assignment(one) for one in waiting) or "nothing waits for people", as_json=as_json)
+
+
+def assignment(one: dict[str, Any]) -> str:
+    """Two lines about one that waits: what and for whom, then the link alone."""
+    whom = f"user {one['assigned_to']}" if one["assigned_to"] else "anybody"
+    until = f", until {iso(one['resolve_by_ms'])}" if one["resolve_by_ms"] else ""
+    kind = "review" if one["execution_type"] == "hybrid" else "task"
+    return f"{kind} {one['task_id']}: {one['title']} (for {whom}{until})\n  {one['link']}"

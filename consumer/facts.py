@@ -1,0 +1,106 @@
+"""What is known of open and ended executions at one moment, read without a lease: for webhooks, forms and attention."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from consumer.core.decide import ExecutionView, Position, Situation, TaskView
+from consumer.core.errors import BadInput
+from consumer.core.lifecycle import ExecutionState, TaskState
+from consumer.core.template import Candidate, Limits, Route, Stage
+from consumer.perform import read_plan
+from consumer.store import work
+from consumer.store.commit import commit
+from consumer.store.sql import integer, optional_integer, optional_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from consumer.core.profile import Account
+    from consumer.core.template import Plan
+    from consumer.ports import Row
+    from consumer.world import World
+    from providers.contract import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An open or ended execution with all that is known of its task, read at one moment."""
+
+    row: Row
+    situation: Situation
+    plan: Plan | None
+    account: Account | None
+    provider: Provider | None
+
+    @property
+    def task_id(self) -> int:
+        return integer(self.row, "task_id")
+
+
+async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
+    """What is known of these executions.  The ones that are gone are left out."""
+    wanted = json.dumps(list(executions))
+    (result,) = await commit(world.database, world.entropy, [work.SITUATIONS(executions=wanted)])
+    now, draw = world.clock.now_ms(), world.entropy.draw()
+    return [_facts(world, row, now, draw) for row in result.rows]
+
+
+def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
+    account = world.accounts.get(optional_text(row, "profile") or "")
+    provider = world.providers.get(optional_text(row, "provider") or "")
+    try:
+        plan = read_plan(row)
+    except BadInput:
+        plan = None  # the template was changed or deleted under a running task: a paid answer still counts
+    stage = integer(row, "execution_stage")
+    abilities = provider.abilities if provider else None
+    execution = ExecutionView(
+        id=integer(row, "id"),
+        state=ExecutionState(str(row["state"])),
+        stage=stage,
+        started_ms=integer(row, "started_ms"),
+        newest=row["newest"] == row["id"],
+        person=provider is not None and provider.kind == "human",
+        repeatable=abilities is not None and abilities.honours_key,
+        evidence=abilities is not None and abilities.evidence,
+        resolve_by_ms=optional_integer(row, "resolve_by_ms"),
+    )
+    route = plan.route if plan else _blind_route(stage)
+    limits = plan.limits if plan else Limits()
+    return Facts(
+        row, Situation(_task_view(row), execution, route, limits, now_ms, draw), plan, account, provider
+    )
+
+
+def _blind_route(stage: int) -> Route:
+    """A route that ends at this stage."""
+    candidate = Candidate(profile="unknown")
+    return Route(stages=tuple(Stage(kind="ai", candidates=(candidate,)) for _ in range(stage + 1)))
+
+
+def _task_view(row: Row) -> TaskView | None:
+    if row["present"] is None:
+        return None
+    return TaskView(
+        id=integer(row, "task_id"),
+        version=integer(row, "version"),
+        state=TaskState(str(row["status"])),
+        position=position(row),
+        deadline_ms=optional_integer(row, "deadline_ms"),
+        held=False,
+    )
+
+
+def position(row: Row) -> Position:
+    """Where a task's row says it stands."""
+    return Position(
+        stage=integer(row, "stage"),
+        candidate=integer(row, "candidate"),
+        attempt=integer(row, "attempt"),
+        repairs=integer(row, "repairs"),
+        redos=integer(row, "redos"),
+        replaces=optional_integer(row, "replaces"),
+    )

@@ -1,0 +1,122 @@
+"""Settling one execution without a lease: for webhooks, forms and attention.
+
+The same batch as a run's, with its follow-ups: the status is published by the outbox too, and what is due is rung for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from consumer import doorbells, publish
+from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
+from consumer.facts import Facts, facts
+from consumer.ports import Refused
+from consumer.settle import (
+    JUDGED_AGAIN,
+    Ended,
+    Verdict,
+    rebill,
+    report,
+    row,
+    statements,
+    told_early,
+    verdicts,
+)
+from consumer.store import people
+from consumer.store.commit import commit
+from consumer.store.sql import integer, optional_integer, optional_text
+from consumer.telemetry import Event, log
+
+if TYPE_CHECKING:
+    from consumer.core.decide import Decision
+    from consumer.core.outcome import Outcome
+    from consumer.world import World
+
+
+def ended_by(fact: Facts, outcome: Outcome, *, bound: bool = False) -> Ended:
+    """The same execution, with an outcome."""
+    return Ended(
+        fact.situation,
+        outcome,
+        fact.account,
+        optional_integer(fact.row, "organization_id"),
+        optional_text(fact.row, "profile"),
+        integer(fact.row, "reserved_micro"),
+        has_budget=fact.row["budgets"] is not None,
+        bound=bound,
+        charged_micro=optional_integer(fact.row, "cost_micro"),
+    )
+
+
+async def settle(
+    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
+) -> tuple[Verdict, Ended]:
+    """Settle one execution without a lease, following a moved fence; publish, and ring for what is due."""
+    ended = ended_by(fact, outcome, bound=bound)
+    verdict: Verdict = Verdict.STALE
+    for _ in range(JUDGED_AGAIN):
+        verdict = await _write(world, ended, fact.task_id)
+        if verdict is not Verdict.STALE:
+            break
+        fresh = await facts(world, [ended.execution.id])
+        if not fresh or fresh[0].situation.execution.state in EXECUTION_FINAL:
+            verdict = Verdict.LATE
+            break
+        fact = fresh[0]
+        ended = ended_by(fact, ended.outcome, bound=bound)
+    if verdict is Verdict.LATE:
+        await rebill(world, ended)
+    if verdict is Verdict.MINE:
+        report(ended)
+        if ended.decision.task is not None:
+            await _tell(world, fact.task_id, ended.decision)
+    return verdict, ended
+
+
+async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
+    """Use an answer whose execution has ended without one: as an execution of its own, in the same batch.
+
+    False when the task no longer waits at that stage."""
+    late, task = fact.situation.execution, fact.situation.task
+    if task is None:
+        return False
+    new = integer(fact.row, "newest") + 1
+    insert = people.HARVEST(execution=new, late=late.id, version=task.version)
+    view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
+    ended = ended_by(fact, outcome)
+    ended.situation = replace(fact.situation, execution=view)
+    group = [await row(world, ended, fact.task_id)]
+    batch = [insert, *statements(group, ended.situation.now_ms, publish_later=True)]
+    results = await commit(world.database, world.entropy, batch)
+    if verdicts(group, results)[new][0] is not Verdict.MINE:
+        return False
+    report(ended)
+    await _tell(world, fact.task_id, ended.decision)
+    return True
+
+
+async def _write(world: World, ended: Ended, task_id: int) -> Verdict:
+    """One batch for one execution; an answer that no row can hold becomes a failure that keeps its cost."""
+    now = ended.situation.now_ms
+    group = [await row(world, ended, task_id)]
+    try:
+        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
+    except Refused as error:
+        log().error(Event.UNSTORABLE, execution=ended.execution.id, error=str(error)[:200])
+        ended.unstorable()
+        group = [await row(world, ended, task_id)]
+        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
+    if told_early(results):
+        await doorbells.ring(world)
+    return verdicts(group, results)[ended.execution.id][0]
+
+
+async def _tell(world: World, task_id: int, decision: Decision) -> None:
+    """The status store and the queue; both are repaired by the sweep when this fails."""
+    done = await publish.again(world, [task_id])
+    if done:
+        await publish.later(world, done)
+    move = decision.task
+    if move is not None and move.state is TaskState.PENDING:
+        await doorbells.ring_at(world, move.run_at_ms)

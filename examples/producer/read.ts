@@ -1,0 +1,70 @@
+// Looking at a task: its live status, which is cheap and may be late, and its outcome, which is the truth.
+import { desc, eq } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/d1";
+import type { Env } from "./env.ts";
+import { type TaskState, taskExecutions, tasks } from "./schema.ts";
+
+/** What the worker publishes in KV. */
+export interface LiveStatus {
+  task: number;
+  organization: number | null;
+  status: TaskState;
+  /** Goes up by one with every change of the task. */
+  version: number;
+  /** Which stage of the route it is at, from 0. */
+  stage: number;
+  /** The profile that does it or did it. */
+  provider: string | null;
+  attempt: number;
+  /** What all its executions cost so far, in millionths of a dollar; null when none has a known price yet. */
+  cost_micro: number | null;
+  /** Why it waits or how it ended. */
+  reason: string | null;
+  updated_at: string;
+}
+
+/**
+ * The live status; null when there is none newer than `seen`, the version that the caller has already shown.
+ *
+ * KV is read near the user and may answer with a copy from a minute ago: without `seen`, a task that was shown as
+ * completed could turn back to running.  A task has no live status at all until it has run for a second or has ended.
+ */
+export async function liveStatus(env: Env, id: number, seen = -1): Promise<LiveStatus | null> {
+  const found = await env.STATUS.get<LiveStatus>(`status:${id}`, { type: "json", cacheTtl: 30 });
+  return found !== null && found.version > seen ? found : null;
+}
+
+export interface Outcome {
+  status: TaskState;
+  /** The answer of the last stage; null unless the task is completed. */
+  answer: unknown;
+  /** Dollars, all attempts together, the failed ones too. */
+  cost: number;
+  /** Some attempt has no price yet, or none that anybody knows. */
+  costIsPartial: boolean;
+}
+
+/** How a task stands; undefined when there is none. */
+export async function outcome(env: Env, id: number): Promise<Outcome | undefined> {
+  const db = drizzle(env.DB);
+  const [found, attempts] = await db.batch([
+    db.select({ status: tasks.status }).from(tasks).where(eq(tasks.id, id)),
+    db.select().from(taskExecutions).where(eq(taskExecutions.taskId, id)).orderBy(desc(taskExecutions.id)),
+  ]);
+  const [task] = found;
+  if (task === undefined) return undefined;
+  // Every stage has one succeeded execution; the newest is the last stage's.
+  const last = task.status === "completed" ? attempts.find((each) => each.status === "succeeded") : undefined;
+  return {
+    status: task.status,
+    answer: last === undefined ? null : (last.result ?? (await large(env, last.id))),
+    cost: attempts.reduce((sum, each) => sum + (each.cost ?? 0), 0),
+    costIsPartial: attempts.some((each) => each.cost === null),
+  };
+}
+
+/** A result of more than 64 KB is not in its row but in R2, under the execution's id. */
+async function large(env: Env, execution: number): Promise<unknown> {
+  const stored = await env.BLOBS.get(`results/${execution}`);
+  return stored === null ? null : await stored.json();
+}

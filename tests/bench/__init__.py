@@ -1,0 +1,1 @@
+"""How fast the worker is on one machine: `make bench`."""

@@ -1,0 +1,89 @@
+"""What some work used of the platform, and what that costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Final
+
+from tests.bill.prices import PRICES
+from tests.workerd.replies import Event, Used
+
+APART: Final = ("r2_writes", "r2_reads", "log_events")
+"""Lines of their own: a result in R2 is the exception, and logs can be sampled."""
+
+KV_WRITES: Final = ("KvNamespace.put", "KvNamespace.delete", "KvNamespace.list")
+KV_READS: Final = ("KvNamespace.get", "KvNamespace.getWithMetadata")
+R2_WRITES: Final = ("R2Bucket.put", "R2Bucket.list")
+R2_READS: Final = ("R2Bucket.get", "R2Bucket.head")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sums over events, or means for a task."""
+
+    rows_written: float = 0
+    rows_read: float = 0
+    kv_writes: float = 0
+    kv_reads: float = 0
+    queue_operations: float = 0
+    requests: float = 0
+    cpu_ms: float = 0
+    r2_writes: float = 0
+    r2_reads: float = 0
+    log_events: float = 0
+    trips: float = 0
+    """Round trips to D1."""
+    fetches: float = 0
+
+    def each(self, count: int) -> Usage:
+        """The mean for one of so many."""
+        return Usage(**{field.name: getattr(self, field.name) / count for field in fields(self)})
+
+    def dollars(self, *names: str) -> float:
+        """The price of a million times this; of some counts only, or of all but those that stand apart."""
+        chosen = names or tuple(name for name in PRICES if name not in APART)
+        return float(sum(getattr(self, name) * PRICES[name].per_million for name in chosen))
+
+
+def add_up(events: Iterable[Event], *, doorbells: int = 0, cpu_ms: float = 0, log_lines: int = 0) -> Usage:
+    """Add what the bindings counted.
+
+    Each of `doorbells` costs a write, when it was sent, a read and a delete; what the events sent themselves has
+    been delivered, too, and is among them.  An invocation is a log event itself.
+    """
+    events = list(events)
+    operations: Counter[str] = Counter()
+    for event in events:
+        operations.update(event.operations)
+
+    def total(*names: str) -> int:
+        return sum(operations[name] for name in names)
+
+    return Usage(
+        rows_written=sum(event.rows_written for event in events),
+        rows_read=sum(event.rows_read for event in events),
+        kv_writes=total(*KV_WRITES),
+        kv_reads=total(*KV_READS),
+        queue_operations=3 * doorbells,
+        requests=len(events),
+        cpu_ms=cpu_ms,
+        r2_writes=total(*R2_WRITES),
+        r2_reads=total(*R2_READS),
+        log_events=log_lines + len(events),
+        trips=sum(event.trips for event in events),
+        fetches=sum(event.fetches for event in events),
+    )
+
+
+def by_statement(events: Iterable[Event]) -> dict[str, Used]:
+    """What each SQL text cost, the dearest first."""
+    sums: dict[str, Used] = {}
+    for event in events:
+        for sql, used in event.statements.items():
+            before = sums.get(sql, Used(0, 0, 0))
+            sums[sql] = Used(
+                before.count + used.count, before.read + used.read, before.written + used.written
+            )
+    return dict(sorted(sums.items(), key=lambda item: (-item[1].written, -item[1].read)))

@@ -1,0 +1,206 @@
+"""Every command, for people and for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from consumer.cli.group import COMMANDS, bizq
+from consumer.local.database import SqliteDatabase
+from consumer.local.layout import Layout
+from consumer.ports import Statement, Value
+from tests.cli.conftest import ASK, ECHO, Cli, lines, put, submit
+
+HELLO = {"template": "echo-title", "title": "Hello"}
+
+
+def sql(cli: Cli, statement: str, *parameters: Value) -> list[dict[str, Value]]:
+    database = SqliteDatabase(Layout(cli.data).database)
+    try:
+        return [dict(row) for row in database.run([Statement(statement, parameters)])[0].rows]
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bizq.main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"Usage: bizq {name} ")
+
+
+def test_without_a_command_it_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bizq.main([])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in COMMANDS)
+
+
+class TestSettingUp:
+    def test_the_first_organization_makes_the_data_directory(self, empty: Cli) -> None:
+        assert empty.json("org", "create", "Fjord") == {"id": 1, "name": "Fjord"}
+        layout = Layout(empty.data)
+        assert stat.S_IMODE(layout.link_secret.stat().st_mode) == 0o600
+        assert stat.S_IMODE(layout.root.stat().st_mode) == 0o700
+        assert sorted(json.loads(layout.profiles.read_text())) == ["echo", "people"]
+        assert empty.fine("org", "create", "Linden").out == "organization 2: Linden\n"
+
+    def test_the_link_secret_is_made_once(self, cli: Cli) -> None:
+        before = Layout(cli.data).link_secret.read_text()
+        cli.fine("inbox")
+        assert Layout(cli.data).link_secret.read_text() == before
+        assert len(before) == 64
+
+    def test_user(self, cli: Cli) -> None:
+        assert cli.json("user", "create", "jonas@fjord.example", "Jonas") == {
+            "id": 2,
+            "organization": 1,
+            "email": "jonas@fjord.example",
+        }
+        assert (
+            cli.fine("user", "create", "a@b.example", "A").out == "user 3: A <a@b.example>, organization 1\n"
+        )
+
+    def test_key(self, cli: Cli) -> None:
+        made = cli.json("key", "create", "--role", "admin")
+        assert re.fullmatch(r"bizq_[0-9a-f]{12}_[0-9a-f]{32}", made["key"])
+        assert (made["organization"], made["role"]) == (1, "admin")
+        assert cli.json("key", "create", "--role", "operator")["organization"] is None
+        assert cli.fine("key", "revoke", made["key"]).out == "the key is revoked\n"
+        assert "no key" in cli.refused("key", "revoke", made["key"])
+        assert len(sql(cli, "SELECT id FROM api_keys WHERE revoked_ms IS NULL")) == 1
+
+    def test_putting_a_template_of_the_same_name_replaces_it(self, cli: Cli, tmp_path: Path) -> None:
+        made = put(cli, tmp_path, ECHO | {"description": "Says it again"})
+        assert made == {"id": 1, "organization": 1, "name": "echo-title", "created": False}
+        assert sql(cli, "SELECT description FROM task_templates WHERE id = 1") == [
+            {"description": "Says it again"}
+        ]
+        assert put(cli, tmp_path, ECHO | {"name": "other"})["created"] is True
+
+    def test_budget(self, cli: Cli) -> None:
+        made = cli.json("budget", "put", "5.50", "--period", "day", "--refused", "fail")
+        assert (made["scope"], made["scope_id"], made["cap_micro"], made["refused"]) == (
+            "organization",
+            1,
+            5_500_000,
+            "fail",
+        )
+        said = cli.fine("budget", "put", "2", "--template", "1", "--period", "total").out
+        assert said == "budget 2: $2.000000 in total for template 1\n"
+
+
+class TestTasks:
+    def test_submit_from_a_file(self, cli: Cli, tmp_path: Path) -> None:
+        done = submit(
+            cli, tmp_path, HELLO, "", {"template": 2, "title": "Yes?", "assigned_to": "marta@fjord.example"}
+        )
+        assert done == [
+            {"id": 1, "status": "pending", "created": True},
+            {"id": 2, "status": "pending", "created": True},
+        ]
+        assert sql(cli, "SELECT assigned_to FROM tasks WHERE id = 2") == [{"assigned_to": 1}]
+
+    def test_submit_from_standard_input(self, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(HELLO).encode())))
+        assert cli.fine("submit", "-").out == "1 tasks submitted: 1\n"
+
+    def test_the_same_key_twice_is_one_task(self, cli: Cli, tmp_path: Path) -> None:
+        task = HELLO | {"idempotency_key": "a"}
+        submit(cli, tmp_path, task)
+        assert cli.fine("submit", lines(tmp_path, task)).out == "0 tasks submitted, 1 were there already: 1\n"
+
+    def test_status(self, cli: Cli, tmp_path: Path) -> None:
+        assert cli.fine("status").out == "0 tasks\n"
+        submit(cli, tmp_path, HELLO)
+        assert cli.fine("status").out == "1 tasks: 1 pending\n"
+        assert cli.json("status") == {"total": 1, "tasks": {"pending": 1}}
+        assert cli.fine("status", "1").out.startswith("task 1: pending, 20")
+        assert cli.json("status", "1")["version"] == 0
+
+    def test_cancel_watch_and_show(self, cli: Cli, tmp_path: Path) -> None:
+        submit(cli, tmp_path, HELLO)
+        assert cli.json("cancel", "1") == {"id": 1, "status": "cancelled"}
+        assert cli.fine("cancel", "1").out == "task 1 is cancelled\n"
+        watched = cli("watch", "1")
+        assert (watched.code, watched.err) == (1, "")
+        assert watched.out.startswith("task 1: cancelled, cancelled by bizq")
+        shown = cli.fine("show", "1").out
+        assert "It is cancelled: cancelled by bizq; its cost is $0.000000." in shown
+        assert "cancelled by bizq" in shown.splitlines()[-1]
+        assert cli.json("show", "1")["audit"][0]["event"] == "cancelled"
+
+    def test_retry(self, cli: Cli, tmp_path: Path) -> None:
+        submit(cli, tmp_path, HELLO)
+        assert "`bizq cancel 1` ends it" in cli.refused("retry", "1")
+        cli.fine("cancel", "1")
+        assert cli.json("retry", "1") == {"id": 2, "status": "pending", "created": True, "retry_of": 1}
+
+    def test_watch_gives_up(self, cli: Cli, tmp_path: Path) -> None:
+        submit(cli, tmp_path, HELLO)
+        assert (
+            cli("watch", "1", "--timeout", "0").err
+            == "bizq: task 1 is still pending: `bizq show 1` says why\n"
+        )
+
+    def test_adopt(self, cli: Cli, tmp_path: Path) -> None:
+        submit(cli, tmp_path, HELLO)
+        sql(cli, "UPDATE tasks SET blocked_by = 'adopt', run_at_ms = 9007199254740990")
+        assert "run `bizq adopt`" in cli.json("show", "1")["why"]
+        assert cli.json("adopt", "--org", "Fjord") == {"adopted": 1, "lacking": 0}
+        assert cli.fine("adopt").out == "0 tasks may run now\n"
+
+    def test_an_empty_inbox(self, cli: Cli) -> None:
+        assert cli.fine("inbox").out == "nothing waits for people\n"
+        assert cli.json("inbox", "--user", "1") == []
+
+
+class TestOperating:
+    def test_cost(self, cli: Cli) -> None:
+        assert cli.json("cost") == {"by": "provider", "costs": [], "total_micro": 0}
+        for by in ("org", "provider", "template", "day"):
+            assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
+
+    def test_tick_rings_for_what_is_due(self, cli: Cli, tmp_path: Path) -> None:
+        submit(cli, tmp_path, HELLO)
+        assert cli.json("tick")["due"] == 1
+        assert "1 due" in cli.fine("tick").out
+
+    def test_a_healthy_doctor(self, cli: Cli) -> None:
+        assert {one["level"] for one in cli.json("doctor")} == {"ok"}
+        assert cli.fine("doctor").out.startswith("ok       the schema is complete")
+
+    def test_a_doctor_with_bad_news(self, cli: Cli) -> None:
+        sql(cli, "DROP TRIGGER tasks_finished")
+        done = cli("doctor")
+        assert (done.code, done.err) == (1, "")
+        assert done.out.startswith("ERROR    trigger tasks_finished is missing")
+
+    def test_the_doctor_knows_of_secrets_and_of_the_model(self, cli: Cli) -> None:
+        profiles = {
+            "local": {"provider": "openai_compatible"},
+            "cloud": {
+                "provider": "openai_compatible",
+                "base_url": "https://example.com",
+                "key": "NOT_SET_KEY",
+            },
+        }
+        Layout(cli.data).profiles.write_text(json.dumps(profiles))
+        done = cli("doctor")
+        assert done.code == 1
+        assert "ERROR    the profiles name the secret NOT_SET_KEY, which is not set" in done.out
+        assert "warning  profile local works while a model runs" in done.out
+
+
+def test_ask_is_a_template_too(cli: Cli) -> None:
+    assert sql(cli, "SELECT name FROM task_templates ORDER BY id") == [
+        {"name": ECHO["name"]},
+        {"name": ASK["name"]},
+    ]

@@ -1,0 +1,392 @@
+"""A budget is a wall.  Fixtures: `database`, `kv`, `blobs`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from consumer import admin, queries
+from consumer.core.errors import BadInput
+from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
+from consumer.core.policy import DAY, HOUR, MINUTE, NEVER
+from consumer.core.times import parse_time
+from tests.support.fakes import ANSWER, Hold
+from tests.support.ports import Crash
+from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
+
+MIDNIGHT = parse_time("2033-05-19T00:00:00Z", "")
+"""The end of the day on which a scene begins."""
+MONTH = parse_time("2033-06-01T00:00:00Z", "")
+
+
+class BudgetContract(Suite):
+    async def limited(self, scene: Scene, answers: int, count: int = 10, **columns: Any) -> tuple[int, int]:
+        """Tasks, and a budget for so many answers: the first task, and the budget."""
+        task = await scene.given(ai("blind"), count=count)
+        return task, await scene.budget(answers * PRICE, **columns)
+
+    # --- the wall -----------------------------------------------------------------------------------
+
+    async def test_what_fits_is_done_and_the_rest_waits(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 4)
+
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 4, "pending": 6}
+        assert scene.network.count() == 4
+        assert await scene.books(budget) == (4 * PRICE, 0)
+        assert await scene.count("leases") == 0
+
+    async def test_a_reservation_stands_before_the_call_is_sent(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 4, count=1)
+        seen: list[tuple[int, int]] = []
+
+        async def look(_: object) -> Succeeded:
+            seen.append(await scene.books(budget))
+            return Succeeded(ANSWER)
+
+        scene.network.script("blind", look)
+
+        await scene.drain()
+
+        assert seen == [(0, PRICE)]
+
+    @pytest.mark.parametrize("answers", [0, 1, 7, 25])
+    async def test_no_number_of_workers_passes_the_cap(self, scene: Scene, answers: int) -> None:
+        _, budget = await self.limited(scene, answers, count=60)
+        most = 0
+
+        async def slowly(_: object) -> Succeeded:
+            nonlocal most
+            for _ in range(5):
+                await asyncio.sleep(0)
+            most = max(most, sum(await scene.books(budget)))
+            return Succeeded(ANSWER, charged=Decimal("0.01"))
+
+        scene.network.script("blind", *[slowly] * 100)
+
+        await asyncio.gather(*(scene.drain() for _ in range(5)))
+
+        assert scene.network.count() == answers
+        assert most <= answers * PRICE
+        assert await scene.books(budget) == (answers * PRICE, 0)
+        assert (await scene.statuses()).get("completed", 0) == answers
+        assert (await scene.statuses()).get("running", 0) == 0
+        assert await scene.count("leases") == 0
+
+    async def test_workers_that_give_back_what_they_did_not_use_lose_no_task(self, scene: Scene) -> None:
+        """Room may come back between a refusal and the look at why."""
+        _, budget = await self.limited(scene, 3, count=40)
+        scene.network.script("blind", *[Succeeded(ANSWER, charged=Decimal("0.001"))] * 40)
+
+        for _ in range(30):
+            await asyncio.gather(*(scene.drain() for _ in range(4)))
+            await scene.tick()
+            scene.clock.advance(MINUTE)
+
+        assert (await scene.statuses()).get("running", 0) == 0
+        assert (await scene.statuses())["completed"] >= 20
+        assert sum(await scene.books(budget)) <= 3 * PRICE
+
+    async def test_budgets_above_each_other_are_reserved_all_or_none(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), count=5)
+        (template,) = await scene.sql("SELECT id FROM task_templates")
+        wide = await scene.budget(100 * PRICE)
+        monthly = await scene.budget(50 * PRICE, period="month")
+        narrow = await scene.budget(2 * PRICE, scope="template", scope_id=int(str(template["id"])))
+        own = await scene.budget(9 * PRICE, scope="task", scope_id=task, period="total")
+
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 2, "pending": 3}
+        books = [await scene.books(budget) for budget in (wide, monthly, narrow, own)]
+        assert books == [(2 * PRICE, 0)] * 3 + [(PRICE, 0)]
+
+    async def test_the_budget_of_another_organization_is_not_touched(self, scene: Scene) -> None:
+        await scene.organization(1, 2)
+        template = await scene.template(route(ai("blind")), organization=2)
+        await scene.tasks(3, template, organization=2)
+        budget = await scene.budget(0)
+
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 3}
+        assert await scene.books(budget) == (0, 0)
+
+    # --- refused ------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(("period", "ends"), [("day", MIDNIGHT), ("month", MONTH), ("total", NEVER)])
+    async def test_refused_work_waits_for_the_next_period_and_says_so(
+        self, scene: Scene, period: str, ends: int
+    ) -> None:
+        task, budget = await self.limited(scene, 1, count=2, period=period)
+
+        await scene.drain()
+
+        row = await scene.task(task + 1)
+        assert (row["status"], row["run_at_ms"], row["lease"]) == ("pending", ends, None)
+        assert row["blocked_by"].startswith(f"budget:{budget}:")
+        assert "a budget has no room" in await scene.why(task + 1)
+        assert ((await scene.live(task + 1))["status"], (await scene.live(task + 1))["reason"]) == (
+            "pending", row["blocked_by"],
+        )  # fmt: skip
+
+    async def test_it_runs_in_the_next_period_by_itself(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 1, count=2)
+        await scene.drain()
+        scene.clock.ms = MIDNIGHT - 1
+        await scene.later(0)
+        assert scene.network.count() == 1
+
+        await scene.later(1)
+
+        assert await scene.statuses() == {"completed": 2}
+        assert await scene.books(budget) == (2 * PRICE, 0)
+
+    async def test_a_budget_may_fail_what_it_refuses(self, scene: Scene) -> None:
+        task, budget = await self.limited(scene, 1, count=2, refused="fail")
+
+        await scene.drain()
+
+        row = await scene.task(task + 1)
+        assert row["status"] == "failed"
+        assert f"budget {budget}" in row["reason"]
+        assert "$0.010000" in row["reason"]
+        assert (await scene.live(task + 1))["status"] == "failed"
+
+    async def test_an_estimate_above_the_cap_fails_at_once_with_both_numbers(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        await scene.budget(PRICE - 1)
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert row["status"] == "failed"
+        assert "$0.010000" in row["reason"]
+        assert "$0.009999" in row["reason"]
+        assert await scene.executions(task) == []
+
+    async def test_what_nobody_can_price_is_not_begun_where_a_budget_applies(self, scene: Scene) -> None:
+        task = await scene.given(ai("unpriced"))
+        await scene.budget(100 * PRICE)
+
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "pending"
+        assert "nobody can tell what it costs at most" in await scene.why(task)
+        assert scene.network.count() == 0
+
+    async def test_what_its_author_vouches_for_is_begun(self, scene: Scene) -> None:
+        await scene.organization(1)
+        stage = {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": "0.05"}]}
+        (task,) = await scene.tasks(1, await scene.template(route(stage)))
+        budget = await scene.budget(100 * PRICE)
+
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert await scene.books(budget) == (0, 50_000)
+
+    # --- room comes back ----------------------------------------------------------------------------
+
+    async def test_raising_the_cap_lets_the_first_in_order_try_at_once(self, scene: Scene) -> None:
+        task, budget = await self.limited(scene, 1, count=3)
+        await scene.drain()
+        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.03"}
+
+        assert await admin.put_budget(scene.world, 1, value, "tester") == budget
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 3}
+        assert (await scene.sql("SELECT event FROM audit_log"))[0]["event"] == "budget"
+        assert (await scene.task(task + 1))["blocked_by"] is None
+
+    async def test_room_that_comes_back_is_found_by_the_sweep(self, scene: Scene) -> None:
+        task, hold = await scene.given(ai("blind"), count=2), Hold(Failed("nothing charged"))
+        await scene.budget(PRICE)
+        scene.network.script("blind", hold)
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.drain()
+            assert (await scene.task(task + 1))["status"] == "pending"
+            hold.release()
+
+        await scene.later(MINUTE)
+
+        assert (await scene.task(task + 1))["status"] == "completed"
+
+    async def test_a_cheaper_answer_releases_the_rest_of_its_reservation(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 2, count=1)
+        scene.network.script("blind", Succeeded(ANSWER, charged=Decimal("0.002")))
+
+        await scene.drain()
+
+        assert await scene.books(budget) == (2_000, 0)
+
+    @pytest.mark.parametrize("outcome", [Failed("no"), Retry("busy", DAY)], ids=["failed", "retry"])
+    async def test_what_certainly_cost_nothing_releases_its_reservation(
+        self, scene: Scene, outcome: Failed | Retry
+    ) -> None:
+        _, budget = await self.limited(scene, 2, count=1)
+        scene.network.script("blind", outcome)
+
+        await scene.drain()
+
+        assert await scene.books(budget) == (0, 0)
+
+    async def test_a_deleted_execution_releases_what_it_weighed(self, scene: Scene) -> None:
+        task, budget = await self.limited(scene, 5, count=2)
+        scene.network.script("blind", Unknown("lost"))
+        await scene.drain()
+        spent, reserved = await scene.books(budget)
+        assert spent + reserved >= 2 * PRICE
+
+        await scene.sql("DELETE FROM task_executions WHERE task_id IN (?1, ?2)", task, task + 1)
+
+        assert await scene.books(budget) == (0, 0)
+
+    # --- what is not known, and what is too much ----------------------------------------------------
+
+    async def test_a_cost_that_nobody_knows_stays_reserved(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 1, count=2)
+        scene.network.script("blind", Unknown("lost"))
+
+        await scene.drain()
+
+        assert await scene.books(budget) == (0, PRICE)
+        assert scene.network.count() == 1
+
+    async def test_a_job_in_progress_stays_reserved_until_it_ends(self, scene: Scene) -> None:
+        await scene.given(ai("job"))
+        budget = await scene.budget(PRICE)
+        scene.network.script("job", Accepted("job-1", MINUTE))
+        await scene.drain()
+        assert await scene.books(budget) == (0, PRICE)
+
+        await scene.later(HOUR)
+
+        assert await scene.books(budget) == (PRICE, 0)
+
+    async def test_more_than_the_declared_maximum_is_recorded_and_stops_further_admission(
+        self, scene: Scene
+    ) -> None:
+        task, budget = await self.limited(scene, 10, count=3)
+        scene.configure(connections=1, batch_size=1)
+        scene.network.script("blind", Succeeded(ANSWER, charged=Decimal(5)))
+
+        await scene.drain()
+
+        assert await scene.books(budget) == (5_000_000, 0)
+        assert await scene.statuses() == {"completed": 1, "pending": 2}
+        assert (await scene.executions(task))[0]["cost_micro"] == 5_000_000
+
+    async def test_repairs_and_retries_are_admitted_like_any_call(self, scene: Scene) -> None:
+        task, budget = await self.limited(scene, 2, count=1)
+        scene.network.script("blind", *[Succeeded({"answer": 7})] * 3)
+
+        await scene.drain()
+
+        assert scene.network.count() == 2
+        assert await scene.books(budget) == (2 * PRICE, 0)
+        assert (await scene.task(task))["status"] == "pending"
+        await scene.later(DAY)
+        assert (await scene.task(task))["status"] == "failed"
+
+    async def test_a_retry_of_an_unknown_needs_room_for_both(self, scene: Scene) -> None:
+        task, budget = await self.limited(scene, 1, count=1)
+        scene.network.script("blind", Unknown("lost"))
+
+        await scene.finish()
+
+        assert scene.network.count() == 1
+        assert await scene.books(budget) == (0, PRICE)
+        await scene.later(MINUTE * 5)
+        assert await scene.books(budget) == (PRICE, 0)
+        await scene.later(DAY)
+        assert (await scene.task(task))["status"] == "completed"
+
+    # --- time ---------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(("period", "border"), [("day", MIDNIGHT), ("month", MONTH)])
+    async def test_a_cost_belongs_to_the_period_in_which_it_was_reserved(
+        self, scene: Scene, period: str, border: int
+    ) -> None:
+        task, hold = await scene.given(ai("blind")), Hold()
+        budget = await scene.budget(PRICE, period=period)
+        scene.network.script("blind", hold)
+        scene.clock.ms = border - 1
+        async with scene.draining():
+            await hold.begun.wait()
+            scene.clock.advance(2)
+            hold.release()
+        await scene.tasks(1, (await scene.task(task))["template_id"])
+        await scene.drain()
+
+        rows = await scene.sql(
+            "SELECT spent_micro, reserved_micro FROM budget_periods WHERE budget_id = ?1 ORDER BY starts_ms",
+            budget,
+        )
+        assert [(row["spent_micro"], row["reserved_micro"]) for row in rows] == [(PRICE, 0), (PRICE, 0)]
+        assert await scene.statuses() == {"completed": 2}
+
+    async def test_a_worker_that_dies_keeps_its_reservation_until_it_is_known(self, scene: Scene) -> None:
+        task, hold = await scene.given(ai("blind"), unknown="wait"), Hold()
+        budget = await scene.budget(PRICE)
+        scene.network.script("blind", hold)
+        await scene.die(hold)
+        await scene.later(LEASE_OVER)
+        assert await scene.books(budget) == (0, PRICE)
+
+        await scene.later(DAY)
+
+        assert await scene.books(budget) == (PRICE, 0)
+        assert (await scene.executions(task))[0]["cost_source"] == "bound"
+
+    @pytest.mark.parametrize("after", [False, True])
+    @pytest.mark.parametrize("batch", range(1, 6))
+    async def test_a_worker_that_dies_anywhere_leaves_the_books_right(
+        self, scene: Scene, batch: int, *, after: bool
+    ) -> None:
+        _, budget = await self.limited(scene, 30, count=3)
+        scene.database.fail(batch, after=after, error=Crash())
+        with suppress(Crash):
+            await scene.drain()
+        scene.database.heal()
+        for _ in range(4):
+            await scene.later(LEASE_OVER)
+
+        (row,) = await scene.sql("SELECT sum(cost_micro) AS cost FROM task_executions")
+        assert await scene.books(budget) == (row["cost"], 0)
+        assert await scene.statuses() == {"completed": 3}
+
+    # --- looking, writing ---------------------------------------------------------------------------
+
+    async def test_the_books_can_be_read(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 4, count=2)
+        await scene.drain()
+
+        (shown,) = await queries.budgets(scene.world, 1, budget)
+
+        assert (shown["spent_micro"], shown["reserved_micro"], shown["cap_micro"]) == (
+            2 * PRICE,
+            0,
+            4 * PRICE,
+        )
+        (line,) = await queries.costs(scene.world, 1, "provider")
+        assert (line["key"], line["executions"], line["cost_micro"]) == ("blind", 2, 2 * PRICE)
+
+    @pytest.mark.parametrize(
+        "change", [{"cap": "NaN"}, {"cap": "-1"}, {"period": "week"}, {"scope_id": 99}, {"scope": "user"}]
+    )
+    async def test_a_budget_that_makes_no_sense_is_refused(
+        self, scene: Scene, change: dict[str, object]
+    ) -> None:
+        await scene.organization(1)
+        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "1"} | change
+
+        with pytest.raises(BadInput):
+            await admin.put_budget(scene.world, 1, value, "tester")

@@ -1,0 +1,181 @@
+"""What webhooks say of jobs: early, late, twice, in any order.  Fixtures: `database`, `kv`, `blobs`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+
+from consumer.core.outcome import Accepted, Outcome, Unknown
+from consumer.core.policy import DAY, HOUR, MINUTE
+from providers.contract import Verb
+from tests.support.fakes import ANSWER, Hold
+from tests.support.scene import PRICE, Scene, Suite, ai
+
+DONE = {"output": ANSWER}
+ACCEPTED = Accepted("job-1")
+LATER = Accepted("job-1", 10 * MINUTE)
+
+
+class CallbackContract(Suite):
+    async def accepted(self, scene: Scene, accepted: Outcome = LATER, **limits: Any) -> int:
+        """A task whose job the provider has taken."""
+        task = await scene.given(ai("job"), **limits)
+        scene.network.script("job", accepted)
+        await scene.drain()
+        assert await scene.states(task) == ["waiting"]
+        return task
+
+    async def test_a_webhook_ends_its_job(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", DONE)
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert (await scene.executions(task))[0]["cost_micro"] == PRICE
+        assert (await scene.live(task))["status"] == "completed"
+        assert scene.network.count(verb=Verb.POLL) == 0
+        assert (await scene.sql("SELECT handled_ms FROM webhooks"))[0]["handled_ms"] == scene.clock.ms
+
+    async def test_a_webhook_that_says_it_failed_ends_its_job(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", {"error": "no such city"})
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"]) == ("failed", "no such city")
+
+    async def test_a_webhook_that_comes_before_the_reply_is_not_lost(self, scene: Scene) -> None:
+        task, hold = await scene.given(ai("job")), Hold(ACCEPTED)
+        scene.network.script("job", hold)
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.told(task, "event-1", DONE)
+            hold.release()
+        await scene.finish()
+
+        assert (await scene.task(task))["status"] == "completed"
+
+    @pytest.mark.parametrize("reply", [Unknown("lost"), httpx2.ReadError("reset")], ids=["unknown", "reset"])
+    async def test_a_webhook_that_comes_before_a_lost_reply_is_evidence(
+        self, scene: Scene, reply: Outcome | Exception
+    ) -> None:
+        task, hold = await scene.given(ai("job")), Hold(reply)
+        scene.network.script("job", hold)
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.told(task, "event-1", DONE)
+            hold.release()
+
+        await scene.later(MINUTE)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert scene.network.count("job") == 1
+
+    async def test_a_webhook_that_is_delivered_twice_counts_once(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", DONE)
+        await scene.told(task, "event-1", {"error": "a forged repeat"})
+        await scene.drain()
+        await scene.told(task, "event-1", DONE)
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert await scene.count("webhooks") == 1
+        assert await scene.states(task) == ["succeeded"]
+
+    @pytest.mark.parametrize("others", [[{"progress": 50}], [{}], [{"error": "and now?"}]], ids=json.dumps)
+    async def test_what_comes_after_the_answer_changes_nothing(
+        self, scene: Scene, others: list[dict[str, Any]]
+    ) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", DONE)
+        for number, said in enumerate(others):
+            scene.clock.advance(1)
+            await scene.told(task, f"event-{number + 2}", said)
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "completed"
+
+    async def test_an_older_progress_that_comes_late_changes_nothing(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        await scene.told(task, "event-2", DONE)
+        await scene.drain()
+
+        await scene.told(task, "event-1", {"progress": 50})
+        await scene.later(HOUR)
+
+        assert await scene.states(task) == ["succeeded"]
+
+    async def test_a_webhook_that_says_nothing_is_a_reason_to_ask(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", {})
+        await scene.drain()
+
+        assert scene.network.count("job", Verb.POLL) == 1
+        assert (await scene.task(task))["status"] == "completed"
+
+    async def test_a_webhook_of_a_task_that_does_not_exist_harms_nothing(self, scene: Scene) -> None:
+        await scene.told(12_345, "event-1", DONE)
+
+        await scene.later(HOUR)
+
+        assert await scene.count("task_executions") == 0
+
+    async def test_a_webhook_that_comes_after_the_deadline_is_kept_with_its_cost(self, scene: Scene) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        scene.network.script("job", *[Unknown("?")] * 100, verb=Verb.CANCEL)
+        await scene.later(HOUR)
+        assert await scene.states(task) == ["unknown"]
+
+        await scene.told(task, "event-1", DONE)
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert (await scene.executions(task))[0]["cost_micro"] == PRICE
+
+    async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        await scene.told(task, "event-1", {"output": {"answer": 7}})
+        await scene.finish()
+
+        assert await scene.states(task) == ["failed", "succeeded"]
+        assert scene.network.calls("job")[1].feedback is not None
+
+    async def test_a_job_whose_template_stays_broken_is_charged_as_a_bound_at_its_time(
+        self, scene: Scene
+    ) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+        await scene.sql("UPDATE task_templates SET route = 'no json'")
+
+        await scene.later(HOUR)
+        for _ in range(2):
+            await scene.later(DAY)
+
+        assert (await scene.task(task))["status"] == "failed"
+        assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
+
+    async def test_a_job_whose_template_was_broken_meanwhile_keeps_what_it_was_told(
+        self, scene: Scene
+    ) -> None:
+        task = await self.accepted(scene)
+        (template,) = await scene.sql("SELECT id, route FROM task_templates")
+        await scene.sql("UPDATE task_templates SET route = 'no json'")
+        await scene.told(task, "event-1", DONE)
+        await scene.finish()
+        assert await scene.states(task) == ["waiting"]
+        assert scene.queue.delays == [600]  # for the poll that it had asked for
+
+        await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
+        await scene.later(HOUR)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert scene.network.count("job", Verb.POLL) == 0

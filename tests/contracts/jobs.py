@@ -1,0 +1,244 @@
+"""Asynchronous jobs: accepted, told of by webhooks or polled, cancelled, late.  Fixtures: `database`, `kv`, `blobs`."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from consumer import commands
+from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
+from consumer.core.policy import DAY, HOUR, MINUTE
+from consumer.store.sql import execution_id
+from providers.contract import Verb
+from tests.support.fakes import ANSWER, Hold
+from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
+
+DONE = {"output": ANSWER}
+ACCEPTED = Accepted("job-1")
+LATER = Accepted("job-1", 10 * MINUTE)
+
+
+class JobContract(Suite):
+    async def accepted(self, scene: Scene, accepted: Outcome = LATER, **limits: Any) -> int:
+        """A task whose job the provider has taken."""
+        task = await scene.given(ai("job"), **limits)
+        scene.network.script("job", accepted)
+        await scene.drain()
+        assert await scene.states(task) == ["waiting"]
+        return task
+
+    async def test_an_accepted_job_makes_its_task_wait(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        row, (execution,) = await scene.task(task), await scene.executions(task)
+        assert (row["status"], row["lease"]) == ("waiting", None)
+        assert (execution["external_id"], execution["completed_at"]) == ("job-1", None)
+        assert execution["wake_at_ms"] == scene.clock.ms + 10 * MINUTE
+        assert execution["resolve_by_ms"] == scene.clock.ms + DAY
+        assert "accepted it as job-1" in await scene.why(task)
+        assert await scene.count("leases") == 0
+
+    async def test_readers_hear_that_it_waits(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        assert (await scene.live(task))["status"] == "waiting"
+
+    # --- polling ------------------------------------------------------------------------------------
+
+    async def test_a_job_that_nobody_tells_us_about_is_polled(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        scene.network.script("job", LATER, Unknown("?"), verb=Verb.POLL)
+        for _ in range(2):
+            await scene.later(HOUR)
+            assert await scene.states(task) == ["waiting"]
+
+        await scene.later(HOUR)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert [call.external_id for call in scene.network.calls("job", Verb.POLL)] == ["job-1"] * 3
+
+    async def test_still_working_on_it_changes_neither_version_nor_status(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        scene.network.script("job", *[LATER] * 3, verb=Verb.POLL)
+        before, published = await scene.task(task), len(scene.kv.puts)
+
+        for _ in range(3):
+            await scene.later(10 * MINUTE)
+
+        assert await scene.task(task) == before
+        assert len(scene.kv.puts) == published
+
+    async def test_a_job_is_asked_about_more_rarely_as_it_grows_older(self, scene: Scene) -> None:
+        scene.entropy.value = 0.5
+        task = await self.accepted(scene, Accepted("job-1", 1_000))
+        scene.network.script("job", *[Accepted("job-1")] * 50, verb=Verb.POLL)
+        waits = []
+        for _ in range(12):
+            wake = (await scene.executions(task))[0]["wake_at_ms"]
+            waits.append(wake - scene.clock.ms)
+            await scene.later(max(0, wake - scene.clock.ms))
+
+        assert waits[1:] == sorted(waits[1:])
+        assert waits[-1] <= 10 * MINUTE * 1.25
+
+    async def test_a_job_that_ended_badly_goes_to_the_next_candidate(self, scene: Scene) -> None:
+        task = await scene.given(ai("job", "blind"))
+        scene.network.script("job", LATER)
+        scene.network.script("job", Failed("broken", charged=Decimal("0.002")), verb=Verb.POLL)
+        await scene.drain()
+
+        await scene.later(HOUR)
+        await scene.finish()
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert [row["cost_micro"] for row in await scene.executions(task)] == [2_000, PRICE]
+
+    async def test_two_workers_at_once_ask_about_a_job_once(self, scene: Scene) -> None:
+        task, hold = await self.accepted(scene), Hold()
+        scene.network.script("job", hold, verb=Verb.POLL)
+        scene.clock.advance(HOUR)
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.drain()
+            hold.release()
+
+        assert scene.network.count("job", Verb.POLL) == 1
+        assert (await scene.task(task))["status"] == "completed"
+
+    async def test_a_worker_that_dies_while_it_asks_is_followed_by_another(self, scene: Scene) -> None:
+        task, hold = await self.accepted(scene), Hold()
+        scene.network.script("job", hold, verb=Verb.POLL)
+        scene.clock.advance(HOUR)
+        await scene.die(hold)
+
+        await scene.later(LEASE_OVER)
+
+        assert (await scene.task(task))["status"] == "completed"
+
+    # --- cancelling and deadlines -------------------------------------------------------------------
+
+    async def test_a_cancelled_task_cancels_its_job_at_the_provider(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        budget_free = Failed("stopped", charged=Decimal("0.001"))
+        scene.network.script("job", budget_free, verb=Verb.CANCEL)
+
+        await commands.cancel(scene.world, 1, task, "tester")
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "cancelled"
+        (execution,) = await scene.executions(task)
+        assert (execution["status"], execution["cost_micro"]) == ("cancelled", 1_000)
+        assert [call.external_id for call in scene.network.calls("job", Verb.CANCEL)] == ["job-1"]
+
+    async def test_a_job_that_is_not_cancelled_yet_is_watched_until_it_is(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        scene.network.script("job", Unknown("?"), Accepted("job-1"), verb=Verb.CANCEL)
+        scene.network.script("job", Accepted("job-1"), Accepted("job-1"), verb=Verb.POLL)
+        await commands.cancel(scene.world, 1, task, "tester")
+        await scene.drain()
+        assert await scene.states(task) == ["waiting"]
+
+        for _ in range(2):
+            await scene.later(HOUR)
+
+        assert await scene.states(task) == ["cancelled"]
+        assert scene.network.count("job", Verb.CANCEL) == 3
+
+    async def test_a_job_that_was_done_before_its_cancel_is_paid_and_kept(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        scene.network.script("job", Succeeded({"answer": "too late"}), verb=Verb.CANCEL)
+
+        await commands.cancel(scene.world, 1, task, "tester")
+        await scene.drain()
+
+        (execution,) = await scene.executions(task)
+        assert (execution["status"], execution["reason"]) == ("cancelled", "late")
+        assert (execution["result"], execution["cost_micro"]) == ('{"answer":"too late"}', PRICE)
+        assert (await scene.task(task))["status"] == "cancelled"
+
+    async def test_a_webhook_that_comes_after_the_cancel_is_paid_and_kept(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+        await commands.cancel(scene.world, 1, task, "tester")
+        await scene.told(task, "event-1", DONE)
+
+        await scene.drain()
+
+        (execution,) = await scene.executions(task)
+        assert (execution["status"], execution["cost_micro"]) == ("cancelled", PRICE)
+
+    async def test_at_its_deadline_a_job_is_cancelled_at_the_provider(self, scene: Scene) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+
+        await scene.later(HOUR)
+
+        row, (execution,) = await scene.task(task), await scene.executions(task)
+        assert scene.network.count("job", Verb.CANCEL) == 1
+        assert (execution["status"], execution["reason"]) == ("failed", "deadline")
+        assert (row["status"], row["reason"]) == ("failed", "deadline")
+
+    async def test_a_job_that_was_done_just_before_its_deadline_is_used(self, scene: Scene) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+        scene.network.script("job", Succeeded(ANSWER), verb=Verb.CANCEL)
+
+        await scene.later(HOUR)
+
+        assert (await scene.task(task))["status"] == "completed"
+
+    async def test_a_job_whose_deadline_passes_without_a_word_is_in_doubt(self, scene: Scene) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+        scene.network.script("job", *[Unknown("?")] * 9, verb=Verb.CANCEL)
+        scene.network.script("job", *[Unknown("?")] * 999, verb=Verb.POLL)
+        await scene.later(HOUR)
+        assert await scene.states(task) == ["unknown"]
+
+        await scene.later(DAY)
+
+        (execution,) = await scene.executions(task)
+        assert (execution["reason"], execution["cost_source"]) == ("unknown_outcome", "bound")
+        assert (await scene.task(task))["status"] == "failed"
+
+    async def test_a_job_in_doubt_is_asked_about_once_more_before_it_is_given_up(self, scene: Scene) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        scene.network.script("job", Unknown("?"), verb=Verb.CANCEL)
+        await scene.later(HOUR)
+        assert await scene.states(task) == ["unknown"]
+
+        await scene.later(DAY)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert scene.network.count("job") == 1
+
+    @pytest.mark.parametrize("profile", ["job", "evident"])
+    async def test_a_job_that_never_ends_is_given_up(self, scene: Scene, profile: str) -> None:
+        task = await scene.given(ai(profile), job_s=3_600)
+        scene.network.script(profile, ACCEPTED)
+        scene.network.script(profile, *[ACCEPTED] * 999, verb=Verb.CANCEL)
+        scene.network.script(profile, *[ACCEPTED] * 999, verb=Verb.POLL)
+        scene.network.script(profile, *[ACCEPTED] * 999, verb=Verb.LOOKUP)
+        await scene.drain()
+
+        for _ in range(30):
+            await scene.later(HOUR)
+            await scene.told(task, f"event-{scene.clock.ms}", {"progress": 1}, profile=profile)
+
+        assert (await scene.task(task))["status"] == "failed"
+        assert (await scene.executions(task))[0]["cost_source"] == "bound"
+
+    async def test_polls_keep_the_deadline_where_it_was(self, scene: Scene) -> None:
+        task = await self.accepted(scene, job_s=3_600)
+        scene.network.script("job", *[LATER] * 4, verb=Verb.POLL)
+        by = (await scene.executions(task))[0]["resolve_by_ms"]
+
+        for _ in range(4):
+            await scene.later(10 * MINUTE)
+
+        assert (await scene.executions(task))[0]["resolve_by_ms"] == by
+
+    async def test_the_key_of_a_job_names_its_execution(self, scene: Scene) -> None:
+        task = await self.accepted(scene)
+
+        (call,) = scene.network.calls("job")
+        assert call.key == f"bizq-{execution_id(task, 1)}"
+        assert f"/webhooks/job?execution={execution_id(task, 1)}&signature=" in str(call.callback_url)

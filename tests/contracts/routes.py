@@ -1,0 +1,296 @@
+"""Retries, repairs, candidates and stages.  Fixtures: `database`, `kv`, `blobs`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consumer.core.outcome import Failed, Outcome, Retry, Succeeded, Unknown
+from consumer.core.policy import LONGEST_WAIT, MINUTE
+from consumer.store.sql import execution_id, task_of
+from providers.contract import Call
+from tests.support.fakes import ANSWER, Hold
+from tests.support.scene import PRICE, Scene, Suite, ai, route, until
+
+WRONG = Succeeded({"answer": 7})
+
+
+class RouteContract(Suite):
+    # --- retries ------------------------------------------------------------------------------------
+
+    async def test_a_retry_waits_with_backoff_and_jitter(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        scene.entropy.value = 0.5
+        scene.network.script("blind", Retry("busy"), Retry("busy"))
+        waits = []
+        for _ in range(2):
+            await scene.drain()
+            row = await scene.task(task)
+            waits.append(row["run_at_ms"] - scene.clock.ms)
+            assert (row["status"], row["reason"], row["lease"]) == ("pending", "busy", None)
+            scene.clock.ms = row["run_at_ms"]
+        await scene.drain()
+
+        assert waits == [500, 1_000]
+        assert (await scene.task(task))["status"] == "completed"
+        assert await scene.states(task) == ["failed", "failed", "succeeded"]
+        assert [row["attempt"] for row in await scene.executions(task)] == [0, 1, 2]
+
+    @pytest.mark.parametrize(
+        ("wish", "wait"), [(30_000, 30_500), (0, 500), (90 * 86_400_000, LONGEST_WAIT + 500)]
+    )
+    async def test_what_the_provider_asks_for_is_the_least_that_is_waited(
+        self, scene: Scene, wish: int, wait: int
+    ) -> None:
+        task = await scene.given(ai("blind"))
+        scene.entropy.value = 0.5
+        scene.network.script("blind", Retry("busy", wish))
+
+        await scene.drain()
+
+        assert (await scene.task(task))["run_at_ms"] - scene.clock.ms == wait
+
+    async def test_a_doorbell_rings_when_the_retry_is_due(self, scene: Scene) -> None:
+        await scene.given(ai("blind"))
+        scene.network.script("blind", Retry("busy", 30_000))
+
+        await scene.drain()
+
+        assert scene.queue.delays == [30]
+
+    async def test_a_retry_that_is_far_off_is_left_to_the_sweep(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        scene.network.script("blind", Retry("busy", 60 * MINUTE))
+        await scene.drain()
+        assert scene.queue.sent == []
+
+        scene.clock.advance(60 * MINUTE)
+        await scene.tick()
+        await scene.drain()
+
+        assert scene.queue.delays == [0]
+        assert (await scene.task(task))["status"] == "completed"
+
+    async def test_a_retry_tells_readers_when_and_why(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        scene.network.script("blind", Retry("busy", 30_000))
+
+        await scene.drain()
+
+        assert ((await scene.live(task))["status"], (await scene.live(task))["reason"]) == ("pending", "busy")
+        assert "tried again at" in await scene.why(task)
+        assert "busy" in await scene.why(task)
+
+    async def test_attempts_are_limited_then_the_next_candidate_is_asked_then_the_task_fails(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(ai("blind", "other"), attempts=3)
+        scene.network.script("blind", *[Retry("busy")] * 10)
+        scene.network.script("other", *[Retry("full")] * 10)
+
+        await scene.finish()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"]) == ("failed", "full")
+        assert (scene.network.count("blind"), scene.network.count("other")) == (3, 3)
+        assert (await scene.live(task))["status"] == "failed"
+
+    async def test_a_retry_that_would_come_after_the_deadline_fails_at_once(self, scene: Scene) -> None:
+        await scene.organization(1)
+        template = await scene.template(route(ai("blind")))
+        (task,) = await scene.tasks(1, template, deadline_ms=scene.clock.ms + MINUTE)
+        scene.network.script("blind", Retry("busy", 2 * MINUTE))
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"]) == ("failed", "deadline: busy")
+
+    # --- candidates ---------------------------------------------------------------------------------
+
+    async def test_a_failure_goes_to_the_next_candidate_under_the_same_lease(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind", "other", "keyed"))
+        scene.network.script("blind", Failed("no"))
+        scene.network.script("other", Failed("neither"))
+
+        summary = await scene.drain()
+
+        assert summary.claimed == 1
+        assert await scene.states(task) == ["failed", "failed", "succeeded"]
+        assert [row["reason"] for row in await scene.executions(task)] == ["no", "neither", None]
+        assert (await scene.task(task))["version"] == 4
+        assert len(scene.kv.puts) == 1
+
+    async def test_when_no_candidate_is_left_the_task_fails_with_the_last_reason(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind", "other"))
+        scene.network.script("blind", Failed("no"))
+        scene.network.script("other", Failed("neither"))
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"]) == ("failed", "neither")
+        assert "neither" in await scene.why(task)
+
+    async def test_a_route_that_was_shortened_meanwhile_fails_the_task(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind", "other"))
+        scene.network.script("blind", Retry("busy"))
+        await scene.sql("UPDATE tasks SET candidate = 1")
+        await scene.sql("UPDATE task_templates SET route = ?1", json.dumps(route(ai("blind"))))
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "the route was shortened")
+
+    async def test_a_task_has_at_most_a_thousand_executions(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        await scene.sql(
+            "INSERT INTO task_executions (id, task_id, execution_type, status) VALUES (?1, ?2, 'ai', 'failed')",
+            execution_id(task, 1000),
+            task,
+        )
+
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "failed"
+        assert scene.network.count() == 0
+
+    # --- repairs ------------------------------------------------------------------------------------
+
+    async def test_an_answer_that_does_not_fit_is_repaired_with_what_was_wrong(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        scene.network.script("blind", WRONG)
+
+        await scene.drain()
+
+        first, second = scene.network.calls("blind")
+        assert first.feedback is None
+        assert "answer must be string" in str(second.feedback)
+        assert (await scene.task(task))["status"] == "completed"
+        wrong, right = await scene.executions(task)
+        assert (wrong["status"], wrong["reason"].partition(":")[0]) == ("failed", "invalid_output")
+        assert (wrong["cost_micro"], right["cost_micro"]) == (PRICE, PRICE)
+        assert (await scene.live(task))["cost_micro"] == 2 * PRICE
+
+    async def test_two_repairs_then_the_next_candidate_then_the_task_fails(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind", "other"))
+        scene.network.script("blind", *[WRONG] * 9)
+        scene.network.script("other", *[WRONG] * 9)
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "invalid_output")
+        assert (scene.network.count("blind"), scene.network.count("other")) == (3, 3)
+        assert [row["cost_micro"] for row in await scene.executions(task)] == [PRICE] * 6
+
+    async def test_the_next_candidate_is_not_told_what_the_one_before_did_wrong(self, scene: Scene) -> None:
+        await scene.given(ai("blind", "other"), repairs=0)
+        scene.network.script("blind", WRONG)
+
+        await scene.drain()
+
+        assert [call.feedback for call in scene.network.calls("other")] == [None]
+
+    async def test_a_retry_between_repairs_forgets_neither(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        scene.network.script("blind", WRONG, Retry("busy"), WRONG, WRONG)
+
+        await scene.finish()
+
+        assert (await scene.task(task))["status"] == "failed"
+        assert scene.network.count("blind") == 4
+
+    async def test_a_retry_is_told_again_what_was_wrong(self, scene: Scene) -> None:
+        await scene.given(ai("blind"))
+        scene.network.script("blind", WRONG, Retry("busy", 1_000), Unknown("lost"))
+
+        await scene.drain()
+        await scene.later(2_000)
+        await scene.finish()
+
+        feedback = [str(call.feedback) for call in scene.network.calls("blind")]
+        assert feedback[0] == "None"
+        assert ["must be string" in words for words in feedback] == [False, True, True, True]
+
+    async def test_a_repetition_under_its_key_says_the_same_again(self, scene: Scene) -> None:
+        await scene.given(ai("keyed"))
+        scene.network.script("keyed", WRONG, Unknown("lost"))
+
+        await scene.finish()
+        await scene.later(10_000)
+
+        _, lost, repeated = scene.network.calls("keyed")
+        assert (lost.key, lost.feedback, lost.value) == (repeated.key, repeated.feedback, repeated.value)
+        assert lost.feedback is not None
+
+    # --- stages -------------------------------------------------------------------------------------
+
+    async def test_the_output_of_a_stage_is_the_input_of_the_next(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), ai("other"), ai("keyed"))
+        scene.network.script("blind", Succeeded({"answer": "first"}))
+        scene.network.script("other", Succeeded({"answer": "second"}))
+
+        await scene.drain()
+
+        assert [call.value for call in scene.network.calls("other")] == [{"answer": "first"}]
+        assert [call.value for call in scene.network.calls("keyed")] == [{"answer": "second"}]
+        assert [row["stage"] for row in await scene.executions(task)] == [0, 1, 2]
+        assert len(scene.kv.puts) == 1
+
+    async def test_a_later_stage_that_is_retried_still_gets_the_output_of_the_one_before(
+        self, scene: Scene
+    ) -> None:
+        await scene.given(ai("blind"), ai("other"))
+        scene.network.script("blind", Succeeded({"answer": "first"}))
+        scene.network.script("other", Retry("busy", 1_000), Retry("busy", 1_000))
+
+        await scene.drain()
+        await scene.later(2_000)
+        await scene.later(2_000)
+
+        assert [call.value for call in scene.network.calls("other")] == [{"answer": "first"}] * 3
+
+    async def test_the_outcome_of_a_task_is_the_answer_of_its_last_stage(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), ai("other"))
+        scene.network.script("other", Succeeded({"answer": "last"}))
+
+        await scene.drain()
+
+        row = await scene.task(task)
+        assert row["last_execution"] == execution_id(task, 2)
+        assert json.loads((await scene.executions(task))[1]["result"]) == {"answer": "last"}
+
+    async def test_a_stage_that_fails_does_not_go_back(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), ai("other"))
+        scene.network.script("other", Failed("no"))
+
+        await scene.drain()
+
+        assert (await scene.task(task))["status"] == "failed"
+        assert scene.network.count("blind") == 1
+        assert await scene.states(task) == ["succeeded", "failed"]
+
+    async def test_each_task_goes_its_own_way(self, scene: Scene) -> None:
+        """One is slow, one is repaired, one is retried, one fails; none waits for another."""
+        task = await scene.given(ai("blind", "other"), count=5)
+        hold = Hold()
+
+        def by_task(call: Call) -> Outcome:
+            played: dict[int, Outcome] = {1: WRONG, 2: Retry("busy", 60_000), 3: Failed("no")}
+            return played.get(task_of(call.execution_id) - task, Succeeded(ANSWER))
+
+        async def three_are_done() -> bool:
+            return (await scene.statuses()).get("completed", 0) == 3
+
+        scene.network.script("blind", hold, *[by_task] * 4)
+        scene.network.script("blind", *[Succeeded(ANSWER)] * 2)
+        async with scene.draining():
+            await hold.begun.wait()
+            await until(three_are_done)
+            assert (await scene.task(task))["status"] == "running"
+            hold.release()
+
+        assert await scene.statuses() == {"completed": 4, "pending": 1}

@@ -1,0 +1,148 @@
+"""Templates, budgets, and what runs and describes it all, on every host."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from consumer.web.app import OPERATIONS
+from tests.contracts.house import Furnished, House, budget, described, refused, stage, template
+
+
+class TemplatesContract(Furnished):
+    """Templates and budgets."""
+
+    async def test_what_is_shown_can_be_put(self, house: House) -> None:
+        made = await house.ask("POST", "/v1/templates", template(name="new", prompt="{{title}}"), key="admin")
+        place = made.headers["location"]
+        assert (made.status_code, place) == (201, f"/v1/templates/{made.json()['id']}")
+
+        shown = await house.ask("GET", place, key="reader")
+        written = await house.ask("PUT", place, {**shown.json(), "name": "newer"}, key="admin")
+
+        assert written.json() == {**shown.json(), "name": "newer"}
+        assert written.headers["etag"] != shown.headers["etag"]
+
+    @pytest.mark.parametrize(
+        ("change", "field"),
+        [
+            ({"id": 1}, "id"),
+            ({"organization_id": 999}, "organization_id"),
+            ({"colour": "red"}, "colour"),
+            ({"output_schema": {"type": "array"}}, "output_schema.type"),
+            ({"route": {"stages": []}}, "route.stages"),
+            ({"route": {"stages": [stage("ai", "nobody")]}}, "route.stages[0].candidates[0].profile"),
+            ({"route": {"stages": [stage("human", "echo")]}}, "route.stages[0].candidates[0].profile"),
+            (
+                {"route": {"stages": [stage("ai", "echo", colour=1)]}},
+                "route.stages[0].candidates[0].settings.colour",
+            ),
+            ({"limits": {"attempts": 0}}, "limits.attempts"),
+            ({"name": ""}, "name"),
+        ],
+    )
+    async def test_a_template_that_is_none(self, house: House, change: dict[str, Any], field: str) -> None:
+        refused(await house.ask("POST", "/v1/templates", template(**change), key="admin"), 422, field)
+
+    @pytest.mark.parametrize("value", [[], "x", 1, True])
+    async def test_what_is_no_object(self, house: House, value: object) -> None:
+        refused(await house.ask("POST", "/v1/templates", value, key="admin"), 422)
+        refused(await house.ask("POST", "/v1/budgets", value, key="admin"), 422)
+        if not isinstance(value, list):
+            refused(await house.ask("POST", "/v1/tasks", value), 422)
+
+    async def test_a_template_is_put_where_it_stands(self, house: House) -> None:
+        path = f"/v1/templates/{house.template}"
+        refused(await house.ask("PUT", path, template(id=house.foreign_template), key="admin"), 422, "id")
+        refused(
+            await house.ask("PUT", f"/v1/templates/{house.foreign_template}", template(), key="admin"), 404
+        )
+        refused(await house.ask("PUT", "/v1/templates/999", template(), key="admin"), 404)
+        assert (await house.ask("PUT", path, template(id=house.template), key="admin")).status_code == 200
+
+    async def test_a_budget_is_set_shown_and_changed(self, house: House) -> None:
+        made = await house.ask("POST", "/v1/budgets", budget(house.ours, cap=0.1), key="admin")
+        place = made.headers["location"]
+        assert (made.status_code, made.json()["cap_micro"]) == (200, 100_000)
+
+        changed = await house.ask("PUT", place, budget(house.ours, cap="2", refused="fail"), key="admin")
+        listed = (await house.ask("GET", "/v1/budgets", key="reader")).json()["budgets"]
+
+        assert (changed.json()["cap_micro"], changed.json()["refused"]) == (2_000_000, "fail")
+        assert listed == [(await house.ask("GET", place, key="reader")).json()] == [changed.json()]
+        again = await house.ask("POST", "/v1/budgets", budget(house.ours, cap="3"), key="admin")
+        assert (again.json()["id"], again.json()["cap_micro"]) == (made.json()["id"], 3_000_000)
+
+    @pytest.mark.parametrize(
+        ("change", "field"),
+        [
+            ({"scope_id": 999}, "scope_id"),
+            ({"scope": "template"}, "scope_id"),
+            ({"scope": "planet"}, "scope"),
+            ({"period": "week"}, "period"),
+            ({"cap": "-1"}, "cap"),
+            ({"cap": "NaN"}, "cap"),
+            ({"cap": "Infinity"}, "cap"),
+            ({"cap": "1e12"}, "cap"),
+            ({"cap": None}, "cap"),
+            ({"refused": "shrug"}, "refused"),
+        ],
+    )
+    async def test_a_budget_that_is_none(self, house: House, change: dict[str, Any], field: str) -> None:
+        scope_id = house.foreign_template if change.get("scope") == "template" else house.ours
+        value = {**budget(scope_id), **change}
+
+        refused(await house.ask("POST", "/v1/budgets", value, key="admin"), 422, field)
+
+
+class OperationContract(Furnished):
+    """What runs it, and what describes it."""
+
+    async def test_a_tick_rings_for_what_is_due(self, house: House) -> None:
+        await house.submit()
+        before = len(house.queue.sent)
+
+        response = await house.ask("POST", "/tick", key="operator")
+
+        assert (response.json()["due"], response.json()["rung"]) == (1, 1)
+        assert len(house.queue.sent) == before + 1
+
+    async def test_health(self, house: House) -> None:
+        response = await house.ask("GET", "/healthz", key=None)
+
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+    async def test_a_database_that_lost_a_trigger_is_not_healthy(self, house: House) -> None:
+        await house.rows("DROP TRIGGER tasks_finished")
+        await house.rows("DROP INDEX tasks_due")
+
+        problem = refused(await house.ask("GET", "/healthz", key=None), 503, "database", "database")
+        swept = await house.ask("POST", "/tick", key="operator")
+
+        assert "trigger tasks_finished is missing" in json.dumps(problem)
+        assert "index tasks_due is missing" in json.dumps(problem)
+        refused(swept, 503)
+        assert swept.headers["retry-after"] == "5"
+
+    async def test_the_document_names_every_address(self, house: House) -> None:
+        document = (await house.ask("GET", "/openapi.json", key=None)).json()
+
+        assert document == described()
+        described_ = {(method, path) for path, methods in document["paths"].items() for method in methods}
+        assert described_ == {(operation.method.lower(), operation.path) for operation in OPERATIONS}
+        names = [each["operationId"] for methods in document["paths"].values() for each in methods.values()]
+        assert len(names) == len(set(names))
+        for schemas in document["components"]["schemas"].values():
+            for reference in json.dumps(schemas).split('"$ref": "')[1:]:
+                assert reference.split('"')[0].split("/")[-1] in document["components"]["schemas"]
+
+    async def test_the_pages_that_say_what_this_is(self, house: House) -> None:
+        home = await house.ask("GET", "/", key=None)
+        problems = await house.ask("GET", "/problems", key=None)
+
+        assert (home.status_code, problems.status_code) == (200, 200)
+        assert "BizQ Task Worker" in home.text
+        kind = (await house.ask("GET", "/v1/tasks", key=None)).json()["type"]
+        assert f'id="{kind.partition("#")[2]}"' in problems.text

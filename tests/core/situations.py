@@ -1,0 +1,63 @@
+"""Situations to decide about: a task that a worker holds, with one call in flight, unless a test says otherwise."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from consumer.core.decide import ExecutionView, Position, Situation, TaskView
+from consumer.core.lifecycle import ExecutionState, TaskState
+from consumer.core.template import Candidate, Limits, Route, Stage
+
+NOW_MS: Final = 1_795_305_600_000
+STARTED_MS: Final = NOW_MS - 5_000
+FIRST: Final = 2**40 + 1024 + 1
+"""The id of the first execution of task 1."""
+
+Kind = dict[str, Any]
+
+PERSON: Final[Kind] = {"person": True}
+BLIND: Final[Kind] = {}
+"""A model whose provider knows no keys and can tell nothing later."""
+WITH_KEYS: Final[Kind] = {"repeatable": True}
+WITH_EVIDENCE: Final[Kind] = {"evidence": True}
+
+
+def route(*kinds: str, candidates: int = 2) -> Route:
+    """A route of stages of these kinds, each with as many candidates."""
+    choice = tuple(Candidate(profile=f"p{number}") for number in range(candidates))
+    return Route(stages=tuple(Stage.model_validate({"kind": kind, "candidates": choice}) for kind in kinds))
+
+
+def task(state: TaskState = TaskState.RUNNING, *, held: bool | None = None, **more: Any) -> TaskView:
+    """A task; whoever judges holds its lease when it runs."""
+    position = more.pop("position", Position())
+    deadline_ms = more.pop("deadline_ms", None)
+    held = state is TaskState.RUNNING if held is None else held
+    return TaskView(1, 7, state, position, deadline_ms, held, **more)
+
+
+def execution(state: ExecutionState = ExecutionState.RUNNING, **more: Any) -> ExecutionView:
+    """The newest execution of the task, by a blind model."""
+    values: dict[str, Any] = {
+        "id": FIRST,
+        "stage": 0,
+        "started_ms": STARTED_MS,
+        "newest": True,
+        "person": False,
+        "repeatable": False,
+        "evidence": False,
+        "resolve_by_ms": None,
+    }
+    return ExecutionView(state=state, **(values | more))
+
+
+def at(
+    view: TaskView | None = None,
+    call: ExecutionView | None = None,
+    *,
+    path: Route | None = None,
+    draw: float = 0.5,
+    **limits: Any,
+) -> Situation:
+    """A situation; a route of one stage with two candidates."""
+    return Situation(view or task(), call or execution(), path or route("ai"), Limits(**limits), NOW_MS, draw)

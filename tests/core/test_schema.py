@@ -1,0 +1,317 @@
+"""JSON and JSON Schema from strangers."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core import schema
+from consumer.core.errors import BadInput
+from consumer.core.schema import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_JSON_DEPTH,
+    MAX_PATTERN,
+    check_schema,
+    clean,
+    dump_json,
+    mismatch,
+    nests_too_deeply,
+    parse_json,
+)
+
+DEEP = 10_000
+HALF = "\ud83d"
+"""The first half of a surrogate pair: JSON can say it, UTF-8 cannot."""
+
+any_text = st.text(st.characters(exclude_categories=()))
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4) | any_text,
+    max_leaves=20,
+)
+
+
+def deep_dict(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"properties": value}
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- JSON
+
+
+@given(values)
+def test_what_is_written_is_read_again(value: Any) -> None:
+    text = dump_json(value)
+    assert parse_json(text) == value
+    assert parse_json(text.encode()) == value
+
+
+@given(values)
+def test_what_is_written_can_be_stored(value: Any) -> None:
+    """UTF-8 without NUL, and the same text again for the same value."""
+    text = dump_json(value)
+    assert clean(text) == text
+    assert "\0" not in text.encode().decode()
+
+
+def test_json_is_written_short() -> None:
+    assert dump_json({"a": [1, "é", None, True, 1.5]}) == '{"a":[1,"é",null,true,1.5]}'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(f"a{HALF}é", '"a\\ud83d\\u00e9"'), ("a\0é", '"a\\u0000é"'), ("\ud83d\ude00", '"\\ud83d\\ude00"')],
+)
+def test_what_no_database_holds_stays_an_escape(value: str, text: str) -> None:
+    assert dump_json(value) == text
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_does_not_know_is_not_written(number: float) -> None:
+    with pytest.raises(ValueError, match="Out of range float values"):
+        dump_json({"a": [number]})
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a":-Infinity}', "1e999", "[-1e400]"])
+def test_a_number_that_json_does_not_know_is_not_read(text: str) -> None:
+    with pytest.raises(BadInput, match=r"^input: not valid JSON: .+ is not JSON$"):
+        parse_json(text, "input")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{'a':1}", "[1,]", "nil", "\ufeff{}x", b"\xff", b'"\xed\xa0\xbd"', "1" * 5_000]
+)
+def test_what_is_no_json_names_its_field(text: str | bytes) -> None:
+    with pytest.raises(BadInput, match=r"^input: not valid JSON: "):
+        parse_json(text, "input")
+
+
+def test_a_byte_order_mark_is_no_error() -> None:
+    assert parse_json(b"\xef\xbb\xbf{}") == {}
+
+
+@pytest.mark.parametrize("text", ["[" * DEEP, "[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP])
+def test_absurd_nesting_is_an_error_and_not_a_crash(text: str) -> None:
+    assert nests_too_deeply(text)
+    for given_as in (text, text.encode()):
+        with pytest.raises(BadInput, match=r"^input: JSON nested too deeply$"):
+            parse_json(given_as, "input")
+
+
+def test_the_parsers_own_limit_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "MAX_JSON_DEPTH", 10**9)
+    text = "[" * 200_000
+    with pytest.raises(BadInput, match=r"^input: JSON nested too deeply$"):
+        parse_json(text, "input")
+
+
+def test_absurd_nesting_is_not_written() -> None:
+    value: list[Any] = []
+    for _ in range(200_000):
+        value = [value]
+    with pytest.raises(BadInput, match="nested too deeply"):
+        dump_json(value)
+    while value:  # or the interpreter's own recursion frees it
+        value = value.pop()
+
+
+def test_nesting_is_counted_in_levels() -> None:
+    most = "[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH
+    assert not nests_too_deeply(most)
+    assert nests_too_deeply(f"[{most}]")
+    assert not nests_too_deeply("[" + "[{}]," * MAX_JSON_DEPTH + "1]")
+
+
+@pytest.mark.parametrize("text", ["[" * 300, '"' + "[" * 300, "\\" + "{" * 300 + "\\", '\\"[' * 300])
+def test_brackets_in_a_string_do_not_nest(text: str) -> None:
+    written = json.dumps({"a": text, "b": [text]})
+    assert not nests_too_deeply(written)
+    assert parse_json(written) == {"a": text, "b": [text]}
+
+
+def test_a_name_that_stands_twice_is_refused_where_that_matters() -> None:
+    assert parse_json('{"a":1,"a":2}') == {"a": 2}
+    assert parse_json('{"a":{"b":1},"b":2}', unique=True) == {"a": {"b": 1}, "b": 2}
+    with pytest.raises(BadInput, match="a name stands twice"):
+        parse_json('{"a":{"b":1,"b":1}}', unique=True)
+
+
+@given(any_text)
+def test_clean_text_stays_as_it_is(text: str) -> None:
+    cleaned = clean(text)
+    assert clean(cleaned) == cleaned
+    assert len(cleaned) == len(text)
+    assert "\0" not in cleaned
+    assert cleaned.encode().decode() == cleaned
+    if text.isprintable():
+        assert cleaned == text
+
+
+def test_what_no_database_holds_is_replaced() -> None:
+    assert clean(f"a{HALF}b\0c😀") == "a?b\ufffdc😀"
+
+
+# ---------------------------------------------------------------------------------------------- schemas when written
+
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "pattern": "^[A-Z]"}, "friend": {"$ref": "#/definitions/n"}},
+    "definitions": {"n": {"type": ["string", "null"]}},
+    "required": ["name"],
+}
+
+
+def test_a_schema_is_accepted_as_it_is() -> None:
+    assert check_schema(PERSON, "output_schema") is PERSON
+
+
+@pytest.mark.parametrize("value", [None, [], "object", True])
+def test_a_schema_is_an_object(value: object) -> None:
+    with pytest.raises(BadInput, match=r"^output_schema: a JSON Schema is an object$"):
+        check_schema(value, "output_schema")
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"type": "string"}, "type"),
+        ({"type": ["object"]}, "type"),
+        ({"$ref": "https://example.com/schema.json"}, "$ref"),
+        ({"$ref": "file:///etc/passwd"}, "$ref"),
+        ({"$ref": "other.json#/a"}, "$ref"),
+        ({"$ref": ""}, "$ref"),
+        ({"$dynamicRef": "//example.com"}, "$dynamicRef"),
+        ({"properties": {"a": {"items": [{}, {"$ref": "x"}]}}}, "properties.a.items[1].$ref"),
+        ({"$id": "https://example.com/"}, "$id"),
+        ({"id": "x"}, "id"),
+        ({"definitions": {"a": {"$id": "#a"}}}, "definitions.a.$id"),
+        ({"properties": {"a": {"pattern": "x" * (MAX_PATTERN + 1)}}}, "properties.a.pattern"),
+        ({"minProperties": math.nan}, ""),
+        ({"minProperties": math.inf}, ""),
+        ({"description": "x" * MAX_BYTES}, ""),
+        ({"description": "é" * (MAX_BYTES // 2)}, ""),
+        ({"properties": {"a": {"type": "nothing"}}}, ""),
+        ({"properties": {"a": {"minimum": "one"}}}, ""),
+        ({"properties": {"a": {"pattern": "("}}}, ""),
+        ({"properties": {"a": {"pattern": 5}}}, ""),
+        ({"properties": {"a": {"$ref": "#/definitions/nowhere"}}}, ""),
+        ({"properties": {"a": 5}}, ""),
+        ({"properties": []}, ""),
+        ({"properties": ["a"]}, ""),
+        ({"required": "a"}, ""),
+        ({"allOf": 5}, ""),
+    ],
+)
+def test_what_is_wrong_is_named(part: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_schema({"type": "object"} | part, "output_schema")
+    assert [problem.field for problem in refused.value.problems] == [
+        f"output_schema.{field}" if field else "output_schema"
+    ]
+
+
+def test_fields_may_have_the_names_of_keywords() -> None:
+    names = {"id": {"type": "integer"}, "$ref": {"type": "string"}, "pattern": {"type": "string"}}
+    check = check_schema({"type": "object", "properties": names}, "")
+    assert mismatch(check, {"id": 1, "$ref": "x", "pattern": "("}) is None
+    assert mismatch(check, {"id": "1"}) is not None
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, DEEP])
+def test_a_schema_of_absurd_depth_is_refused(levels: int) -> None:
+    with pytest.raises(BadInput, match=f"nested deeper than {MAX_DEPTH}"):
+        check_schema({"type": "object"} | deep_dict(levels), "output_schema")
+
+
+def test_depth_is_counted_through_lists() -> None:
+    value: Any = {}
+    for _ in range(MAX_DEPTH // 2 + 1):
+        value = {"allOf": [value]}
+    with pytest.raises(BadInput, match=f"nested deeper than {MAX_DEPTH}"):
+        check_schema({"type": "object"} | value, "")
+    check_schema({"type": "object"} | value["allOf"][0]["allOf"][0], "")
+
+
+@given(
+    st.dictionaries(st.sampled_from([*PERSON, "items", "anyOf", "not", "enum", "const", "format"]), values)
+)
+def test_whatever_is_accepted_can_be_asked(part: dict[str, Any]) -> None:
+    """Nothing that a template may hold stops the one who judges an answer."""
+    try:
+        accepted = check_schema(part | {"type": "object"}, "output_schema")
+    except BadInput:
+        return
+    assert isinstance(mismatch(accepted, {"name": "x", "friend": [1.5, {}]}), str | None)
+
+
+# ---------------------------------------------------------------------------------------------- schemas when used
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"name": "Ada", "friend": None}, None),
+        ({"name": "Ada", "more": 1}, None),
+        ({}, "data must contain ['name'] properties"),
+        ({"name": 5}, "data.name must be string"),
+        ({"name": "ada"}, "data.name must match pattern ^[A-Z]"),
+        ({"name": "Ada", "friend": 5}, "data.friend must be string or null"),
+        ([], "data must be object"),
+        (None, "data must be object"),
+    ],
+)
+def test_a_mismatch_names_the_field(value: Any, why: str | None) -> None:
+    assert mismatch(PERSON, value) == why
+
+
+def test_defaults_are_not_filled_in() -> None:
+    """An answer is stored as it was given."""
+    value: dict[str, Any] = {}
+    assert mismatch({"type": "object", "properties": {"a": {"default": 5}}}, value) is None
+    assert value == {}
+
+
+def test_a_value_of_absurd_depth_does_not_fit_a_schema_that_follows_it() -> None:
+    tree = {"type": "object", "properties": {"a": {"$ref": "#"}}}
+    value: dict[str, Any] = {}
+    for _ in range(DEEP):
+        value = {"a": value}
+    assert mismatch(tree, value) == "nested too deeply"
+    assert mismatch(PERSON, {"name": "Ada", "more": value}) is None
+
+
+def test_a_number_that_no_float_holds_does_not_stop_the_check() -> None:
+    by_half = {"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.5}}}
+    assert mismatch(by_half, {"a": 1.5}) is None
+    assert mismatch(by_half, {"a": 10**400}) == "a number too large to be checked"
+
+
+def test_a_schema_that_takes_the_identity_of_a_dead_one_is_its_own() -> None:
+    """Checks are remembered by identity: each schema here dies at once, and its place in memory is used again."""
+    identities = set()
+    for number in range(3 * schema._KNOWN_AT_MOST):
+        wanted: dict[str, Any] = {"type": "object", "properties": {"a": {"const": number % 300}}}
+        identities.add(id(wanted))
+        assert mismatch(wanted, {"a": number % 300}) is None
+        assert mismatch(wanted, {"a": number % 300 + 1}) is not None
+        assert len(schema._KNOWN) <= schema._KNOWN_AT_MOST
+        del wanted
+    assert len(identities) < 3 * schema._KNOWN_AT_MOST, "no identity was used again: nothing was tested"
+
+
+def test_equal_schemas_are_compiled_once() -> None:
+    schema._compiled.cache_clear()
+    for _ in range(5):
+        assert mismatch({"type": "object", "title": "compiled once"}, {}) is None
+    assert schema._compiled.cache_info().misses == 1

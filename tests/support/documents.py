@@ -1,0 +1,59 @@
+"""Documents whose commands are run: what stands below a heading, and the blocks that are marked.
+
+A block `sh offline` needs no account once it is rehearsed; a block `sh api` speaks to a Worker that runs; a block
+`toml offline` is a part of wrangler.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "docs" / "deploy.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+EXAMPLE = ROOT / "examples" / "producer" / "README.md"
+
+FENCE = re.compile(r"^( *)```(\w+ (?:offline|api))\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def sections(document: Path) -> dict[str, str]:
+    """What stands below each heading."""
+    parts = re.split(r"^##+ (.+)$", document.read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def blocks(document: Path, section: str, kind: str = "sh offline") -> list[str]:
+    """The marked blocks of a section, without their indentation."""
+    found = FENCE.findall(sections(document)[section])
+    return [
+        re.sub(f"^{indent}", "", body, flags=re.MULTILINE) for indent, said, body in found if said == kind
+    ]
+
+
+def rehearsed(block: str) -> str:
+    """The same without an account: on a local database, and without deploying what is built."""
+    return block.replace("--remote", "--local").replace("wrangler deploy", "wrangler deploy --dry-run")
+
+
+def shell(script: str, directory: Path, variables: Mapping[str, str] | None = None) -> str:
+    """What a script prints, run in the environment of this checkout, offline and without telling anybody."""
+    quiet = {"CI": "1", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false", "WRANGLER_WRITE_LOGS": "false"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=directory,
+        env={**os.environ, **quiet, **(variables or {}), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr

@@ -1,0 +1,330 @@
+"""One worker with everything it needs, on whatever database, status store and blobs a host gives."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from consumer import queries, telemetry
+from consumer.app import App
+from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
+from consumer.core.profile import accounts
+from consumer.execute import Run, Summary
+from consumer.ports import Statement
+from consumer.store import webhooks
+from consumer.store.commit import commit
+from consumer.store.sql import execution_id
+from consumer.world import Config, World
+from providers import PROVIDERS
+from tests.support.fakes import FAKES, SCHEMA, Network
+from tests.support.ports import (
+    FakeClock,
+    FakeEntropy,
+    Faulty,
+    RecordingBlobs,
+    RecordingKV,
+    RecordingMessage,
+    RecordingQueue,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+    from consumer.core.profile import Account
+    from consumer.ports import Blobs, Database, KeyValue, Row, Value
+    from consumer.sweep import Swept
+    from providers.contract import Provider
+
+FAKE_PRICE: Final = {"per_task": "0.01"}
+PRICE: Final = 10_000
+"""What an answer of a fake costs, in micro-dollars."""
+PROFILES: Final[dict[str, Any]] = {
+    "echo": {"provider": "echo", "price": {"per_task": "0"}},
+    "inbox": {"provider": "inbox", "price": {"per_task": "0"}},
+    "chat": {
+        "provider": "openai_compatible",
+        "base_url": "http://chat.test/v1",
+        "price": {"input_per_million": "1", "output_per_million": "2"},
+    },
+    "unpriced": {"provider": "blind", "base_url": "http://fake.test"},
+    "of-two": {
+        "provider": "blind",
+        "base_url": "http://fake.test",
+        "organizations": [2],
+        "price": FAKE_PRICE,
+    },
+    "other": {"provider": "blind", "base_url": "http://fake.test", "price": FAKE_PRICE},
+    **{
+        fake.name: {"provider": fake.name, "base_url": "http://fake.test", "price": FAKE_PRICE}
+        for fake in FAKES
+    },
+}
+CONFIG: Final = Config(flush_after_ms=0, grace_ms=0, batch_size=10)
+
+LEASE_OVER: Final = LEASE + CLOCK_SLACK + SECOND
+"""After so long without a renewal the sweep gives a worker up."""
+
+
+def ai(*profiles: str, **settings: Any) -> dict[str, Any]:
+    """An AI stage with these candidates."""
+    return {"kind": "ai", "candidates": [{"profile": name, "settings": settings} for name in profiles]}
+
+
+def person(*profiles: str, kind: str = "human") -> dict[str, Any]:
+    """A stage for a person; `kind` is `human` or `review`."""
+    return {"kind": kind, "candidates": [{"profile": name} for name in profiles or ("inbox",)]}
+
+
+def route(*stages: dict[str, Any]) -> dict[str, Any]:
+    return {"stages": list(stages)}
+
+
+def make_world(
+    database: Database,
+    kv: KeyValue,
+    blobs: Blobs,
+    network: Network,
+    *,
+    clock: FakeClock | None = None,
+    entropy: FakeEntropy | None = None,
+    queue: RecordingQueue | None = None,
+) -> World:
+    """A world whose providers are the real ones and the fakes."""
+    fakes: dict[str, Provider] = {fake.name: fake(network) for fake in FAKES}
+    known: dict[str, Account] = accounts(PROFILES, {})
+    return World(
+        database=database,
+        kv=kv,
+        blobs=blobs,
+        queue=queue or RecordingQueue(),
+        clock=clock or FakeClock(),
+        entropy=entropy or FakeEntropy(),
+        http=network.client,
+        providers={**PROVIDERS, **fakes},
+        accounts=known,
+        link_secret="of the tests",
+        config=CONFIG,
+    )
+
+
+@dataclass(slots=True)
+class Scene:
+    """A worker, and what a test does with it."""
+
+    world: World
+    database: Faulty
+    kv: RecordingKV
+    blobs: RecordingBlobs
+    queue: RecordingQueue
+    clock: FakeClock
+    entropy: FakeEntropy
+    network: Network
+
+    async def anew(self) -> Scene:
+        """Another scene on the same database, emptied."""
+        tables = (
+            "task_executions budget_periods budgets tasks task_templates users organizations leases outbox"
+        )
+        for table in f"{tables} webhooks dead_letters audit_log api_keys".split():
+            await self.sql(f"DELETE FROM {table}")
+        return make_scene(self.database.inner, self.kv.inner, self.blobs.inner)
+
+    def configure(self, **changes: Any) -> None:
+        self.world = replace(self.world, config=replace(self.world.config, **changes))
+
+    # --- rows ---------------------------------------------------------------------------------------
+
+    async def sql(self, text: str, *parameters: Value) -> Sequence[Row]:
+        """Straight to the database, like another application."""
+        (result,) = await self.database.inner.batch([Statement(text, parameters)])
+        return result.rows
+
+    async def organization(self, *ids: int) -> None:
+        for number in ids:
+            await self.sql("INSERT INTO organizations (id, name) VALUES (?1, 'org')", number)
+
+    async def template(
+        self,
+        stages: dict[str, Any],
+        *,
+        schema: dict[str, Any] = SCHEMA,
+        organization: int | None = 1,
+        prompt: str = "",
+        **limits: Any,
+    ) -> int:
+        rows = await self.sql(
+            "INSERT INTO task_templates (organization_id, name, prompt, output_schema, route, limits)"
+            " VALUES (?1, 'template', ?2, ?3, ?4, ?5) RETURNING id",
+            *(organization, prompt, json.dumps(schema), json.dumps(stages), json.dumps(limits)),
+        )
+        return int(str(rows[0]["id"]))
+
+    async def tasks(
+        self, count: int, template: int | None, organization: int | None = 1, **columns: Value
+    ) -> list[int]:
+        """Due tasks, with any columns."""
+        values = {"template_id": template, "organization_id": organization, "title": "A task", **columns}
+        names = ", ".join(values)
+        slots = ", ".join(f"?{number}" for number in range(2, len(values) + 2))
+        rows = await self.sql(
+            f"INSERT INTO tasks ({names}) SELECT {slots} FROM json_each(?1) RETURNING id",
+            json.dumps(list(range(count))),
+            *values.values(),
+        )
+        return sorted(int(str(row["id"])) for row in rows)
+
+    async def given(self, *stages: dict[str, Any], count: int = 1, **limits: Any) -> int:
+        """Tasks of a new template of organization 1; the first one's id."""
+        if not await self.sql("SELECT id FROM organizations WHERE id = 1"):
+            await self.organization(1)
+        return (await self.tasks(count, await self.template(route(*stages), **limits)))[0]
+
+    async def budget(
+        self, cap_micro: int, scope: str = "organization", scope_id: int = 1, **columns: Any
+    ) -> int:
+        values = {"organization_id": 1, "scope": scope, "scope_id": scope_id, "period": "day", **columns}
+        values["cap_micro"] = cap_micro
+        slots = ", ".join(f"?{number}" for number in range(1, len(values) + 1))
+        rows = await self.sql(
+            f"INSERT INTO budgets ({', '.join(values)}) VALUES ({slots}) RETURNING id", *values.values()
+        )
+        return int(str(rows[0]["id"]))
+
+    async def books(self, budget: int) -> tuple[int, int]:
+        """(spent, reserved) of a budget over all its periods, in micro-dollars."""
+        rows = await self.sql(
+            "SELECT COALESCE(sum(spent_micro), 0) AS spent, COALESCE(sum(reserved_micro), 0) AS reserved"
+            " FROM budget_periods WHERE budget_id = ?1",
+            budget,
+        )
+        return int(str(rows[0]["spent"])), int(str(rows[0]["reserved"]))
+
+    async def task(self, number: int) -> dict[str, Any]:
+        (row,) = await self.sql("SELECT * FROM tasks WHERE id = ?1", number)
+        return dict(row)
+
+    async def executions(self, task: int) -> list[dict[str, Any]]:
+        rows = await self.sql("SELECT * FROM task_executions WHERE task_id = ?1 ORDER BY id", task)
+        return [dict(row) for row in rows]
+
+    async def states(self, task: int) -> list[str]:
+        """The states of a task's executions, in order."""
+        return [row["status"] for row in await self.executions(task)]
+
+    async def statuses(self) -> dict[str, int]:
+        rows = await self.sql("SELECT status, count(*) AS n FROM tasks GROUP BY status")
+        return {str(row["status"]): int(str(row["n"])) for row in rows}
+
+    async def count(self, table: str) -> int:
+        (row,) = await self.sql(f"SELECT count(*) AS n FROM {table}")
+        return int(str(row["n"]))
+
+    async def why(self, task: int) -> str:
+        return str((await queries.history(self.world, None, task))["why"])
+
+    async def live(self, task: int) -> dict[str, Any]:
+        """What readers of the status store see."""
+        stored = await self.kv.get(f"status:{task}")
+        assert stored is not None
+        shown: dict[str, Any] = json.loads(stored)
+        return shown
+
+    # --- what happens -------------------------------------------------------------------------------
+
+    async def drain(self) -> Summary:
+        """A new invocation works until nothing is due."""
+        return await Run(self.world).drain()
+
+    async def finish(self) -> None:
+        """Invocation after invocation, as the doorbells ask for it, until nothing is due."""
+        rung = -1
+        while rung != len(self.queue.sent):
+            rung = len(self.queue.sent)
+            await self.drain()
+
+    async def ring(self, *bodies: object) -> list[RecordingMessage]:
+        """Messages are delivered to a new worker."""
+        messages = [
+            RecordingMessage(body, f"message-{number}") for number, body in enumerate(bodies or ({"v": 1},))
+        ]
+        await App(self.world).on_messages(messages)
+        return messages
+
+    async def tick(self) -> Swept:
+        return await App(self.world).on_tick()
+
+    async def later(self, ms: int) -> None:
+        """Time passes, cron and the consumer do their work."""
+        self.clock.advance(ms)
+        await self.tick()
+        await self.drain()
+
+    @asynccontextmanager
+    async def draining(self) -> AsyncIterator[asyncio.Task[Summary]]:
+        """A worker that works while the body runs."""
+        working = asyncio.create_task(self.drain())
+        try:
+            yield working
+            await asyncio.wait_for(working, 10)
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await working
+
+    async def die(self, hold: Any) -> None:
+        """A worker is killed while the call that plays `hold` is in flight."""
+        working = asyncio.create_task(self.drain())
+        await asyncio.wait_for(hold.begun.wait(), 10)
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        hold.begun.clear()
+
+    async def told(
+        self, task: int, event: str, said: Mapping[str, Any], number: int = 1, profile: str = "job"
+    ) -> None:
+        """A verified webhook about a task's `number`-th execution arrives."""
+        execution = execution_id(task, number)
+        values: dict[str, Any] = {"profile": profile, "execution": execution, "external": None}
+        batch = [
+            webhooks.RECEIVE(**values, event=event, now=self.clock.now_ms(), body=json.dumps(said)),
+            webhooks.WAKE(**values, event=event),
+        ]
+        await commit(self.database, self.entropy, batch)
+
+
+def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:
+    """A worker on the ports of a host."""
+    network, faulty = Network(), Faulty(database)
+    clock, entropy, queue = FakeClock(), FakeEntropy(), RecordingQueue()
+    recording_kv, recording_blobs = RecordingKV(kv), RecordingBlobs(blobs)
+    world = make_world(
+        faulty, recording_kv, recording_blobs, network, clock=clock, entropy=entropy, queue=queue
+    )
+    return Scene(world, faulty, recording_kv, recording_blobs, queue, clock, entropy, network)
+
+
+async def until(happened: Callable[[], Awaitable[bool]]) -> None:
+    """Let others run until something has happened."""
+    for _ in range(5_000):
+        if await happened():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not happen")
+
+
+class Suite:
+    """A contract of the whole worker.  Fixtures of the host: `database` (migrated, empty), `kv`, `blobs`."""
+
+    @pytest.fixture
+    async def scene(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Scene]:
+        telemetry.configure("DEBUG", io.StringIO())  # a field that is not on the list is an error
+        made = make_scene(database, kv, blobs)
+        yield made
+        await made.network.client.aclose()

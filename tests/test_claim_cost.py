@@ -1,0 +1,364 @@
+"""What a claim, a run and a sweep cost does not depend on what else is in the database."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pytest
+
+from consumer import claim, doctor, sweep
+from consumer.core.policy import NEVER
+from consumer.local.database import SqliteDatabase
+from consumer.local.migrate import apply
+from consumer.ports import Result, Statement
+from consumer.store import admin, check, people, sweeping, tasks, webhooks, work
+from consumer.store.sql import Query, execution_id
+from consumer.world import Config, World
+from tests.data import databases
+from tests.data.databases import MIGRATIONS, Sql, on_sqlite
+from tests.support.ports import FakeEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from consumer.ports import Database
+
+empty, sql = databases.empty, databases.sql
+
+SMALL: Final = 1_000
+LARGE: Final = [20_000, pytest.param(1_000_000, marks=[pytest.mark.heavy, pytest.mark.xdist_group("large")])]
+CLAIMED: Final = 10
+STEPS_PER_TASK: Final = 3_000
+"""Of SQLite's virtual machine, for the whole claim.  It takes 700, and 2,200 behind a crowd."""
+
+START: Final = 1_700_000_000_000
+NOW: Final = {
+    "nothing is due": START,
+    "one organization is due": START + 150_000_000,
+    "one organization is in front of others": START + 250_000_000,
+    "all are due": START + 400_000_000,
+}
+"""Moments in the life of the database below: which of its quarters are due."""
+
+TASKS: Final = f"""
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :size)
+    INSERT INTO tasks (template_id, title, idempotency_key, organization_id, priority, run_at_ms, blocked_by)
+    SELECT 1, 'Task ' || n, 'key ' || n,
+      CASE n % 4 WHEN 0 THEN 7 ELSE 1 + n / 4 % 10000 END,
+      CASE n % 4 WHEN 2 THEN 'urgent' END,
+      CASE n % 4 WHEN 3 THEN {NEVER} ELSE {START} + 100000000 * (1 + n % 4) + n END,
+      CASE n % 4 WHEN 3 THEN 'budget:' || (n / 4 % 10) || char(58) || 'total' END
+    FROM numbers
+"""
+EXECUTIONS: Final = """
+    INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, cost_micro, wake_at_ms)
+    SELECT 1099511627776 + id * 1024 + 1, id, 'ai', 'echo', 'echo', 'succeeded', 5, 1 FROM tasks
+"""
+
+
+@cache
+def database(size: int) -> SqliteDatabase:
+    """So many tasks of 10,000 organizations, each with an execution that has ended: one organization's, other ones',
+    urgent ones, and such as a budget blocks.  Indexes and triggers come last, which is ten times faster."""
+    made = SqliteDatabase(":memory:")
+    apply(made, MIGRATIONS)
+    sql = on_sqlite(made)
+    objects = sql.run(
+        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name IN ('tasks', 'task_executions') AND sql IS NOT NULL"
+        " AND type IN ('trigger', 'index')"
+    )
+    sql.send(*(Statement(f"DROP {row['type']} {row['name']}") for row in objects))
+    sql.run("INSERT INTO organizations (id, name) VALUES (1, 'one')")
+    sql.run("INSERT INTO task_templates (id, organization_id, name, route) VALUES (1, 1, 'template', '{}')")
+    sql.send(Query(TASKS)(size=size), Statement(EXECUTIONS))
+    sql.send(*(Statement(row["sql"]) for row in objects))
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget() -> Iterator[None]:
+    yield
+    database.cache_clear()
+
+
+@pytest.fixture(params=LARGE)
+def pair(request: pytest.FixtureRequest) -> Iterator[list[SqliteDatabase]]:
+    """A small and a large database, of which nobody has claimed yet."""
+    copies = [SqliteDatabase(":memory:") for _ in range(2)]
+    for size, copy in zip((SMALL, request.param), copies, strict=True):
+        database(size)._connection.backup(copy._connection)
+    yield copies
+    for copy in copies:
+        copy.close()
+
+
+def steps(made: SqliteDatabase, statements: Iterable[Statement]) -> list[int]:
+    """What each statement costs."""
+    counts = []
+    for statement in statements:
+        with made.vm_steps() as count:
+            made.run([statement])
+        counts.append(count[0])
+    return counts
+
+
+def same(small: list[int], large: list[int]) -> None:
+    """Equal, but for a few steps: how many organizations a walk meets is not always the same."""
+    assert len(small) == len(large)
+    for place, (one, other) in enumerate(zip(small, large, strict=True)):
+        assert abs(one - other) <= 20 + one // 20, (place, small, large)
+
+
+# --- statements as the product sends them -------------------------------------------------------------------
+
+_numbers = itertools.count()
+
+
+def a_claim(now: int, token: str | None = None) -> list[Statement]:
+    world = cast("World", _Piece())
+    return claim.statements(world, token or f"token {next(_numbers)}", now)
+
+
+class _Piece:
+    """As much of a world as a claim needs."""
+
+    config = Config(batch_size=CLAIMED)
+    entropy = FakeEntropy(value=0.3)
+
+
+def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
+    """Begin, settle and publish what was claimed."""
+    rows: list[dict[str, Any]] = [
+        {"t": row["id"], "v": row["version"], "e": execution_id(int(str(row["id"])), 2), "type": "ai"}
+        | {"provider": "echo", "profile": "echo", "reserve": 5, "budgets": '["1:total"]', "lease": token}
+        | {"state": "succeeded", "to": "completed", "stage": 0, "candidate": 0, "attempt": 1, "repairs": 0}
+        | {"redos": 0, "run_at": 0, "result": "{}", "cost": 5, "fed": 0, "external": "x"}
+        for row in made.run([work.CLAIMED(token=token)])[0].rows
+    ]
+    text, ids = json.dumps(rows), json.dumps([row["t"] for row in rows])
+    period = [{"id": "1:total", "budget": 1, "starts": 0, "ends": NEVER}]
+    executions = json.dumps([row["e"] for row in rows])
+    return [
+        work.BEGIN_PERIODS(periods=json.dumps(period)),
+        work.BEGIN(rows=text, now=1, at="now"),
+        work.BEGUN(rows=text),
+        work.FULL_PERIODS(periods='["1:total"]'),
+        work.SITUATIONS(executions=executions),
+        work.SETTLE_EXECUTIONS(rows=text),
+        work.SETTLE_TASKS(rows=text, at="now"),
+        work.SETTLE_SIBLINGS(rows=text),
+        work.SETTLE_OUTBOX(rows=text, due=1),
+        work.SETTLED(rows=text),
+        webhooks.WAKE_FOR_EARLY(rows=text),
+        work.RELEASE(rows=text, at="now"),
+        work.SNAPSHOTS(tasks=ids),
+        work.PUBLISH_LATER(tasks=ids, due=1),
+        work.CLAIM_OUTBOX(until=2, now=1, size=10),
+        work.DONE_OUTBOX(kind="publish", until=2, tasks=ids),
+        work.RENEW(tokens=json.dumps([token]), until=3),
+        work.FINISH(tokens=json.dumps([token])),
+    ]
+
+
+def requests(template: int) -> list[Statement]:
+    """What callers ask for, of one organization."""
+    new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
+    rows = json.dumps([new])
+    return [
+        admin.TEMPLATES_NAMED(organization=5, wanted='["template"]'),
+        tasks.SUBMIT(organization=5, at="now", rows=rows),
+        tasks.SUBMITTED(organization=5, rows=rows),
+        tasks.TASK(task=42, organization=None),
+        tasks.EXECUTIONS(task=42),
+        tasks.LIST(organization=5, before=NEVER, status=None, size=5),
+        tasks.LIST(organization=None, before=NEVER, status=None, size=5),
+        tasks.INBOX(organization=5, user=None, size=10),
+        tasks.CANCEL(task=42, organization=None, reason="r", at="now"),
+        tasks.CANCEL_CALLS(task=42, organization=None),
+        people.NOTE(execution=execution_id(42, 1), note="n"),
+        webhooks.WAKE(profile="echo", execution=None, external="nobody's", event="e"),
+        webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
+    ]
+
+
+# --- the same for few and for many --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("now", NOW.values(), ids=NOW.keys())
+def test_a_claim_costs_the_same_whatever_is_there(pair: list[SqliteDatabase], now: int) -> None:
+    small, large = (steps(made, a_claim(now)) for made in pair)
+    same(small, large)
+    assert sum(large) / CLAIMED <= STEPS_PER_TASK
+
+
+def test_a_run_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+    found = []
+    for made in pair:
+        on_sqlite(made).run(
+            "INSERT INTO budgets (id, organization_id, scope, scope_id, period, cap_micro)"
+            " VALUES (1, 1, 'task', 1, 'total', 1000000)"
+        )
+        token = f"run {next(_numbers)}"
+        made.run(a_claim(NOW["all are due"], token))
+        found.append(steps(made, a_run(made, token)))
+        done = on_sqlite(made).run(
+            "SELECT id FROM task_executions WHERE id % 1024 = 2 AND status = 'succeeded'"
+        )
+        assert len(done) >= CLAIMED
+    same(*found)
+
+
+def test_a_sweep_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+    """One expired lease, calls that were lost with it, deadlines, a budget with room; and much that is none of it."""
+    now = NOW["all are due"]
+    found = []
+    for made in pair:
+        sql = on_sqlite(made)
+        made.run(a_claim(now))
+        sql.run("UPDATE leases SET until_ms = 5")
+        (row,) = sql.run("SELECT token, task_ids FROM leases ORDER BY token DESC LIMIT 1")
+        for task in json.loads(row["task_ids"])[:3]:
+            sql.new_execution(task, 9, status="running", lease=row["token"])
+        sql.run("UPDATE tasks SET deadline_ms = 1 WHERE id IN (13, 14)")
+        duties = [
+            sweep.repair_leases(now),
+            sweep.raise_ranks(now),
+            sweep.end_overdue(now),
+            sweep.unblock(now),
+        ]
+        statements = [statement for duty in duties for statement in duty]
+        found.append(steps(made, [*statements, sweeping.DUE(now=now, most=100)]))
+        assert sql.run("SELECT * FROM leases") == []
+        assert sql.value("SELECT count(*) FROM task_executions WHERE reason = 'worker_lost'") >= 3
+    same(*found)
+
+
+def test_a_request_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+    found = []
+    for made in pair:
+        sql = on_sqlite(made)
+        sql.run("INSERT INTO organizations (id, name) VALUES (5, 'five')")
+        template = sql.insert("task_templates", organization_id=5, name="template", route="{}")
+        for _ in range(6):
+            sql.new_task(organization_id=5, template_id=template)
+        found.append(steps(made, requests(template)))
+    same(*found)
+
+
+def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> None:
+    """In a large database it stops at ten thousand of each kind."""
+    asked = [statement for statement, _ in doctor.questions(NOW["all are due"], ["echo"])]
+    assert sum(steps(pair[1], asked)) < 40 * doctor.MOST
+
+
+async def test_the_doctor_can_ask_on_both_engines(sql: Sql) -> None:
+    """And each answer has its finding."""
+    asked = doctor.questions(NOW["all are due"], ["echo"])
+    answers = sql.send(*(statement for statement, _ in asked))
+    found = [finding for (_, judge), rows in zip(asked, answers, strict=True) for finding in judge(rows)]
+    assert [finding.level for finding in found] == ["ok"] * len(asked)
+    assert await check.broken(cast("Database", _AsPort(sql)), FakeEntropy()) == []
+
+
+class _AsPort:
+    """The port of a worker on a database of a test."""
+
+    def __init__(self, sql: Sql) -> None:
+        self._sql = sql
+
+    async def batch(self, statements: Sequence[Statement]) -> list[Result]:
+        return [Result(rows) for rows in self._sql.send(*statements)]
+
+
+# --- fairness ------------------------------------------------------------------------------------------------
+
+
+def test_no_organization_is_too_far_from_the_beginning() -> None:
+    """Behind a crowd, a claim looks at a few organizations from a random place on: in time it has met all."""
+    made = SqliteDatabase(":memory:")
+    apply(made, MIGRATIONS)
+    sql = on_sqlite(made)
+    crowd, busy, far = (
+        [(1, 1_000, 1)],
+        [(n, 30, 900) for n in range(2, 60)],
+        [(n, 1, 500) for n in range(60, 120)],
+    )
+    for organization, count, run_at in crowd + busy + far:
+        for _ in range(count):
+            sql.new_task(organization_id=organization, run_at_ms=run_at, template_id=None)
+    piece = _Piece()
+    for draw in range(100):
+        piece.entropy = FakeEntropy(value=draw * 0.618034 % 1)
+        made.run(claim.statements(cast("World", piece), f"token {next(_numbers)}", START)[:2])
+    left = sql.run(
+        "SELECT DISTINCT organization_id FROM tasks WHERE organization_id >= 60 AND status = 'pending'"
+    )
+    assert left == []
+    assert sql.value("SELECT count(*) FROM tasks WHERE organization_id = 1 AND status = 'running'") == 500
+    made.close()
+
+
+# --- plans ---------------------------------------------------------------------------------------------------
+
+EVERYTHING: Final = {"COUNTS", "INBOX"}
+"""Statements that are about all tasks, or about all that wait."""
+CHECKED_BY_FOREIGN_KEYS: Final = {"SUBMIT"}
+"""The plan shows a scan that SQLite only does while a deferred foreign key is violated."""
+MODULES: Final = (work, sweeping, tasks, webhooks, people)
+
+
+def queries(module: ModuleType) -> dict[str, Query]:
+    """The statements of a module by their names."""
+    found = {}
+    for name, value in vars(module).items():
+        for place, one in enumerate(value if isinstance(value, tuple) else [value]):
+            if isinstance(one, Query):
+                found[f"{name}[{place}]" if isinstance(value, tuple) else name] = one
+    return {name: one for name, one in found.items() if name not in EVERYTHING | CHECKED_BY_FOREIGN_KEYS}
+
+
+def scans(sql: Sql, query: Query) -> set[str]:
+    """The tables and indexes, of those that grow without end, that a statement reads from one end to the other.
+
+    In the program of a statement that is `Rewind` on a cursor that was opened on one of them."""
+    growing = "('tasks', 'task_executions', 'webhooks', 'audit_log', 'budget_periods')"
+    pages = sql.run(f"SELECT rootpage, name FROM sqlite_master WHERE tbl_name IN {growing} AND rootpage > 0")
+    names = {row["rootpage"]: row["name"] for row in pages}
+    placeholders = {int(number) for number in re.findall(r"\?(\d+)", query.sql)}
+    found: set[str] = set()
+    opened: dict[int, str] = {}
+    for row in sql.run(f"EXPLAIN {query.sql}", *[None] * len(placeholders)):
+        if row["addr"] == 0:  # the statement itself, then each trigger with cursors of its own
+            opened = {}
+        if row["opcode"] in {"OpenRead", "OpenWrite"} and row["p2"] in names:
+            opened[row["p1"]] = names[row["p2"]]
+        if row["opcode"] == "Rewind" and row["p1"] in opened:
+            found.add(opened[row["p1"]])
+    return found
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["fresh", "analyzed"])
+def test_no_statement_reads_a_growing_table_as_a_whole(sql: Sql, *, analyzed: bool) -> None:
+    """Neither with SQLite's guesses nor with statistics, which somebody may have collected."""
+    if analyzed:
+        sql.send(Query(TASKS)(size=300), Statement(EXECUTIONS), Statement("ANALYZE"))
+    found = {
+        f"{module.__name__}.{name}": scanned
+        for module in MODULES
+        for name, query in queries(module).items()
+        if (scanned := scans(sql, query))
+    }
+    assert found == {}
+
+
+def test_a_scan_would_be_seen(sql: Sql) -> None:
+    """Of a table, and of an index."""
+    assert scans(sql, Query("SELECT * FROM tasks WHERE title = :title")) == {"tasks"}
+    assert scans(
+        sql, Query("SELECT wake_at_ms FROM task_executions WHERE status IN ('waiting', 'unknown')")
+    ) == {"executions_wake"}

@@ -1,0 +1,1 @@
+"""Tests that run the real Worker in Cloudflare's runtime (workerd), offline."""

@@ -1,0 +1,1 @@
+"""Python that runs inside the worker, beside the project, for the tests."""

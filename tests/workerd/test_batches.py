@@ -1,0 +1,183 @@
+"""Batches of doorbells, delivered directly: what becomes of each message and of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.workerd.loopback import Answer, Seen, completion
+from tests.workerd.office import ANSWER, DEAD_LETTERS, DOORBELLS, Office
+
+pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-office")]
+
+LOST = "D1_ERROR: Network connection lost."
+RETRY_S = 31
+"""The longest that a message is put off."""
+
+
+def ids(messages: Sequence[Mapping[str, object]]) -> set[object]:
+    return {message["id"] for message in messages}
+
+
+def test_a_batch_is_worked_off_and_each_message_acknowledged(office: Office) -> None:
+    tasks = office.tasks(office.asks("good"), 10)
+    batch = office.doorbells(10)
+    verdicts = office.worker.deliver(DOORBELLS, batch)
+    assert (verdicts.outcome, set(verdicts.acked), verdicts.retried) == ("ok", ids(batch), {})
+    assert office.states(tasks) == ["completed"] * 10
+    for task in tasks:
+        status = office.status(task)
+        assert status is not None
+        assert (status["status"], status["cost_micro"]) == ("completed", 30)
+
+
+def test_poison_failure_cancellation_and_deadline_in_one_batch(office: Office) -> None:
+    """Each has its own end, and none takes another along."""
+    good = office.tasks(office.asks("good"), 3)
+    (failing,) = office.tasks(office.asks("fails", Answer(status=401, json={"error": {"message": "no"}})))
+    (late,) = office.tasks(office.asks("late", Answer(delay_s=1.5), call_s=1, unknown="wait"))
+    (cancelled,) = office.tasks(office.asks("cancelled", cancel_meanwhile(office)))
+    poison = {"id": "poison", "body": {"v": 99, "why": "unknown version"}}
+    batch = [*office.doorbells(2), poison, *office.doorbells(2)]
+
+    verdicts = office.worker.deliver(DOORBELLS, batch)
+
+    assert (verdicts.outcome, set(verdicts.acked), verdicts.retried) == ("ok", ids(batch), {})
+    assert office.states(good) == ["completed"] * 3
+    assert (office.task(failing)["status"], office.task(cancelled)["status"]) == ("failed", "cancelled")
+    (answer,) = office.executions(cancelled)
+    assert (answer["status"], answer["cost_micro"]) == ("cancelled", 30)  # late, and paid for
+    (doubtful,) = office.executions(late)
+    assert (doubtful["status"], doubtful["reason"]) == ("unknown", "timeout: no answer within 1 s")
+    assert office.task(late)["status"] == "waiting"
+    (letter,) = office.sql("SELECT reason, body FROM dead_letters WHERE message_id = 'poison'")
+    assert "unknown version" in letter["body"]
+
+
+def cancel_meanwhile(office: Office) -> Callable[[Seen], Answer]:
+    """A model whose task another application cancels while it works."""
+
+    def play(_seen: Seen) -> Answer:
+        office.sql(
+            "UPDATE tasks SET status = 'cancelled' WHERE status = 'running' AND template_id IN"
+            " (SELECT id FROM task_templates WHERE route LIKE '%\"cancelled\"%')"
+        )
+        return Answer(json=completion(ANSWER))
+
+    return play
+
+
+def test_a_redelivered_batch_does_nothing_twice(office: Office) -> None:
+    tasks = office.tasks(office.asks("good"), 3)
+    batch = office.doorbells(3)
+    office.worker.deliver(DOORBELLS, batch)
+    again = office.worker.deliver(DOORBELLS, [{**message, "attempts": 2} for message in batch])
+    assert set(again.acked) == ids(batch)
+    assert len(office.server.drain()) == 3
+    assert [len(office.executions(task)) for task in tasks] == [1, 1, 1]
+
+
+def test_a_batch_delivered_twice_at_once_does_nothing_twice(office: Office) -> None:
+    tasks = office.tasks(office.asks("slow", Answer(json=completion(ANSWER), delay_s=0.05)), 20)
+    batch = office.doorbells(5)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: office.worker.deliver(DOORBELLS, batch), range(2)))
+    assert [set(verdicts.acked) for verdicts in both] == [ids(batch)] * 2
+    assert len(office.server.drain()) == 20
+    assert office.states(tasks) == ["completed"] * 20
+
+
+def test_at_most_five_calls_wait_for_an_answer(office: Office) -> None:
+    office.tasks(office.asks("slow", Answer(json=completion(ANSWER), delay_s=0.1)), 20)
+    office.server.peak = 0
+    office.ring()
+    (event,) = office.events()
+    assert (event.peak_calls, office.server.peak) == (5, 5)
+
+
+def test_a_dead_letter_is_kept_before_it_is_acknowledged(office: Office) -> None:
+    letters = [{"id": f"dead-{n}", "body": {"v": 1, "n": n}} for n in range(100)]
+    verdicts = office.worker.deliver(DEAD_LETTERS, letters)
+    assert set(verdicts.acked) == ids(letters)
+    rows = office.sql("SELECT count(*) AS n FROM dead_letters WHERE message_id LIKE 'dead-%'")
+    assert rows == [{"n": 100}]
+
+
+def test_dead_letters_that_cannot_be_kept_come_back(office: Office) -> None:
+    office.worker.faults(fault("INSERT INTO dead_letters", "before", times=5))
+    verdicts = office.worker.deliver(DEAD_LETTERS, [{"id": "unkept", "body": "?"}])
+    assert (verdicts.acked, list(verdicts.retried)) == ((), ["unkept"])
+
+
+# --- what the platform does to us -----------------------------------------------------------------------
+
+
+def fault(match: str, when: str, *, times: int = 1) -> dict[str, object]:
+    """D1 loses the connection, before or after it has done what a batch with this text says."""
+    return {"binding": "DB", "method": "batch", "message": LOST, "match": match, "when": when, "times": times}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "step",
+    ["INSERT INTO leases", "INSERT INTO task_executions", "UPDATE task_executions SET", "DELETE FROM leases"],
+    ids=["claim", "begin", "settle", "finish"],
+)
+def test_a_lost_connection_to_d1_changes_nothing(office: Office, step: str, when: str) -> None:
+    """Whether it had committed or not, the same is done once."""
+    tasks = office.tasks(office.asks("good"), 3)
+    office.worker.faults(fault(step, when))
+    verdicts = office.ring()
+    assert len(verdicts.acked) == 1
+    assert office.states(tasks) == ["completed"] * 3
+    assert len(office.server.drain()) == 3
+    assert office.sql("SELECT * FROM leases") == []
+
+
+def test_while_d1_is_away_messages_come_back_later(office: Office) -> None:
+    tasks = office.tasks(office.asks("good"))
+    office.worker.faults(fault("", "before", times=5))
+    batch = office.doorbells(3)
+    verdicts = office.worker.deliver(DOORBELLS, batch)
+    assert (verdicts.outcome, verdicts.acked, set(verdicts.retried)) == ("ok", (), ids(batch))
+    assert all(0 < (delay or 0) <= RETRY_S for delay in verdicts.retried.values())
+    office.ring()
+    assert office.states(tasks) == ["completed"]
+
+
+def test_a_failing_status_store_fails_no_task(office: Office) -> None:
+    tasks = office.tasks(office.asks("good"), 3)
+    office.worker.faults(
+        {"binding": "STATUS", "method": "put", "message": "KV PUT failed: 503 Service Unavailable"}
+    )
+    office.ring()
+    assert office.states(tasks) == ["completed"] * 3
+    assert [office.status(task) for task in tasks] == [None] * 3
+    office.worker.faults()
+    office.later()
+    office.ring()
+    assert [(office.status(task) or {}).get("status") for task in tasks] == ["completed"] * 3
+    assert office.sql("SELECT * FROM outbox") == []
+
+
+def test_a_failing_blob_store_loses_no_paid_answer(office: Office) -> None:
+    """Large results live there; others of the same batch do not."""
+    large = completion({"answer": "x" * 70_000})
+    (task,) = office.tasks(office.asks("large", Answer(json=large)))
+    others = office.tasks(office.asks("good"), 3)
+    office.worker.faults(
+        {
+            "binding": "BLOBS",
+            "method": "put",
+            "message": "put: We encountered an internal error. (10001)",
+            "times": 1,
+        }
+    )
+    office.ring()
+    assert office.states(others) == ["completed"] * 3
+    office.later()
+    office.ring()
+    assert office.task(task)["status"] == "completed"
+    assert len([seen for seen in office.server.drain() if seen.json()["model"] == "large"]) == 1

@@ -1,0 +1,167 @@
+"""The contracts, and the transport, inside the Workers runtime: one test here for each test function there."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from scripts.stage import shipped
+from tests.workerd import mirror, pytest_inside
+from tests.workerd.archives import HERE, ROOT, below
+from tests.workerd.deployment import Deployment, Options
+from tests.workerd.harness import Workerd
+from tests.workerd.hosts import NOT_IN_WORKERD, WORKERD
+from tests.workerd.inside import contracts
+from tests.workerd.toolchain import Toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-contracts")]
+
+CONTRACTS: Final = "tests/contracts_inside.py"
+TRANSPORT: Final = "tests/transport_inside.py"
+QUEUES: Final = 100
+"""A fresh one for each test that needs one."""
+
+CASES: Final = {
+    f"{CONTRACTS}::{name}::{test}": getattr(suite, test).__qualname__
+    for name, suite in contracts.bound().items()
+    for test in dir(suite)
+    if test.startswith("test_")
+}
+"""Test ids inside, with the names of the functions."""
+
+
+def deployment(server: str) -> Deployment:
+    """The bindings that the fixtures inside expect: batches of up to 10 sent at once, and at most 2 retries."""
+    stores = {
+        "DB": {"type": "d1", "id": "contracts"},
+        "TASKS": {"type": "d1", "id": "tasks"},
+        "STATUS": {"type": "kv", "id": "contracts"},
+        "BLOBS": {"type": "r2", "name": "contracts"},
+        "SERVER": {"type": "text", "value": server},
+    }
+    queues = {f"QUEUE_{n}": {"type": "queue", "name": f"queue-{n}"} for n in range(QUEUES)}
+    settings = {"type": "queue", "maxBatchSize": 10, "maxBatchTimeout": 0, "maxRetries": 2, "retryDelay": 0}
+    live = [{**settings, "name": f"queue-{n}", "deadLetterQueue": f"dead-{n}"} for n in range(QUEUES)]
+    dead = [{**settings, "name": f"dead-{n}"} for n in range(QUEUES)]
+    return Deployment({**stores, **queues}, [*live, *dead])
+
+
+@pytest.fixture(scope="session")
+def laboratory(toolchain: Toolchain) -> Iterator[Laboratory]:
+    """Runs the suites of this session inside, each at its first test."""
+    with mirror.serve() as server, ExitStack() as stack:
+        yield Laboratory(toolchain, server.url, stack)
+
+
+class Laboratory:
+    """A Worker that is started again when a suite was its last."""
+
+    def __init__(self, toolchain: Toolchain, server: str, stack: ExitStack) -> None:
+        self._toolchain = toolchain
+        self._server = server
+        self._stack = stack
+        self._worker: Workerd | None = None
+        self._reports: dict[str, pytest_inside.Report | RuntimeError] = {}
+
+    def report(self, suite: str, cases: Sequence[str]) -> pytest_inside.Report:
+        """What these tests of a suite said, run in one go.  Raises RuntimeError when they did not end."""
+        if suite not in self._reports:
+            self._reports[suite] = self._run(cases)
+        report = self._reports[suite]
+        if isinstance(report, RuntimeError):
+            raise report
+        return report
+
+    def _run(self, cases: Sequence[str]) -> pytest_inside.Report | RuntimeError:
+        self._worker = self._worker or self._started()
+        try:
+            return pytest_inside.run(self._worker, cases)
+        except RuntimeError as error:
+            self._worker.stop()
+            self._worker = None
+            return error
+
+    def _started(self) -> Workerd:
+        tests: dict[str, Path | str] = {
+            "conftest.py": HERE / "inside" / "fixtures.py",
+            CONTRACTS: HERE / "inside" / "contracts.py",
+            TRANSPORT: HERE / "inside" / "transport.py",
+            "tests/__init__.py": "",
+            **below(ROOT / "tests" / "contracts", "tests/contracts/"),
+            **below(ROOT / "tests" / "fixtures", "tests/fixtures/"),
+            **below(ROOT / "tests" / "support", "tests/support/"),
+        }
+        source = {name: path for name, path in shipped().items() if name != "worker.py"}
+        entry = {"worker.py": "from inside.contract_worker import Default as Default\n"}
+        worker = Workerd(
+            {**source, **entry},
+            pytest_inside.packages_with_pytest(),
+            deployment(self._server),
+            toolchain=self._toolchain,
+            lab=pytest_inside.laboratory(tests),
+            options=Options(intercept=False),
+        )
+        self._stack.enter_context(worker).database("TASKS").migrate(ROOT / "migrations")
+        return worker
+
+
+def _suite(case: str) -> str:
+    """A file and a class."""
+    return case.rpartition("::")[0]
+
+
+def _selected(items: list[pytest.Item], suite: str) -> list[str]:
+    """The cases of a suite among the tests of this session."""
+    calls = [
+        item.callspec for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    ]
+    cases = [call.params.get("case") for call in calls]
+    return [
+        case
+        for case in cases
+        if case in CASES and CASES[case] not in NOT_IN_WORKERD and _suite(case) == suite
+    ]
+
+
+def _judge(report: pytest_inside.Report, case: str) -> int:
+    """Fail or skip as the test inside did; how many it were, with all parameters."""
+    results = report.of(case)
+    if not results:
+        pytest.fail("\n\n".join(report.errors) or f"it was not run inside:\n{report.output}", pytrace=False)
+    failed = {name: result for name, result in results.items() if result.outcome == "failed"}
+    if failed:
+        text = "\n".join(f"{name}\n{result.text}" for name, result in failed.items())
+        pytest.fail(f"{len(failed)} of {len(results)} failed inside\n{text}", pytrace=False)
+    if all(result.outcome == "skipped" for result in results.values()):
+        pytest.skip(next(iter(results.values())).text)
+    return len(results)
+
+
+@pytest.mark.parametrize(("case", "function"), CASES.items(), ids=[case.partition("::")[2] for case in CASES])
+def test_contract(
+    request: pytest.FixtureRequest,
+    laboratory: Laboratory,
+    record_property: Callable[[str, Any], None],
+    case: str,
+    function: str,
+) -> None:
+    if function in NOT_IN_WORKERD:
+        pytest.skip(NOT_IN_WORKERD[function])
+    suite = _suite(case)
+    report = laboratory.report(suite, _selected(request.session.items, suite))
+    record_property(WORKERD, (function, _judge(report, case)))
+
+
+def test_the_transport(laboratory: Laboratory) -> None:
+    """`consumer.cloudflare.http`, all of `inside/transport.py`."""
+    report = laboratory.report(TRANSPORT, [TRANSPORT])
+    cases = {name.partition("[")[0] for name in report.tests}
+    assert cases, report.errors
+    for case in sorted(cases):
+        _judge(report, case)

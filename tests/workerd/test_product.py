@@ -1,0 +1,150 @@
+"""The Worker that is deployed, as far as the runtime itself has a say; importing it at all is half of this."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import wheels
+from scripts.stage import shipped
+from tests.workerd.archives import HERE
+from tests.workerd.deployment import Deployment, Options
+from tests.workerd.harness import Workerd
+from tests.workerd.loopback import Answer, completion
+from tests.workerd.office import ANSWER, SECRETS, Office
+from tests.workerd.pytest_inside import WORKER_LOCK
+from tests.workerd.toolchain import Toolchain
+
+pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-office")]
+
+MIB = 1024 * 1024
+ROOM = 64 * MIB
+"""Half of what an isolate may use, which requests share with Python itself."""
+GROWTH = 24 * MIB
+"""What a thousand tasks may add."""
+IMPORT_SHARE = 1.5
+"""What importing may take, in units of loading Python itself, which is as slow as the machine is; it takes 0.7."""
+
+LAPTOP = {"_pytest", "click", "consumer.local", "multiprocessing", "pytest", "rich", "sqlite3", "uvicorn"}
+PLATFORM = {
+    "js",
+    "pyodide",
+    "pyodide_js",
+    "workers",
+    "_pyodide",
+    "_pyodide_core",
+    "asyncio",
+    "httpx2_jsfetch",
+    "inside",
+    "sys",
+}
+"""Packages of the runtime and of Cloudflare's SDK, and the harness: JavaScript is their business."""
+CLOCK_WATCHERS = {"time: logging < structlog.stdlib < structlog"}
+"""The standard library notes when it was imported; only relative times in log records, unused here, depend on it."""
+
+
+def test_what_runs_here_is_what_is_deployed(site: Path) -> None:
+    """One list of files, and one lock of packages, for both."""
+    with zipfile.ZipFile(site) as archive:
+        found = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+    locked = {
+        line.split(" ")[0].lower().replace("-", "_").replace("==", "-")
+        for line in WORKER_LOCK.read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    assert {name.removesuffix(".dist-info").lower() for name in found} == locked
+    assert Path(wheels.__file__).parent == Path(shipped.__code__.co_filename).parent
+    assert "worker.py" in shipped()
+
+
+def test_python_leaves_half_of_the_memory_to_the_requests(quiet_office: Office) -> None:
+    assert quiet_office.worker.info["heapBytes"] <= ROOM
+
+
+def test_a_thousand_tasks_leave_the_memory_as_it_was(office: Office) -> None:
+    office.tasks(office.asks("good"), 20)
+    office.ring()
+    before = office.worker.heap_bytes()
+    for _ in range(10):
+        office.tasks(office.asks("wordy", Answer(json=completion({**ANSWER, "more": "x" * 20_000}))), 100)
+        office.ring(10)
+    assert office.worker.heap_bytes() - before <= GROWTH
+
+
+def test_importing_is_quick(quiet_office: Office) -> None:
+    times = quiet_office.worker.info["times"]
+    assert times["import"] <= IMPORT_SHARE * times["load"]
+
+
+def test_nothing_of_a_laptop_is_imported(quiet_office: Office) -> None:
+    imported = set(quiet_office.worker.lab("info")["modules"])
+    assert "worker" in imported
+    assert not imported & LAPTOP
+
+
+def test_an_import_asks_for_nothing(toolchain: Toolchain, site: Path, deployment: Deployment) -> None:
+    """Neither randomness, but for the packages that Cloudflare lets, nor the network, nor the time."""
+    watched = Options(watch_imports=True)
+    complete = deployment.with_variables(**SECRETS)
+    with Workerd(shipped(), site, complete, toolchain=toolchain, options=watched) as worker:
+        info = worker.info
+    assert {asker.partition(" ")[0] for asker in info["entropyCallers"]} <= {
+        "pydantic_core",
+        "_workers_sdk_entropy_import_context",
+    }
+    assert info["networkCallers"] == []
+    assert [asker for asker in info["clockCallers"] if not asker.startswith(tuple(CLOCK_WATCHERS))] == []
+
+
+def test_a_worker_that_looks_at_the_clock_or_the_network_is_told_on(
+    toolchain: Toolchain, site: Path, deployment: Deployment
+) -> None:
+    """The guard above guards."""
+    text = "import js, time, datetime\nSTARTED = time.time(), datetime.datetime.now()\njs.fetch('http://127.0.0.1:1/')\n"
+    text += (HERE / "sample" / "worker.py").read_text().replace("from __future__ import annotations", "")
+    with Workerd(
+        {"worker.py": text}, site, deployment, toolchain=toolchain, options=Options(watch_imports=True)
+    ) as worker:
+        assert {"time: worker", "now: worker"} <= set(worker.info["clockCallers"])
+        assert worker.info["networkCallers"] == ["worker"]
+
+
+def test_no_module_holds_a_javascript_object(office: Office) -> None:
+    """It would not survive the snapshot that an isolate starts from, nor the request that it belongs to."""
+    office.tasks(office.asks("good"), 3)
+    office.ring()
+    found = office.worker.python("inside.globals", "javascript")
+    assert [name for name in found if name.split(".")[0] not in PLATFORM] == []
+
+
+def test_a_handler_that_leaves_a_task_running_is_told_on(
+    toolchain: Toolchain, site: Path, deployment: Deployment
+) -> None:
+    """The guard of every test here guards."""
+    text = """
+import asyncio
+from workers import Response, WorkerEntrypoint
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        asyncio.create_task(asyncio.sleep(60), name="forgotten")
+        return Response("done")
+"""
+    with Workerd({"worker.py": text}, site, deployment, toolchain=toolchain) as worker:
+        worker.fetch("GET", "/")
+        (event,) = worker.events()
+    assert len(event.leftovers) == 1
+    assert "forgotten" in event.leftovers[0]
+
+
+@pytest.mark.parametrize("messages", [1, 10, 100])
+def test_an_invocation_stays_below_a_thousand_statements(office: Office, messages: int) -> None:
+    """Whatever the batch, and however much is due: the rest is left to the next, which it rings for."""
+    tasks = office.tasks(office.template("echo"), 1_500 if messages == 1 else 150)
+    waiting = messages
+    while waiting:
+        office.ring(waiting)
+        waiting = sum(event.sent for event in office.events())
+    assert office.states(tasks) == ["completed"] * len(tasks)
+    assert max(event.executed for event in office.unseen) <= 1_000
