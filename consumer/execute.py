@@ -158,10 +158,13 @@ class Run:
         try:
             results = await self._commit(batch)
         except Refused as error:
+            if not (intents or settling or releases):
+                raise
             log().error(Event.UNSTORABLE, error=str(error)[:200], count=len(settling))
             await self._one_by_one(intents, settling, releases, now)
             return
-        await self._begun(intents, results[: len(begins)])
+        left_out = await self._begun(intents, results[: len(begins)])
+        settling = [one for one in settling if one[2].execution not in left_out]
         await self._settled(settling, results[len(begins) : len(begins) + len(settles)])
         await self._released(releases)
         if token:
@@ -175,14 +178,18 @@ class Run:
         self, intents: list[Intent], settling: list[Settling], releases: list[Release], now: int
     ) -> None:
         """The group was refused: each alone, so that one bad row takes no other's paid answer along."""
+        left_out: set[int] = set()
         for one in intents:
             try:
                 begun = await self._commit(intent.statements([one], now))
             except Refused:
                 self.releases.append(Release(one.task, TaskState.FAILED, reason="unstorable"))
+                left_out.add(one.execution)
             else:
-                await self._begun([one], begun)
+                left_out |= await self._begun([one], begun)
         for ended, values, one in settling:
+            if one.execution in left_out:
+                continue
             try:
                 results = await self._commit(statements([values], now, publish_later=False))
                 await self._settled([(ended, values, one)], results)
@@ -238,8 +245,8 @@ class Run:
                 self.releases.append(prepared)
         return chosen
 
-    async def _begun(self, intents: list[Intent], results: Sequence[Result]) -> None:
-        """Send what was admitted; find out about the rest."""
+    async def _begun(self, intents: list[Intent], results: Sequence[Result]) -> set[int]:
+        """Send what was admitted; find out about the rest, whose executions are returned."""
         begun = {
             found["id"]: found["status"] for result in results for found in result.rows if "status" in found
         }
@@ -253,11 +260,12 @@ class Run:
                 left_out.append(one)
         self.summary.executions += len(intents) - len(left_out)
         if not left_out:
-            return
+            return set()
         wanted = json.dumps([period.id for one in left_out for period in one.periods])
         periods = await rows(self.world.database, self.world.entropy, work.FULL_PERIODS(periods=wanted))
         now = self.world.clock.now_ms()
         self.releases += [intent.refused(one, periods, now) for one in left_out]
+        return {one.execution for one in left_out}
 
     # --- settle and publish ---------------------------------------------------------------------------------------
 
@@ -296,8 +304,6 @@ class Run:
         snapshots: list[dict[str, Any]] = []
         for ended, _, one in settling:
             verdict, seen = found[one.execution]
-            if seen is None and one.at_once is not None:
-                continue  # not admitted: the begin has dealt with it
             if verdict is Verdict.MINE:
                 snapshots += self._went(ended, one, seen["total_micro"] if seen else None)
                 continue
