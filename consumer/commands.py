@@ -200,6 +200,7 @@ async def cancel(world: World, organization: int | None, task: int, actor: str) 
         store.CANCEL(**scope, reason=f"cancelled by {actor}", at=iso(now)),
         store.CANCEL_CALLS(**scope),
         store.CANCEL_AUDIT(**scope, now=now, actor=actor),
+        store.CANCEL_STATUS(**scope, due=now + publish.REPAIR_AFTER_MS),
         store.TASK(**scope),
     ]
     results = await commit(world.database, world.entropy, batch)
@@ -208,7 +209,6 @@ async def cancel(world: World, organization: int | None, task: int, actor: str) 
         raise NotFound(f"no task {task}")
     if row["status"] != TaskState.CANCELLED:
         raise Conflict(f"task {task} has ended already: it is {row['status']}")
-    await publish.later(world, [task])
     await publish.again(world, [task])
     await doorbells.ring(world, task=task)
     return text(row, "status")

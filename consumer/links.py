@@ -12,7 +12,7 @@ from consumer.core.policy import DAY
 
 GRACE_MS: Final = 30 * DAY
 """How long after its deadline a link still opens: a late answer is kept, and used if the task still waits."""
-_FORM: Final = re.compile(r"^(\d{1,16})\.(\d{1,16})\.([0-9a-f]{64})$")
+_FORM: Final = re.compile(r"([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{64})")
 
 
 class Expired(NotFound):
@@ -27,7 +27,7 @@ def token(secret: str, execution: int, deadline_ms: int) -> str:
 
 def read(secret: str, value: str, now_ms: int) -> int:
     """The execution that a link is for.  Raises NotFound for a forged one, Expired."""
-    found = _FORM.match(value)
+    found = _FORM.fullmatch(value)
     if not found:
         raise NotFound("no such link")
     execution, expires = int(found[1]), int(found[2])

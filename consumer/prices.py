@@ -51,6 +51,13 @@ def bound(account: Account, quote: Quote, max_cost: Decimal | None, at_ms: int) 
     return to_micro(rates.amount(quote.input_tokens, quote.output_tokens or 0))
 
 
+def by_bound(account: Account | None, reserved_micro: int) -> Cost:
+    """What is charged when nobody will ever know: the reservation.  Where none could be made, that is unknown too."""
+    declared = account.profile.price if account is not None else None
+    known = reserved_micro > 0 or (declared is not None and _is_nothing(declared))
+    return Cost(reserved_micro, "bound") if known else UNKNOWN
+
+
 class _Rates(NamedTuple):
     """Dollars for a call, for a million input tokens and for a million output tokens."""
 
@@ -81,13 +88,17 @@ def _declared(price: Price, outcome: Outcome) -> Cost:
     rates = _Rates(
         price.per_task if answered else Decimal(0), price.input_per_million, price.output_per_million
     )
-    if not (price.input_per_million or price.output_per_million or price.per_task):
+    if _is_nothing(price):
         return Cost(0, "declared")
     if tokens is not None:
         return Cost(to_micro(rates.amount(*tokens)), "declared")
     if answered and not (price.input_per_million or price.output_per_million):
         return Cost(to_micro(price.per_task), "declared")
     return UNKNOWN
+
+
+def _is_nothing(price: Price) -> bool:
+    return not (price.input_per_million or price.output_per_million or price.per_task)
 
 
 def _by_the_book(provider: str, usage: Usage, at_ms: int) -> Cost:

@@ -152,7 +152,7 @@ def _cost(ended: Ended) -> Cost:
     if ended.charged_micro is not None and (ended.billed or ended.outcome).charged is None:
         return Cost(ended.charged_micro, "provider")
     if ended.bound:
-        return Cost(ended.reserved_micro, "bound")
+        return prices.by_bound(ended.account, ended.reserved_micro)
     if ended.account is None:
         return UNKNOWN
     cost = prices.rate(ended.account, ended.billed or ended.outcome, ended.execution.started_ms)

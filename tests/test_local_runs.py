@@ -18,6 +18,7 @@ from tests.contracts.budgets import BudgetContract
 from tests.contracts.callbacks import CallbackContract
 from tests.contracts.cancelling import CancelCommandContract, CancelContract
 from tests.contracts.claiming import ClaimContract
+from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
 from tests.contracts.foreign import ForeignContract
 from tests.contracts.jobs import JobContract
@@ -26,7 +27,7 @@ from tests.contracts.replies import AdapterContract, ReplyContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
 from tests.contracts.runs import RunContract
-from tests.contracts.settling import FaultContract, SettleContract
+from tests.contracts.settling import AmbiguousCommitContract, OutageContract, SettleContract
 from tests.contracts.storing import StoringContract
 from tests.contracts.sweeping import SweepContract
 from tests.contracts.unknowns import UnknownContract
@@ -142,7 +143,11 @@ class TestBudgets(BudgetContract):
     """The contract."""
 
 
-class TestFaults(FaultContract):
+class TestOutages(OutageContract):
+    """The contract."""
+
+
+class TestAmbiguousCommits(AmbiguousCommitContract):
     """The contract."""
 
 
@@ -155,4 +160,8 @@ class TestSweeps(SweepContract):
 
 
 class TestCallbacks(CallbackContract):
+    """The contract."""
+
+
+class TestDeletes(DeleteContract):
     """The contract."""

@@ -181,9 +181,11 @@ def test_a_counter_that_was_set_by_hand_does_not_fall_below_zero(sql: Sql) -> No
     spent = sql.new_execution(1, 2, budgets=json.dumps([period]), reserved_micro=50, cost_micro=30)
     sql.run("UPDATE budget_periods SET spent_micro = 0, reserved_micro = 10")
 
+    sql.run("UPDATE task_executions SET cost_micro = 10 WHERE id = ?1", spent)
+    assert books(sql, period) == (0, 10)
     sql.run("UPDATE task_executions SET cost_micro = 40 WHERE id = ?1", reserved)
     assert books(sql, period) == (40, 0)
-    sql.run("UPDATE budget_periods SET spent_micro = 10")
+    sql.run("UPDATE budget_periods SET spent_micro = 5")
     sql.run("DELETE FROM task_executions WHERE id = ?1", spent)
     sql.run("DELETE FROM task_executions WHERE id = ?1", reserved)
     assert books(sql, period) == (0, 0)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.admin import ROLES
-from consumer.cli.desk import local
+from consumer.cli.desk import opened_at
 from consumer.cli.group import Failure
 from consumer.cli.host import Wanted
-from consumer.cli.options import common, say
+from consumer.cli.options import Where, anywhere, common, say
 from consumer.core.errors import NotFound
 from consumer.core.money import show
 from consumer.core.schema import parse_json
@@ -27,12 +27,12 @@ org_option = click.option("--org", help="The organization, by id or name; needed
 
 
 def ask(
-    data: Path, question: Callable[[Desk], Awaitable[dict[str, Any]]], wanted: Wanted | None = None
+    where: Where, question: Callable[[Desk], Awaitable[dict[str, Any]]], wanted: Wanted | None = None
 ) -> dict[str, Any]:
     """One question to the desk."""
 
     async def run() -> dict[str, Any]:
-        async with local(data, wanted) as desk:
+        async with opened_at(where, wanted) as desk:
             return await question(desk)
 
     return asyncio.run(run())
@@ -48,7 +48,7 @@ def org() -> None:
 @common()
 def create_organization(name: str, data: Path, *, as_json: bool) -> None:
     """Add an organization, and the data directory when it is missing."""
-    made = ask(data, lambda desk: desk.create_organization(name), Wanted(create=True))
+    made = ask(Where(data), lambda desk: desk.create_organization(name), Wanted(create=True))
     say(made, f"organization {made['id']}: {name}", as_json=as_json)
 
 
@@ -71,7 +71,7 @@ def create_user(email: str, name: str, role: str, org: str | None, data: Path, *
     async def question(desk: Desk) -> dict[str, Any]:
         return await desk.create_user(await desk.organization(org), email, name, role)
 
-    made = ask(data, question)
+    made = ask(Where(data), question)
     say(made, f"user {made['id']}: {name} <{email}>, organization {made['organization']}", as_json=as_json)
 
 
@@ -92,7 +92,7 @@ def create_key(role: str, org: str | None, data: Path, *, as_json: bool) -> None
             None if role == "operator" and org is None else await desk.organization(org), role
         )
 
-    made = ask(data, question)
+    made = ask(Where(data), question)
     say(made, made["key"], as_json=as_json)
 
 
@@ -102,7 +102,7 @@ def create_key(role: str, org: str | None, data: Path, *, as_json: bool) -> None
 def revoke_key(key: str, data: Path, *, as_json: bool) -> None:
     """End a key at once, by its id or the whole of it."""
     try:
-        done = ask(data, lambda desk: desk.revoke_key(key))
+        done = ask(Where(data), lambda desk: desk.revoke_key(key))
     except NotFound as error:
         raise Failure(f"{error}: give the key, or the 12 characters after `bizq_`") from None
     say(done, "the key is revoked", as_json=as_json)
@@ -122,8 +122,10 @@ def template() -> None:
     help="The profiles that the worker runs with, when they are not those of the data directory.",
 )
 @org_option
-@common()
-def put_template(file: TextIO, profiles: Path | None, org: str | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def put_template(
+    file: TextIO, profiles: Path | None, org: str | None, where: Where, *, as_json: bool
+) -> None:
     """Write the template in FILE (JSON; `-` is standard input).  One of the same name is replaced."""
     value = parse_json(file.read(), file.name)
     if not isinstance(value, dict):
@@ -132,7 +134,7 @@ def put_template(file: TextIO, profiles: Path | None, org: str | None, data: Pat
     async def question(desk: Desk) -> dict[str, Any]:
         return await desk.put_template(await desk.organization(org), value)
 
-    made = ask(data, question, Wanted(profiles=profiles))
+    made = ask(where, question, Wanted(profiles=profiles))
     done = "created" if made["created"] else "replaced"
     say(
         made,
@@ -155,7 +157,7 @@ def budget() -> None:
     "--refused", type=click.Choice(["wait", "fail"]), default="wait", show_default=True, help="Without room."
 )
 @org_option
-@common()
+@anywhere
 def put_budget(
     cap: str,
     period: str,
@@ -163,7 +165,7 @@ def put_budget(
     task_id: int | None,
     refused: str,
     org: str | None,
-    data: Path,
+    where: Where,
     *,
     as_json: bool,
 ) -> None:
@@ -183,7 +185,7 @@ def put_budget(
         value = {"scope": scope[0], "scope_id": scope[1], "period": period, "cap": cap, "refused": refused}
         return await desk.put_budget(number, value)
 
-    made = ask(data, question)
+    made = ask(where, question)
     words = (
         f"budget {made['id']}: {show(made['cap_micro'])} a {period} for {made['scope']} {made['scope_id']}"
     )

@@ -1,4 +1,4 @@
-"""What the commands ask for, whoever answers: this machine's data directory, or one day a worker elsewhere.
+"""What the commands ask for, whoever answers: this machine's data directory, or a worker elsewhere.
 
 Values are JSON, so that both answer the same.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from consumer.cli.host import Host
+    from consumer.cli.options import Where
     from consumer.ports import Row, Statement
 
 ACTOR = "bizq"
@@ -34,7 +35,9 @@ class Desk(Protocol):
     """Every operation of the command line.  All raise `BizQError` and `PortError`."""
 
     async def organization(self, named: str | None) -> int:
-        """The id of an organization by id or name; without one, the only one there is.  Raises NotFound."""
+        """The id of an organization by id or name; without one, the only one there is or the key's `OWN`.
+
+        Raises NotFound."""
         ...
 
     async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -72,6 +75,22 @@ class Desk(Protocol):
         ...
 
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
+@asynccontextmanager
+async def opened_at(where: Where, wanted: Wanted | None = None) -> AsyncIterator[Desk]:
+    """The desk of a target or of a data directory."""
+    if where.target is None:
+        async with local(where.data, wanted) as desk:
+            yield desk
+        return
+    from consumer.cli.remote import Api, RemoteDesk  # noqa: PLC0415  # only who asks elsewhere needs it
+
+    api = Api(where.target)
+    try:
+        yield RemoteDesk(api)
+    finally:
+        api.close()
 
 
 @asynccontextmanager

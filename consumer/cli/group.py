@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -17,7 +18,7 @@ from consumer.core.errors import BadInput, BizQError, Problem
 from consumer.ports import PortError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 COMMANDS: Final = {
     "demo": ("consumer.cli.demo", "See it work: a real model, real tasks, one machine."),
@@ -127,8 +128,35 @@ def failure(error: Exception) -> Failure:
     return Failure(str(error))
 
 
+def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--target`, `--key` and `--key-file`: of the whole program and of each command, which goes before."""
+    for option in (
+        click.option(
+            "--key-file",
+            "target_key_file",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="The file that holds the API key for --target.",
+        ),
+        click.option(
+            "--key",
+            "target_key",
+            metavar="KEY",
+            help="The API key for --target.  Others on this machine can read it here: better BIZQ_KEY or --key-file.",
+        ),
+        click.option(
+            "--target",
+            "target_url",
+            metavar="URL",
+            help="A worker to ask over HTTP, in place of a data directory; BIZQ_TARGET says it too.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-def bizq() -> None:
+@target_options
+def bizq(**_target: object) -> None:
     """Gets tasks done by AI models and by people."""

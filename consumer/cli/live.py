@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
 from consumer.cli.group import Failure
-from consumer.cli.options import TASK, common, say
+from consumer.cli.options import TASK, anywhere, say
 from consumer.core import snapshot
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
@@ -23,7 +24,33 @@ from consumer.store import work
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from consumer.cli.options import Where
+
 POLL_S: Final = 0.2
+POLL_TARGET_S: Final = 0.5
+
+
+class Statuses(Protocol):
+    """How tasks stand."""
+
+    def task(self, number: int) -> dict[str, Any]:
+        """How a task stands.  Raises Failure when there is none."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Tasks by status."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def reader_at(where: Where) -> Statuses:
+    """The statuses of a target or of a data directory.  Raises Failure."""
+    if where.target is None:
+        return Reader(where.data)
+    from consumer.cli.remote import Api, RemoteReader  # noqa: PLC0415  # takes longer than all else here
+
+    return RemoteReader(Api(where.target))
 
 
 class Reader:
@@ -74,43 +101,42 @@ class Reader:
 
 @click.command()
 @click.argument("task", type=TASK, required=False)
-@common()
-def status(task: int | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def status(task: int | None, where: Where, *, as_json: bool) -> None:
     """Count the tasks, or tell how one stands."""
-    reader = Reader(data)
-    if task is None:
+    with closing(reader_at(where)) as reader:
+        if task is not None:
+            value = reader.task(task)
+            say(value, sentence(value), as_json=as_json)
+            return
         counts = reader.counts()
-        total = sum(counts.values())
-        words = ", ".join(f"{count} {name}" for name, count in counts.items())
-        say(
-            {"total": total, "tasks": counts},
-            f"{total} tasks" + (f": {words}" if words else ""),
-            as_json=as_json,
-        )
-    else:
-        value = reader.task(task)
-        say(value, sentence(value), as_json=as_json)
+    total = sum(counts.values())
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    say(
+        {"total": total, "tasks": counts}, f"{total} tasks" + (f": {words}" if words else ""), as_json=as_json
+    )
 
 
 @click.command()
 @click.argument("task", type=TASK)
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds after which to give up.")
-@common()
-def watch(task: int, timeout: float | None, data: Path, *, as_json: bool) -> int:
+@anywhere
+def watch(task: int, timeout: float | None, where: Where, *, as_json: bool) -> int:
     """Follow a task until it has ended.  The exit code is 0 when it is completed."""
-    reader = Reader(data)
     until = None if timeout is None else time.monotonic() + timeout
+    pause = POLL_S if where.target is None else POLL_TARGET_S
     seen = -1
-    while True:
-        value = reader.task(task)
-        if value["version"] > seen:
-            seen = value["version"]
-            say(value, sentence(value), as_json=as_json)
-        if value["status"] in TASK_FINAL:
-            return int(value["status"] != "completed")
-        if until is not None and time.monotonic() >= until:
-            raise Failure(f"task {task} is still {value['status']}: `bizq show {task}` says why")
-        time.sleep(POLL_S)
+    with closing(reader_at(where)) as reader:
+        while True:
+            value = reader.task(task)
+            if value["version"] > seen:
+                seen = value["version"]
+                say(value, sentence(value), as_json=as_json)
+            if value["status"] in TASK_FINAL:
+                return int(value["status"] != "completed")
+            if until is not None and time.monotonic() >= until:
+                raise Failure(f"task {task} is still {value['status']}: `bizq show {task}` says why")
+            time.sleep(pause)
 
 
 def sentence(value: dict[str, Any]) -> str:

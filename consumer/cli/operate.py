@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from consumer.app import BrokenSchema
-from consumer.cli.desk import local
+from consumer.cli.desk import opened_at
 from consumer.cli.group import FAILED, Failure
 from consumer.cli.host import Wanted
-from consumer.cli.options import common, say, table
+from consumer.cli.options import anywhere, say, table
 from consumer.core.money import show
 from consumer.store.admin import COSTS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from consumer.cli.options import Where
 
 _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
@@ -27,12 +27,12 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 )
 @click.option("--org", help="Only this organization, by id or name.")
 @click.option("--since", help="Only executions from this time on, in ISO-8601.")
-@common()
-def cost(by: str, org: str | None, since: str | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def cost(by: str, org: str | None, since: str | None, where: Where, *, as_json: bool) -> None:
     """What executions cost, failed and late ones too."""
 
     async def run() -> list[dict[str, Any]]:
-        async with local(data) as desk:
+        async with opened_at(where) as desk:
             return await desk.costs(None if org is None else await desk.organization(org), by, since)
 
     found = asyncio.run(run())
@@ -47,12 +47,12 @@ def cost(by: str, org: str | None, since: str | None, data: Path, *, as_json: bo
 
 
 @click.command()
-@common()
-def tick(data: Path, *, as_json: bool) -> None:
+@anywhere
+def tick(where: Where, *, as_json: bool) -> None:
     """Do once what cron does every minute: repair, unblock, end what is overdue, ring for what is due."""
 
     async def run() -> dict[str, Any]:
-        async with local(data) as desk:
+        async with opened_at(where) as desk:
             try:
                 return await desk.tick()
             except BrokenSchema as error:
@@ -63,12 +63,12 @@ def tick(data: Path, *, as_json: bool) -> None:
 
 
 @click.command()
-@common()
-def doctor(data: Path, *, as_json: bool) -> int:
+@anywhere
+def doctor(where: Where, *, as_json: bool) -> int:
     """Check everything that the worker stands on.  The exit code is 0 when it can work."""
 
     async def run() -> list[dict[str, Any]]:
-        async with local(data, Wanted(migrated=False)) as desk:
+        async with opened_at(where, Wanted(migrated=False)) as desk:
             return await desk.examine()
 
     findings = asyncio.run(run())

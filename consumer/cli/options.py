@@ -1,12 +1,19 @@
-"""What every command has: the data directory, and output for people or for programs."""
+"""What every command has: where the work is, and output for people or for programs."""
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
+
+from consumer.cli.group import Failure, target_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,28 +23,128 @@ F = TypeVar("F", bound="Callable[..., Any]")
 DATA: Final = Path(".bizq")
 TASK: Final = click.IntRange(1, 2**53 - 2)
 """A task's id."""
+OWN: Final = 0
+"""Stands for the organization that a key belongs to, whose id only the worker knows."""
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A worker that is spoken to over HTTP: its address without a slash at the end, and the key, if one is given."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def on_loopback(self) -> bool:
+        return urlsplit(self.url).hostname in LOOPBACK
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Who answers a command: the target, or without one the data directory."""
+
+    data: Path
+    target: Target | None = None
 
 
 def common(default: Path = DATA) -> Callable[[F], F]:
-    """`--data` and `--json`."""
+    """`--data` and `--json`, of a command that works on this machine only."""
 
     def add(command: F) -> F:
-        command = json_option(command)
-        return click.option(
-            "--data",
-            type=click.Path(path_type=Path, file_okay=False),
-            envvar="BIZQ_DATA",
-            default=default,
-            show_default=True,
-            help="The data directory; BIZQ_DATA says it too.",
-        )(command)
+        @functools.wraps(command)
+        def run(*args: Any, target_url: str | None, **options: Any) -> Any:
+            if _target_url(target_url) is not None:
+                name = click.get_current_context().command_path
+                raise Failure(
+                    f"`{name}` works on this machine only, not over HTTP: leave out --target and BIZQ_TARGET, or "
+                    "name the data with --data"
+                )
+            return command(*args, **options)
+
+        hidden = click.option("--target", "target_url", hidden=True, help="Only to say that it cannot be.")
+        return data_option(default)(json_option(hidden(run)))  # type: ignore[return-value]
 
     return add
+
+
+def anywhere(command: F) -> F:
+    """`--data`, `--target`, `--key`, `--key-file` and `--json`, of a command that any worker can be asked.
+
+    The command gets `where`."""
+
+    @functools.wraps(command)
+    def run(
+        *args: Any,
+        data: Path,
+        target_url: str | None,
+        target_key: str | None,
+        target_key_file: Path | None,
+        **options: Any,
+    ) -> Any:
+        url = _target_url(target_url)
+        target = None if url is None else Target(_checked(url), _key(target_key, target_key_file))
+        return command(*args, where=Where(data, target), **options)
+
+    return data_option(DATA)(target_options(json_option(run)))  # type: ignore[return-value]
+
+
+def data_option(default: Path) -> Callable[[F], F]:
+    """`--data`."""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="BIZQ_DATA",
+        default=default,
+        show_default=True,
+        help="The data directory; BIZQ_DATA says it too.",
+    )
 
 
 def json_option(command: F) -> F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def _target_url(own: str | None) -> str | None:
+    """What was typed goes before the environment.  Raises Failure when a directory was typed as well."""
+    context = click.get_current_context()
+    given = own or _of_program("target_url")
+    typed_data = context.get_parameter_source("data") is ParameterSource.COMMANDLINE
+    if given is not None and typed_data:
+        raise Failure("give --target or --data, not both")
+    return given or (None if typed_data else os.environ.get("BIZQ_TARGET") or None)
+
+
+def _of_program(name: str) -> Any:
+    """An option that stands before the command's name."""
+    return click.get_current_context().find_root().params.get(name)
+
+
+def _key(own: str | None, own_file: Path | None) -> str | None:
+    """The API key: what was typed goes before the environment.  Raises Failure, OSError."""
+    key = own or _of_program("target_key")
+    file = own_file or _of_program("target_key_file")
+    if key is not None and file is not None:
+        raise Failure("give --key or --key-file, not both")
+    if file is not None:
+        key = file.read_text(encoding="utf-8").strip()
+    key = key or os.environ.get("BIZQ_KEY") or None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise Failure("the key is not one: a key is a single word that begins with bizq_")
+    return key
+
+
+def _checked(url: str) -> str:
+    """Raises Failure for what is no address, or would show the key to everybody on the way."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise Failure(f"--target: {url} is not an address such as https://tasks.example.com")
+    if parts.username is not None:
+        raise Failure("--target: the address holds a user's name; the key goes into BIZQ_KEY or --key-file")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise Failure(f"--target: {url} would show the key to everybody on the way: use https")
+    return url.rstrip("/")
 
 
 def say(value: object, words: str, *, as_json: bool) -> None:

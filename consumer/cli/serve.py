@@ -55,6 +55,13 @@ class Server(uvicorn.Server):
 
 @click.command()
 @click.option(
+    "--runtime",
+    type=click.Choice(["local", "workerd"]),
+    default="local",
+    show_default=True,
+    help="workerd: the Worker as it is deployed, in Cloudflare's runtime.  Needs a checkout and `make setup`.",
+)
+@click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."
 )
 @click.option("--public-url", help="Where people and providers reach this worker, if not on this machine.")
@@ -74,7 +81,8 @@ class Server(uvicorn.Server):
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 @common()
-def dev(
+def dev(  # noqa: PLR0913  # one for each option
+    runtime: str,
     port: int,
     public_url: str | None,
     profiles: Path | None,
@@ -84,15 +92,22 @@ def dev(
     *,
     with_model: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Run the worker on this machine until Ctrl-C: HTTP, the doorbells, and the cron tick.
 
     The first Ctrl-C begins nothing more and gives calls in flight 5 s; the second leaves at once."""
     if with_model and model_url:
         raise Failure("give --model or --model-url, not both")
-    telemetry.configure(log_level)
     listener = listen(port)
-    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    port = listener.getsockname()[1]
+    if runtime == "workerd":
+        from consumer.cli import workerd  # noqa: PLC0415  # only a checkout can
+
+        listener.close()  # the runtime opens it in a moment
+        chosen = workerd.Chosen(port, public_url, profiles, model_url, log_level, with_model=with_model)
+        return asyncio.run(workerd.serve(Layout(data / "workerd"), chosen, as_json=as_json))
+    telemetry.configure(log_level)
+    address = f"http://127.0.0.1:{port}"
     wanted = Wanted(
         create=True,
         working=True,
@@ -101,6 +116,7 @@ def dev(
         config=Config(public_url=(public_url or address).rstrip("/")),
     )
     asyncio.run(serve(Layout(data), wanted, listener, address, with_model=with_model, as_json=as_json))
+    return 0
 
 
 def listen(port: int) -> socket.socket:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from consumer.cli.desk import local
+from consumer.cli.desk import local, opened_at
 from consumer.cli.group import Failure
-from consumer.cli.options import TASK, common, say, table
+from consumer.cli.options import TASK, anywhere, common, say, table
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.money import show as money
 from consumer.core.schema import parse_json
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from consumer.cli.desk import Desk
+    from consumer.cli.options import Where
 
 Lines = list[tuple[int, dict[str, Any]]]
 """Line numbers, and the tasks that stand there."""
@@ -33,14 +34,13 @@ SHOWN_PROBLEMS: Final = 20
 
 
 @contextmanager
-def advised(task: int, conflict: str) -> Iterator[None]:
+def advised(where: Where, task: int, conflict: str) -> Iterator[None]:
     """Say what to do next about a task that is not there, or not in the right state."""
     try:
         yield
     except NotFound as error:
-        raise Failure(
-            f"{error}; `bizq status` counts what is there, --data names another directory"
-        ) from None
+        there = "this key may see" if where.target else "is there, --data names another directory"
+        raise Failure(f"{error}; `bizq status` counts what {there}") from None
     except Conflict as error:
         raise Failure(f"{error}; {conflict.format(task=task)}") from None
 
@@ -51,14 +51,14 @@ def advised(task: int, conflict: str) -> Iterator[None]:
 @click.command()
 @click.argument("file", type=click.File(encoding="utf-8"))
 @click.option("--org", help="The organization, by id or name; lines that name another one are left out.")
-@common()
-def submit(file: TextIO, org: str | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def submit(file: TextIO, org: str | None, where: Where, *, as_json: bool) -> None:
     """Add the tasks of FILE (`-` is standard input), all or none.
 
     Each line is one task, a JSON object: template (id or name), title, and if wanted description, input, priority,
     assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization."""
     lines = read_lines(file)
-    done, others = asyncio.run(_submit(data, org, lines))
+    done, others = asyncio.run(_submit(where, org, lines))
     made = sum(one["created"] for one in done)
     known = f", {len(done) - made} were there already" if made < len(done) else ""
     left = f", {others} lines are for other organizations" if others else ""
@@ -66,10 +66,11 @@ def submit(file: TextIO, org: str | None, data: Path, *, as_json: bool) -> None:
     say(done, f"{made} tasks submitted{known}{left}{ids}", as_json=as_json)
 
 
-async def _submit(data: Path, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
+async def _submit(where: Where, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
     """Submit the lines of one organization, and count those of others."""
-    async with local(data) as desk:
-        organization, mine = await _of_one(desk, org, lines)
+    async with opened_at(where) as desk:
+        choose = _of_one if where.target is None else _of_key
+        organization, mine = await choose(desk, org, lines)
         numbers = [number for number, _ in mine]
         try:
             done = await desk.submit(organization, [item for _, item in mine])
@@ -104,6 +105,30 @@ async def _of_one(desk: Desk, org: str | None, lines: Lines) -> tuple[int, Lines
     if not mine:
         raise Failure(f"no line is for organization {org}: the lines name {', '.join(known)}")
     return meant, mine
+
+
+async def _of_key(desk: Desk, org: str | None, lines: Lines) -> tuple[int, Lines]:
+    """The same where names cannot be looked up: they choose lines, and the key or an id says whose tasks they are.
+
+    Raises Failure."""
+    named = {number: str(item.get("organization", "")) for number, item in lines}
+    names = sorted(set(named.values()) - {"", org or ""})
+    is_name = org is not None and not org.isdecimal()
+    if len(names) > 1 and not is_name:
+        raise Failure(
+            "the lines are for several organizations: with the key of one of them, --org NAME takes its lines; "
+            f"there are {', '.join(names)}"
+        )
+    if org is None and names and names[0].isdecimal():
+        org = names[0]
+    mine = [
+        (number, {name: value for name, value in item.items() if name != "organization"})
+        for number, item in lines
+        if not is_name or named[number] in ("", org)
+    ]
+    if not mine:
+        raise Failure(f"no line is for organization {org}: the lines name {', '.join(names)}")
+    return await desk.organization(None if is_name else org), mine
 
 
 def read_lines(file: Iterable[str]) -> Lines:
@@ -160,13 +185,13 @@ def refused(problems: list[Problem]) -> Failure:
 
 @click.command()
 @click.argument("task", type=TASK)
-@common()
-def show(task: int, data: Path, *, as_json: bool) -> None:
+@anywhere
+def show(task: int, where: Where, *, as_json: bool) -> None:
     """All that happened to a task, and in one sentence why it is not running."""
 
     async def run() -> dict[str, Any]:
-        async with local(data) as desk:
-            with advised(task, ""):
+        async with opened_at(where) as desk:
+            with advised(where, task, ""):
                 return await desk.history(task)
 
     found = asyncio.run(run())
@@ -215,13 +240,13 @@ def describe(found: dict[str, Any]) -> str:
 
 @click.command()
 @click.argument("task", type=TASK)
-@common()
-def cancel(task: int, data: Path, *, as_json: bool) -> None:
+@anywhere
+def cancel(task: int, where: Where, *, as_json: bool) -> None:
     """End a task.  What is open at a provider is cancelled there; what it cost stays on the books."""
 
     async def run() -> dict[str, Any]:
-        async with local(data) as desk:
-            with advised(task, "`bizq show {task}` has the outcome"):
+        async with opened_at(where) as desk:
+            with advised(where, task, "`bizq show {task}` has the outcome"):
                 return await desk.cancel(task)
 
     say(asyncio.run(run()), f"task {task} is cancelled", as_json=as_json)
@@ -229,13 +254,13 @@ def cancel(task: int, data: Path, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("task", type=TASK)
-@common()
-def retry(task: int, data: Path, *, as_json: bool) -> None:
+@anywhere
+def retry(task: int, where: Where, *, as_json: bool) -> None:
     """A new task like one that has ended."""
 
     async def run() -> dict[str, Any]:
-        async with local(data) as desk:
-            with advised(task, "`bizq watch {task}` waits for its end, `bizq cancel {task}` ends it"):
+        async with opened_at(where) as desk:
+            with advised(where, task, "`bizq watch {task}` waits for its end, `bizq cancel {task}` ends it"):
                 return await desk.retry(task)
 
     made = asyncio.run(run())
@@ -267,12 +292,12 @@ def adopt(org: str | None, data: Path, *, as_json: bool) -> None:
 @click.command()
 @click.option("--org", help="Only this organization, by id or name.")
 @click.option("--user", type=TASK, help="Only what this user may answer, by id.")
-@common()
-def inbox(org: str | None, user: int | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def inbox(org: str | None, user: int | None, where: Where, *, as_json: bool) -> None:
     """What waits for people, first things first, with the links to answer."""
 
     async def run() -> list[dict[str, Any]]:
-        async with local(data) as desk:
+        async with opened_at(where) as desk:
             return await desk.inbox(None if org is None else await desk.organization(org), user)
 
     waiting = asyncio.run(run())
@@ -284,4 +309,5 @@ def assignment(one: dict[str, Any]) -> str:
     whom = f"user {one['assigned_to']}" if one["assigned_to"] else "anybody"
     until = f", until {iso(one['resolve_by_ms'])}" if one["resolve_by_ms"] else ""
     kind = "review" if one["execution_type"] == "hybrid" else "task"
-    return f"{kind} {one['task_id']}: {one['title']} (for {whom}{until})\n  {one['link']}"
+    link = one["link"] or "no link: the key of a reader gets none"
+    return f"{kind} {one['task_id']}: {one['title']} (for {whom}{until})\n  {link}"

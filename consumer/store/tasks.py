@@ -48,11 +48,18 @@ CANCEL_AUDIT: Final = Query("""
       AND NOT EXISTS (SELECT 1 FROM audit_log WHERE task_id = :task AND event = 'cancelled')
 """)
 
+# In the batch that cancels: whoever asked for it may be gone before it is published.
+CANCEL_STATUS: Final = Query("""
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :due FROM tasks
+    WHERE id = :task AND status = 'cancelled' AND (:organization IS NULL OR organization_id = :organization)
+    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+""")
+
 TASK: Final = Query("""
     SELECT tasks.*, template.name AS template_name, template.route, e.result AS outcome, e.result_key AS outcome_key,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of tasks.id}) AS total_micro
     FROM tasks LEFT JOIN task_templates template ON template.id = tasks.template_id
-      LEFT JOIN task_executions e ON e.id = tasks.last_execution AND tasks.status = 'completed'
+      LEFT JOIN task_executions e ON e.id = tasks.last_execution AND tasks.status = 'completed' AND e.status = 'succeeded'
     WHERE tasks.id = :task AND (:organization IS NULL OR tasks.organization_id = :organization)
 """)
 

@@ -9,8 +9,8 @@ import pytest
 
 NAMES = """
     blobs database kv providers queue
-    budgets callbacks cancelling claiming doorbells foreign jobs people replies reviews routes runs settling storing
-    sweeping unknowns
+    budgets callbacks cancelling claiming deleting doorbells foreign jobs people replies reviews routes runs settling
+    storing sweeping unknowns
 """
 
 pytest.register_assert_rewrite("tests.support", *(f"tests.contracts.{name}" for name in NAMES.split()))

@@ -12,7 +12,7 @@ from consumer.core.outcome import Accepted, Outcome, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from providers.contract import Verb
 from tests.support.fakes import ANSWER, Hold
-from tests.support.scene import PRICE, Scene, Suite, ai
+from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
 
 DONE = {"output": ANSWER}
 ACCEPTED = Accepted("job-1")
@@ -72,6 +72,19 @@ class CallbackContract(Suite):
             hold.release()
 
         await scene.later(MINUTE)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert scene.network.count("job") == 1
+
+    async def test_a_webhook_is_not_lost_though_the_worker_dies_that_waits_for_the_reply(
+        self, scene: Scene
+    ) -> None:
+        task, hold = await scene.given(ai("job")), Hold(ACCEPTED)
+        scene.network.script("job", hold)
+        await scene.die(hold)
+        await scene.told(task, "event-1", DONE)
+
+        await scene.later(LEASE_OVER)
 
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("job") == 1

@@ -6,20 +6,14 @@ import json
 
 import pytest
 
-from consumer import admin, commands, people
-from consumer.core.errors import NotFound
+from consumer import admin, people, queries
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
-from consumer.store.sql import execution_id
 from tests.contracts.people import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
 
-REPLACE = """
-    INSERT OR REPLACE INTO task_executions (id, task_id, execution_type)
-    SELECT id, task_id, 'ai' FROM task_executions WHERE task_id = ?1
-"""
 INSERT = (
     "INSERT INTO tasks (template_id, title, description, created_by) VALUES (?1, ?2, ?3, ?4) RETURNING id"
 )
@@ -224,6 +218,19 @@ class ForeignContract(Suite):
         assert (await scene.states(task))[0] in ("failed", "cancelled")
         assert (await scene.task(task))["status"] == "completed"
 
+    async def test_what_our_person_says_of_a_task_that_they_completed_is_not_its_outcome(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(person())
+        await scene.drain()
+        token = await link(scene, task)
+        await scene.sql("UPDATE tasks SET status = 'completed' WHERE id = ?1", task)
+
+        receipt = await people.submit(scene.world, token, ANSWER)
+
+        assert not receipt.used
+        assert (await queries.task(scene.world, 1, task))["outcome"] is None
+
     @pytest.mark.parametrize("status", ["running", "waiting"])
     async def test_a_task_that_they_say_they_do_is_left_to_them(self, scene: Scene, status: str) -> None:
         task = await scene.given(ai("blind"))
@@ -265,124 +272,3 @@ class ForeignContract(Suite):
 
         assert [call.title for call in scene.network.calls("blind")] == ["New"]
         assert (await scene.task(task))["version"] == 2
-
-    # --- finished rows, deleting --------------------------------------------------------------------
-
-    @pytest.mark.parametrize(
-        "edit",
-        [
-            "UPDATE tasks SET status = 'pending' WHERE id = ?1",
-            "UPDATE tasks SET reason = 'mine' WHERE id = ?1",
-            "INSERT OR REPLACE INTO tasks (id, title) VALUES (?1, 'mine')",
-            "UPDATE task_executions SET result = '{}' WHERE task_id = ?1",
-            "UPDATE task_executions SET status = 'running' WHERE task_id = ?1",
-            REPLACE,
-        ],
-    )
-    async def test_a_finished_row_does_not_change(self, scene: Scene, edit: str) -> None:
-        task = await scene.given(ai("blind"))
-        await scene.drain()
-        before = (await scene.task(task), await scene.executions(task))
-
-        with pytest.raises(Refused):
-            await scene.sql(edit, task)
-
-        assert (await scene.task(task), await scene.executions(task)) == before
-
-    async def test_notes_and_bills_of_a_finished_execution_may_follow(self, scene: Scene) -> None:
-        task = await scene.given(ai("blind"))
-        budget = await scene.budget(1_000_000)
-        await scene.drain()
-
-        await scene.sql(
-            "UPDATE task_executions SET cost_micro = 7, note = 'credited' WHERE task_id = ?1", task
-        )
-
-        assert await scene.books(budget) == (7, 0)
-
-    @pytest.mark.parametrize("batch", [0, 1, 2])
-    async def test_a_task_that_is_deleted_before_its_begin_stops_nobody(
-        self, scene: Scene, batch: int
-    ) -> None:
-        task = await scene.given(ai("blind"), count=3)
-
-        async def delete() -> None:
-            await scene.sql("DELETE FROM task_executions WHERE task_id = ?1", task)
-            await scene.sql("DELETE FROM tasks WHERE id = ?1", task)
-
-        if batch:
-            scene.database.between(batch, delete)
-        else:
-            await delete()
-
-        await scene.drain()
-        await scene.later(LEASE_OVER)
-
-        assert await scene.statuses() == {"completed": 2}
-        assert (await scene.count("leases"), await scene.count("outbox")) == (0, 0)
-
-    async def test_a_template_that_is_deleted_under_its_tasks_loses_no_answer(self, scene: Scene) -> None:
-        task, hold = await scene.given(ai("blind")), Hold()
-        scene.network.script("blind", hold)
-        async with scene.draining():
-            await hold.begun.wait()
-            await scene.sql("UPDATE tasks SET template_id = NULL")
-            await scene.sql("DELETE FROM task_templates")
-            hold.release()
-
-        assert (await scene.task(task))["status"] == "completed"
-        assert await scene.states(task) == ["succeeded"]
-
-    async def test_a_task_that_is_deleted_while_its_call_is_in_flight_stops_nobody(
-        self, scene: Scene
-    ) -> None:
-        task, hold = await scene.given(ai("blind"), count=3), Hold()
-        scene.network.script("blind", hold)
-        async with scene.draining():
-            await hold.begun.wait()
-            await scene.sql("DELETE FROM task_executions WHERE task_id = ?1", task)
-            await scene.sql("DELETE FROM tasks WHERE id = ?1", task)
-            hold.release()
-        await scene.later(LEASE_OVER)
-
-        assert await scene.statuses() == {"completed": 2}
-        assert await scene.count("task_executions") == 2
-        assert await scene.count("leases") == 0
-
-    async def test_a_task_that_is_deleted_while_it_waits_stops_nobody(self, scene: Scene) -> None:
-        task = await scene.given(person(), count=2)
-        await scene.drain()
-        gone, token = await link(scene, task), await link(scene, task + 1)
-        await scene.sql("DELETE FROM task_executions WHERE task_id = ?1", task)
-        await scene.sql("DELETE FROM tasks WHERE id = ?1", task)
-
-        with pytest.raises(NotFound):
-            await people.submit(scene.world, gone, ANSWER)
-        assert (await people.submit(scene.world, token, ANSWER)).used
-
-    async def test_an_execution_of_theirs_keeps_us_from_nothing(self, scene: Scene) -> None:
-        task = await scene.given(ai("blind"))
-        await scene.sql(
-            "INSERT INTO task_executions (task_id, execution_type, provider) VALUES (?1, 'human', 'theirs')",
-            task,
-        )
-
-        await scene.drain()
-
-        assert (await scene.task(task))["status"] == "completed"
-        theirs, ours = await scene.executions(task)
-        assert (theirs["status"], ours["id"]) == ("running", execution_id(task, 1))
-
-    async def test_rows_that_are_older_than_the_installation_wait_until_they_are_adopted(
-        self, scene: Scene
-    ) -> None:
-        task = await scene.given(ai("blind"))
-        await scene.sql("UPDATE tasks SET blocked_by = 'adopt', run_at_ms = 9007199254740990")
-        await scene.later(DAY)
-        assert scene.network.count() == 0
-        assert "bizq adopt" in await scene.why(task)
-
-        assert await commands.adopt(scene.world, 1) == (1, 0)
-        await scene.drain()
-
-        assert (await scene.task(task))["status"] == "completed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -225,6 +226,20 @@ class JobContract(Suite):
 
         assert (await scene.task(task))["status"] == "failed"
         assert (await scene.executions(task))[0]["cost_source"] == "bound"
+
+    async def test_a_job_whose_profile_was_taken_away_is_charged_as_a_bound_at_its_time(
+        self, scene: Scene
+    ) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        others = {name: one for name, one in scene.world.accounts.items() if name != "job"}
+        scene.world = replace(scene.world, accounts=others)
+
+        for _ in range(3):
+            await scene.later(DAY)
+
+        (execution,) = await scene.executions(task)
+        assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome", PRICE)
+        assert (await scene.task(task))["status"] == "failed"
 
     async def test_polls_keep_the_deadline_where_it_was(self, scene: Scene) -> None:
         task = await self.accepted(scene, job_s=3_600)

@@ -332,7 +332,7 @@ class SweepContract(Suite):
         await scene.drain()
         stale = (await scene.kv.get(f"status:{task}")) or ""
         await commands.cancel(scene.world, 1, task, "tester")
-        await scene.kv.put(f"status:{task}", stale)
+        await scene.kv.inner.put(f"status:{task}", stale)
         assert (await scene.live(task))["status"] == "waiting"
 
         await scene.later(5 * SECOND)

@@ -51,6 +51,19 @@ class UnknownContract(Suite):
         assert await scene.books(budget) == (2 * PRICE, 0)
         assert (await scene.task(task))["status"] == "completed"
 
+    @pytest.mark.parametrize(("profile", "cost"), [("unpriced", None), ("free", 0)])
+    async def test_where_nothing_could_be_reserved_the_cost_stays_unknown_unless_it_is_for_nothing(
+        self, scene: Scene, profile: str, cost: int | None
+    ) -> None:
+        task = await scene.given(ai(profile), unknown="wait")
+        scene.network.script(profile, LOST)
+        await scene.drain()
+
+        await scene.later(RESOLVE_WITHOUT_EVIDENCE)
+
+        (execution,) = await scene.executions(task)
+        assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome", cost)
+
     async def test_a_second_unknown_waits_and_then_goes_to_the_next_candidate(self, scene: Scene) -> None:
         task = await scene.given(ai("blind", "other"))
         scene.network.script("blind", LOST, LOST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consumer.core.decide import ExecutionView, Position, Situation, TaskView
+from consumer.core.decide import Decision, ExecutionView, Position, Situation, TaskMove, TaskView
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.template import Candidate, Limits, Route, Stage
 
@@ -61,3 +61,9 @@ def at(
 ) -> Situation:
     """A situation; a route of one stage with two candidates."""
     return Situation(view or task(), call or execution(), path or route("ai"), Limits(**limits), NOW_MS, draw)
+
+
+def moved(decision: Decision) -> TaskMove:
+    """The move of a decision that has one."""
+    assert decision.task is not None
+    return decision.task

@@ -7,32 +7,22 @@ from typing import Any
 
 import pytest
 
-from consumer.core import policy
 from consumer.core.decide import Decision, ExecutionView, Position, TaskMove, _task, decide
 from consumer.core.lifecycle import ExecutionState, TaskEvent, TaskState
-from consumer.core.outcome import Accepted, Failed, Invalid, Outcome, Rejected, Retry, Succeeded, Unknown
+from consumer.core.outcome import Accepted, Failed, Invalid, Outcome, Rejected, Retry, Succeeded
 from tests.core.situations import (
-    BLIND,
     FIRST,
     NOW_MS,
-    PERSON,
     STARTED_MS,
-    WITH_EVIDENCE,
-    WITH_KEYS,
-    Kind,
     at,
     execution,
+    moved,
     route,
     task,
 )
 
 REVIEWED = route("ai", "review")
 SECOND = Position(stage=1)
-
-
-def moved(decision: Decision) -> TaskMove:
-    assert decision.task is not None
-    return decision.task
 
 
 def reviewed(**position: Any) -> dict[str, Any]:
@@ -159,10 +149,11 @@ def test_after_its_attempts_a_candidate_is_followed_by_the_next() -> None:
 
 def test_a_retry_behind_the_deadline_fails_the_task() -> None:
     view = task(deadline_ms=NOW_MS + 60_000)
-    decision = decide(at(view), Retry("http_503", after_ms=60_000))
+    decision = decide(at(view, draw=0.0), Retry("http_503", after_ms=60_000))
     move = moved(decision)
     assert (move.event, move.reason) == (TaskEvent.FAIL, "deadline: http_503")
-    assert moved(decide(at(view), Retry("http_503", after_ms=50_000))).event is TaskEvent.RETRY
+    in_time = decide(at(view, draw=0.0), Retry("http_503", after_ms=59_999))
+    assert moved(in_time).event is TaskEvent.RETRY
 
 
 def test_a_failure_is_followed_by_the_next_candidate() -> None:
@@ -264,150 +255,6 @@ def test_redos_are_counted() -> None:
     assert moved(decide(at(**reviewed(redos=2)), Rejected({}, "again", redo=True))).event is TaskEvent.FAIL
     situation = at(**reviewed(), redos=0)
     assert moved(decide(situation, Rejected({}, "again", redo=True))).event is TaskEvent.FAIL
-
-
-# ---------------------------------------------------------------------------------------------- unknown
-
-
-def test_a_blind_model_is_tried_once_more_at_the_price_of_a_duplicate() -> None:
-    decision = decide(at(draw=0.5), Unknown("timeout"))
-    assert decision.execution is ExecutionState.UNKNOWN
-    assert decision.wake_at_ms == decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITHOUT_EVIDENCE
-    assert moved(decision) == TaskMove(
-        TaskEvent.RETRY, TaskState.PENDING, Position(attempt=1, replaces=FIRST), NOW_MS + 500, "timeout"
-    )
-
-
-@pytest.mark.parametrize(
-    "call",
-    [execution(ExecutionState.UNKNOWN), execution(id=FIRST + 1)],
-    ids=["the same again", "the repeat"],
-)
-def test_a_repeat_is_not_repeated(call: ExecutionView) -> None:
-    view = task(position=Position(attempt=1, replaces=FIRST))
-    move = decide(at(view, call), Unknown("timeout")).task
-    assert move is None or move.event is TaskEvent.WAIT
-
-
-@pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING])
-@pytest.mark.parametrize("outcome", [Retry("r"), Failed("f"), Invalid("i"), Accepted("job")])
-def test_what_is_about_to_be_repeated_has_no_say(state: TaskState, outcome: Outcome) -> None:
-    view = task(state, held=False, position=Position(attempt=1, replaces=FIRST))
-    assert decide(at(view, execution(ExecutionState.UNKNOWN)), outcome).task is None
-
-
-def test_what_is_about_to_be_repeated_may_still_bring_its_answer() -> None:
-    view = task(TaskState.PENDING, position=Position(attempt=1, replaces=FIRST))
-    decision = decide(at(view, execution(ExecutionState.UNKNOWN)), Succeeded(1))
-    assert moved(decision).event is TaskEvent.COMPLETE
-
-
-def test_a_task_that_waits_for_what_it_would_repeat_is_told() -> None:
-    """The worker that was to repeat it was lost."""
-    view = task(TaskState.WAITING, position=Position(attempt=1, replaces=FIRST))
-    assert moved(decide(at(view, execution(ExecutionState.UNKNOWN)), Failed("f"))).position.candidate == 1
-
-
-def test_another_call_that_is_lost_later_is_repeated_too() -> None:
-    view = task(position=Position(stage=1, replaces=FIRST))
-    decision = decide(at(view, execution(id=FIRST + 2, stage=1), path=route("ai", "ai")), Unknown("timeout"))
-    assert moved(decision).position == Position(stage=1, attempt=1, replaces=FIRST + 2)
-
-
-@pytest.mark.parametrize(
-    "outcome", [Succeeded(1), Retry("r"), Failed("f"), Invalid("i"), Rejected({}, "n", redo=True)]
-)
-def test_whatever_the_repeat_brings_the_repeated_execution_stays_known(outcome: Outcome) -> None:
-    """It may still be open, and an open execution that the task does not know keeps the next from beginning."""
-    path = route("ai", "ai", "ai")
-    view = task(position=Position(stage=1, attempt=1, replaces=FIRST))
-    move = moved(decide(at(view, execution(id=FIRST + 1, stage=1), path=path), outcome))
-    assert move.position.replaces == FIRST
-
-
-@pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS])
-def test_whoever_can_be_asked_or_repeated_is_waited_for(kind: Kind) -> None:
-    decision = decide(at(call=execution(**kind)), Unknown("lost"))
-    move = TaskMove(TaskEvent.WAIT, TaskState.WAITING, Position(), reason="lost")
-    assert decision.task == move
-    assert decision.resolve_by_ms is not None
-
-
-@pytest.mark.parametrize(
-    ("kind", "patience"),
-    [
-        (BLIND, policy.RESOLVE_WITHOUT_EVIDENCE),
-        (WITH_KEYS, policy.RESOLVE_WITHOUT_EVIDENCE),
-        (WITH_EVIDENCE, policy.RESOLVE_WITH_EVIDENCE),
-        (WITH_KEYS | WITH_EVIDENCE, policy.RESOLVE_WITH_EVIDENCE),
-        (PERSON, policy.RESOLVE_WITH_EVIDENCE),
-    ],
-)
-def test_a_doubt_stays_open_as_long_as_somebody_may_tell(kind: Kind, patience: int) -> None:
-    assert decide(at(call=execution(**kind)), Unknown("lost")).resolve_by_ms == NOW_MS + patience
-
-
-@pytest.mark.parametrize("kind", [WITH_KEYS, WITH_EVIDENCE])
-def test_a_doubt_is_looked_into_soon(kind: Kind) -> None:
-    decision = decide(at(call=execution(**kind), draw=0.5), Unknown("lost"))
-    assert decision.wake_at_ms == NOW_MS + policy.look_again(NOW_MS - STARTED_MS, 0.5)
-
-
-def test_the_next_look_never_lies_behind_the_time_to_resolve() -> None:
-    call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + 10)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
-    assert decision.wake_at_ms == NOW_MS + 10
-
-
-def test_a_clock_that_went_back_does_no_harm() -> None:
-    call = execution(started_ms=NOW_MS + 60_000, evidence=True)
-    decision = decide(at(call=call, draw=0.5), Unknown("lost"))
-    assert decision.wake_at_ms == NOW_MS + policy.look_again(0, 0.5)
-
-
-def test_no_evidence_yet_keeps_the_time_to_resolve_and_the_task() -> None:
-    call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + policy.DAY)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
-    assert (decision.resolve_by_ms, decision.task) == (NOW_MS + policy.DAY, None)
-
-
-def test_a_call_whose_worker_was_lost_gets_its_time_when_it_is_first_attended_to() -> None:
-    call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=None)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("worker lost"))
-    assert decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITH_EVIDENCE
-
-
-def test_a_job_past_its_deadline_is_in_doubt_from_now_on() -> None:
-    call = execution(ExecutionState.WAITING, evidence=True, resolve_by_ms=NOW_MS)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("deadline"))
-    assert decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITH_EVIDENCE
-
-
-@pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS, BLIND])
-def test_a_template_may_ask_for_the_repeat(kind: Kind) -> None:
-    decision = decide(at(call=execution(**kind), unknown="retry"), Unknown("lost"))
-    assert moved(decision).position.replaces == FIRST
-
-
-@pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS, BLIND])
-def test_a_template_may_ask_to_wait(kind: Kind) -> None:
-    decision = decide(at(call=execution(**kind), unknown="wait"), Unknown("lost"))
-    assert moved(decision).event is TaskEvent.WAIT
-
-
-@pytest.mark.parametrize(
-    "situation",
-    [
-        at(task(TaskState.CANCELLED)),
-        at(task(TaskState.WAITING), execution(ExecutionState.UNKNOWN, newest=False)),
-        replace(at(), task=None),
-    ],
-    ids=["cancelled", "superseded", "without a task"],
-)
-def test_a_doubt_that_does_not_decide_stays_open_by_itself(situation: Any) -> None:
-    decision = decide(situation, Unknown("lost"))
-    assert (decision.execution, decision.task) == (ExecutionState.UNKNOWN, None)
-    assert decision.resolve_by_ms is not None
 
 
 # ---------------------------------------------------------------------------------------------- mistakes of ours

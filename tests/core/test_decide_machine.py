@@ -253,7 +253,8 @@ class Life(RuleBasedStateMachine):
             unknown = execution_after(call.state, ExecutionEvent.DOUBT)
             self.calls[call.id] = replace(call, state=unknown)
         if self.state is TaskState.RUNNING:
-            self.happen(TaskEvent.ORPHAN if self.open_calls() else TaskEvent.LOSE)
+            waits = self.newest in {call.id for call in self.in_the_way()}
+            self.happen(TaskEvent.ORPHAN if waits else TaskEvent.LOSE)
         self.held = None
         for call in lost:
             self.settle(self.calls[call.id], Unknown("the worker was lost"))

@@ -22,6 +22,7 @@ from consumer.store.commit import commit
 from consumer.store.sql import execution_id
 from consumer.world import Config, World
 from providers import PROVIDERS
+from tests.support import invariants
 from tests.support.fakes import FAKES, SCHEMA, Network
 from tests.support.ports import (
     FakeClock,
@@ -53,6 +54,7 @@ PROFILES: Final[dict[str, Any]] = {
         "price": {"input_per_million": "1", "output_per_million": "2"},
     },
     "unpriced": {"provider": "blind", "base_url": "http://fake.test"},
+    "free": {"provider": "blind", "base_url": "http://fake.test", "price": {"per_task": "0"}},
     "of-two": {
         "provider": "blind",
         "base_url": "http://fake.test",
@@ -131,8 +133,8 @@ class Scene:
         tables = (
             "task_executions budget_periods budgets tasks task_templates users organizations leases outbox"
         )
-        for table in f"{tables} webhooks dead_letters audit_log api_keys".split():
-            await self.sql(f"DELETE FROM {table}")
+        names = f"{tables} webhooks dead_letters audit_log api_keys".split()
+        await self.database.inner.batch([Statement(f"DELETE FROM {name}") for name in names])
         return make_scene(self.database.inner, self.kv.inner, self.blobs.inner)
 
     def configure(self, **changes: Any) -> None:
@@ -328,3 +330,5 @@ class Suite:
         made = make_scene(database, kv, blobs)
         yield made
         await made.network.client.aclose()
+        assert await invariants.broken(database) == []
+        assert invariants.rising(made.kv.puts) == []

@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-contracts")]
 
 CONTRACTS: Final = "tests/contracts_inside.py"
 TRANSPORT: Final = "tests/transport_inside.py"
+TOGETHER: Final = 25
+"""Tests in one event: what none of them survives, is lost for these alone."""
 QUEUES: Final = 100
 """A fresh one for each test that needs one."""
 
@@ -54,26 +56,26 @@ def deployment(server: str) -> Deployment:
 
 @pytest.fixture(scope="session")
 def laboratory(toolchain: Toolchain) -> Iterator[Laboratory]:
-    """Runs the suites of this session inside, each at its first test."""
+    """Runs the tests of this session inside, each part at its first test."""
     with mirror.serve() as server, ExitStack() as stack:
         yield Laboratory(toolchain, server.url, stack)
 
 
 class Laboratory:
-    """A Worker that is started again when a suite was its last."""
+    """A Worker that is started again when some test was its last."""
 
     def __init__(self, toolchain: Toolchain, server: str, stack: ExitStack) -> None:
         self._toolchain = toolchain
         self._server = server
         self._stack = stack
         self._worker: Workerd | None = None
-        self._reports: dict[str, pytest_inside.Report | RuntimeError] = {}
+        self._reports: dict[tuple[str, ...], pytest_inside.Report | RuntimeError] = {}
 
-    def report(self, suite: str, cases: Sequence[str]) -> pytest_inside.Report:
-        """What these tests of a suite said, run in one go.  Raises RuntimeError when they did not end."""
-        if suite not in self._reports:
-            self._reports[suite] = self._run(cases)
-        report = self._reports[suite]
+    def report(self, cases: tuple[str, ...]) -> pytest_inside.Report:
+        """What these tests said, run in one event.  Raises RuntimeError when they did not end."""
+        if cases not in self._reports:
+            self._reports[cases] = self._run(cases)
+        report = self._reports[cases]
         if isinstance(report, RuntimeError):
             raise report
         return report
@@ -111,22 +113,16 @@ class Laboratory:
         return worker
 
 
-def _suite(case: str) -> str:
-    """A file and a class."""
-    return case.rpartition("::")[0]
-
-
-def _selected(items: list[pytest.Item], suite: str) -> list[str]:
-    """The cases of a suite among the tests of this session."""
+def _selected(items: list[pytest.Item], case: str) -> tuple[str, ...]:
+    """Those tests of this session that run in one event with a case: some of the same suite."""
     calls = [
         item.callspec for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     ]
-    cases = [call.params.get("case") for call in calls]
-    return [
-        case
-        for case in cases
-        if case in CASES and CASES[case] not in NOT_IN_WORKERD and _suite(case) == suite
-    ]
+    cases = [str(call.params["case"]) for call in calls if call.params.get("case") in CASES]
+    suite = case.rpartition("::")[0]
+    ours = [one for one in cases if one.startswith(f"{suite}::") and CASES[one] not in NOT_IN_WORKERD]
+    start = ours.index(case) // TOGETHER * TOGETHER
+    return tuple(ours[start : start + TOGETHER])
 
 
 def _judge(report: pytest_inside.Report, case: str) -> int:
@@ -153,14 +149,14 @@ def test_contract(
 ) -> None:
     if function in NOT_IN_WORKERD:
         pytest.skip(NOT_IN_WORKERD[function])
-    suite = _suite(case)
-    report = laboratory.report(suite, _selected(request.session.items, suite))
+    together = _selected(request.session.items, case)
+    report = laboratory.report(together)
     record_property(WORKERD, (function, _judge(report, case)))
 
 
 def test_the_transport(laboratory: Laboratory) -> None:
     """`consumer.cloudflare.http`, all of `inside/transport.py`."""
-    report = laboratory.report(TRANSPORT, [TRANSPORT])
+    report = laboratory.report((TRANSPORT,))
     cases = {name.partition("[")[0] for name in report.tests}
     assert cases, report.errors
     for case in sorted(cases):

@@ -1,0 +1,292 @@
+"""The desk of a worker elsewhere: every operation over HTTP, on whatever host it runs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from consumer.cli.group import Failure
+from consumer.cli.options import OWN
+from consumer.core.errors import BadInput, Conflict, Forbidden, NotFound, Problem
+from consumer.core.schema import dump_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from consumer.cli.options import Target
+
+CONNECT_S: Final = 10.0
+ANSWER_S: Final = 60.0
+"""A thousand tasks, or a sweep, take seconds; a Worker that starts takes a few more."""
+MOST_COUNTED: Final = 10_000
+"""Tasks that are counted page by page."""
+
+_BROKEN: Final = "nothing is claimed until it is mended: docs/operations.md, the schema is broken"
+_NAMED_BY_ID: Final = "over HTTP an organization is named by its id"
+_DIRECT: Final = "see docs/deploy.md for what does it to a deployment"
+
+
+class Api:
+    """The HTTP of one target.  It blocks: a command asks one thing after another."""
+
+    def __init__(self, target: Target, transport: httpx2.BaseTransport | None = None) -> None:
+        self._target = target
+        self._client = httpx2.Client(
+            base_url=target.url,
+            timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
+            trust_env=not target.on_loopback,  # no proxy stands between this machine and itself
+            transport=transport,
+        )
+
+    @property
+    def url(self) -> str:
+        return self._target.url
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def ask(
+        self, method: str, path: str, *, query: Mapping[str, object] | None = None, body: object = None
+    ) -> Any:
+        """The answer's JSON.  Raises `BizQError` for what is refused, Failure for what is no answer."""
+        content = None if body is None else dump_json(body).encode()
+        return self.read(self.send(method, path, query=query, content=content))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        open_to_all: bool = False,
+    ) -> httpx2.Response:
+        """The reply as it comes.  Raises Failure when none comes, or no key is there to ask with."""
+        sent = {"Accept": "application/json", **(headers or {})}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        if not open_to_all:
+            sent["Authorization"] = f"Bearer {self._key()}"
+        asked = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        try:
+            return self._client.request(method, path, params=asked, content=content, headers=sent)
+        except httpx2.ConnectError as error:
+            raise Failure(
+                f"nothing answers at {self.url} ({error}): start it with `bizq dev`, or correct --target"
+            ) from None
+        except httpx2.TimeoutException:
+            raise Failure(f"{self.url} does not answer in time{_perhaps(method)}: try again later") from None
+        except httpx2.TransportError as error:
+            said = str(error) or type(error).__name__
+            raise Failure(
+                f"the connection to {self.url} broke ({said}){_perhaps(method)}: try again"
+            ) from None
+
+    def _key(self) -> str:
+        if self._target.key is None:
+            raise Failure(f"{self.url} wants a key: put it into BIZQ_KEY, or name its file with --key-file")
+        return self._target.key
+
+    def read(self, reply: httpx2.Response) -> Any:
+        """The JSON of a reply.  Raises `BizQError`, Failure."""
+        try:
+            value = reply.json()
+        except ValueError:
+            value = None
+        if reply.is_success and value is not None:
+            return value
+        if isinstance(value, dict) and not reply.is_success and "detail" in value:
+            raise self.refused(reply.status_code, value)
+        raise Failure(f"{self.url} answered {reply.status_code}, not as BizQ does: is --target its address?")
+
+    def refused(self, status: int, document: Mapping[str, Any]) -> Exception:
+        """The error that a problem document speaks of."""
+        detail = str(document["detail"])
+        problems = [Problem(str(one["field"]), str(one["message"])) for one in document.get("errors", ())]
+        if status in (400, 422):
+            return BadInput.of(problems or [Problem("", detail)])
+        if status == 401:
+            return Failure(f"{self.url} refused the key: {detail}; `bizq key create` makes one where it runs")
+        kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
+        if status in kinds:
+            return kinds[status](detail)
+        if status == 503:
+            return Failure(f"{self.url} cannot work at the moment: {detail}; `bizq doctor` looks into it")
+        return Failure(f"{self.url} refused it with {status}: {detail}", problems)
+
+
+def _perhaps(method: str) -> str:
+    return "" if method == "GET" else ", and it may have been done all the same"
+
+
+class RemoteDesk:
+    """`Desk` over HTTP, with what the key allows."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def organization(self, named: str | None) -> int:
+        if named is None:
+            return OWN
+        if named.isascii() and named.isdigit() and int(named):
+            return int(named)
+        raise NotFound(f"{_NAMED_BY_ID}, and {named} is none")
+
+    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        several = len(items) > 1
+        problems = [
+            Problem(
+                f"tasks[{index}].assigned_to" if several else "assigned_to", "over HTTP this is a user's id"
+            )
+            for index, item in enumerate(items)
+            if isinstance(item.get("assigned_to"), str)
+        ]
+        if problems:
+            raise BadInput.of(problems)
+        made: list[dict[str, Any]] = self._owned("POST", "/v1/tasks", organization, list(items))["tasks"]
+        return made
+
+    def _owned(self, method: str, path: str, organization: int, body: object) -> Any:
+        """Write something for an organization.  Raises NotFound when an operator does not say for which."""
+        try:
+            return self._api.ask(method, path, query=_scope(organization), body=body)
+        except BadInput as error:
+            if [one.field for one in error.problems] == ["organization"]:
+                why = error.problems[0].message if organization != OWN else "an operator's key is for all"
+                raise NotFound(f"say for which organization with --org ID: {why}") from None
+            raise
+
+    async def history(self, task: int) -> dict[str, Any]:
+        return dict(self._api.ask("GET", f"/v1/tasks/{task}/history"))
+
+    async def cancel(self, task: int) -> dict[str, Any]:
+        return dict(self._api.ask("POST", f"/v1/tasks/{task}/cancel"))
+
+    async def retry(self, task: int) -> dict[str, Any]:
+        return dict(self._api.ask("POST", f"/v1/tasks/{task}/retry")) | {"retry_of": task}
+
+    async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
+        query = {"user": user, **_scope(organization)}
+        found: list[dict[str, Any]] = self._api.ask("GET", "/v1/inbox", query=query)["assignments"]
+        return [{"link": None, **one} for one in found]
+
+    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
+        query = {"by": by, "since": since, **_scope(organization)}
+        found: list[dict[str, Any]] = self._api.ask("GET", "/v1/costs", query=query)["costs"]
+        return found
+
+    async def tick(self) -> dict[str, Any]:
+        return dict(self._api.ask("POST", "/tick"))
+
+    async def examine(self) -> list[dict[str, Any]]:
+        """What `/healthz` tells, which asks for no key: no more than the schema."""
+        reply = self._api.send("GET", "/healthz", open_to_all=True)
+        document = _json_of(reply)
+        if reply.status_code == 503 and document.get("type") == "/problems#unhealthy":
+            found = [str(one["message"]) for one in document.get("errors", ())]
+            return [
+                {"level": "error", "what": one, "advice": _BROKEN}
+                for one in found or [str(document["detail"])]
+            ]
+        self._api.read(reply)
+        return [{"level": "ok", "what": f"{self._api.url} answers, its schema is complete", "advice": ""}]
+
+    async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
+        """One with an `id` is replaced, one without is new: names are not looked up over HTTP."""
+        number = template.get("id")
+        if number is not None and type(number) is not int:
+            raise BadInput("id", "a whole number")
+        method, path = ("POST", "/v1/templates") if number is None else ("PUT", f"/v1/templates/{number}")
+        made = self._owned(method, path, organization, dict(template))
+        return {
+            "id": made["id"],
+            "organization": made["organization_id"],
+            "name": made["name"],
+            "created": number is None,
+        }
+
+    async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
+        if budget["scope"] == "organization" and budget["scope_id"] == OWN:
+            raise Failure("the cap of an organization needs --org ID over HTTP, with an admin's key too")
+        return dict(self._owned("POST", "/v1/budgets", organization, dict(budget)))
+
+    async def adopt(self, organization: int | None) -> dict[str, Any]:
+        raise _only_here("adopting tasks", organization)
+
+    async def create_organization(self, name: str) -> dict[str, Any]:
+        raise _only_here("creating an organization", name)
+
+    async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
+        raise _only_here("creating a user", organization, email, name, role)
+
+    async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:
+        raise _only_here("creating a key", organization, role)
+
+    async def revoke_key(self, key: str) -> dict[str, Any]:
+        raise _only_here("revoking a key", key)
+
+
+def _only_here(what: str, *_arguments: object) -> Failure:
+    return Failure(f"{what} is not possible over HTTP: {_DIRECT}")
+
+
+def _scope(organization: int | None) -> dict[str, object]:
+    return {"organization": organization} if organization else {}
+
+
+def _json_of(reply: httpx2.Response) -> dict[str, Any]:
+    try:
+        value = reply.json()
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+class RemoteReader:
+    """What `status` and `watch` read, over HTTP."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._seen: dict[int, tuple[str, dict[str, Any]]] = {}
+        """The last answer about a task, by its tag."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._api.close()
+
+    def task(self, number: int) -> dict[str, Any]:
+        """How a task stands; what has not changed is not sent again, and an older answer is not believed."""
+        tag, known = self._seen.get(number, ("", None))
+        headers = {"If-None-Match": tag} if tag else {}
+        reply = self._api.send("GET", f"/v1/tasks/{number}/status", headers=headers)
+        if reply.status_code == 304 and known is not None:
+            return known
+        try:
+            value: dict[str, Any] = self._api.read(reply)
+        except NotFound as error:
+            raise Failure(f"{error}; `bizq status` counts what this key may see") from None
+        if known is not None and value["version"] < known["version"]:
+            return known
+        self._seen[number] = (reply.headers.get("etag", ""), value)
+        return value
+
+    def counts(self) -> dict[str, int]:
+        """Tasks by status, page by page.  Raises Failure when there are too many."""
+        counted: dict[str, int] = {}
+        cursor: int | None = None
+        while True:
+            page = self._api.ask("GET", "/v1/tasks", query={"cursor": cursor})
+            for row in page["tasks"]:
+                counted[row["status"]] = counted.get(row["status"], 0) + 1
+            cursor = page["cursor"]
+            if cursor is None:
+                return dict(sorted(counted.items()))
+            if sum(counted.values()) >= MOST_COUNTED:
+                said = json.dumps(counted)
+                raise Failure(
+                    f"more than {MOST_COUNTED} tasks, which takes too long to count here: {said} so far"
+                )

@@ -1,0 +1,260 @@
+"""`--target`: the same commands over HTTP, with the same output, and what is refused there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from consumer.cli.group import Failure, bizq
+from consumer.cli.options import Target
+from consumer.cli.remote import Api, RemoteDesk, RemoteReader
+from tests.cli.conftest import ECHO, Cli, Done, lines, put, submit
+from tests.cli.test_dev import dev, until
+
+HELLO = {"template": "echo-title", "title": "Hello"}
+NOBODY = "http://127.0.0.1:9"
+
+
+class Away(Cli):
+    """Calls `bizq` without `--data`: the environment says the target and the key."""
+
+    def __call__(self, *args: object) -> Done:
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            bizq.main([*map(str, args)])
+        said = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+
+@pytest.fixture
+def away(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Away:
+    """Nobody answers there."""
+    monkeypatch.delenv("BIZQ_DATA", raising=False)
+    monkeypatch.setenv("BIZQ_TARGET", NOBODY)
+    monkeypatch.setenv("BIZQ_KEY", "bizq_0123456789ab_0")
+    return Away(tmp_path, capsys)
+
+
+@pytest.fixture
+def served(cli: Cli, away: Away, monkeypatch: pytest.MonkeyPatch) -> Iterator[Away]:
+    """A worker that serves the data of `cli`, asked with an admin's key."""
+    with dev(cli.data) as (_, url):
+        monkeypatch.setenv("BIZQ_TARGET", f"{url}/")
+        monkeypatch.setenv("BIZQ_KEY", cli.json("key", "create", "--role", "admin")["key"])
+        yield away
+
+
+def key_file(cli: Cli, folder: Path, role: str) -> Path:
+    file = folder / f"{role}-key"
+    file.write_text(cli.fine("key", "create", "--role", role).out)
+    return file
+
+
+def test_each_command_says_the_same_as_on_the_data(served: Away, cli: Cli, tmp_path: Path) -> None:
+    assert submit(served, tmp_path, HELLO, {"template": "ask", "title": "Yes?", "assigned_to": 1}) == [
+        {"id": 1, "status": "pending", "created": True},
+        {"id": 2, "status": "pending", "created": True},
+    ]
+    assert served.fine("watch", "1", "--timeout", "30").out.splitlines()[-1].startswith("task 1: completed")
+    until(cli.data, 2, "waiting")
+    for command in ("status", "status 1", "status 2", "show 1", "show 2", "inbox", "inbox --user 1", "cost"):
+        words = command.split()
+        assert served.fine(*words).out == cli.fine(*words).out
+        assert served.json(*words) == cli.json(*words)
+    assert served.json("cancel", "2") == {"id": 2, "status": "cancelled"}
+    assert served.json("retry", "1") == {"id": 3, "status": "pending", "created": True, "retry_of": 1}
+    assert served.fine("budget", "put", "2", "--template", "1", "--period", "total").out == (
+        "budget 1: $2.000000 in total for template 1\n"
+    )
+    assert served.fine("budget", "put", "3", "--org", "1").out.startswith("budget 2: $3.000000 a month")
+    assert served.fine("doctor").out.startswith("ok       http://127.0.0.1:")
+
+
+def test_a_template_is_new_or_replaced_by_its_id(served: Away, tmp_path: Path) -> None:
+    made = put(served, tmp_path, ECHO | {"name": "another"})
+    assert made == {"id": 3, "organization": 1, "name": "another", "created": True}
+    assert put(served, tmp_path, ECHO | {"name": "another", "id": 3}) == {**made, "created": False}
+
+
+def test_an_operator_says_for_whom(served: Away, cli: Cli, tmp_path: Path) -> None:
+    operator = ("--key-file", str(key_file(cli, tmp_path, "operator")))
+    file = lines(tmp_path, HELLO)
+    assert "--org ID" in served.refused("submit", file, *operator)
+    assert served.json("submit", file, *operator, "--org", "1")[0]["id"] == 1
+    assert "no organization 7" in served.refused("submit", file, *operator, "--org", "7")
+    assert "by its id, and Fjord is none" in served.refused("cost", "--org", "Fjord")
+    assert served.json(*operator, "tick")["leases"] == 0
+    assert "role operator" in served.refused("tick")
+
+
+def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
+    said = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
+    assert said.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
+    assert served.refused("budget", "put", "many", "--org", "1").startswith("bizq: cap: ")
+    assert served.refused(
+        "submit", lines(tmp_path, HELLO | {"assigned_to": "marta@fjord.example"})
+    ).startswith("bizq: line 1: assigned_to: over HTTP this is a user's id")
+    assert served.refused("show", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
+    assert served.refused("status", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
+    assert "refused the key" in served.refused("status", "--key", "bizq_0_0")
+
+
+class TestOrganizationsOfLines:
+    """Names cannot be looked up, so that they only choose lines."""
+
+    def test_a_name_takes_its_lines(self, served: Away, tmp_path: Path) -> None:
+        file = lines(tmp_path, HELLO | {"organization": "Fjord"}, HELLO | {"organization": "Linden"}, HELLO)
+        assert "--org NAME takes its lines; there are Fjord, Linden" in served.refused("submit", file)
+        said = served.fine("submit", file, "--org", "Fjord").out
+        assert said == "2 tasks submitted, 1 lines are for other organizations: 1 to 2\n"
+        assert "no line is for organization Oslo" in served.refused(
+            "submit", lines(tmp_path, HELLO | {"organization": "Fjord"}), "--org", "Oslo"
+        )
+
+    def test_one_name_needs_no_choice(self, served: Away, tmp_path: Path) -> None:
+        assert len(submit(served, tmp_path, HELLO | {"organization": "Fjord"})) == 1
+
+    def test_an_id_in_the_lines_is_sent(self, served: Away, tmp_path: Path) -> None:
+        assert "this key is for organization 1" in served.refused(
+            "submit", lines(tmp_path, HELLO | {"organization": 2})
+        )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["org create x", "user create a@b.example A", "key create", "key revoke x", "adopt", "demo", "dev"],
+)
+def test_what_cannot_be_done_over_http_says_so(away: Away, command: str) -> None:
+    for said in (away.refused(*command.split()), away.refused(*command.split(), "--target", NOBODY)):
+        assert "works on this machine only, not over HTTP" in said
+        assert len(said.splitlines()) == 1
+
+
+class TestWhoIsAsked:
+    def test_nobody_there(self, away: Away) -> None:
+        said = away.refused("status")
+        assert said.startswith(f"bizq: nothing answers at {NOBODY}")
+        assert "start it with `bizq dev`, or correct --target" in said
+
+    def test_typed_data_goes_before_the_environment(self, away: Away, cli: Cli) -> None:
+        assert away.fine("status", "--data", cli.data).out == "0 tasks\n"
+        assert "not both" in away.refused("status", "--data", cli.data, "--target", NOBODY)
+
+    def test_a_key_is_needed_but_not_for_health(
+        self, away: Away, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.delenv("BIZQ_KEY")
+        assert "put it into BIZQ_KEY" in away.refused("status")
+        assert "nothing answers" in away.refused("doctor")
+        assert "not both" in away.refused("status", "--key", "a", "--key-file", lines(tmp_path))
+
+    @pytest.mark.parametrize("key", ["two words", "größe", "a\nb"])
+    def test_what_cannot_be_a_key(self, away: Away, key: str) -> None:
+        assert "a single word" in away.refused("status", "--key", key)
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("example.com", "not an address"),
+            ("ftp://example.com", "not an address"),
+            ("https://example.com/?a=1", "not an address"),
+            ("https://user:secret@example.com", "a user's name"),
+            ("http://example.com", "use https"),
+        ],
+    )
+    def test_what_cannot_be_a_target(self, away: Away, url: str, why: str) -> None:
+        assert why in away.refused("status", "--target", url)
+
+    def test_the_key_is_not_shown_by_accident(self) -> None:
+        assert "secret" not in repr(Target("https://example.com", "secret"))
+
+
+# --- replies that a healthy worker does not give ----------------------------------------------------------
+
+
+def api(answer: Callable[[httpx2.Request], httpx2.Response]) -> Api:
+    return Api(Target("https://tasks.example", "k"), httpx2.MockTransport(answer))
+
+
+def problem(status: int, name: str, detail: str, **more: Any) -> httpx2.Response:
+    return httpx2.Response(status, json={"type": f"/problems#{name}", "detail": detail, **more})
+
+
+async def test_the_doctor_reads_what_is_wrong() -> None:
+    errors = [{"field": "database", "message": "trigger a is missing"}]
+    sick = RemoteDesk(api(lambda _: problem(503, "unhealthy", "2 problems", errors=errors)))
+    (found,) = await sick.examine()
+    assert (found["level"], found["what"]) == ("error", "trigger a is missing")
+    away = RemoteDesk(api(lambda _: problem(503, "unavailable", "D1 is away")))
+    with pytest.raises(Failure, match="cannot work at the moment: D1 is away"):
+        await away.examine()
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 502])
+async def test_another_server_is_told_apart(status: int) -> None:
+    desk = RemoteDesk(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
+    with pytest.raises(Failure, match=f"answered {status}, not as BizQ does"):
+        await desk.history(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (httpx2.ReadTimeout("slow"), "does not answer in time, and it may have been done all the same"),
+        (httpx2.ReadError("reset"), "broke .reset., and it may have been done all the same"),
+    ],
+)
+async def test_a_change_without_an_answer_is_in_doubt(error: Exception, said: str) -> None:
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    with pytest.raises(Failure, match=said):
+        await RemoteDesk(api(answer)).retry(1)
+
+
+def test_a_status_is_asked_with_its_tag_and_never_goes_back() -> None:
+    asked: list[str | None] = []
+    versions = iter([3, 3, 2, 4])
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.headers.get("if-none-match"))
+        tag = f'W/"{next(versions)}"'
+        if tag == asked[-1]:
+            return httpx2.Response(304, headers={"ETag": tag})
+        return httpx2.Response(200, headers={"ETag": tag}, json={"version": int(tag[3:-1])})
+
+    reader = RemoteReader(api(answer))
+    assert [reader.task(1)["version"] for _ in range(4)] == [3, 3, 3, 4]
+    assert asked == [None, 'W/"3"', 'W/"3"', 'W/"3"']
+    reader.close()
+
+
+def test_tasks_are_counted_page_by_page_up_to_a_limit() -> None:
+    def page(request: httpx2.Request) -> httpx2.Response:
+        cursor = int(request.url.params.get("cursor", 0))
+        rows = [{"status": "pending"}, {"status": "completed"}]
+        return httpx2.Response(200, json={"tasks": rows, "cursor": cursor + 1 if cursor < 2 else None})
+
+    assert RemoteReader(api(page)).counts() == {"completed": 3, "pending": 3}
+    endless = [{"status": "pending"}] * 5_000
+    with pytest.raises(Failure, match="more than 10000 tasks"):
+        RemoteReader(api(lambda _: httpx2.Response(200, json={"tasks": endless, "cursor": 1}))).counts()
+
+
+async def test_a_reader_gets_no_links() -> None:
+    from consumer.cli.tasks import assignment
+
+    row = {
+        "task_id": 1,
+        "execution_type": "human",
+        "title": "Yes?",
+        "assigned_to": None,
+        "resolve_by_ms": None,
+    }
+    desk = RemoteDesk(api(lambda _: httpx2.Response(200, json={"assignments": [row]})))
+    (found,) = await desk.inbox(None, None)
+    assert assignment(found).endswith("no link: the key of a reader gets none")
