@@ -2,7 +2,7 @@
 # .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check bench bundle expected-modules lock fmt clean static
+.PHONY: help setup demo dev test test-workerd check bench bill bundle expected-modules lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
@@ -38,8 +38,14 @@ test: static $(DONE)/node  ## all checks and all tests
 check: static  ## the same without what needs the Workers runtime or much time
 	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not heavy and not workerd"
 
-bench: $(DONE)/dev $(DONE)/node  ## measure throughput, latency and the bill for a million tasks
+test-workerd: $(DONE)/dev $(DONE)/node  ## the suites of both hosts and the Worker as a black box, inside workerd
+	$(BIN)/pytest -p tests.workerd.hosts -m "workerd or contract" --numprocesses auto --dist loadgroup
+
+bench: $(DONE)/dev  ## measure throughput and latency on this machine
 	$(BIN)/python -m tests.bench
+
+bill: $(DONE)/dev $(DONE)/node  ## what a million tasks cost on Cloudflare, counted in workerd
+	$(BIN)/python -m tests.bill
 
 bundle: $(DONE)/dev $(DONE)/node  ## build what would be deployed, without deploying it, and list it
 	$(BIN)/python -m scripts.bundle

@@ -125,7 +125,7 @@ async def _rows(
             store.USERS_OF(organization=organization, users=json.dumps(users)),
         ],
     )
-    by_name: dict[object, Row] = {row["name"]: row for row in reversed(templates.rows)}
+    by_name: dict[object, Row] = {row["name"]: row for row in templates.rows}
     by_name |= {row["id"]: row for row in templates.rows}
     members: set[object] = {row["id"] for row in known.rows}
     token, now = world.entropy.token(), world.clock.now_ms()

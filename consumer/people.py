@@ -18,7 +18,6 @@ from consumer.core.schema import clean, dump_json, mismatch, parse_json
 from consumer.core.template import render
 from consumer.facts import Facts, facts
 from consumer.resolve import harvest, settle
-from consumer.settle import Verdict
 from consumer.store import people as store
 from consumer.store.commit import commit, rows
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
@@ -93,7 +92,10 @@ async def decline(world: World, token: str, reason: str) -> Receipt:
     _refuse_ended(fact)
     why = f"{DECLINED}: {_note(reason)}" if reason.strip() else DECLINED
     await settle(world, fact, Failed(why))
-    return _receipt(fact, None, TURNED_DOWN, used=False)
+    fresh = await _fresh(world, fact)
+    if _given_reason(fresh) != DECLINED:  # an answer, or the deadline, came first
+        raise Conflict(_ended_reason(fresh))
+    return _receipt(fresh, None, TURNED_DOWN, used=False)
 
 
 async def submit(world: World, token: str, output: Any) -> Receipt:  # JSON is any value
@@ -129,8 +131,10 @@ async def review(  # a review has this many parts
         return _receipt(fact, await _given(world, fact), USED, used=True)
     _refuse_ended(fact)
     words = {"decision": "reject", "note": _note(note), "redo": redo}
-    verdict, _ = await settle(world, fact, Rejected(words, _note(note), redo))
-    return _receipt(fact, words, USED if verdict is Verdict.MINE else KEPT, used=verdict is Verdict.MINE)
+    await settle(world, fact, Rejected(words, _note(note), redo))
+    fresh = await _fresh(world, fact)  # as in _settle
+    used = _given_reason(fresh) == "rejected"
+    return _receipt(fresh, await _given(world, fresh) if used else words, USED if used else KEPT, used=used)
 
 
 async def _answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
@@ -150,11 +154,10 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, output: Any) -> R
     task = fact.situation.task
     if task is None or task.state is TaskState.CANCELLED:
         raise Conflict(_ended_reason(fact))
-    verdict, ended = await settle(world, fact, outcome)
-    if verdict is Verdict.MINE and ended.decision.execution is ExecutionState.SUCCEEDED:
-        return _receipt(fact, output, USED, used=True)
+    await settle(world, fact, outcome)
+    # Read back, whatever the verdict: two answers at the same moment make the same move, so both may call it theirs.
     fresh = await _fresh(world, fact)
-    if fresh.situation.execution.state is ExecutionState.SUCCEEDED:  # submitted twice at the same moment
+    if fresh.situation.execution.state is ExecutionState.SUCCEEDED:
         return _receipt(fresh, await _given(world, fresh), USED, used=True)
     if fresh.situation.execution.state is ExecutionState.FAILED:
         return await _late(world, fresh, output)
@@ -166,11 +169,11 @@ async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is a
     task = fact.situation.task
     if task is None or task.state is TaskState.CANCELLED or _given_reason(fact) not in LATE:
         raise Conflict(_ended_reason(fact))
-    if fact.situation.needed and await harvest(world, fact, Succeeded(output)):
-        return _receipt(fact, output, USED, used=True)
+    if fact.situation.needed:
+        await harvest(world, fact, Succeeded(output))
     harvested = store.HARVESTED(task=fact.task_id, late=fact.situation.execution.id)
     used = one(await rows(world.database, world.entropy, harvested))
-    if used is not None:  # a repeat
+    if used is not None:  # this one, or one before it
         return _receipt(fact, await _stored(world, used), USED, used=True)
     note = store.LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
     await commit(world.database, world.entropy, [note])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from _pytest.nodeid import NodeId
 
+pytest.register_assert_rewrite("tests.contracts", "tests.support")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -238,6 +238,7 @@ def test_a_task_set_back_to_pending_is_due_only_if_nothing_is_lacking(
 ) -> None:
     number = sql.new_task(**columns)
     sql.run("UPDATE tasks SET status = 'running' WHERE id = ?1", number)
+    assert sql.task(number)["blocked_by"] == ("adopt" if blocked_by == "adopt" else None)
     sql.run("UPDATE tasks SET status = 'pending' WHERE id = ?1", number)
     assert (sql.task(number)["blocked_by"], sql.task(number)["run_at_ms"]) == (blocked_by, NEVER)
 

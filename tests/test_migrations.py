@@ -154,6 +154,20 @@ def test_old_tasks_know_their_organization_and_wait(tmp_path: Path, spelling: st
     assert _sqlite(file, "SELECT count(*) AS n FROM tasks WHERE organization_id IS NULL")[0]["n"] > 0
 
 
+def test_a_state_is_never_null_though_the_column_was_made_without_that(tmp_path: Path) -> None:
+    file = existing(tmp_path / "old.sqlite3", "plain")
+    apply(file, DIRECTORY)
+    with closing(sqlite3.connect(file)) as database:
+        for statement in (
+            "INSERT INTO tasks (title, status) VALUES ('t', NULL)",
+            "UPDATE tasks SET status = NULL WHERE id = 6",
+            "INSERT INTO task_executions (task_id, execution_type, status) VALUES (6, 'ai', NULL)",
+            "UPDATE task_executions SET status = NULL WHERE id = 6",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="status: "):
+                database.execute(statement)
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS[1:])
 async def test_old_tasks_are_executed_when_they_are_adopted_and_not_before(
     tmp_path: Path, spelling: str

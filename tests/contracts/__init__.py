@@ -4,13 +4,3 @@ A host gives the fixtures that a class names (`database`, `kv`, `blobs`, `queue`
 each test, and binds the class in one line: `class TestLocalDatabase(DatabaseContract): ...`.
 The suites run on CPython and inside the Workers runtime alike: no threads, files, processes or sleeping.
 """
-
-import pytest
-
-NAMES = """
-    blobs database kv providers queue
-    budgets callbacks cancelling claiming deleting doorbells foreign jobs people replies reviews routes runs settling
-    storing sweeping unknowns
-"""
-
-pytest.register_assert_rewrite("tests.support", *(f"tests.contracts.{name}" for name in NAMES.split()))

@@ -164,6 +164,19 @@ class PeopleContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "declined")
         assert (await scene.executions(task))[0]["reason"] == "declined: on holiday"
 
+    async def test_of_an_answer_and_a_refusal_at_the_same_moment_one_counts(self, scene: Scene) -> None:
+        task, token = await self.asked(scene)
+
+        answer, refusal = await asyncio.gather(
+            people.submit(scene.world, token, ANSWER),
+            people.decline(scene.world, token, "no"),
+            return_exceptions=True,
+        )
+
+        assert isinstance(answer, people.Receipt)
+        assert isinstance(refusal, Conflict)
+        assert (await scene.task(task))["status"] == "completed"
+
     async def test_after_declining_there_is_nothing_to_answer(self, scene: Scene) -> None:
         _, token = await self.asked(scene)
         await people.decline(scene.world, token, "")
@@ -242,6 +255,20 @@ class PeopleContract(Suite):
         first = await people.submit(scene.world, late, ANSWER)
 
         assert await people.submit(scene.world, late, {"answer": "again"}) == first
+
+    async def test_late_answers_at_the_same_moment_are_used_once(self, scene: Scene) -> None:
+        task = await scene.given(person("inbox", "inbox"))
+        await scene.drain()
+        late = await link(scene, task)
+        await scene.later(WEEK)
+        await scene.drain()
+
+        receipts = await asyncio.gather(
+            *(people.submit(scene.world, late, {"answer": str(number)}) for number in range(3))
+        )
+
+        used = (await queries.task(scene.world, 1, task))["outcome"]
+        assert [(receipt.used, receipt.answer) for receipt in receipts] == [(True, used)] * 3
 
     async def test_a_late_answer_that_nobody_waits_for_is_kept(self, scene: Scene) -> None:
         task, token = await self.asked(scene)

@@ -4,6 +4,8 @@ Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -154,6 +156,38 @@ class ReviewContract(Suite):
 
         assert second == first
         assert (await scene.task(task))["redos"] == 1
+
+    async def test_of_decisions_at_the_same_moment_one_is_taken_and_all_are_told_which(
+        self, scene: Scene
+    ) -> None:
+        task, token = await self.drafted(scene)
+
+        receipts = await asyncio.gather(
+            *(
+                people.review(scene.world, token, "reject", None, f"note {number}", redo=True)
+                for number in range(3)
+            )
+        )
+
+        (stored,) = [row["result"] for row in await scene.executions(task) if row["status"] == "failed"]
+        assert [receipt.answer for receipt in receipts] == [json.loads(stored)] * 3
+        assert (await scene.task(task))["redos"] == 1
+        assert (await scene.task(task))["feedback"] == json.loads(stored)["note"]
+
+    async def test_an_approval_and_a_rejection_at_the_same_moment_are_not_both_taken(
+        self, scene: Scene
+    ) -> None:
+        task, token = await self.drafted(scene)
+
+        ends = await asyncio.gather(
+            people.review(scene.world, token, "approve", None),
+            people.review(scene.world, token, "reject", None, "no"),
+            return_exceptions=True,
+        )
+
+        status = (await scene.task(task))["status"]
+        taken = [isinstance(end, people.Receipt) and end.used for end in ends]
+        assert taken == [status == "completed", status == "failed"]
 
     async def test_a_decision_that_was_taken_is_not_taken_back(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -89,7 +90,9 @@ class Faulty:
             self.watch(statements)
         if self._refused is not None and _carries(statements, self._refused):
             raise Refused("injected")
+        await asyncio.sleep(0)  # others go on meanwhile, as they do where the database is elsewhere
         results = await self.inner.batch(statements)
+        await asyncio.sleep(0)
         if (act := self._between.pop(number, None)) is not None:
             await act()
         if error is not None:
