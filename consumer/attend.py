@@ -17,7 +17,8 @@ from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
 from consumer.facts import Facts, facts
 from consumer.perform import build_call, first_step, judge, perform
-from consumer.resolve import settle
+from consumer.resolve import ended_by, harvest, settle
+from consumer.settle import rebill
 from consumer.store import webhooks, work
 from consumer.store.commit import commit, rows
 from consumer.store.sql import integer, optional_integer, optional_text, text
@@ -26,6 +27,7 @@ from providers.contract import Verb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from consumer.ports import Row, Value
     from consumer.world import World
     from providers.contract import Call
 
@@ -64,28 +66,68 @@ async def attend(world: World, execution: int) -> None:
         return
     fact = found[0]
     call = await _call(world, fact)
-    told = await rows(
-        world.database,
-        world.entropy,
-        webhooks.UNHANDLED(
-            execution=execution,
-            profile=optional_text(fact.row, "profile"),
-            external=optional_text(fact.row, "external_id"),
-        ),
-    )
+    told = await _unhandled(world, fact)
     outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
     if outcome is None or (isinstance(outcome, Accepted | Unknown) and _expires(fact)):
         outcome = await _ask(world, fact, call)
     if outcome is not None:
         await settle(world, fact, _judged(fact, outcome), bound=_is_bound(outcome))
-    if told and call is not None:  # without a call nobody could read them: they stay for better times
+    if call is not None:  # without a call nobody could read them: they stay for better times
+        await _handled(world, told)
+
+
+async def receive(  # an event has this many names
+    world: World, profile: str, execution: int | None, event: str, external: str | None, body: str
+) -> int:
+    """Keep a verified webhook, once, and wake its execution in the same batch; how many were woken.
+
+    One that comes after its execution has ended is handled at once: nobody will attend to it again."""
+    names: dict[str, Value] = {"profile": profile, "execution": execution, "external": external}
+    batch = [
+        webhooks.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=body),
+        webhooks.WAKE(**names, event=event),
+    ]
+    _, woken = await commit(world.database, world.entropy, batch)
+    if not woken.rows and execution is not None:
+        await late(world, execution)
+    return len(woken.rows)
+
+
+async def late(world: World, execution: int) -> None:
+    """What a webhook told of an execution that had ended: its answer where one is still needed, its bill always."""
+    found = await facts(world, [execution])
+    if not found or found[0].situation.execution.state not in EXECUTION_FINAL:
+        return
+    fact = found[0]
+    call = await _call(world, fact)
+    told = await _unhandled(world, fact)
+    outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
+    if call is None or outcome is None:
+        return
+    outcome = _judged(fact, outcome)
+    needed = isinstance(outcome, Succeeded) and fact.situation.needed
+    if isinstance(outcome, Accepted | Unknown):
+        pass  # no news of an end
+    elif not (needed and await harvest(world, fact, outcome)):
+        await rebill(world, ended_by(fact, outcome))
+    await _handled(world, told)
+
+
+async def _unhandled(world: World, fact: Facts) -> Sequence[Row]:
+    statement = webhooks.UNHANDLED(
+        execution=fact.situation.execution.id,
+        profile=optional_text(fact.row, "profile"),
+        external=optional_text(fact.row, "external_id"),
+    )
+    return await rows(world.database, world.entropy, statement)
+
+
+async def _handled(world: World, told: Sequence[Row]) -> None:
+    if told:
         events = json.dumps([webhook["event_id"] for webhook in told])
-        now = world.clock.now_ms()
-        await commit(
-            world.database,
-            world.entropy,
-            [webhooks.HANDLED(now=now, profile=text(told[0], "profile"), events=events)],
-        )
+        profile, now = text(told[0], "profile"), world.clock.now_ms()
+        statement = webhooks.HANDLED(now=now, profile=profile, events=events)
+        await commit(world.database, world.entropy, [statement])
 
 
 async def _call(world: World, fact: Facts) -> Call | None:

@@ -7,6 +7,7 @@ again with fresh facts.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -183,7 +184,8 @@ async def _result(world: World, execution: int, decision: Decision) -> tuple[str
     data = text.encode()
     if len(data) <= COMFORT_BYTES:
         return text, None
-    key = f"results/{execution}"
+    # With its content's name: two answers for one execution never share a key, whichever of them is used.
+    key = f"results/{execution}-{hashlib.sha256(data).hexdigest()[:16]}"
     try:
         await world.blobs.put(key, data)
     except PortError as error:

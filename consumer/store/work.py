@@ -225,7 +225,7 @@ REBILL: Final = Query("""
 RELEASE: Final = Query("""
     UPDATE tasks SET status = value ->> 'to', lease = NULL, version = version + 1, updated_at = :at,
       run_at_ms = COALESCE(value ->> 'run_at', run_at_ms), blocked_by = value ->> 'blocked_by',
-      reason = COALESCE(value ->> 'reason', reason)
+      reason = COALESCE(value ->> 'reason', reason), lost = CASE WHEN value ->> 'blocked_by' IS NULL THEN lost ELSE 0 END
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' AND tasks.status = 'running'
 """)

@@ -9,14 +9,12 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Final
 
-from consumer import doorbells
+from consumer import attend, doorbells
 from consumer.core.errors import BadInput, NotFound
 from consumer.core.schema import clean
 from consumer.perform import sign
 from consumer.ports import MAX_INTEGER
 from consumer.settle import MAX_WORDS
-from consumer.store import webhooks as store
-from consumer.store.commit import commit
 from consumer.telemetry import Event, log
 from consumer.web.api import Operation, reply
 from consumer.web.problems import Unreadable
@@ -75,14 +73,9 @@ async def _keep(
 ) -> None:
     """One row and one waking, together; the doorbell may get lost."""
     external = None if external is None else clean(external[:MAX_WORDS])  # cut as the execution's own is
-    names = {"profile": account.name, "execution": execution, "external": external}
-    batch = [
-        store.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=body),
-        store.WAKE(**names, event=event),
-    ]
-    _, woken = await commit(world.database, world.entropy, batch)
-    log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=len(woken.rows))
-    if woken.rows:
+    woken = await attend.receive(world, account.name, execution, event, external, body)
+    log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
+    if woken:
         await doorbells.ring(world)
 
 

@@ -154,6 +154,24 @@ class CallbackContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert (await scene.executions(task))[0]["cost_micro"] == PRICE
 
+    async def test_a_webhook_that_comes_after_the_bound_was_charged_corrects_the_bill(
+        self, scene: Scene
+    ) -> None:
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        for verb in (Verb.CANCEL, Verb.POLL, Verb.LOOKUP):
+            scene.network.script("job", *[Unknown("?")] * 100, verb=verb)
+        await scene.later(HOUR)
+        for _ in range(2):
+            await scene.later(DAY)
+        assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
+
+        await scene.told(task, "event-1", DONE)
+
+        (execution,) = await scene.executions(task)
+        assert (execution["cost_source"], execution["cost_micro"]) == ("provider", PRICE)
+        assert (await scene.task(task))["status"] == "failed"
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
+
     async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 

@@ -16,7 +16,8 @@ from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.schema import parse_json
 from consumer.settle import COMFORT_BYTES
 from consumer.store.sql import execution_id
-from tests.support.fakes import ANSWER
+from providers.contract import Verb
+from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai
 
 LARGE = {"answer": "x" * (COMFORT_BYTES + 1)}
@@ -32,7 +33,8 @@ class StoringContract(Suite):
         await scene.drain()
 
         (execution,) = await scene.executions(task)
-        key = f"results/{execution_id(task, 1)}"
+        (key,) = scene.blobs.keys
+        assert key.startswith(f"results/{execution_id(task, 1)}")
         assert (execution["result"], execution["result_key"]) == (None, key)
         stored = await scene.blobs.get(key)
         assert stored is not None
@@ -71,6 +73,20 @@ class StoringContract(Suite):
         assert seen[:2] == [False, False]
         assert True in seen
 
+    async def test_a_large_answer_that_comes_second_does_not_replace_the_first(self, scene: Scene) -> None:
+        task, hold = await scene.given(ai("job")), Hold(Succeeded({"answer": "b" * 100_000}))
+        scene.network.script("job", Accepted("job-1", 1_000))
+        scene.network.script("job", hold, verb=Verb.POLL)
+        await scene.drain()
+        scene.clock.advance(1_000)
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.told(task, "event-1", {"output": LARGE})
+            await scene.drain()
+            hold.release()
+
+        assert (await queries.task(scene.world, 1, task))["outcome"] == LARGE
+
     async def test_blobs_that_are_down_lose_no_answer(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=3)
         scene.network.script("blind", Succeeded(LARGE))
@@ -105,7 +121,7 @@ class StoringContract(Suite):
         scene.network.script("blind", Succeeded(LARGE))
         scene.network.script("other", Retry("busy", 1_000))
         await scene.drain()
-        await scene.blobs.delete(f"results/{execution_id(task, 1)}")
+        await scene.blobs.delete(scene.blobs.keys[0])
         await scene.given(ai("blind"), count=5)
 
         await scene.later(2_000)

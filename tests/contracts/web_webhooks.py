@@ -103,7 +103,7 @@ class WebhooksContract(Furnished):
         }
         assert len(await kept(house)) == 1
 
-    async def test_after_the_end_it_is_kept_and_changes_nothing(self, house: House) -> None:
+    async def test_after_the_end_it_is_kept_and_changes_nothing_but_the_bill(self, house: House) -> None:
         task, execution = await waiting(house)
         await house.ask("POST", f"/v1/tasks/{task}/cancel")
         await house.work()
@@ -113,7 +113,13 @@ class WebhooksContract(Furnished):
         assert (await send(house, address(house, execution))).status_code == 200
         await house.work()
 
-        assert (await house.ask("GET", f"/v1/tasks/{task}/history")).json() == before
+        after = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()
+        for history in (before, after):
+            for row in (history["task"], *history["executions"]):
+                for bill in ("cost_micro", "total_micro", "cost_source", "usage"):
+                    row.pop(bill, None)
+            history.pop("why")  # it names the cost
+        assert after == before
         assert len(house.queue.sent) == rung
         assert len(await kept(house)) == 1
 

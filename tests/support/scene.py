@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from consumer import queries, telemetry
+from consumer import attend, queries, telemetry
 from consumer.app import App
 from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
 from consumer.core.profile import accounts
 from consumer.execute import Run, Summary
 from consumer.ports import Statement
-from consumer.store import webhooks
 from consumer.store.check import broken
-from consumer.store.commit import commit
 from consumer.store.sql import execution_id
 from consumer.world import Config, World
 from providers import PROVIDERS
@@ -143,10 +141,10 @@ class Scene:
 
     # --- rows ---------------------------------------------------------------------------------------
 
-    async def sql(self, text: str, *parameters: Value) -> Sequence[Row]:
+    async def sql(self, text: str, *parameters: Value) -> list[Row]:
         """Straight to the database, like another application."""
         (result,) = await self.database.inner.batch([Statement(text, parameters)])
-        return result.rows
+        return list(result.rows)
 
     async def organization(self, *ids: int) -> None:
         for number in ids:
@@ -294,12 +292,7 @@ class Scene:
     ) -> None:
         """A verified webhook about a task's `number`-th execution arrives."""
         execution = execution_id(task, number)
-        values: dict[str, Any] = {"profile": profile, "execution": execution, "external": None}
-        batch = [
-            webhooks.RECEIVE(**values, event=event, now=self.clock.now_ms(), body=json.dumps(said)),
-            webhooks.WAKE(**values, event=event),
-        ]
-        await commit(self.database, self.entropy, batch)
+        await attend.receive(self.world, profile, execution, event, None, json.dumps(said))
 
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:

@@ -1,0 +1,86 @@
+"""`python -m tests.simulation`: simulate seeds, or replay one with its timeline."""
+
+# ruff: noqa: T201  # a command prints
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.shrink import command, shrink
+from tests.simulation.simulation import Plan, Report, simulate, summarize
+from tests.simulation.timeline import lines
+
+PROCESSES = 2
+
+
+def main() -> int:
+    """0 when every invariant held."""
+    given = _arguments()
+    if given.seed is not None:
+        return _replay(given)
+    ignore = frozenset(given.ignore)
+    plans = [Plan(given.first + number, given.tasks, ignore=ignore) for number in range(given.seeds)]
+    began = time.monotonic()
+    events, checks, days, faults = 0, 0, 0.0, Counter[str]()
+    violated: list[Report] = []
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for number, report in enumerate(pool.imap(summarize, plans, chunksize=2), start=1):
+            events, checks, days = events + report.events, checks + report.checks, days + report.days
+            faults.update(report.faults)
+            if report.violation is not None:
+                violated.append(report)
+            _progress(number, len(plans), events, days, len(violated), time.monotonic() - began)
+    print(f"\nseeds simulated     {len(plans)} ({days / 365:.1f} years)")
+    print(f"events              {events:,}")
+    print(f"invariants checked  {checks:,}")
+    print(f"faults injected     {sum(faults.values()):,}")
+    for kind, count in sorted(faults.items()):
+        print(f"  {kind:22}{count:>8,}")
+    print(f"violations: {len(violated)}")
+    for report in violated:
+        print(f"  {command(report.plan)}\n    {report.violation}")
+    if violated:
+        _explain(violated[0].plan)
+    return 1 if violated else 0
+
+
+def _progress(done: int, of: int, events: int, days: float, violations: int, seconds: float) -> None:
+    words = f"{done}/{of} seeds, {events:,} events, {days:.0f} days, {violations} violations, {seconds:.0f} s"
+    print(f"\r{words}", end="", flush=True, file=sys.stderr)
+
+
+def _replay(given: argparse.Namespace) -> int:
+    only = None if given.only is None else frozenset(filter(None, given.only.split(",")))
+    plan = Plan(given.seed, given.tasks, only=only, ignore=frozenset(given.ignore))
+    report = simulate(plan)
+    print("\n".join(lines(report)))
+    if report.violation and only is None:
+        _explain(plan)
+    return 1 if report.violation else 0
+
+
+def _explain(plan: Plan) -> None:
+    """The shortest schedule that still violates it."""
+    print(f"\nshrinking seed {plan.seed} ...", flush=True)
+    small, report = shrink(plan)
+    print("\n".join(lines(report)))
+    print(f"\nreplay with: {command(small)}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50, help="how many seeds")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--seed", type=int, help="replay this one and show its timeline")
+    parser.add_argument("--tasks", type=int, default=100, help="tasks for each seed")
+    parser.add_argument("--only", help="the accidents that may happen: kill:3,database.after:5")
+    parser.add_argument("--ignore", nargs="*", default=[], help="invariants that are not looked at")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,281 @@
+"""What must hold after every commit: each invariant is one function, and sees what the commit has changed.
+
+The books keep their own copy of what was last known of each row, so that an invariant compares before and after.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Any
+
+from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, task_of
+from tests.simulation.isolates import INVOCATION
+
+if TYPE_CHECKING:
+    from tests.simulation.isolates import Isolate
+    from tests.simulation.simulation import Simulation
+    from tests.simulation.watch import Change, Execution, Period, Task
+
+APPLICATION = "another application"
+FINISHED = frozenset({"completed", "failed", "cancelled"})
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+OPEN = frozenset({"running", "waiting", "unknown"})
+
+
+def micro(amount: Decimal) -> int:
+    """Micro-dollars, rounded up: computed here in another way than the product does."""
+    return int((amount * 1_000_000).to_integral_value(ROUND_CEILING))
+
+
+class Books:
+    """Everything that was seen of a database, and the checks."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        self.tasks: dict[int, Task] = {}
+        self.executions: dict[int, Execution] = {}
+        self.of_task: dict[int, list[int]] = defaultdict(list)
+        self.periods: dict[str, Period] = {}
+        self.caps: dict[int, int] = {}
+        self.weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self.allowed: dict[str, int] = {}
+        self.leases: dict[str, int] = {}
+        self.states: dict[int, dict[int, str]] = defaultdict(dict)
+        self.ever_unknown: set[int] = set()
+        self.overran: set[int] = set()
+        self.sent: set[int] = set()
+        self.checked = 0
+
+    # --- what happens ------------------------------------------------------------------------------------------------
+
+    def committed(self, who: str, changes: list[Change]) -> None:
+        """One commit, statement by statement."""
+        for change in changes:
+            fences = _fences(change)
+            for number, task in change.tasks.items():
+                self._task(who, number, task, fences)
+            for number, execution in change.executions.items():
+                if FIRST_EXECUTION <= number < FIRST_FOREIGN_EXECUTION:
+                    self._execution(number, execution)
+            for token, lease in change.leases.items():
+                if lease is None:
+                    self.leases.pop(token, None)
+                else:
+                    self.leases.setdefault(token, INVOCATION.get())
+            for name, period in change.periods.items():
+                self._period(name, period)
+        for change in changes:
+            for name in change.periods:
+                self.counters_are_sums(name)
+
+    def _task(self, who: str, number: int, task: Task | None, fences: dict[int, int]) -> None:
+        before = self.tasks.get(number)
+        if task is None:
+            self.tasks.pop(number, None)
+            return
+        if before is not None:
+            self.finished_stays_finished(before, task)
+            self.version_goes_up_by_one(before, task)
+            self.no_stale_write(who, before, task, fences)
+        if who != APPLICATION:
+            self.one_outcome(task)
+        self.tasks[number] = task
+        self.states[number][task.version] = task.status
+
+    def _execution(self, number: int, execution: Execution | None) -> None:
+        before = self.executions.get(number)
+        if execution is None:
+            self._weigh(before, None)
+            self.executions.pop(number, None)
+            return
+        if before is None:
+            self.of_task[execution.task_id].append(number)
+            self.one_open_execution(execution)
+        else:
+            self.ended_stays_ended(before, execution)
+        if execution.status == "unknown":
+            self.ever_unknown.add(number)
+        self._weigh(before, execution)
+        if execution.status in ENDED and (before is None or before.cost_micro != execution.cost_micro):
+            self.cost_is_what_was_charged(execution)
+        if before is None and execution.budgets:
+            self.budget_is_a_wall(execution)
+        self.executions[number] = execution
+
+    def _weigh(self, before: Execution | None, after: Execution | None) -> None:
+        for sign, execution in ((-1, before), (1, after)):
+            if execution is None or not execution.budgets:
+                continue
+            for name in json.loads(execution.budgets):
+                if execution.cost_micro is None:
+                    self.weights[name][1] += sign * execution.reserved_micro
+                else:
+                    self.weights[name][0] += sign * execution.cost_micro
+        if before and after and after.budgets and after.cost_micro is not None:
+            over = after.cost_micro - max(before.cost_micro or 0, after.reserved_micro)
+            for name in json.loads(after.budgets) if over > 0 else ():
+                self.allowed[name] = self.allowed.get(name, 0) + over
+
+    def _period(self, name: str, period: Period | None) -> None:
+        if period is not None:
+            self.periods[name] = period
+
+    # --- invariants after a commit ------------------------------------------------------------------------------------
+
+    def _must(self, invariant: str, holds: object, why: str, *values: object) -> None:
+        """`why` is put together only when it is needed."""
+        self.checked += 1
+        if not holds:
+            self.sim.violated(invariant, why.format(*values))
+
+    def _broken(self, invariant: str, why: str, *values: object) -> None:
+        self._must(invariant, None, why, *values)
+
+    def finished_stays_finished(self, before: Task, after: Task) -> None:
+        if before.status in FINISHED:
+            same = (before.status, before.stage, before.last_execution, before.reason) == (
+                after.status,
+                after.stage,
+                after.last_execution,
+                after.reason,
+            )
+            self._must("finished_stays_finished", same, "{} became {}", before, after)
+
+    def version_goes_up_by_one(self, before: Task, after: Task) -> None:
+        moved = (
+            before.status != after.status
+            or before.last_execution != after.last_execution
+            or (before.stage, before.candidate, before.attempt)
+            != (after.stage, after.candidate, after.attempt)
+        )
+        right = after.version == before.version + 1 if moved else after.version - before.version in (0, 1)
+        self._must("version_goes_up_by_one", right, "{} became {}", before, after)
+
+    def no_stale_write(self, who: str, before: Task, after: Task, fences: dict[int, int]) -> None:
+        seen = fences.get(after.id)
+        if seen is not None and after.version != before.version:
+            self._must(
+                "no_stale_write",
+                seen == before.version,
+                "{} moved {}, having seen version {}",
+                who,
+                before,
+                seen,
+            )
+
+    def one_outcome(self, task: Task) -> None:
+        if task.status == "completed" and task.last_execution is not None:
+            done = self.executions.get(task.last_execution)
+            self._must("one_outcome", done is not None, "{} has no execution", task)
+
+    def one_open_execution(self, execution: Execution) -> None:
+        """A new execution begins while no earlier one is open, but for one that was unknown."""
+        for other in self.of_task[execution.task_id]:
+            found = self.executions.get(other)
+            if found is not None and found.status in OPEN and other not in self.ever_unknown:
+                self._broken("one_open_execution", "{} began while {} was open", execution, found)
+        self.checked += 1
+
+    def ended_stays_ended(self, before: Execution, after: Execution) -> None:
+        if before.status in ENDED:
+            same = (before.status, before.result, before.result_key) == (
+                after.status,
+                after.result,
+                after.result_key,
+            )
+            self._must("ended_stays_ended", same, "{} became {}", before, after)
+
+    def cost_is_what_was_charged(self, execution: Execution) -> None:
+        """To the micro-dollar where there is evidence; within the bound where there is none."""
+        if execution.provider in (None, "inbox", "echo"):
+            return
+        charged = micro(self.sim.services.ledger.get(execution.id, Decimal(0)))
+        cost = execution.cost_micro
+        where = (
+            f"execution {execution.id} of task {execution.task_id} ({execution.profile}, {execution.status})"
+        )
+        words = f"{where}: {cost} ({execution.cost_source}), but {charged} was charged"
+        if execution.cost_source == "bound":
+            fair = cost == execution.reserved_micro and (charged <= cost or execution.id in self.overran)
+            self._must("bound_covers_the_charge", fair, *words)
+        elif cost is not None:
+            self._must("cost_is_what_was_charged", cost == charged, *words)
+        else:
+            self._broken("cost_is_what_was_charged", *words)
+
+    def budget_is_a_wall(self, execution: Execution) -> None:
+        for name in json.loads(execution.budgets or "[]"):
+            budget = int(name.partition(":")[0])
+            cap = self.caps[budget]
+            self.allowed[name] = cap
+            total = sum(self.weights[name])
+            # What had overrun before it stands in the total, and would have kept it out.
+            self._must(
+                "budget_is_a_wall",
+                total <= cap,
+                "{} was admitted to {}: {} of {}",
+                execution,
+                name,
+                total,
+                cap,
+            )
+
+    def counters_are_sums(self, name: str) -> None:
+        period = self.periods[name]
+        spent, reserved = self.weights[name]
+        same = (period.spent_micro, period.reserved_micro) == (spent, reserved)
+        self._must("counters_are_sums", same, "{}, but executions weigh {} and {}", period, spent, reserved)
+        allowed = self.allowed.get(name, self.caps.get(period.budget_id, 0))
+        self._must(
+            "budget_is_kept",
+            spent + reserved <= allowed,
+            "{}: {} + {} of {}",
+            name,
+            spent,
+            reserved,
+            allowed,
+        )
+
+    # --- invariants of what leaves the worker -------------------------------------------------------------------------
+
+    def submitted(self, who: str, execution: int, *, again: bool) -> None:
+        """A provider was asked to begin something."""
+        found = self.executions.get(execution)
+        self._must(
+            "intent_before_effect", found is not None, "{} sent {}, which was not begun", who, execution
+        )
+        first = (
+            execution not in self.ever_unknown
+        )  # else it is the recorded unknown, repeated under its own key
+        for other in self.of_task[task_of(execution)] if first else ():
+            seen = self.executions.get(other)
+            if other != execution and seen and seen.status in OPEN and other not in self.ever_unknown:
+                self._broken("one_submission_at_a_time", "{} was sent while {} was open", execution, seen)
+        self._must(
+            "nothing_is_sent_twice", again or execution not in self.sent, "{} sent {} again", who, execution
+        )
+        self.sent.add(execution)
+
+    def published(self, who: str, shown: dict[str, Any]) -> None:
+        """A snapshot tells of a state that was committed under that version."""
+        states = self.states[shown["task"]]
+        right = states.get(shown["version"]) == shown["status"]
+        self._must("status_tells_the_truth", right, "{} published {}, but it was {}", who, shown, states)
+
+    def acknowledged(self, isolate: Isolate) -> None:
+        """What a message rang for is committed: its worker holds no lease any more."""
+        mine = [token for token, invocation in self.leases.items() if invocation == INVOCATION.get()]
+        self._must("work_before_acknowledgement", not mine, "{} still holds {}", isolate.name, mine)
+
+
+def _fences(change: Change) -> dict[int, int]:
+    """The versions that a statement names: rows like {"t": task, "v": version}."""
+    found: dict[int, int] = {}
+    for value in change.statement.parameters:
+        if isinstance(value, str) and value.startswith('[{"') and '"v":' in value:
+            for row in json.loads(value):
+                if "t" in row and "v" in row:
+                    found[row["t"]] = row["v"]
+    return found

@@ -1,0 +1,190 @@
+"""What must hold at the end of a seed, when the world has calmed down; each invariant is one function."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from consumer.store.sql import FIRST_FOREIGN_EXECUTION
+from tests.simulation.books import ENDED, FINISHED, OPEN, micro
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+
+# A task that a budget blocks is tried again at every tick, and each time its status is published once more.
+_OUTBOX = """
+    SELECT * FROM outbox
+    WHERE task_id NOT IN (SELECT id FROM tasks WHERE status = 'pending' AND blocked_by LIKE 'budget:%')
+"""
+
+
+def unfinished(sim: Simulation) -> list[str]:
+    """What is not where it can stay: finished, or waiting for a budget that it names."""
+    found = [
+        f"task {task.id} is {task.status} ({task.reason or task.blocked_by})"
+        for task in sim.books.tasks.values()
+        if task.status not in FINISHED and not waits_for_a_name(sim, task.id)
+    ]
+    found += [str(row) for row in sim.database.ask(_OUTBOX) + sim.database.ask("SELECT * FROM leases")]
+    found += [
+        f"execution {each.id} is {each.status}"
+        for each in sim.books.executions.values()
+        if each.status in OPEN
+    ]
+    return found
+
+
+def busy(sim: Simulation) -> bool:
+    """Whether anything but blocked tasks is left."""
+    return bool(unfinished(sim))
+
+
+def waits_for_a_name(sim: Simulation, number: int) -> bool:
+    """A budget without a next period, or a route that nobody wrote."""
+    task = sim.books.tasks[number]
+    blocked = task.blocked_by or ""
+    named = blocked.endswith(":total") or blocked.startswith(("no_route", "no_organization"))
+    return task.status == "pending" and named
+
+
+def check(sim: Simulation) -> None:
+    """All of them."""
+    for invariant in ENDS:
+        if sim.report.violation is None:
+            sim.books.checked += 1
+            why = invariant(sim)
+            if why is not None:
+                sim.violated(invariant.__name__, why)
+
+
+def every_task_ends(sim: Simulation) -> str | None:
+    left = unfinished(sim)
+    return "; ".join(left[:5]) if left else None
+
+
+def no_wanted_task_is_lost(sim: Simulation) -> str | None:
+    lost = set(range(sim.plan.tasks)) - set(sim.others.made)
+    return f"never made: {sorted(lost)[:5]}" if lost else None
+
+
+def no_lease_leaks(sim: Simulation) -> str | None:
+    left = sim.database.ask("SELECT token, task_ids FROM leases")
+    held = sim.database.ask(
+        "SELECT id, status, lease FROM tasks WHERE lease IS NOT NULL AND status <> 'running'"
+    )
+    return f"{left} {held}" if left or held else None
+
+
+def nothing_stays_in_the_outbox(sim: Simulation) -> str | None:
+    left = sim.database.ask(_OUTBOX)
+    return str(left[:5]) if left else None
+
+
+def no_reservation_leaks(sim: Simulation) -> str | None:
+    left = sim.database.ask("SELECT id, reserved_micro FROM budget_periods WHERE reserved_micro > 0")
+    return str(left) if left else None
+
+
+def one_success_per_stage(sim: Simulation) -> str | None:
+    done = Counter(
+        (each.task_id, each.stage) for each in sim.books.executions.values() if each.status == "succeeded"
+    )
+    for (task, stage), count in done.items():
+        row = sim.books.tasks[task]
+        if count > 1 + row.redos:
+            return f"task {task} has {count} answers for stage {stage} after {row.redos} redos"
+    return None
+
+
+def one_outcome_per_task(sim: Simulation) -> str | None:
+    rows = sim.database.ask(
+        "SELECT tasks.id, tasks.version, tasks.last_execution, e.status, e.stage, t.route FROM tasks"
+        " LEFT JOIN task_executions e ON e.id = tasks.last_execution JOIN task_templates t ON t.id = tasks.template_id"
+        " WHERE tasks.status = 'completed' AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.task_id = tasks.id"
+        " AND a.detail LIKE '%-> completed')"
+    )
+    for row in rows:
+        last = len(json.loads(row["route"])["stages"]) - 1
+        if row["status"] != "succeeded" or row["stage"] != last:
+            return str(row)
+    return None
+
+
+def every_cost_is_right(sim: Simulation) -> str | None:
+    for each in sim.books.executions.values():
+        if each.status in ENDED and each.id < FIRST_FOREIGN_EXECUTION:
+            sim.books.cost_is_what_was_charged(each)
+    return None
+
+
+def late_bills_are_kept(sim: Simulation) -> str | None:
+    """What an accepted webhook said was charged stands in the books, however late it came."""
+    for execution, charged in sim.services.hooks.told_charges.items():
+        row = sim.books.executions.get(execution)
+        if row is not None and row.cost_micro != micro(charged):
+            books = f"{row.cost_micro} ({row.cost_source}, {row.status})"
+            return (
+                f"execution {execution} was charged {micro(charged)}, said a webhook; the books say {books}"
+            )
+    return None
+
+
+def each_webhook_has_one_effect(sim: Simulation) -> str | None:
+    rows = {(row["profile"], row["event_id"]): row for row in sim.database.ask("SELECT * FROM webhooks")}
+    hooks = sim.services.hooks
+    for event in hooks.accepted:
+        if event not in rows:
+            return f"{event} was accepted and not kept"
+        if rows[event]["handled_ms"] is None and hooks.accepted[event] in sim.books.executions:
+            return f"{event} of execution {hooks.accepted[event]} was kept and never handled"
+    for event in hooks.forged:
+        if event in rows:
+            return f"{event} is forged, and was kept"
+    return None
+
+
+def live_status_converges(sim: Simulation) -> str | None:
+    for task in sim.books.tasks.values():
+        entry = sim.statuses.entries.get(f"status:{task.id}")
+        if entry is None:
+            if task.status in FINISHED:
+                return f"task {task.id} is {task.status}, and readers never heard of it"
+            continue
+        shown = json.loads(entry.value)
+        if task.status in FINISHED and (shown["status"], shown["version"]) != (task.status, task.version):
+            return f"task {task.id} is {task.status} v{task.version}, but readers see {shown}"
+        if shown["version"] > task.version:
+            return f"task {task.id} is at v{task.version}, but readers see {shown}"
+    return None
+
+
+def people_are_told_the_truth(sim: Simulation) -> str | None:
+    """An answer whose receipt says that it is used is one."""
+    for execution, task in sim.people.used.items():
+        states = [
+            each.status
+            for each in sim.books.executions.values()
+            if each.task_id == task and each.provider == "inbox"
+        ]
+        row = sim.books.executions[execution]
+        if "succeeded" not in states and row.reason != "rejected":
+            return f"the answer to {execution} was used, said its receipt; it is {row.status} ({row.reason})"
+    return None
+
+
+ENDS = (
+    every_task_ends,
+    no_wanted_task_is_lost,
+    no_lease_leaks,
+    nothing_stays_in_the_outbox,
+    no_reservation_leaks,
+    one_success_per_stage,
+    one_outcome_per_task,
+    every_cost_is_right,
+    late_bills_are_kept,
+    each_webhook_has_one_effect,
+    live_status_converges,
+    people_are_told_the_truth,
+)

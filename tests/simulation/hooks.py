@@ -1,0 +1,109 @@
+"""Webhooks of the simulated providers: early, late, twice, out of order, lost; and the forged ones of a stranger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from standardwebhooks import Webhook
+
+from tests.simulation.adapters import HOOK_SECRET
+
+if TYPE_CHECKING:
+    from tests.simulation.services import Job
+    from tests.simulation.simulation import Simulation
+
+WAITS_S: Final = (5, 60, 600, 3_600, 20_000, 40_000)
+"""When a webhook that was not taken is sent again; after that never."""
+
+
+class Hooks:
+    """What providers tell.  `accepted`: the events that were answered with 2xx."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.accepted: dict[tuple[str, str], int] = {}
+        self.told_charges: dict[int, Decimal] = {}
+        self.forged: set[tuple[str, str]] = set()
+        self._numbers = 0
+
+    async def tell(self, job: Job) -> None:
+        """A job is over: its event, and what goes wrong with it."""
+        dice, said = self._sim.dice, job.said()
+        working = {"status": "working", "id": job.id, "charged": None}
+        if dice.hit("webhook.progress", 0.2):
+            await self._send(job, working)
+        if dice.hit("webhook.lost", 0.1):
+            return
+        if dice.hit("webhook.late", 0.1):
+            await asyncio.sleep(dice.between("webhook.lateness", 600, 150_000))
+        event = self._event()
+        await self._send(job, said, event)
+        if dice.hit("webhook.twice", 0.15):
+            await asyncio.sleep(dice.between("webhook.again", 0, 300))
+            await self._send(job, said, event)
+        if dice.hit("webhook.new_id", 0.05):
+            await self._send(job, said)
+        if dice.hit("webhook.out_of_order", 0.1):
+            await self._send(job, working)
+        if dice.hit("webhook.forged", 0.2):
+            await self._forge(job, {**said, "status": "done", "answer": {"answer": "forged"}})
+
+    def _event(self) -> str:
+        self._numbers += 1
+        return f"event-{self._numbers}"
+
+    async def _send(self, job: Job, said: dict[str, Any], event: str | None = None) -> None:
+        event = event or self._event()
+        address = urlsplit(job.callback or "")
+        path, query = address.path, address.query
+        if self._sim.dice.stream("webhook.bare").random() < 0.2:
+            query = ""
+        for wait in WAITS_S:
+            status = await self._post(path, query, self._signed(said, event))
+            if status is not None and 200 <= status < 300:
+                self._sim.note(job.provider, "told", f"{event}: {said['status']} of {job.execution}")
+                self.accepted[job.provider, event] = job.execution
+                if said["charged"] is not None:
+                    self.told_charges[job.execution] = Decimal(said["charged"])
+                return
+            if status is not None and status < 500:
+                self._sim.violated("authentic_webhooks_are_taken", f"{status} for {event}")
+                return
+            await asyncio.sleep(wait)
+
+    async def _forge(self, job: Job, said: dict[str, Any]) -> None:
+        address = urlsplit(job.callback or "")
+        event, draw = f"forged-{self._event()}", self._sim.dice.between("forgery", 0, 4)
+        headers, body = self._signed(said, event)
+        query = address.query
+        if draw < 1:
+            headers["webhook-signature"] = "v1,Zm9yZ2Vk"
+        elif draw < 2:
+            headers, body = self._signed(said, event, age_s=3_600)
+        elif draw < 3:
+            query = query.replace("execution=", "execution=1")
+        else:
+            body = body.replace(b"forged", b"altered")
+        self.forged.add((job.provider, event))
+        status = await self._post(address.path, query, (headers, body))
+        if status is not None and 200 <= status < 300:
+            self._sim.violated("no_forged_webhook_is_taken", f"{status} for {event}")
+
+    def _signed(self, said: dict[str, Any], event: str, age_s: int = 0) -> tuple[dict[str, str], bytes]:
+        moment = datetime.fromtimestamp(self._sim.now_ms() // 1000 - age_s, UTC)
+        body = json.dumps(said)
+        return {
+            "webhook-id": event,
+            "webhook-timestamp": str(int(moment.timestamp())),
+            "webhook-signature": Webhook(HOOK_SECRET).sign(event, moment, body),
+        }, body.encode()
+
+    async def _post(self, path: str, query: str, signed: tuple[dict[str, str], bytes]) -> int | None:
+        headers, body = signed
+        answer = await self._sim.web.request("POST", f"{path}?{query}" if query else path, body, headers)
+        return None if answer is None else answer[0]

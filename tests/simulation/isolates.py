@@ -1,0 +1,285 @@
+"""Workers that die, and the ports through which all they do goes.
+
+What a worker asks of the outside happens there whether the worker still lives or not: a commit that was sent lands
+although its sender is gone, and a reply to a dead worker is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import httpx2
+
+from consumer.app import App
+from consumer.core.schema import parse_json
+from consumer.limits import check_batch, check_key, check_status_key, check_value, encode_messages
+from consumer.ports import PortError, Result, Statement, Unavailable
+from consumer.world import World
+from tests.support.ports import FakeEntropy
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+T = TypeVar("T")
+INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
+"""Which invocation something is done for; what it starts inherits it."""
+LONGEST_OPERATION: Final = 40
+"""A worker that will be killed is killed at one of its first so many operations."""
+
+
+class Killed(BaseException):
+    """The worker is gone: whatever would still run in it does not."""
+
+
+class Isolate:
+    """One worker process: its ports, its clock, and the moment of its death."""
+
+    def __init__(self, sim: Simulation, name: str) -> None:
+        self.sim = sim
+        self.name = name
+        self.alive = True
+        self.stopping = False
+        self.operations = 0
+        self.kill_at = 0
+        self.running: set[asyncio.Task[Any]] = set()
+        self.tokens: set[str] = set()
+        self.skew_ms = int(sim.dice.between("skew", -14_000, 14_000)) if sim.skewed else 0
+        dice = sim.dice
+        if dice.hit("kill", 0.25):
+            self.kill_at = 1 + int(dice.between("kill.at", 0, LONGEST_OPERATION))
+        world = World(
+            database=Database(self),
+            kv=KeyValue(self),
+            blobs=Blobs(self),
+            queue=Queue(self),
+            clock=Clock(self),
+            entropy=SeededEntropy(sim, name),
+            http=Wire(self),
+            providers=sim.providers,
+            accounts=sim.accounts,
+            link_secret="of the simulation",
+            config=sim.config,
+        )
+        self.app = App(world, lambda: self.stopping, sim.trust)
+
+    # --- life and death ---------------------------------------------------------------------------------------------
+
+    def gate(self, what: str) -> None:
+        """Before and after each operation: the worker may die here."""
+        if not self.alive:
+            raise Killed
+        self.operations += 1
+        if self.operations == self.kill_at:
+            self.die(what)
+            raise Killed
+
+    def die(self, why: str) -> None:
+        """End everything that runs here, wherever it is."""
+        if self.alive:
+            self.alive = False
+            self.sim.note(self.name, "is killed", why)
+            current = asyncio.current_task()
+            for task in self.running:
+                if task is not current:
+                    task.cancel()
+
+    async def invoke(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """Run an invocation; None when the worker died or could not reach its database."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.running.add(task)
+        self.sim.invocations += 1
+        INVOCATION.set(self.sim.invocations)
+        try:
+            return await work
+        except (Killed, asyncio.CancelledError):
+            if self.alive:
+                raise
+            return None
+        except PortError:
+            return None
+        except Exception as error:  # noqa: BLE001  # whatever it is, it should not have come this far
+            self.sim.violated("no_accident_escapes", f"{what} raised {type(error).__name__}: {error}")
+            return None
+        finally:
+            self.running.discard(task)
+
+    async def reach(
+        self, kind: str, effect: Callable[[], T], low: float, high: float, what: str, *, ghost: bool = False
+    ) -> T:
+        """Have something done outside: it may fail before, or after it was done, or be slow."""
+        self.gate(f"before {what}")
+        sim, dice = self.sim, self.sim.dice
+        sim.events += 1
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        there = dice.between(kind, low, high)
+        if dice.hit(f"{kind}.slow", 0.02):
+            there += dice.between(f"{kind}.slowness", 0.5, 8.0)
+        before = dice.hit(f"{kind}.before", 0.03 * sim.storm(kind))
+        after = dice.hit(f"{kind}.after", 0.03)
+        if ghost and dice.hit(f"{kind}.ghost", 0.01):
+            loop.call_later(there, _fail, answer, f"{what}: connection lost")
+            loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _quietly, effect)
+        elif before:
+            loop.call_later(there, _fail, answer, f"{what}: connection lost")
+        else:
+            loop.call_later(there, _do, answer, effect, f"{what}: connection lost" if after else None)
+        if before or after:
+            sim.note(self.name, f"{kind} fails", "before" if before else "after")
+        result = await answer
+        self.gate(f"after {what}")
+        return result
+
+
+def _do(answer: asyncio.Future[T], effect: Callable[[], T], error: str | None) -> None:
+    try:
+        result = effect()
+    except PortError as refused:
+        _settle(answer, None, refused)
+        return
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.002, _settle, answer, result, Unavailable(error) if error else None)
+
+
+def _quietly(effect: Callable[[], object]) -> None:
+    try:
+        effect()
+    except PortError:
+        return
+
+
+def _fail(answer: asyncio.Future[T], error: str) -> None:
+    _settle(answer, None, Unavailable(error))
+
+
+def _settle(answer: asyncio.Future[T], result: T | None, error: PortError | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(result)  # type: ignore[arg-type]
+    else:
+        answer.set_exception(error)
+
+
+class Clock:
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    def now_ms(self) -> int:
+        return self._isolate.sim.now_ms() + self._isolate.skew_ms
+
+
+class SeededEntropy(FakeEntropy):
+    """Randomness of one worker."""
+
+    def __init__(self, sim: Simulation, name: str) -> None:
+        super().__init__()
+        self._random = sim.dice.stream(f"entropy/{name}")
+
+    def draw(self) -> float:
+        return self._random.random()
+
+
+class Database:
+    """D1: a round trip of some milliseconds, one batch at a time."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    async def batch(self, statements: Sequence[Statement]) -> list[Result]:
+        check_batch(statements)
+        isolate = self._isolate
+        database = isolate.sim.database
+        results = await isolate.reach(
+            "database",
+            lambda: database.commit(isolate.name, statements),
+            *(0.002, 0.03),
+            what="a batch",
+            ghost=isolate.sim.ghosts,
+        )
+        isolate.sim.seen(isolate, results)
+        return results
+
+
+class KeyValue:
+    """KV: one write a second and key, and readers that see an old value for a minute."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    async def get(self, key: str) -> str | None:
+        check_status_key(key)
+        isolate = self._isolate
+        return await isolate.reach(
+            "kv", lambda: isolate.sim.statuses.read(isolate.name, key), 0.005, 0.05, "a look at the status"
+        )
+
+    async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
+        check_status_key(key)
+        check_value(value, ttl_s)
+        isolate = self._isolate
+        await isolate.reach(
+            "kv", lambda: isolate.sim.statuses.write(isolate.name, key, value), 0.005, 0.05, "a status"
+        )
+
+
+class Blobs:
+    """R2."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    async def get(self, key: str) -> bytes | None:
+        check_key(key)
+        stored = self._isolate.sim.blobs
+        return await self._isolate.reach("blobs", lambda: stored.get(key), 0.01, 0.05, "a blob")
+
+    async def put(self, key: str, value: bytes) -> None:
+        check_key(key)
+        stored = self._isolate.sim.blobs
+        await self._isolate.reach("blobs", lambda: stored.update({key: value}), 0.01, 0.05, "a blob")
+
+    async def delete(self, key: str) -> None:
+        stored = self._isolate.sim.blobs
+        await self._isolate.reach("blobs", lambda: stored.pop(key, None), 0.01, 0.05, "a blob")
+
+
+class Queue:
+    """Doorbells out."""
+
+    def __init__(self, isolate: Isolate) -> None:
+        self._isolate = isolate
+
+    async def send(self, bodies: Sequence[Mapping[str, object]], delay_s: int = 0) -> None:
+        texts = encode_messages(bodies, delay_s)
+        sim = self._isolate.sim
+        await self._isolate.reach(
+            "queue",
+            lambda: sim.queue.accept([parse_json(text) for text in texts], delay_s),
+            *(0.005, 0.03),
+            what="a doorbell",
+        )
+
+    async def backlog(self) -> int | None:
+        sim = self._isolate.sim
+        return await self._isolate.reach("queue", sim.queue.backlog, 0.005, 0.03, "the backlog")
+
+
+class Wire(httpx2.AsyncClient):
+    """The network to the providers.  Their side goes on whatever becomes of ours."""
+
+    def __init__(self, isolate: Isolate) -> None:  # the transport below is all that a client is needed for
+        self._isolate = isolate
+
+    async def send(self, request: httpx2.Request, **_options: Any) -> httpx2.Response:
+        isolate = self._isolate
+        isolate.gate("before a request")
+        isolate.sim.events += 1
+        answer = isolate.sim.services.receive(isolate, request)
+        response = await answer
+        isolate.gate("after a reply")
+        return response

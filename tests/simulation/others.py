@@ -1,0 +1,134 @@
+"""Everybody else: callers of the API, and other applications that write to the same database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from consumer.core.times import iso
+from consumer.ports import PortError, Statement
+from tests.simulation.books import APPLICATION
+from tests.simulation.scenario import KEY, Wanted
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+
+class Others:
+    """`made`: the tasks that exist, by the number under which they were wanted."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self.made: dict[int, int] = {}
+
+    # --- tasks come in ------------------------------------------------------------------------------------------------
+
+    async def hand_in(self, one: Wanted) -> None:
+        """Somebody wants something done."""
+        await asyncio.sleep(one.at)
+        if one.foreign:
+            self._insert(one)
+            return
+        if one.twice:
+            await asyncio.gather(self._submit(one), self._submit(one))
+        else:
+            await self._submit(one)
+        if self._sim.dice.hit("caller.cancels", 0.05):
+            await asyncio.sleep(self._sim.dice.between("caller.patience", 0.1, 600))
+            await self._cancel(self.made.get(one.number))
+
+    def _insert(self, one: Wanted) -> None:
+        now = self._sim.now_ms()
+        title = one.quirk if one.quirk == "poison at claim" else f"task #{one.number}"
+        due = None if one.due_s is None else iso(now + int(one.due_s * 1000))
+        sql = (
+            "INSERT INTO tasks (template_id, title, description, priority, due_date) VALUES (?1, ?2, ?3, ?4, ?5)"
+            " RETURNING id"
+        )
+        statement = Statement(sql, (one.template, title, one.quirk, one.priority, due))
+        results = self._sim.database.commit(APPLICATION, [statement])
+        self.made[one.number] = int(str(results[0].rows[0]["id"]))
+        self._sim.note(APPLICATION, "inserts", self.made[one.number])
+
+    async def _submit(self, one: Wanted) -> None:
+        value: dict[str, Any] = {
+            "template": one.template,
+            "title": one.quirk if one.quirk == "poison at claim" else f"task #{one.number}",
+            "input": {"words": one.quirk or f"number {one.number}"},
+            "priority": one.priority,
+            "idempotency_key": f"wanted-{one.number}",
+        }
+        if one.due_s is not None:
+            value["due_date"] = iso(self._sim.now_ms() + int(one.due_s * 1000))
+        answer = await self._insist("POST", f"/v1/tasks?organization={one.organization}", value)
+        if answer is None:
+            return
+        status, said = answer
+        if status not in (200, 201):
+            self._sim.violated("no_good_request_is_refused", f"{status}: {said}")
+            return
+        before = self.made.setdefault(one.number, said["id"])
+        if before != said["id"]:
+            self._sim.violated("one_task_per_key", f"tasks {before} and {said['id']}")
+        self._sim.note("a caller", "submitted", said["id"])
+
+    async def _insist(self, method: str, target: str, value: Any = None) -> tuple[int, Any] | None:
+        for pause in (0.5, 2, 10, 60, 300, 3_000):
+            answer = await self._sim.web.json(method, target, value, KEY)
+            if answer is not None and answer[0] < 500:
+                return answer
+            await asyncio.sleep(pause)
+        return None
+
+    async def _cancel(self, task: int | None) -> None:
+        if task is not None:
+            answer = await self._sim.web.json("POST", f"/v1/tasks/{task}/cancel", None, KEY)
+            self._sim.note("a caller", "cancels", f"{task}: {answer and answer[0]}")
+
+    # --- other applications -------------------------------------------------------------------------------------------
+
+    async def meddle(self, until_s: float) -> None:
+        """Another application edits what it likes, by the public columns only."""
+        sim, dice = self._sim, self._sim.dice
+        while sim.loop.time() < until_s:
+            await asyncio.sleep(dice.between("meddle.pause", 30, 600))
+            if not self.made or not dice.hit("meddle", 0.8):
+                continue
+            chance = dice.stream("meddle.what")
+            task = chance.choice(sorted(self.made.values()))
+            what = chance.random()
+            self._write(task, what)
+            if 0.55 <= what < 0.6 or what >= 0.9:  # it has taken the task for itself, and gives it back
+                sim.start(self._give_back(task, dice.between("meddle.takes", 10, 5_000)))
+
+    async def _give_back(self, task: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        self._write(task, 0.4)
+
+    def _write(self, task: int, what: float) -> None:
+        unfinished = "id = ?1 AND status NOT IN ('completed', 'failed', 'cancelled')"
+        if what < 0.3:
+            sql = f"UPDATE tasks SET status = 'cancelled' WHERE {unfinished}"
+        elif what < 0.5:
+            sql = f"UPDATE tasks SET status = 'pending' WHERE {unfinished}"
+        elif what < 0.55:
+            sql = f"UPDATE tasks SET status = 'completed' WHERE {unfinished}"
+        elif what < 0.6:
+            sql = f"UPDATE tasks SET status = 'waiting' WHERE {unfinished} AND status = 'running'"
+        elif what < 0.7:
+            sql = "UPDATE tasks SET description = 'edited' WHERE id = ?1"
+        elif what < 0.8:
+            sql = "UPDATE tasks SET priority = 'urgent', due_date = '2030-01-01T00:00:00Z' WHERE id = ?1"
+        elif what < 0.9:
+            sql = (
+                "INSERT INTO task_executions (task_id, execution_type, provider, status)"
+                " VALUES (?1, 'human', 'elsewhere', 'failed')"
+            )
+        else:
+            sql = "UPDATE tasks SET status = 'running' WHERE id = ?1"  # forbidden for finished ones
+        try:
+            self._sim.database.commit(APPLICATION, [Statement(sql, (task,))])
+        except PortError as error:
+            self._sim.note(APPLICATION, "is refused", f"{task}: {error}")
+        else:
+            self._sim.note(APPLICATION, "writes", f"{task}: {sql[:70]}")

@@ -1,0 +1,95 @@
+"""People with assignments: they answer, decline, vanish, answer at the last second, twice, or after it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from consumer import links
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+    from tests.simulation.watch import Execution
+
+JSON = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
+
+
+class People:
+    """Whoever has an assignment."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._asked: set[int] = set()
+        self.used: dict[int, int] = {}
+
+    def asked(self, execution: Execution) -> None:
+        """An assignment has appeared in somebody's inbox."""
+        if execution.id not in self._asked:
+            self._asked.add(execution.id)
+            self._sim.start(self._person(execution))
+
+    async def _person(self, execution: Execution) -> None:
+        sim, dice = self._sim, self._sim.dice
+        deadline = execution.resolve_by_ms or 0
+        left = max(1.0, (deadline - sim.now_ms()) / 1000)
+        path = f"/inbox/{links.token('of the simulation', execution.id, deadline)}"
+        await asyncio.sleep(min(left, dice.between("person", 5, 3_600)))
+        if dice.hit("person.looks", 0.3):
+            await sim.web.request("GET", path, headers=JSON)
+        if dice.hit("person.accepts", 0.3):
+            await self._post(execution, path, {"action": "accept"})
+        if dice.hit("person.vanishes", 0.12):
+            return
+        if dice.hit("person.last_second", 0.1):
+            await asyncio.sleep(
+                max(0.0, (deadline - sim.now_ms()) / 1000 - dice.between("person.eve", -3, 3))
+            )
+        if dice.hit("person.too_late", 0.08):
+            await asyncio.sleep(
+                max(0.0, (deadline - sim.now_ms()) / 1000 + dice.between("person.late", 60, 90_000))
+            )
+        if dice.hit("person.declines", 0.06):
+            await self._post(execution, path, {"action": "decline", "reason": "no time"})
+            return
+        if dice.hit("person.wrong", 0.1):
+            await self._post(execution, path, {"action": "submit", "decision": "edit"})
+        answer = self._answer(review=execution.stage > 0)
+        if dice.hit("person.twice", 0.15):
+            await asyncio.gather(
+                self._insist(execution, path, answer),
+                self._insist(execution, path, self._answer(review=execution.stage > 0)),
+            )
+        else:
+            await self._insist(execution, path, answer)
+
+    def _answer(self, *, review: bool) -> dict[str, str]:
+        number = self._sim.dice.stream("person.answer").random()
+        plain = {"action": "submit", "output.answer": f"by hand {number:.6f}"}
+        if not review:
+            return plain
+        if number < 0.5:
+            return {"action": "submit", "decision": "approve"}
+        if number < 0.7:
+            return {**plain, "decision": "edit"}
+        if number < 0.9:
+            return {"action": "submit", "decision": "reject", "note": "do it better", "redo": "yes"}
+        return {"action": "submit", "decision": "reject", "note": "never"}
+
+    async def _insist(self, execution: Execution, path: str, form: dict[str, str]) -> None:
+        """Press the button until somebody says what became of it."""
+        for pause in (1, 5, 60, 600, 3_600):
+            answer = await self._post(execution, path, form)
+            if answer is not None and answer[0] < 500:
+                return
+            await asyncio.sleep(pause)
+
+    async def _post(self, execution: Execution, path: str, form: dict[str, str]) -> tuple[int, Any] | None:
+        answer = await self._sim.web.request("POST", path, urlencode(form).encode(), JSON)
+        if answer is not None:
+            said = answer[1]
+            used = isinstance(said, dict) and bool(said.get("used"))
+            self._sim.note("a person", f"is answered {answer[0]}", f"{execution.id} {form} used={used}")
+            if used:
+                self.used[execution.id] = execution.task_id
+        return answer

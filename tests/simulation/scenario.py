@@ -1,0 +1,154 @@
+"""What there is to do: organizations, templates, budgets, and a list of tasks with their quirks."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.admin import hash_key
+from consumer.ports import Statement
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+ORGANIZATIONS: Final = 3
+KEY: Final = "bizq_simulation_secret"
+
+HOUR: Final = 3_600
+
+
+def ai(*names: str, **settings: Any) -> dict[str, Any]:
+    """An AI stage with these candidates."""
+    return {"kind": "ai", "candidates": [_candidate(name, settings) for name in names]}
+
+
+def _candidate(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    chat = {"model": "simulated", "max_output_tokens": 500}
+    return {"profile": name, "settings": chat if name == "chat" else settings if name == "echo" else {}}
+
+
+def person(kind: str = "human", *names: str) -> dict[str, Any]:
+    """A stage for a person."""
+    return {"kind": kind, "candidates": [{"profile": name} for name in names or ("inbox",)]}
+
+
+ECHO: Final = {
+    "script": [
+        {"retry": "not yet", "after_ms": 2_000, "charge": "0"},
+        {"asynchronous": True, "output": {"answer": "echo"}, "check_after_ms": 30_000},
+    ]
+}
+ROUTES: Final[tuple[tuple[list[dict[str, Any]], dict[str, Any]], ...]] = (
+    ([ai("plain")], {"call_s": 20}),
+    ([ai("keyed")], {"call_s": 20}),
+    ([ai("evident", "plain")], {"call_s": 30, "attempts": 2}),
+    ([ai("both")], {"call_s": 20, "task_s": 4 * HOUR}),
+    ([ai("jobs")], {"call_s": 20, "job_s": 2 * HOUR}),
+    ([ai("calls", "keyed")], {"call_s": 20, "job_s": HOUR}),
+    ([ai("chat")], {"call_s": 40, "repairs": 1}),
+    ([person()], {"person_s": 3 * HOUR}),
+    ([ai("keyed"), person("review")], {"call_s": 20, "person_s": 12 * HOUR}),
+    (
+        [ai("jobs"), ai("chat", "plain"), person("review")],
+        {"call_s": 20, "job_s": 3 * HOUR, "person_s": 2 * HOUR},
+    ),
+    ([person(), ai("both")], {"person_s": HOUR, "task_s": 24 * HOUR}),
+    ([person("human", "crowd", "inbox")], {"job_s": HOUR, "person_s": 5 * HOUR, "call_s": 20}),
+    ([ai("echo", **ECHO), ai("plain")], {"call_s": 20, "unknown": "wait"}),
+    ([ai("keyed"), ai("plain")], {"call_s": 5, "unknown": "retry"}),
+)
+BUDGETS: Final = (
+    # scope, scope_id, period, cap in micro-dollars, refused
+    ("organization", 1, "day", 250_000, "wait"),
+    ("template", 1, "total", 60_000, "wait"),
+    ("template", 2, "month", 70_000, "fail"),
+    ("organization", 2, "month", 40_000_000, "wait"),
+    ("template", 5, "day", 40_000, "wait"),
+)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """One task that somebody will hand in."""
+
+    number: int
+    at: float
+    template: int
+    organization: int
+    foreign: bool
+    twice: bool
+    quirk: str | None
+    priority: str
+    due_s: float | None
+
+
+def furnish(sim: Simulation) -> None:
+    """Write organizations, people, templates, budgets and a key."""
+    batch = [
+        Statement("INSERT INTO organizations (id, name) VALUES (?1, 'org')", (number + 1,))
+        for number in range(ORGANIZATIONS)
+    ]
+    for index, (stages, limits) in enumerate(ROUTES):
+        batch.append(
+            Statement(
+                "INSERT INTO task_templates (id, organization_id, name, prompt, output_schema, route, limits)"
+                " VALUES (?1, ?2, ?3, 'Do {{title}} with {{input}}', ?4, ?5, ?6)",
+                (
+                    index + 1,
+                    organization_of(index + 1),
+                    f"template {index + 1}",
+                    json.dumps(SCHEMA),
+                    json.dumps({"stages": stages}),
+                    json.dumps(limits),
+                ),
+            )
+        )
+    for number, (scope, scope_id, period, cap, refused) in enumerate(BUDGETS, start=1):
+        batch.append(
+            Statement(
+                "INSERT INTO budgets (id, organization_id, scope, scope_id, period, cap_micro, refused)"
+                " VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6)",
+                (number, scope, scope_id, period, cap, refused),
+            )
+        )
+        sim.books.caps[number] = cap
+    name, secret = KEY.split("_")[1:]
+    batch.append(
+        Statement(
+            "INSERT INTO api_keys (id, hash, role, created_ms) VALUES (?1, ?2, 'operator', 0)",
+            (name, hash_key(secret)),
+        )
+    )
+    sim.database.commit("setup", batch)
+
+
+def organization_of(template: int) -> int:
+    """The organization that a template belongs to."""
+    return 1 + (template - 1) % ORGANIZATIONS
+
+
+def wanted(seed: int, tasks: int, span_s: float) -> list[Wanted]:
+    """The tasks of a seed; the first n are the same whatever their number."""
+    found = []
+    for number in range(tasks):
+        chance = random.Random(f"{seed}/task/{number}")  # noqa: S311  # a seed decides, nothing is secret
+        template = 1 + chance.randrange(len(ROUTES))
+        draw = chance.random()
+        quirk = "poison" if draw < 0.01 else "poison at claim" if draw < 0.015 else None
+        found.append(
+            Wanted(
+                number=number,
+                at=span_s * chance.random() ** 2,
+                template=template,
+                organization=organization_of(template),
+                foreign=chance.random() < 0.2,
+                twice=chance.random() < 0.1,
+                quirk=quirk,
+                priority=chance.choice(["urgent", "high", "medium", "medium", "low"]),
+                due_s=chance.uniform(600, 40_000) if chance.random() < 0.2 else None,
+            )
+        )
+    return found

@@ -1,0 +1,295 @@
+"""One seed: a world that does its worst for some hours, then calms down until nothing is left to be done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from consumer.app import Trust
+from consumer.core.profile import accounts
+from consumer.ports import PortError, Result
+from consumer.world import Config
+from providers import PROVIDERS
+from tests.simulation import ends, scenario
+from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
+from tests.simulation.books import Books
+from tests.simulation.dice import Dice
+from tests.simulation.isolates import Isolate
+from tests.simulation.loop import Stuck, VirtualLoop
+from tests.simulation.mail import MessageQueue, StatusStore
+from tests.simulation.others import Others
+from tests.simulation.people import People
+from tests.simulation.services import Services
+from tests.simulation.watch import Change, WatchedDatabase
+from tests.simulation.web import Web
+
+START_MS: Final = 1_800_000_000_000
+"""2027-01-15T08:00:00Z."""
+DAY_S: Final = 86_400.0
+CALM_TICK_S: Final = 1_800.0
+"""In the calm, where time is nobody's friend, cron comes rarer than it would."""
+POOL: Final = 4
+"""Workers at the same time."""
+PATIENCE_S: Final = 40 * DAY_S
+"""After so long everything has ended, or never will."""
+
+NEXT_DUE: Final = """
+    SELECT min(due) AS due FROM (
+      SELECT min(run_at_ms) AS due FROM tasks WHERE status = 'pending'
+      UNION ALL SELECT min(wake_at_ms) FROM task_executions WHERE status IN ('waiting', 'unknown')
+      UNION ALL SELECT min(due_ms) FROM outbox
+      UNION ALL SELECT min(until_ms) + 31000 FROM leases
+      UNION ALL SELECT min(deadline_ms) FROM tasks WHERE status IN ('pending', 'waiting') AND deadline_ms IS NOT NULL)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is simulated.  `only`: the accidents that may happen, None for all that the seed brings."""
+
+    seed: int
+    tasks: int = 100
+    chaos_s: float = 2 * 3_600.0
+    only: frozenset[str] | None = None
+    ignore: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it."""
+
+    plan: Plan
+    violation: tuple[str, str] | None = None
+    events: int = 0
+    commits: int = 0
+    checks: int = 0
+    days: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    happened: list[str] = field(default_factory=list)
+    timeline: list[tuple[float, str, str, object]] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+class Violated(Exception):
+    """An invariant does not hold: the simulation ends here."""
+
+
+class Simulation:
+    """The world of one seed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.dice = Dice(plan.seed, plan.only)
+        self.loop = VirtualLoop(plan.seed)
+        self.report = Report(plan)
+        self.events = 0
+        self.invocations = 0
+        self.skewed = plan.seed % 3 != 0
+        self.ghosts = False
+        self.stormy_until: dict[str, float] = {}
+        self.books = Books(self)
+        self.database = WatchedDatabase(self.now_ms)
+        self.database.watch = self._committed
+        self.config = Config(status_ttl_s=400 * 86_400, public_url="http://bizq.test")
+        self.providers = {**PROVIDERS, **{each.name: each() for each in (*ADAPTERS, Chat)}}
+        self.accounts = accounts(PROFILES, {"HOOK": HOOK_SECRET})
+        self.queue = MessageQueue(self)
+        self.statuses = StatusStore(self)
+        self.blobs: dict[str, bytes] = {}
+        self.services = Services(self)
+        self.people = People(self)
+        self.others = Others(self)
+        self.web = Web(self)
+        self.activity = asyncio.Event()
+        self.trust = Trust()
+        self._pool: list[Isolate] = []
+        self._isolates = 0
+        self._actors: set[asyncio.Task[Any]] = set()
+
+    # --- what the parts ask for --------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        return START_MS + int(self.loop.time() * 1000)
+
+    def note(self, who: str, what: str, which: object = "") -> None:
+        """A line of the timeline."""
+        self.report.timeline.append((self.loop.time(), who, what, which))
+
+    def violated(self, invariant: str, why: str) -> None:
+        """An invariant does not hold.  The first one counts."""
+        if self.report.violation is None and invariant not in self.plan.ignore:
+            self.report.violation = (invariant, why)
+            self.note("!", invariant, why)
+            self.loop.stop()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Something that goes on by itself; the seed does not end before it."""
+        task = self.loop.create_task(work)
+        self._actors.add(task)
+        task.add_done_callback(self._actors.discard)
+        return task
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """The same, for what nobody waits for."""
+        self._actors.add(self.spawn(work))
+
+    def storm(self, kind: str) -> float:
+        """How much more often something fails now: troubles come in storms."""
+        now = self.loop.time()
+        if self.dice.hit(f"{kind}.storm", 0.002):
+            self.stormy_until[kind] = now + self.dice.between(f"{kind}.storminess", 5, 90)
+            self.note("weather", "storm over", kind)
+        return 20.0 if now < self.stormy_until.get(kind, 0.0) else 1.0
+
+    def isolate(self) -> Isolate:
+        """Some living worker; a deployment replaces one now and then, and gives it a moment to stop."""
+        if len(self._pool) == POOL and self.dice.hit("deployment", 0.04):
+            self._pool.pop(0).stopping = True
+        self._pool = [each for each in self._pool if each.alive]
+        if len(self._pool) < POOL:
+            self._isolates += 1
+            self._pool.append(Isolate(self, f"worker {self._isolates}"))
+        return self.dice.stream("isolate").choice(self._pool)
+
+    def seen(self, isolate: Isolate, results: Sequence[Result]) -> None:
+        """A worker reads a reply of its database: some rows kill it."""
+        for result in results:
+            for row in result.rows:
+                if row.get("title") == "poison at claim" and "open_execution" in row:
+                    isolate.die("poisoned by a row")
+                    isolate.gate("reading")
+
+    def _committed(self, who: str, changes: list[Change]) -> None:
+        self.books.committed(who, changes)
+        for change in changes:
+            for number, task in change.tasks.items():
+                self.note(who, "writes", task or number)
+            for number, execution in change.executions.items():
+                self.note(who, "writes", execution or number)
+                if execution and execution.provider == "inbox" and execution.status == "waiting":
+                    self.people.asked(execution)
+        if changes:
+            self.activity.set()
+
+    # --- the seed ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Report:
+        """Do it all."""
+        structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
+        asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(self._unhandled)
+        scenario.furnish(self)
+        self.loop.call_soon(self._begin)
+        main = self.loop.create_task(self._main())
+        main.add_done_callback(lambda _task: self.loop.stop())
+        try:
+            self.loop.run_forever()
+        except Stuck:
+            self.violated("every_task_ends", "nothing is ready and nothing is scheduled")
+        report = self.report
+        if main.done() and not main.cancelled() and main.exception():
+            raise main.exception() or AssertionError
+        report.events, report.commits, report.checks = self.events, self.database.commits, self.books.checked
+        report.days = self.loop.time() / DAY_S
+        report.faults = self.dice.counts
+        report.happened = self.dice.happened
+        report.statuses = Counter(task.status for task in self.books.tasks.values())
+        self._close()
+        return report
+
+    def _close(self) -> None:
+        self.loop.set_exception_handler(lambda _loop, _context: None)
+        for task in asyncio.all_tasks(self.loop):
+            task.cancel()
+        self.loop.call_later(0, self.loop.stop)
+        self.loop.run_forever()
+        self.loop.close()
+        self.database.close()
+        asyncio.set_event_loop(None)
+
+    def _begin(self) -> None:
+        for one in scenario.wanted(self.plan.seed, self.plan.tasks, self.plan.chaos_s * 0.7):
+            self.start(self.others.hand_in(one))
+        self.start(self.others.meddle(self.plan.chaos_s))
+
+    async def _main(self) -> None:
+        cron = self.loop.create_task(self._cron())
+        await asyncio.sleep(self.plan.chaos_s)
+        self.note("weather", "calms down")
+        self.dice.rage = 0.0
+        self.stormy_until.clear()
+        for isolate in self._pool:
+            isolate.kill_at = 0
+        while self.loop.time() < PATIENCE_S:
+            await asyncio.sleep(CALM_TICK_S * 1.5 - self.loop.time() % CALM_TICK_S)
+            if self._actors or not self.queue.idle or ends.unfinished(self):
+                continue
+            break
+        else:
+            self.violated("every_task_ends", "; ".join(ends.unfinished(self)[:5]) or "somebody still acts")
+        cron.cancel()
+        ends.check(self)
+
+    async def _cron(self) -> None:
+        """A tick a minute while there is something to do; late, twice, or not at all."""
+        dice, idle = self.dice, 60.0
+        while True:
+            await self._until_something_is_due()
+            await asyncio.sleep(60.0 - self.loop.time() % 60.0)
+            if dice.rage == 0.0:
+                await asyncio.sleep(CALM_TICK_S - self.loop.time() % CALM_TICK_S)
+            if dice.hit("cron.skipped", 0.1):
+                continue
+            if dice.hit("cron.late", 0.1):
+                await asyncio.sleep(dice.between("cron.lateness", 1, 300))
+            if dice.hit("cron.twice", 0.05):
+                self.start(self._tick())
+            before = self.database.commits
+            self.activity.clear()
+            await self.spawn(self._tick())
+            # What a budget blocks is tried every minute; in the calm, where nothing else happens, rarer.
+            quiet = dice.rage == 0.0 and not ends.busy(self) and self.database.commits - before < 40
+            idle = min(idle * 2, 3_600.0) if quiet else 60.0
+            if idle > 60.0:
+                await asyncio.sleep(idle)
+
+    async def _until_something_is_due(self) -> None:
+        due = self.database.ask(NEXT_DUE)[0]["due"]
+        wait = (due - self.now_ms()) / 1000 if due is not None else DAY_S
+        if wait > 0 and not self.activity.is_set():
+            try:
+                async with asyncio.timeout(min(wait, DAY_S)):
+                    await self.activity.wait()
+            except TimeoutError:
+                return
+
+    async def _tick(self) -> None:
+        isolate = self.isolate()
+        self.events += 1
+        await isolate.invoke("on_tick", isolate.app.on_tick())
+
+    def _logged(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        self.note("log", event.pop("event"), event)
+        raise structlog.DropEvent
+
+    def _unhandled(self, _loop: object, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Exception) and not isinstance(error, PortError):
+            self.violated("no_accident_escapes", f"{context.get('message')}: {error!r}")
+
+
+def simulate(plan: Plan) -> Report:
+    """Run one seed."""
+    return Simulation(plan).run()
+
+
+def summarize(plan: Plan) -> Report:
+    """Run one seed; without the timeline, which would have to travel to another process."""
+    report = simulate(plan)
+    report.timeline.clear()
+    return report

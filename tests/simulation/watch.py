@@ -1,0 +1,206 @@
+"""The real database in memory, which tells what each statement of each commit has changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from consumer.core.times import iso
+from consumer.local import migrate
+from consumer.local.database import SqliteDatabase
+from consumer.ports import Result, Statement, Value
+
+MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+_EPOCH: Final = 2440587.5
+_DAY_MS: Final = 86_400_000.0
+
+
+class Task(NamedTuple):
+    """What the invariants look at of a task."""
+
+    id: int
+    status: str
+    version: int
+    stage: int
+    candidate: int
+    attempt: int
+    redos: int
+    replaces: int | None
+    last_execution: int | None
+    reason: str | None
+    lease: str | None
+    blocked_by: str | None
+    title: str
+
+
+class Execution(NamedTuple):
+    """What the invariants look at of an execution."""
+
+    id: int
+    task_id: int
+    status: str
+    stage: int
+    provider: str | None
+    profile: str | None
+    cost_micro: int | None
+    cost_source: str | None
+    reserved_micro: int
+    budgets: str | None
+    result: str | None
+    result_key: str | None
+    resolve_by_ms: int | None
+    reason: str | None
+
+
+class Period(NamedTuple):
+    """A period of a budget."""
+
+    id: str
+    budget_id: int
+    spent_micro: int
+    reserved_micro: int
+
+
+class Lease(NamedTuple):
+    """A claimed batch."""
+
+    token: str
+    until_ms: int
+
+
+class Webhook(NamedTuple):
+    """A kept event."""
+
+    profile: str
+    event_id: str
+    execution_id: int | None
+    handled_ms: int | None
+
+
+_WATCHED: Final[dict[str, type[NamedTuple]]] = {
+    "tasks": Task,
+    "task_executions": Execution,
+    "budget_periods": Period,
+    "leases": Lease,
+    "webhooks": Webhook,
+}
+
+
+@dataclass(slots=True)
+class Change:
+    """What one statement did: the last state of each row it touched, None where the row is gone."""
+
+    statement: Statement
+    tasks: dict[int, Task | None] = field(default_factory=dict)
+    executions: dict[int, Execution | None] = field(default_factory=dict)
+    periods: dict[str, Period | None] = field(default_factory=dict)
+    leases: dict[str, Lease | None] = field(default_factory=dict)
+    webhooks: dict[tuple[str, str], Webhook | None] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def _template() -> sqlite3.Connection:
+    """A migrated database, made once for each process."""
+    made = SqliteDatabase(":memory:")
+    migrate.apply(made, MIGRATIONS)
+    return made._connection
+
+
+class WatchedDatabase(SqliteDatabase):
+    """`watch` is called after each commit with who did it and what changed."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._open = True
+        self._now_ms = now_ms
+        self._change: Change | None = None
+        self._batch: list[Change] = []
+        self.commits = 0
+        self.watch: Callable[[str, list[Change]], None] = lambda _who, _changes: None
+        super().__init__(":memory:")
+        _template().backup(self._connection)
+        self._connection.create_function("julianday", -1, self._julianday)
+        self._connection.create_function("strftime", -1, self._strftime)
+        self._plain = sqlite3.connect(":memory:")
+        for table, kind in _WATCHED.items():
+            self._connection.create_function(f"sim_{table}", -1, self._noted(table, kind))
+            self._install(table, kind)
+        self._open = False
+
+    def _install(self, table: str, kind: type[NamedTuple]) -> None:
+        for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+            columns = ", ".join(f"{row}.{name}" for name in kind._fields)
+            self._connection.execute(
+                f"CREATE TEMP TRIGGER sim_{table}_{event.lower()} AFTER {event} ON main.{table}"
+                f" BEGIN SELECT sim_{table}('{event}', {columns}); END"
+            )
+
+    def _noted(self, table: str, kind: type[NamedTuple]) -> Callable[..., None]:
+        def note(event: str, *values: Any) -> None:
+            if self._change is not None:
+                getattr(self, f"_note_{table}")(None if event == "DELETE" else kind(*values), values)
+
+        return note
+
+    def _note_tasks(self, row: Task | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        seen = self._change.tasks.get(values[0])
+        # A trigger's own update may be told before the update that caused it: the higher version is the later.
+        if row is None or seen is None or row.version >= seen.version:
+            self._change.tasks[values[0]] = row
+
+    def _note_task_executions(self, row: Execution | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.executions[values[0]] = row
+
+    def _note_budget_periods(self, row: Period | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.periods[values[0]] = row
+
+    def _note_leases(self, row: Lease | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.leases[values[0]] = row
+
+    def _note_webhooks(self, row: Webhook | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.webhooks[values[0], values[1]] = row
+
+    def commit(self, who: str, statements: Sequence[Statement]) -> list[Result]:
+        """Run a batch for somebody, and tell what it changed."""
+        self._batch = []
+        results = self.run(statements)
+        self.commits += 1
+        self.watch(who, self._batch)
+        return results
+
+    def ask(self, sql: str, *parameters: Value) -> list[dict[str, Any]]:
+        """Look, without being watched."""
+        return [dict(row) for row in self.run([Statement(sql, parameters)])[0].rows]
+
+    def _run(self, sql: str, parameters: list[Value]) -> Result:
+        self._change = change = Change(Statement(sql, tuple(parameters)))
+        try:
+            return super()._run(sql, parameters)
+        finally:
+            self._change = None
+            if change.tasks or change.executions or change.periods or change.leases or change.webhooks:
+                self._batch.append(change)
+
+    def _authorize(self, action: int, first: str | None, second: str | None, *where: str | None) -> int:
+        ours = action == sqlite3.SQLITE_FUNCTION and (second or "").startswith("sim_")
+        return sqlite3.SQLITE_OK if self._open or ours else super()._authorize(action, first, second, *where)
+
+    def _julianday(self, *values: Any) -> Any:
+        if values == ("now",):
+            return _EPOCH + self._now_ms() / _DAY_MS
+        slots = ", ".join("?" * len(values))
+        return self._plain.execute(f"SELECT julianday({slots})", values).fetchone()[0]
+
+    def _strftime(self, *values: Any) -> Any:
+        if values == ("%Y-%m-%dT%H:%M:%fZ", "now"):
+            return iso(self._now_ms())
+        slots = ", ".join("?" * len(values))
+        return self._plain.execute(f"SELECT strftime({slots})", values).fetchone()[0]
