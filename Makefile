@@ -2,7 +2,7 @@
 # .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bill bundle expected-modules lock fmt clean static
+.PHONY: help setup demo dev test test-workerd check bench bill sim bundle expected-modules lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
@@ -43,6 +43,9 @@ test-workerd: $(DONE)/dev $(DONE)/node  ## the suites of both hosts and the Work
 
 bench: $(DONE)/dev  ## measure throughput and latency on this machine
 	$(BIN)/python -m tests.bench
+
+sim: $(DONE)/dev  ## the whole system on a virtual clock, in a hostile world: SEEDS=20
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
 
 bill: $(DONE)/dev $(DONE)/node  ## what a million tasks cost on Cloudflare, counted in workerd
 	$(BIN)/python -m tests.bill

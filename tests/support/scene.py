@@ -34,7 +34,7 @@ from tests.support.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from consumer.core.profile import Account
     from consumer.ports import Blobs, Database, KeyValue, Row, Value
