@@ -63,8 +63,9 @@ export async function outcome(env: Env, id: number): Promise<Outcome | undefined
   };
 }
 
-/** A result of more than 64 KB is not in its row but in R2, under the execution's id. */
+/** A result of more than 64 KB is not in its row but in R2, under the key that the worker left beside it. */
 async function large(env: Env, execution: number): Promise<unknown> {
-  const stored = await env.BLOBS.get(`results/${execution}`);
+  const named = await env.DB.prepare("SELECT result_key FROM task_executions WHERE id = ?1").bind(execution).first<string>("result_key");
+  const stored = named === null ? null : await env.BLOBS.get(named);
   return stored === null ? null : await stored.json();
 }
