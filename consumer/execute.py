@@ -102,9 +102,12 @@ class Run:
 
     def _hungry(self) -> bool:
         """Whether a round trip should claim."""
-        if self.exhausted or self.ready or self._over() or self.sent >= self.world.config.statements:
+        flight, config = self.flight, self.world.config
+        if self.exhausted or self._over() or self.sent >= config.statements:
             return False
-        return self.flight.room > 0 and self.flight.free_connections > 0
+        if self.ready:
+            return len(self.ready) < config.claim_ahead and flight.room <= 0 and not flight.ended
+        return flight.room > 0 and flight.free_connections > 0
 
     def _can_start(self) -> bool:
         if self.flight.room <= 0:

@@ -47,6 +47,9 @@ class Config:
     share_trip_at: int = 1
     """Finished calls that are worth settling in the round trip that begins the next ones.  More than 1 starts calls
     sooner, where a round trip costs next to nothing."""
+    claim_ahead: int = 0
+    """While nothing more can be started, more is claimed once fewer tasks than this are left in hand: where a round
+    trip costs next to nothing, the next call then never waits for a claim."""
     lease_ms: int = policy.LEASE
     grace_ms: int = 5 * policy.SECOND
     """What calls in flight get when the worker is stopped."""
@@ -60,6 +63,18 @@ class Config:
     never_sent: tuple[type[Exception], ...] = NEVER_SENT
     public_url: str = "http://127.0.0.1:8080"
     """Where webhooks and people reach us."""
+
+
+LOCAL: Final = Config(
+    batch_size=50,
+    wave=5,
+    share_trip_at=50,
+    flush_after_ms=10,
+    claim_ahead=50,
+    all_connections=50,
+    statements=2**53,
+)
+"""With the storage in the same process, where a round trip costs next to nothing and nobody counts statements."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from consumer.local.clock import SystemClock, SystemEntropy
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalQueue
-from consumer.world import Config, World
+from consumer.world import LOCAL, Config, World
 from providers import PROVIDERS
 
 if TYPE_CHECKING:
@@ -186,8 +186,8 @@ def _config(layout: Layout, wanted: Wanted) -> Config:
     if wanted.config is not None:
         return wanted.config
     if layout.public_url.exists():
-        return replace(Config(), public_url=layout.public_url.read_text().strip())
-    return Config()
+        return replace(LOCAL, public_url=layout.public_url.read_text().strip())
+    return LOCAL
 
 
 def _client(*, working: bool) -> httpx2.AsyncClient:

@@ -21,7 +21,7 @@ from consumer.cli.working import Stop, working
 from consumer.local import model
 from consumer.local.layout import Layout
 from consumer.web.app import build
-from consumer.world import Config
+from consumer.world import LOCAL
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -113,7 +113,7 @@ def dev(  # noqa: PLR0913  # one for each option
         working=True,
         profiles=profiles,
         model_url=model_url,
-        config=Config(public_url=(public_url or address).rstrip("/")),
+        config=replace(LOCAL, public_url=(public_url or address).rstrip("/")),
     )
     asyncio.run(serve(Layout(data), wanted, listener, address, with_model=with_model, as_json=as_json))
     return 0

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import json
 import os
+import pstats
 import statistics
 import tempfile
 import time
@@ -33,7 +35,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
 from consumer.ports import Message, Statement
-from consumer.world import Config, World
+from consumer.world import LOCAL, World
 from providers.contract import Call, Verb
 from providers.echo import Echo
 
@@ -43,15 +45,6 @@ SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "requir
 Mode = Literal["NORMAL", "FULL"]
 MODES: tuple[Mode, ...] = ("NORMAL", "FULL")
 
-LOCAL: dict[str, Any] = {
-    "batch_size": 100,
-    "concurrency": 50,
-    "wave": 5,
-    "share_trip_at": 15,
-    "all_connections": 50,
-    "statements": 10**9,
-}
-"""How a machine with its database in the process works best: a round trip costs next to nothing."""
 IDEAL_S = 1.0
 """1,000 tasks of 50 ms at concurrency 50."""
 
@@ -85,9 +78,7 @@ class Rung:
 
 
 @contextmanager
-def opened(
-    directory: Path, synchronous: Mode, delay_ms: int, **config: Any
-) -> Iterator[tuple[World, Watched]]:
+def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[World, Watched]]:
     """A fresh world with one organization and one template of the echo adapter."""
     with tempfile.TemporaryDirectory(dir=directory) as name:
         place = Path(name)
@@ -107,7 +98,7 @@ def opened(
             providers={"echo": echo},
             accounts=accounts({"echo": {"provider": "echo", "price": {"per_task": "0"}}}, {}),
             link_secret="bench",
-            config=Config(**config),
+            config=LOCAL,
         )
         settings = {"delay_ms": delay_ms, "output": {"title": "done"}}
         route = {"stages": [{"kind": "ai", "candidates": [{"profile": "echo", "settings": settings}]}]}
@@ -153,16 +144,57 @@ async def drain(world: World, count: int) -> float:
 async def no_op(directory: Path, synchronous: Mode) -> tuple[float, float]:
     """No-op tasks a second, and tasks enqueued a second."""
     count = 4_000
-    with opened(directory, synchronous, 0, **LOCAL) as (world, _):
+    with opened(directory, synchronous, 0) as (world, _):
         enqueued = await fill(world, count)
         return count / await drain(world, count), count / enqueued
 
 
 async def ratio(directory: Path, synchronous: Mode) -> float:
     """The drain of 1,000 tasks of 50 ms at concurrency 50, as a ratio to the ideal."""
-    with opened(directory, synchronous, 50, **LOCAL) as (world, _):
+    with opened(directory, synchronous, 50) as (world, _):
         await fill(world, 1_000)
         return await drain(world, 1_000) / IDEAL_S
+
+
+async def floor() -> float:
+    """The same waits in asyncio alone, which wakes on the next whole millisecond: nothing here can be below."""
+    slots = asyncio.Semaphore(50)
+
+    async def wait() -> None:
+        async with slots:
+            await asyncio.sleep(0.05)
+
+    before = time.perf_counter()
+    await asyncio.gather(*(wait() for _ in range(1_000)))
+    return (time.perf_counter() - before) / IDEAL_S
+
+
+PARTS = {
+    "epoll": "waiting",
+    "sqlite3": "SQLite",
+    "/asyncio/": "asyncio",
+    "/selectors.py": "asyncio",
+    "/json/": "JSON",
+    "/consumer/": "consumer/",
+    "/providers/": "providers/",
+}
+"""What a profiled function belongs to, by what its name holds; the first that fits."""
+
+
+async def profile(directory: Path) -> dict[str, float]:
+    """Where the second of the 50 ms tasks goes: seconds by part, slower than without the profiler."""
+    with opened(directory, "NORMAL", 50) as (world, _):
+        await fill(world, 1_000)
+        profiler = cProfile.Profile()
+        profiler.enable()
+        await drain(world, 1_000)
+        profiler.disable()
+    parts: dict[str, float] = {}
+    for (file, _, function), (_, _, own, _, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]  # not in typeshed
+        name = f"{file} {function}"
+        part = next((part for sign, part in PARTS.items() if sign in name), "the rest of Python")
+        parts[part] = parts.get(part, 0.0) + own
+    return dict(sorted(parts.items(), key=lambda item: -item[1]))
 
 
 async def latency(directory: Path, synchronous: Mode) -> list[float]:
@@ -241,6 +273,11 @@ def main() -> None:
     console.print(
         f"medians of {arguments.rounds} rounds; executions, cost and live status recorded for every task"
     )
+    bare = statistics.median(asyncio.run(floor()) for _ in range(arguments.rounds))
+    console.print(f"50 ms tasks / ideal in asyncio alone, without storing anything: {bare:.3f}")
+    parts = asyncio.run(profile(arguments.directory))
+    shares = ", ".join(f"{name} {seconds * 1_000:.0f}" for name, seconds in parts.items())
+    console.print(f"a profile of the 50 ms tasks (NORMAL), ms: {shares}")
 
 
 def _is_message(one: Message) -> Message:
