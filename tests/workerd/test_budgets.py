@@ -1,0 +1,106 @@
+"""Two hundred invocations begin at once under one budget, which holds; the same without a reservation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+
+from tests.workerd.loopback import Answer, Seen, completion
+from tests.workerd.office import ANSWER, DOORBELLS, ORGANIZATION, Office
+
+pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd-office")]
+
+INVOCATIONS: Final = 200
+ANSWERS: Final = 20
+"""For which there is money."""
+PATIENCE_S: Final = 60.0
+
+NO_RESERVATION: Final = """CREATE TRIGGER no_reservation AFTER INSERT ON task_executions WHEN NEW.reserved_micro > 0
+BEGIN UPDATE task_executions SET reserved_micro = 0 WHERE id = NEW.id; END"""
+
+Around = AbstractContextManager[None]
+
+
+class Dear:
+    """A model that uses what it is allowed to.  The first `held` calls are answered when so many have come."""
+
+    def __init__(self, held: int = 0) -> None:
+        self._held = held
+        self._calls = 0
+        self._lock = threading.Lock()
+        self._opened = threading.Event()
+        self.charged_micro = 0
+
+    def __call__(self, seen: Seen) -> Answer:
+        with self._lock:
+            self._calls += 1
+            if self._calls >= self._held:
+                self._opened.set()
+        assert self._opened.wait(PATIENCE_S), f"only {self._calls} calls came"
+        body = seen.json()
+        usage = {"prompt_tokens": len(seen.body) // 2, "completion_tokens": body["max_tokens"]}
+        with self._lock:
+            self.charged_micro += usage["prompt_tokens"] + 2 * usage["completion_tokens"]
+        return Answer(json=completion(ANSWER) | {"usage": usage})
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """In micro-dollars."""
+
+    cap: int
+    charged: int
+    counted: int
+
+
+def crowd(office: Office, model: Dear, around: Around) -> Books:
+    """One task shows what is reserved for a call; then there are tasks for all invocations, and money for a few."""
+    template = office.asks("dear", Dear())
+    (first,) = office.tasks(template)
+    office.ring()
+    cap = ANSWERS * int(office.executions(first)[0]["reserved_micro"])
+    office.models.plays["dear"] = [model]
+    (budget,) = office.sql(
+        "INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro)"
+        " VALUES (?1, 'template', ?2, 'total', ?3) RETURNING id",
+        *(ORGANIZATION, template, cap),
+    )
+    tasks = office.tasks(template, INVOCATIONS)
+    messages = office.doorbells(INVOCATIONS)
+    with around, ThreadPoolExecutor(INVOCATIONS) as pool:
+        verdicts = list(pool.map(lambda one: office.worker.deliver(DOORBELLS, [one]), messages))
+    assert [one.outcome for one in verdicts] == ["ok"] * INVOCATIONS
+    assert set(office.states(tasks)) <= {"completed", "pending"}
+    (row,) = office.sql(
+        "SELECT spent_micro + reserved_micro AS counted FROM budget_periods WHERE budget_id = ?1",
+        budget["id"],
+    )
+    return Books(cap, model.charged_micro, int(row["counted"]))
+
+
+def test_no_crowd_of_invocations_passes_the_wall(office: Office) -> None:
+    books = crowd(office, Dear(), nullcontext())
+    assert books.charged == books.counted <= books.cap
+    assert books.counted > books.cap // 2
+
+
+@contextmanager
+def without_reservations(office: Office) -> Iterator[None]:
+    """What is reserved is given back in the same statement."""
+    office.sql(NO_RESERVATION)
+    try:
+        yield
+    finally:
+        office.sql("DROP TRIGGER no_reservation")
+
+
+def test_without_reservations_the_same_crowd_overspends(office: Office) -> None:
+    """Calls that are in flight together each find the budget empty."""
+    books = crowd(office, Dear(held=5 * ANSWERS), without_reservations(office))
+    assert books.charged > books.cap
