@@ -174,4 +174,6 @@ def mismatch(schema: Mapping[str, Any], value: object) -> str | None:
         return "nested too deeply"
     except ArithmeticError:  # a number that no float holds, divided by what it must be a multiple of
         return "a number too large to be checked"
+    except Exception as error:  # noqa: BLE001  # what the library lets pass in a schema, it may stumble over here
+        return f"the schema cannot be asked: {type(error).__name__}"
     return None

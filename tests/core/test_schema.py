@@ -258,6 +258,12 @@ def test_whatever_is_accepted_can_be_asked(part: dict[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------------- schemas when used
 
 
+@pytest.mark.parametrize("part", [{"required": [None, False]}, {"properties": 5}, {"$ref": "#/nowhere"}])
+def test_a_schema_that_no_check_has_seen_stops_nobody(part: dict[str, Any]) -> None:
+    """Templates are rows, which other applications write too."""
+    assert mismatch({"type": "object"} | part, {}) is not None
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
