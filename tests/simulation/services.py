@@ -25,12 +25,13 @@ OUTPUT_RATE: Final = Decimal("2.03") / 1_000_000
 
 @dataclass(slots=True)
 class Job:
-    """What a provider knows of one submission."""
+    """What a provider knows of one submission.  `bare`: it calls back without the address's query."""
 
     provider: str
     key: str
     execution: int
     callback: str | None
+    bare: bool
     status: str = "working"
     answer: Any = None
     charged: Decimal | None = None
@@ -166,7 +167,8 @@ class Services:
             isolate.die("poisoned by a request")
         job = self.jobs.get(key)
         if job is None or name not in HONOURS_KEYS:
-            job = self.jobs[key] = Job(name, key, execution, body.get("callback"))
+            bare = dice.stream("webhook.bare").random() < 0.2
+            job = self.jobs[key] = Job(name, key, execution, body.get("callback"), bare)
             if name in ASYNCHRONOUS:
                 sim.start(self._work(job))
                 await asyncio.sleep(dice.between("accept", 0.05, 3.0))

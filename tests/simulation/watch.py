@@ -54,6 +54,7 @@ class Execution(NamedTuple):
     result_key: str | None
     resolve_by_ms: int | None
     reason: str | None
+    external_id: str | None
 
 
 class Period(NamedTuple):
