@@ -10,8 +10,10 @@ from collections import defaultdict
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.template import Limits
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, task_of
 from tests.simulation.isolates import INVOCATION
+from tests.simulation.scenario import ROUTES
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 APPLICATION = "another application"
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
+OVERDUE_MS = 2 * 3_600_000
+SLACK_MS = 120_000
 OPEN = frozenset({"running", "waiting", "unknown"})
 
 
@@ -45,6 +49,8 @@ class Books:
         self.states: dict[int, dict[int, str]] = defaultdict(dict)
         self.ever_unknown: set[int] = set()
         self.overran: set[int] = set()
+        self.limits = {number: Limits(**limits) for number, (_, limits) in enumerate(ROUTES, start=1)}
+        self.acknowledged_by: set[int] = set()
         self.sent: set[int] = set()
         self.checked = 0
 
@@ -52,6 +58,7 @@ class Books:
 
     def committed(self, who: str, changes: list[Change]) -> None:
         """One commit, statement by statement."""
+        self.nothing_after_acknowledgement(who, changes)
         for change in changes:
             fences = _fences(change)
             for number, task in change.tasks.items():
@@ -79,6 +86,9 @@ class Books:
             self.finished_stays_finished(before, task)
             self.version_goes_up_by_one(before, task)
             self.no_stale_write(who, before, task, fences)
+            if task.status in FINISHED and before.status != task.status:
+                self.deadlines_are_kept(before, task)
+        self.limits_are_kept(task)
         if who != APPLICATION:
             self.one_outcome(task)
         self.tasks[number] = task
@@ -93,6 +103,7 @@ class Books:
         if before is None:
             self.of_task[execution.task_id].append(number)
             self.one_open_execution(execution)
+            self.nothing_begins_after_the_deadline(execution)
         else:
             self.ended_stays_ended(before, execution)
         if execution.status == "unknown":
@@ -100,6 +111,7 @@ class Books:
         self._weigh(before, execution)
         if execution.status in ENDED and (before is None or before.cost_micro != execution.cost_micro):
             self.cost_is_what_was_charged(execution)
+            self.estimates_are_upper_bounds(execution)
         if before is None and execution.budgets:
             self.budget_is_a_wall(execution)
         self.executions[number] = execution
@@ -113,7 +125,7 @@ class Books:
                     self.weights[name][1] += sign * execution.reserved_micro
                 else:
                     self.weights[name][0] += sign * execution.cost_micro
-        if before and after and after.budgets and after.cost_micro is not None:
+        if before and after and after.budgets and after.cost_micro is not None and after.id in self.overran:
             over = after.cost_micro - max(before.cost_micro or 0, after.reserved_micro)
             for name in json.loads(after.budgets) if over > 0 else ():
                 self.allowed[name] = self.allowed.get(name, 0) + over
@@ -170,6 +182,28 @@ class Books:
                 seen,
             )
 
+    def limits_are_kept(self, task: Task) -> None:
+        """No more attempts, repairs and redos than its template allows; one attempt more repeats an unknown one."""
+        limits = self.limits.get(task.template_id or 0)
+        if limits is not None:
+            within = task.attempt <= limits.attempts and task.repairs <= limits.repairs
+            self._must("limits_are_kept", within and task.redos <= limits.redos, "{} has {}", task, limits)
+
+    def deadlines_are_kept(self, before: Task, task: Task) -> None:
+        """A task ends at its own deadline, whatever it waits for: at the first tick that gets through."""
+        if task.deadline_ms is not None and before.status != "running":
+            late = self.sim.now_ms() - task.deadline_ms
+            self._must("deadlines_are_kept", late < OVERDUE_MS, "{} ended {} ms too late", task, late)
+
+    def nothing_begins_after_the_deadline(self, execution: Execution) -> None:
+        """What cannot be in time is not begun, and costs nothing."""
+        task = self.tasks.get(execution.task_id)
+        if task is not None and task.deadline_ms is not None:
+            late = self.sim.now_ms() - task.deadline_ms
+            self._must(
+                "nothing_begins_after_the_deadline", late < SLACK_MS, "{} began {} ms late", execution, late
+            )
+
     def one_outcome(self, task: Task) -> None:
         if task.status == "completed" and task.last_execution is not None:
             done = self.executions.get(task.last_execution)
@@ -209,6 +243,12 @@ class Books:
             self._must("cost_is_what_was_charged", cost == charged, *words)
         else:
             self._broken("cost_is_what_was_charged", *words)
+
+    def estimates_are_upper_bounds(self, execution: Execution) -> None:
+        """What was reserved covers what was charged, unless the provider charged more than it had declared."""
+        if execution.budgets and execution.cost_micro is not None and execution.id not in self.overran:
+            within = execution.cost_micro <= execution.reserved_micro
+            self._must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
 
     def budget_is_a_wall(self, execution: Execution) -> None:
         for name in json.loads(execution.budgets or "[]"):
@@ -263,14 +303,36 @@ class Books:
         )
         self.sent.add(execution)
 
+    def a_stage_gets_what_the_one_before_made(self, execution: int, value: Any) -> None:
+        """What is sent for a later stage is an answer to the stage before it."""
+        found = self.executions.get(execution)
+        if found is None or found.stage == 0:
+            return
+        rows = self.sim.database.ask(
+            "SELECT result, result_key FROM task_executions WHERE task_id = ?1 AND stage = ?2 AND status = 'succeeded'",
+            *(found.task_id, found.stage - 1),
+        )
+        made = [self.sim.stored(row["result"], row["result_key"]) for row in rows]
+        self._must(
+            "a_stage_gets_what_the_one_before_made", value in made, "{} was sent {:.80}", found, str(value)
+        )
+
     def published(self, who: str, shown: dict[str, Any]) -> None:
         """A snapshot tells of a state that was committed under that version."""
         states = self.states[shown["task"]]
-        right = states.get(shown["version"]) == shown["status"]
+        right = states.get(shown.get("version", -1)) == shown["status"]
         self._must("status_tells_the_truth", right, "{} published {}, but it was {}", who, shown, states)
+
+    def nothing_after_acknowledgement(self, who: str, changes: list[Change]) -> None:
+        """Once a worker has acknowledged, it changes no task any more: what it might still do would be rung for by
+        nobody."""
+        if INVOCATION.get() in self.acknowledged_by and who != APPLICATION:
+            tasks = [number for change in changes for number in change.tasks]
+            self._must("nothing_after_acknowledgement", not tasks, "{} changes {} after it", who, tasks)
 
     def acknowledged(self, isolate: Isolate) -> None:
         """What a message rang for is committed: its worker holds no lease any more."""
+        self.acknowledged_by.add(INVOCATION.get())
         mine = [token for token, invocation in self.leases.items() if invocation == INVOCATION.get()]
         self._must("work_before_acknowledgement", not mine, "{} still holds {}", isolate.name, mine)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Stuck(Exception):
-    """Nothing is ready and nothing is scheduled: whoever is waited for will never come."""
+    """Nothing is ready and nothing is scheduled: whoever is waited for will never come.  Or it goes on for ever."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -19,8 +19,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, most_turns: int) -> None:
         super().__init__()
+        self._most_turns = most_turns
         self._now = 0.0
         self._order = random.Random(seed)  # noqa: S311  # a seed decides, nothing is secret
         self.turns = 0
@@ -35,7 +36,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
         if not ready:
             if not scheduled:
-                raise Stuck
+                raise Stuck("nothing is ready and nothing is scheduled")
             self._now = max(self._now, scheduled[0].when())
         while scheduled and scheduled[0].when() <= self._now:
             timer = heapq.heappop(scheduled)
@@ -46,6 +47,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if len(batch) > 1:
             self._order.shuffle(batch)
         self.turns += len(batch)
+        if self.turns > self._most_turns:
+            self._most_turns *= 2  # what is left is closed in peace
+            raise Stuck("it does not come to rest")
         for handle in batch:
             if not handle._cancelled:
                 handle._run()

@@ -176,12 +176,15 @@ class Entry:
 
 
 class StatusStore:
-    """KV: one write a second for each key; each place keeps what it has read, misses too, for a minute."""
+    """KV: one write a second for each key; each place keeps what it has read, misses too, for a minute.
+
+    `overtaken`: keys of which an older status was written after a newer one."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.entries: dict[str, Entry] = {}
         self._places: dict[tuple[str, str], tuple[float, str | None]] = {}
+        self.overtaken: set[str] = set()
         self.writes = 0
 
     def write(self, who: str, key: str, value: str) -> None:
@@ -191,9 +194,12 @@ class StatusStore:
         if before is not None and now - before.at < 1.0:
             self._sim.dice.counts["kv.refused"] += 1
             raise Unavailable("429: one write a second")
+        shown = parse_json(value)
+        if before is not None and parse_json(before.value).get("version", 0) > shown.get("version", 0):
+            self.overtaken.add(key)
         self.entries[key] = Entry(value, now)
         self.writes += 1
-        self._sim.books.published(who, parse_json(value))
+        self._sim.books.published(who, shown)
 
     def read(self, place: str, key: str) -> str | None:
         """What this place sees."""

@@ -28,11 +28,14 @@ class Others:
         await asyncio.sleep(one.at)
         if one.foreign:
             self._insert(one)
+            self._sim.readers.watch(self.made[one.number])
             return
         if one.twice:
             await asyncio.gather(self._submit(one), self._submit(one))
         else:
             await self._submit(one)
+        if one.number in self.made:
+            self._sim.readers.watch(self.made[one.number])
         if self._sim.dice.hit("caller.cancels", 0.05):
             await asyncio.sleep(self._sim.dice.between("caller.patience", 0.1, 600))
             await self._cancel(self.made.get(one.number))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
+from consumer.store.sql import task_of
 from tests.simulation.adapters import PRICE_MICRO
 from tests.simulation.hooks import Hooks
 
@@ -21,6 +23,8 @@ HONOURS_KEYS: Final = frozenset({"keyed", "both"})
 ASYNCHRONOUS: Final = frozenset({"jobs", "calls", "crowd"})
 INPUT_RATE: Final = Decimal("1.07") / 1_000_000
 OUTPUT_RATE: Final = Decimal("2.03") / 1_000_000
+LARGE: Final = 70_000
+"""Characters of an answer that is kept with the blobs."""
 
 
 @dataclass(slots=True)
@@ -54,7 +58,7 @@ class Refusal(Exception):
 
 
 class Services:
-    """All providers.  `ledger`: what each execution was charged, exactly."""
+    """All providers.  `ledger`: what each execution was charged, exactly; `answers`: what was said to each task."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -62,7 +66,8 @@ class Services:
         self.jobs: dict[str, Job] = {}
         self.refused_keys: set[str] = set()
         self.ledger: dict[int, Decimal] = {}
-        self.sent: dict[str, int] = {}
+        self.answers: dict[int, list[Any]] = defaultdict(list)
+        self._answers = 0
         self._storm_until: dict[str, float] = {}
 
     def receive(self, isolate: Isolate, request: httpx2.Request) -> asyncio.Future[httpx2.Response]:
@@ -134,9 +139,15 @@ class Services:
         self.ledger[execution] = self.ledger.get(execution, Decimal(0)) + amount
         return amount
 
-    def _sentence(self) -> Any:
-        """An answer; rarely one that does not fit the schema."""
-        return {"wrong": 1} if self._sim.dice.hit("provider.invalid", 0.05) else {"answer": "yes"}
+    def _sentence(self, execution: int) -> Any:
+        """An answer like no other; rarely one that does not fit the schema, or that no row likes to hold."""
+        if self._sim.dice.hit("provider.invalid", 0.05):
+            return {"wrong": 1}
+        self._answers += 1
+        long = "!" * LARGE if self._sim.dice.stream("answer.size").random() < 0.02 else ""
+        answer = {"answer": f"yes, {self._answers}{long}"}
+        self.answers[task_of(execution)].append(answer)
+        return answer
 
     async def _ask(
         self, isolate: Isolate, name: str, verb: str, body: dict[str, Any]
@@ -163,6 +174,7 @@ class Services:
         if self._stormy(name):
             return 429, {}
         sim.books.submitted(isolate.name, execution, again=name in HONOURS_KEYS)
+        sim.books.a_stage_gets_what_the_one_before_made(execution, body["value"])
         if "poison" in str(body.get("value")):
             isolate.die("poisoned by a request")
         job = self.jobs.get(key)
@@ -177,7 +189,7 @@ class Services:
                 job.status, job.charged = "failed", self._charge(execution, PRICE_MICRO // 2)
                 return 200, job.said()
             await self._think()
-            job.status, job.answer = "done", self._sentence()
+            job.status, job.answer = "done", self._sentence(execution)
             job.charged = self._charge(execution, PRICE_MICRO)
         while job.status == "working":  # noqa: ASYNC110  # a server that looks once a second
             await asyncio.sleep(1.0)
@@ -193,7 +205,7 @@ class Services:
         if job.status != "working":
             return
         job.status = "failed" if dice.hit("job.fails", 0.08) else "done"
-        job.answer = self._sentence() if job.status == "done" else None
+        job.answer = self._sentence(job.execution) if job.status == "done" else None
         job.charged = self._charge(job.execution, PRICE_MICRO)
         if job.callback is not None:
             await self.hooks.tell(job)
@@ -212,7 +224,7 @@ class Services:
         given = int(dice.between("chat.in", 1, len(request.content) // 2))
         made = int(dice.between("chat.out", 1, body["max_tokens"]))
         self.ledger[execution] = given * INPUT_RATE + made * OUTPUT_RATE
-        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence())
+        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(execution))
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         message = {"message": {"content": content}, "finish_reason": "stop"}
         return 200, {"model": body["model"], "choices": [message], "usage": usage}

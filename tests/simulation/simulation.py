@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Coroutine, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -25,17 +26,20 @@ from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.mail import MessageQueue, StatusStore
 from tests.simulation.others import Others
 from tests.simulation.people import People
+from tests.simulation.readers import Readers
 from tests.simulation.services import Services
 from tests.simulation.watch import Change, WatchedDatabase
 from tests.simulation.web import Web
 
-START_MS: Final = 1_800_000_000_000
-"""2027-01-15T08:00:00Z."""
+START_MS: Final = 1_801_435_200_000
+"""2027-01-31T22:40:00Z: a day and a month end in the midst of it."""
 DAY_S: Final = 86_400.0
 CALM_TICK_S: Final = 1_800.0
 """In the calm, where time is nobody's friend, cron comes rarer than it would."""
 POOL: Final = 4
 """Workers at the same time."""
+MOST_TURNS: Final = 400_000
+"""Steps of the loop after which nobody believes any more that a seed comes to rest; they need 20,000."""
 PATIENCE_S: Final = 40 * DAY_S
 """After so long everything has ended, or never will."""
 
@@ -86,7 +90,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.dice = Dice(plan.seed, plan.only)
-        self.loop = VirtualLoop(plan.seed)
+        self.loop = VirtualLoop(plan.seed, MOST_TURNS)
         self.report = Report(plan)
         self.events = 0
         self.invocations = 0
@@ -105,6 +109,7 @@ class Simulation:
         self.services = Services(self)
         self.people = People(self)
         self.others = Others(self)
+        self.readers = Readers(self)
         self.web = Web(self)
         self.activity = asyncio.Event()
         self.trust = Trust()
@@ -127,6 +132,11 @@ class Simulation:
             self.report.violation = (invariant, why)
             self.note("!", invariant, why)
             self.loop.stop()
+
+    def stored(self, result: str | None, result_key: str | None) -> Any:
+        """An answer as its row tells of it; None when there is none."""
+        text = self.blobs.get(result_key) if result_key is not None else result
+        return None if text is None else json.loads(text)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Something that goes on by itself; the seed does not end before it."""
@@ -190,8 +200,8 @@ class Simulation:
         main.add_done_callback(lambda _task: self.loop.stop())
         try:
             self.loop.run_forever()
-        except Stuck:
-            self.violated("every_task_ends", "nothing is ready and nothing is scheduled")
+        except Stuck as stuck:
+            self.violated("every_task_ends", str(stuck))
         report = self.report
         if main.done() and not main.cancelled() and main.exception():
             raise main.exception() or AssertionError

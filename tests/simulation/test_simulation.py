@@ -1,8 +1,30 @@
-"""A hostile world comes out the same whenever its seed is the same."""
+"""In a hostile world every invariant holds, and a seed comes out the same whenever it is simulated."""
 
 from __future__ import annotations
 
+import pytest
+
+from tests.simulation.shrink import command
 from tests.simulation.simulation import Plan, simulate
+from tests.simulation.timeline import lines
+
+SEEDS = 50
+QUICK = 4
+"""Seeds that `make check` simulates."""
+
+
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.heavy] * (seed > QUICK)) for seed in range(1, SEEDS + 1)]
+)
+def test_every_invariant_holds(seed: int) -> None:
+    report = simulate(Plan(seed))
+    if report.violation is not None:
+        pytest.fail(
+            "\n".join([*lines(report, 40), "", f"replay with: {command(report.plan)}"]), pytrace=False
+        )
+    assert report.events > 1_000
+    assert report.checks > 1_000
+    assert report.faults.total() > 100
 
 
 def test_a_seed_repeats_exactly() -> None:

@@ -15,6 +15,8 @@ from consumer.local.database import SqliteDatabase
 from consumer.ports import Result, Statement, Value
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
+PLANTED: Final[list[str]] = []
+"""What a planted bug does to the schema."""
 _EPOCH: Final = 2440587.5
 _DAY_MS: Final = 86_400_000.0
 
@@ -28,13 +30,15 @@ class Task(NamedTuple):
     stage: int
     candidate: int
     attempt: int
+    repairs: int
     redos: int
     replaces: int | None
     last_execution: int | None
     reason: str | None
     lease: str | None
     blocked_by: str | None
-    title: str
+    template_id: int | None
+    deadline_ms: int | None
 
 
 class Execution(NamedTuple):
@@ -123,6 +127,7 @@ class WatchedDatabase(SqliteDatabase):
         self.watch: Callable[[str, list[Change]], None] = lambda _who, _changes: None
         super().__init__(":memory:")
         _template().backup(self._connection)
+        self._connection.executescript(";".join(PLANTED))
         self._connection.create_function("julianday", -1, self._julianday)
         self._connection.create_function("strftime", -1, self._strftime)
         self._plain = sqlite3.connect(":memory:")

@@ -1,0 +1,75 @@
+"""Readers of live status, who honour its version: some look into the store, where a place may show what is old, some
+ask the API.  Whatever they see, they never go backwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.simulation.scenario import KEY
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+FINAL: Final = ("completed", "failed", "cancelled")
+PLACES: Final = 3
+LOOKS: Final = 12
+
+
+@dataclass(slots=True)
+class Reader:
+    """What one reader has seen of one task: the newest version, and what it said."""
+
+    name: str
+    task: int
+    version: int = -1
+    status: str | None = None
+
+
+class Readers:
+    """Whoever watches a task."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+
+    def watch(self, task: int) -> None:
+        """Some tasks are watched."""
+        chance = self._sim.dice.stream("reader")
+        if chance.random() < 0.3:
+            name = f"reader {chance.randrange(PLACES)}" if chance.random() < 0.7 else "the API"
+            self._sim.start(self._read(Reader(name, task)))
+
+    async def _read(self, reader: Reader) -> None:
+        pause = self._sim.dice.stream("reader.pause").uniform(1, 40)
+        for _ in range(LOOKS):
+            await asyncio.sleep(pause)
+            shown = await self._look(reader)
+            if shown is not None and not self.never_backwards(reader, shown):
+                return
+            if reader.status in FINAL:
+                return
+            pause *= 1.6
+
+    async def _look(self, reader: Reader) -> dict[str, Any] | None:
+        if reader.name == "the API":
+            answer = await self._sim.web.json("GET", f"/v1/tasks/{reader.task}/status", None, KEY)
+            return answer[1] if answer is not None and answer[0] == 200 else None
+        value = self._sim.statuses.read(reader.name, f"status:{reader.task}")
+        return None if value is None else json.loads(value)
+
+    def never_backwards(self, reader: Reader, shown: dict[str, Any]) -> bool:
+        """A reader who drops what is older than it has seen never sees one version say two things, nor a finished
+        task go on."""
+        version, status = shown.get("version"), shown.get("status")
+        if version is None or version < reader.version:
+            return True
+        goes_on = reader.status in FINAL and status != reader.status
+        two_things = version == reader.version and status != reader.status
+        self._sim.books.checked += 1
+        if goes_on or two_things:
+            self._sim.violated("never_backwards", f"{reader} now sees {shown}")
+            return False
+        reader.version, reader.status = version, status
+        return True
