@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer import publish
 from consumer.claim import fed, task_input
 from consumer.core import policy
+from consumer.core.decide import ASKED, asks
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
@@ -232,7 +233,9 @@ async def _expired(world: World, fact: Facts, call: Call | None, now: int) -> Ou
         last: Outcome = Unknown("")
         if call is not None and now < (fact.situation.execution.resolve_by_ms or 0) + LAST_LOOK:
             last = _judged(fact, await _look(world, fact, call, now) or last)
-        return Failed(UNKNOWN_OUTCOME) if isinstance(last, Unknown) else last
+        if not isinstance(last, Unknown):
+            return last
+        return Unknown(ASKED, asked=True) if asks(fact.situation) else Failed(UNKNOWN_OUTCOME)
     if call is not None and fact.provider is not None and fact.provider.abilities.cancel:
         outcome = await _exchange(world, fact, call, Verb.CANCEL)
         if isinstance(outcome, Succeeded):

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer.core.decide import ExecutionView, Position, Situation, TaskView
+from consumer.core.decide import ASKED, ExecutionView, Position, Situation, TaskView
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.template import Candidate, Limits, Route, Stage
@@ -67,6 +67,8 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         repeatable=abilities is not None and abilities.honours_key,
         evidence=abilities is not None and abilities.evidence,
         resolve_by_ms=optional_integer(row, "resolve_by_ms"),
+        accepted=row["external_id"] is not None,
+        asked=row["execution_reason"] == ASKED,
     )
     route = plan.route if plan else _blind_route(stage)
     limits = plan.limits if plan else Limits()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Final
+from typing import Final, Literal
 
 from consumer.core.errors import NotFound
 from consumer.core.policy import DAY
@@ -19,24 +19,32 @@ class Expired(NotFound):
     """The link was ours, and its time is over."""
 
 
-def token(secret: str, execution: int, deadline_ms: int) -> str:
+Purpose = Literal["person", "question"]
+"""An assignment, or a question about a call that was made elsewhere: a link for one opens nothing of the other."""
+PURPOSES: Final[tuple[Purpose, ...]] = ("person", "question")
+
+
+def token(secret: str, execution: int, deadline_ms: int, purpose: Purpose = "person") -> str:
     """The last part of a person's link."""
     expires = deadline_ms + GRACE_MS
-    return f"{execution}.{expires}.{_signature(secret, execution, expires)}"
+    return f"{execution}.{expires}.{_signature(secret, execution, expires, purpose)}"
 
 
-def read(secret: str, value: str, now_ms: int) -> int:
-    """The execution that a link is for.  Raises NotFound for a forged one, Expired."""
+def read(secret: str, value: str, now_ms: int) -> tuple[int, Purpose]:
+    """The execution that a link is for, and what it was given for.  Raises NotFound for a forged one, Expired."""
     found = _FORM.fullmatch(value)
     if not found:
         raise NotFound("no such link")
     execution, expires = int(found[1]), int(found[2])
-    if not hmac.compare_digest(found[3], _signature(secret, execution, expires)):
+    for purpose in PURPOSES:
+        if hmac.compare_digest(found[3], _signature(secret, execution, expires, purpose)):
+            break
+    else:
         raise NotFound("no such link")
     if now_ms >= expires:
         raise Expired("this link has expired")
-    return execution
+    return execution, purpose
 
 
-def _signature(secret: str, execution: int, expires: int) -> str:
-    return hmac.new(secret.encode(), f"person:{execution}:{expires}".encode(), hashlib.sha256).hexdigest()
+def _signature(secret: str, execution: int, expires: int, purpose: Purpose) -> str:
+    return hmac.new(secret.encode(), f"{purpose}:{execution}:{expires}".encode(), hashlib.sha256).hexdigest()

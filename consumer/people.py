@@ -1,5 +1,8 @@
 """What a person does with an assignment, through a signed link: look, accept, answer, review, decline.
 
+A question is an assignment too: a call of which nobody knows what became, and a person who may find out.  To answer
+is to say what came of it; to decline is to say that it was not done.
+
 Looking changes nothing.  An answer and a deadline are both a compare-and-set on the execution; the loser is told.
 An answer after the deadline is kept, and used if the task still waits at that stage.
 """
@@ -13,7 +16,7 @@ from consumer import links
 from consumer.claim import fed, task_input
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
-from consumer.core.outcome import Failed, Outcome, Rejected, Succeeded
+from consumer.core.outcome import Failed, Outcome, Rejected, Retry, Succeeded
 from consumer.core.schema import clean, dump_json, mismatch, parse_json
 from consumer.core.template import render
 from consumer.facts import Facts, facts
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from consumer.ports import Row
     from consumer.world import World
 
+HOUSE: Final = "inbox"
+"""The provider whose executions are assignments by themselves; a link to any other is a question about it."""
 DECLINED: Final = "declined"
 ACCEPTED: Final = "accepted"
 LATE: Final = ("deadline", "unknown_outcome")
@@ -35,7 +40,9 @@ MAX_NOTE: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a person is asked.  `state`: `open`, `answered` (here is the receipt) or `ended` (for `reason`)."""
+    """What a person is asked.  `state`: `open`, `answered` (here is the receipt) or `ended` (for `reason`).
+
+    `kind`: `human`, `review`, or `question` about a call that was made through `profile`."""
 
     execution: int
     task: int
@@ -52,6 +59,7 @@ class Assignment:
     accepted: bool
     answer: Any
     feedback: str | None
+    profile: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class Receipt:
 
 USED: Final = "Thank you. Your answer was recorded and the task goes on."
 KEPT: Final = "Thank you. Your answer was kept, but the task had gone on without it."
+NOT_DONE: Final = "Thank you. It counts as not done: it is tried again, or the task ends."
 TURNED_DOWN: Final = "You declined. The task goes to somebody else, or ends."
 
 
@@ -88,14 +97,15 @@ async def decline(world: World, token: str, reason: str) -> Receipt:
     """Say that you will not do it.  Raises Conflict when it has ended."""
     fact = await _facts(world, token)
     if _given_reason(fact) == DECLINED:
-        return _receipt(fact, None, TURNED_DOWN, used=False)
+        return _receipt(fact, None, NOT_DONE if _kind(fact) == "question" else TURNED_DOWN, used=False)
     _refuse_ended(fact)
     why = f"{DECLINED}: {_note(reason)}" if reason.strip() else DECLINED
-    await settle(world, fact, Failed(why))
+    question = _kind(fact) == "question"
+    await settle(world, fact, Retry(why) if question else Failed(why), bound=question)
     fresh = await _fresh(world, fact)
     if _given_reason(fresh) != DECLINED:  # an answer, or the deadline, came first
         raise Conflict(_ended_reason(fresh))
-    return _receipt(fresh, None, TURNED_DOWN, used=False)
+    return _receipt(fresh, None, NOT_DONE if question else TURNED_DOWN, used=False)
 
 
 async def submit(world: World, token: str, output: Any) -> Receipt:  # JSON is any value
@@ -154,7 +164,7 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, output: Any) -> R
     task = fact.situation.task
     if task is None or task.state is TaskState.CANCELLED:
         raise Conflict(_ended_reason(fact))
-    await settle(world, fact, outcome)
+    await settle(world, fact, outcome, bound=_kind(fact) == "question")
     # Read back, whatever the verdict: two answers at the same moment make the same move, so both may call it theirs.
     fresh = await _fresh(world, fact)
     if fresh.situation.execution.state is ExecutionState.SUCCEEDED:
@@ -194,9 +204,9 @@ def _check(fact: Facts, output: Any) -> None:  # JSON is any value
 
 
 async def _facts(world: World, token: str) -> Facts:
-    execution = links.read(world.link_secret, token, world.clock.now_ms())
+    execution, purpose = links.read(world.link_secret, token, world.clock.now_ms())
     found = await facts(world, [execution])
-    if not found or found[0].row["provider"] != "inbox":
+    if not found or (purpose == "person") != (found[0].row["provider"] == HOUSE):
         raise NotFound("no such assignment")
     return found[0]
 
@@ -206,6 +216,8 @@ async def _fresh(world: World, fact: Facts) -> Facts:
 
 
 def _kind(fact: Facts) -> str:
+    if fact.row["provider"] != HOUSE:
+        return "question"
     stage = fact.situation.execution.stage
     stages = fact.situation.route.stages
     return stages[stage].kind if stage < len(stages) else "human"
@@ -223,6 +235,8 @@ def _state(fact: Facts) -> str:
         return "answered"
     if task is None or task.state is TaskState.CANCELLED:
         return "ended"
+    if _kind(fact) == "question":  # evidence may have come meanwhile
+        return "open" if state is ExecutionState.UNKNOWN else "ended"
     if state in EXECUTION_FINAL:  # a late answer still counts while the task waits for one
         return "open" if fact.situation.needed and _given_reason(fact) in LATE else "ended"
     return "open"
@@ -284,7 +298,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         execution=fact.situation.execution.id,
         task=fact.task_id,
         state=state,
-        kind="review" if kind == "review" else "human",
+        kind=kind if kind in ("review", "question") else "human",
         title=text(row, "title"),
         description=text(row, "description"),
         instructions="\n\n".join(filter(None, [_house_note(fact), words])),
@@ -296,4 +310,5 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         accepted=row["note"] == ACCEPTED,
         answer=await _given(world, fact) if state == "answered" else None,
         feedback=optional_text(row, "feedback"),
+        profile=text(row, "profile"),
     )

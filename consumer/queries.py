@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer import links, publish
 from consumer.admin import ROLES, hash_key
 from consumer.core import policy, snapshot
+from consumer.core.decide import ASKED
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
@@ -152,6 +153,10 @@ def _waiting(latest: Row | None) -> str:
         return "It waits for another application, which set it waiting."
     until = optional_integer(latest, "resolve_by_ms")
     limit = f" until {iso(until)}" if until else ""
+    if latest["status"] == "unknown" and latest["reason"] == ASKED:
+        return (
+            f"Nobody knows what became of {latest['profile']}'s work: a person is asked, in the inbox{limit}."
+        )
     if latest["status"] == "unknown":
         return f"Nobody knows yet whether {latest['profile']} did it ({latest['reason']}); evidence is awaited{limit}."
     if latest["provider"] == "inbox":
@@ -238,7 +243,9 @@ async def inbox(world: World, organization: int | None, user: int | None = None)
 def person_link(world: World, row: Row) -> str:
     """The address where a person answers."""
     deadline = optional_integer(row, "resolve_by_ms") or 0
-    return f"{world.config.public_url}/inbox/{links.token(world.link_secret, integer(row, 'id'), deadline)}"
+    purpose: links.Purpose = "question" if row["kind"] == "question" else "person"
+    token = links.token(world.link_secret, integer(row, "id"), deadline, purpose)
+    return f"{world.config.public_url}/inbox/{token}"
 
 
 async def template(world: World, organization: int | None, number: int) -> dict[str, Any]:

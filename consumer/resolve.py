@@ -16,6 +16,7 @@ from consumer.settle import (
     JUDGED_AGAIN,
     Ended,
     Verdict,
+    bill,
     rebill,
     report,
     row,
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 
 def ended_by(fact: Facts, outcome: Outcome, *, bound: bool = False) -> Ended:
-    """The same execution, with an outcome."""
+    """The same execution, with an outcome.  While it is open its cost is what its provider said so far."""
+    is_open = fact.situation.execution.state not in EXECUTION_FINAL
     return Ended(
         fact.situation,
         outcome,
@@ -45,7 +47,7 @@ def ended_by(fact: Facts, outcome: Outcome, *, bound: bool = False) -> Ended:
         integer(fact.row, "reserved_micro"),
         has_budget=fact.row["budgets"] is not None,
         bound=bound,
-        charged_micro=optional_integer(fact.row, "cost_micro"),
+        charged_micro=optional_integer(fact.row, "cost_micro") if is_open else None,
     )
 
 
@@ -75,7 +77,8 @@ async def settle(
 
 
 async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
-    """Use an answer whose execution has ended without one: as an execution of its own, in the same batch.
+    """Use an answer whose execution has ended without one: as an execution of its own, in the same batch.  What it
+    cost is billed to the one that ended, which was charged its bound or nothing until now.
 
     False when the task no longer waits at that stage."""
     late, task = fact.situation.execution, fact.situation.task
@@ -85,9 +88,11 @@ async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
     insert = people.HARVEST(execution=new, late=late.id, version=task.version)
     view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
     ended = ended_by(fact, outcome)
+    cost = bill(ended)
+    ended.billed_elsewhere = True
     ended.situation = replace(fact.situation, execution=view)
     group = [await row(world, ended, fact.task_id)]
-    batch = [insert, *statements(group, ended.situation.now_ms, publish_later=True)]
+    batch = [insert, *statements(group, ended.situation.now_ms, publish_later=True), *cost]
     results = await commit(world.database, world.entropy, batch)
     if verdicts(group, results)[new][0] is not Verdict.MINE:
         return False

@@ -56,7 +56,8 @@ class Ended:
     """An execution and its outcome.  `bound`: nothing more will be known, charge the reservation.
 
     `billed`: the outcome that the provider charges for, where another one had to take its place.
-    `charged_micro`: what the provider said it charged before this outcome, while the execution was open."""
+    `charged_micro`: what the provider said it charged before this outcome, while the execution was open.
+    `billed_elsewhere`: another execution's row has the cost."""
 
     situation: Situation
     outcome: Outcome
@@ -68,6 +69,7 @@ class Ended:
     bound: bool = False
     billed: Outcome | None = None
     charged_micro: int | None = None
+    billed_elsewhere: bool = False
     decision: Decision = field(init=False)
     cost: Cost = UNKNOWN
 
@@ -150,6 +152,8 @@ def _cost_so_far(ended: Ended) -> Cost:
 
 
 def _cost(ended: Ended) -> Cost:
+    if ended.billed_elsewhere:
+        return Cost(0, "none")
     if ended.charged_micro is not None and (ended.billed or ended.outcome).charged is None:
         return Cost(ended.charged_micro, "provider")
     if ended.bound:
@@ -241,15 +245,19 @@ def _verdict(wanted: Mapping[str, Any], seen: Row | None) -> Verdict:
     return Verdict.LATE if seen["state"] in EXECUTION_FINAL else Verdict.STALE
 
 
-async def rebill(world: World, ended: Ended) -> None:
-    """A bill for an execution that somebody else has ended: kept when nothing better is known."""
+def bill(ended: Ended) -> list[Statement]:
+    """What an execution that has ended without this outcome cost: kept when nothing better is known."""
     cost = _cost(ended)
     if cost.micro is None:
-        return
-    statement = work.REBILL(
-        execution=ended.execution.id, cost=cost.micro, source=cost.source, usage=_usage(ended)
-    )
-    await commit(world.database, world.entropy, [statement])
+        return []
+    values = {"cost": cost.micro, "source": cost.source, "usage": _usage(ended)}
+    return [work.REBILL(execution=ended.execution.id, **values)]
+
+
+async def rebill(world: World, ended: Ended) -> None:
+    """A bill for an execution that somebody else has ended."""
+    if statements := bill(ended):
+        await commit(world.database, world.entropy, statements)
 
 
 def report(ended: Ended) -> None:

@@ -17,11 +17,11 @@ LINK = token(SECRET, EXECUTION, NOW_MS)
 
 
 def test_a_link_opens_its_execution() -> None:
-    assert read(SECRET, LINK, NOW_MS) == EXECUTION
+    assert read(SECRET, LINK, NOW_MS) == (EXECUTION, "person")
 
 
 def test_a_link_outlives_its_deadline_and_ends_to_the_millisecond() -> None:
-    assert read(SECRET, LINK, NOW_MS + GRACE_MS - 1) == EXECUTION
+    assert read(SECRET, LINK, NOW_MS + GRACE_MS - 1) == (EXECUTION, "person")
     with pytest.raises(Expired):
         read(SECRET, LINK, NOW_MS + GRACE_MS)
 
@@ -100,6 +100,9 @@ def test_whatever_is_asked_for_is_an_execution_or_not_there(value: str) -> None:
 def test_every_execution_has_a_link_of_its_own(execution: int, deadline: int, secret: str) -> None:
     secret = secret.encode("utf-8", "replace").decode()
     link = token(secret, execution, deadline)
-    assert read(secret, link, deadline) == execution
+    assert read(secret, link, deadline) == (execution, "person")
+    question = token(secret, execution, deadline, "question")
+    assert question != link
+    assert read(secret, question, deadline) == (execution, "question")
     assert token(secret, execution + 1, deadline) != link
     assert token(secret, execution, deadline + 1) != link

@@ -272,7 +272,7 @@ def summary(report: Report, layout: Layout, brain: Brain) -> list[str]:
     if report.waiting:
         lines.append("These wait for people:")
         for one in report.waiting:
-            kind = "review" if one["execution_type"] == "hybrid" else "task"
+            kind = "task" if one["kind"] == "human" else one["kind"]
             lines += [f"  {kind} {one['task_id']}, {one['title']}", f"    {one['link']}"]
         flag = "" if brain.url else " --model"
         lines.append(f"To answer them: {command} dev --data {layout.root}{flag}, then open a link.")

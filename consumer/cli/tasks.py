@@ -308,6 +308,6 @@ def assignment(one: dict[str, Any]) -> str:
     """Two lines about one that waits: what and for whom, then the link alone."""
     whom = f"user {one['assigned_to']}" if one["assigned_to"] else "anybody"
     until = f", until {iso(one['resolve_by_ms'])}" if one["resolve_by_ms"] else ""
-    kind = "review" if one["execution_type"] == "hybrid" else "task"
+    kind = "task" if one["kind"] == "human" else one["kind"]
     link = one["link"] or "no link: the key of a reader gets none"
     return f"{kind} {one['task_id']}: {one['title']} (for {whom}{until})\n  {link}"

@@ -7,7 +7,7 @@ what it says in one batch that carries the fence.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from consumer.core import policy
 from consumer.core.lifecycle import (
@@ -66,7 +66,8 @@ class ExecutionView:
     """What is known of the execution that the outcome belongs to.
 
     `newest`: no later execution of its task exists.  `repeatable`: its provider honours our key.
-    `evidence`: its provider can tell later what became of it (lookup, poll or webhook)."""
+    `evidence`: its provider can tell later what became of it (lookup, poll or webhook).
+    `accepted`: its provider took it on as a job.  `asked`: a person was asked what became of it."""
 
     id: int
     state: ExecutionState
@@ -77,6 +78,8 @@ class ExecutionView:
     repeatable: bool
     evidence: bool
     resolve_by_ms: int | None
+    accepted: bool = False
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,18 @@ class Situation:
             and task.position.replaces == self.execution.id
             and task.state in (TaskState.PENDING, TaskState.RUNNING)
         )
+
+
+ASKED: Final = "asked"
+"""The reason of an unknown execution whose fate a person shall tell."""
+
+
+def asks(at: Situation) -> bool:
+    """Whether a person is to be asked what became of it, now that its time is over without evidence."""
+    execution, wanted = at.execution, at.limits.unknown
+    if not at.current or execution.asked:
+        return False
+    return wanted == "ask" or (wanted == "default" and (execution.person or execution.accepted))
 
 
 def decide(at: Situation, outcome: Outcome) -> Decision:
@@ -254,9 +269,12 @@ def _unknown(at: Situation, outcome: Unknown) -> Decision:
         else policy.RESOLVE_WITHOUT_EVIDENCE
     )
     resolve_by = at.now_ms + patience
-    if execution.state is ExecutionState.UNKNOWN and execution.resolve_by_ms is not None:
+    if outcome.asked:
+        resolve_by = at.now_ms + limits.person_s * policy.SECOND
+    elif execution.state is ExecutionState.UNKNOWN and execution.resolve_by_ms is not None:
         resolve_by = execution.resolve_by_ms
-    open_until = Decision(state, None, reason=outcome.why, resolve_by_ms=resolve_by, wake_at_ms=resolve_by)
+    why = ASKED if outcome.asked or execution.asked else outcome.why
+    open_until = Decision(state, None, reason=why, resolve_by_ms=resolve_by, wake_at_ms=resolve_by)
     if execution.repeatable or execution.evidence:
         # The consumer attends to it: looks it up, or repeats it under its key.
         age = max(at.now_ms - execution.started_ms, 0)

@@ -55,9 +55,12 @@ class Failed(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Charge):
-    """Nobody knows whether it was done.  Never guessed: resolved by evidence or by policy, at its time."""
+    """Nobody knows whether it was done.  Never guessed: resolved by evidence or by policy, at its time.
+
+    `asked`: no evidence came, and a person shall say what became of it.  Made by attending, never by an adapter."""
 
     why: str
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,9 +126,10 @@ class Limits(Model):
     """How long a person has for an answer."""
     task_s: int | None = Field(default=None, ge=1, le=365 * DAY_S)
     """From submission to the end, whatever happens in between."""
-    unknown: Literal["default", "retry", "wait"] = "default"
-    """What to do when nobody knows whether a call was done: `retry` once at the price of a duplicate, or `wait`
-    for evidence.  The default retries a model and waits for a person or a paid job."""
+    unknown: Literal["default", "retry", "wait", "ask"] = "default"
+    """What to do when nobody knows whether a call was done: `retry` once at the price of a duplicate, `wait` for
+    evidence and charge the bound when none comes, or wait and then `ask` a person, who has `person_s` to say.
+    The default retries a model, and for a person or a job that was accepted it waits and asks."""
 
 
 class Template(Model):

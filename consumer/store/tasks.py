@@ -104,11 +104,13 @@ COUNTS: Final = Query("""
 
 # The first condition is that of the index `executions_wake`, word for word, so that only open executions are read.
 INBOX: Final = Query("""
-    SELECT e.id, e.task_id, e.execution_type, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
+    SELECT e.id, e.task_id, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
+      CASE WHEN e.status = 'unknown' THEN 'question' WHEN e.execution_type = 'hybrid' THEN 'review' ELSE 'human' END AS kind,
       tasks.organization_id, tasks.title, tasks.priority, tasks.due_date, template.name AS template_name
     FROM task_executions e JOIN tasks ON tasks.id = e.task_id
       LEFT JOIN task_templates template ON template.id = tasks.template_id
-    WHERE e.status IN ('waiting', 'unknown') AND e.status = 'waiting' AND e.provider = 'inbox' AND tasks.status = 'waiting'
+    WHERE e.status IN ('waiting', 'unknown') AND tasks.status = 'waiting'
+      AND ((e.status = 'waiting' AND e.provider = 'inbox') OR (e.status = 'unknown' AND e.reason = 'asked'))
       AND (:organization IS NULL OR tasks.organization_id = :organization)
       AND (:user IS NULL OR e.assigned_to IS NULL OR e.assigned_to = :user)
     ORDER BY tasks.rank, e.id LIMIT :size

@@ -40,6 +40,7 @@ def assignment(
     parts = [
         _summary(wanted, wrong, general) if problems else None,
         element("h1", asked.title, dir="auto"),
+        _question(asked) if asked.kind == "question" else None,
         _facts(asked),
         _section(
             "Description", element("div", asked.description, class_="text", dir="auto"), asked.description
@@ -52,7 +53,7 @@ def assignment(
         ),
         _section("What it is about", shown(asked.value), asked.value),
         _form(asked, wanted, form, wrong),
-        _decline(form),
+        _decline(asked, form),
     ]
     title = f"Error: {asked.title}" if problems else asked.title
     return page(title[:200], *parts, status=422 if problems else 200)
@@ -64,12 +65,26 @@ def _facts(asked: Assignment) -> Markup | None:
     return element("p", due, promised) if due or promised else None
 
 
+def _question(asked: Assignment) -> Markup:
+    return element(
+        "div",
+        element("h2", "Nobody knows whether this was done"),
+        element(
+            "p",
+            f"The task was given to {asked.profile}, and no answer came that we could keep. Please look there."
+            " If it was done, give the answer below: nothing is paid again. If it was not, say so:"
+            " then it is tried again.",
+        ),
+        class_="box",
+    )
+
+
 def _section(title: str, content: Markup, there: object) -> Markup | None:
     return element("section", element("h2", title), content) if there not in (None, "", {}, []) else None
 
 
 def _form(asked: Assignment, wanted: Sequence[Field], form: Form | None, wrong: dict[str, str]) -> Markup:
-    review = asked.kind == "review"
+    review, question = asked.kind == "review", asked.kind == "question"
     typed = [
         controls.control(
             field,
@@ -86,13 +101,13 @@ def _form(asked: Assignment, wanted: Sequence[Field], form: Form | None, wrong: 
         element(
             "button", "Send" if review else "Send my answer", name="action", value="submit", class_="main"
         ),
-        accept if not asked.accepted else None,
+        accept if not asked.accepted and not question else None,
     )
     # No action: the form goes back to its own address.  A rejected draft need not be complete, so that a browser
     # must not insist.
     return element(
         "form",
-        element("h2", "The draft" if review else "Your answer"),
+        element("h2", "The draft" if review else "It was done: its answer" if question else "Your answer"),
         *typed,
         _decision(form, wrong) if review else None,
         buttons,
@@ -145,18 +160,22 @@ def _decision(form: Form | None, wrong: dict[str, str]) -> list[Markup]:
     ]
 
 
-def _decline(form: Form | None) -> Markup:
+def _decline(asked: Assignment, form: Form | None) -> Markup:
     reason = form.one("reason") if form else ""
+    question = asked.kind == "question"
     return element(
         "form",
-        element("h2", "You cannot do this?"),
+        element("h2", "It was not done?" if question else "You cannot do this?"),
         element(
             "div",
             element("label", "Reason (may be left out)", for_="reason"),
             element("textarea", reason, name="reason", id="reason", rows="2", dir="auto"),
             class_="field",
         ),
-        element("p", element("button", "Decline", name="action", value="decline")),
+        element(
+            "p",
+            element("button", "It was not done" if question else "Decline", name="action", value="decline"),
+        ),
         method="post",
     )
 

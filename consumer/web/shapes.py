@@ -164,7 +164,7 @@ SHAPES: Final[dict[str, Shape]] = {
             "items": _shape(
                 id={**_INTEGER, "description": "The execution that waits"},
                 task_id=_INTEGER,
-                execution_type=_TEXT,
+                kind={"enum": ["human", "review", "question"]},
                 assigned_to=_NUMBER_OR_NULL,
                 started_at=_OR_NULL,
                 resolve_by_ms=_MS_OR_NULL,
@@ -217,7 +217,7 @@ SHAPES: Final[dict[str, Shape]] = {
         execution=_INTEGER,
         task=_INTEGER,
         state={"enum": ["open", "answered", "ended"]},
-        kind={"enum": ["human", "review"]},
+        kind={"enum": ["human", "review", "question"]},
         title=_TEXT,
         description=_TEXT,
         instructions=_TEXT,
@@ -229,6 +229,7 @@ SHAPES: Final[dict[str, Shape]] = {
         accepted=_BOOLEAN,
         answer=_ANY,
         feedback=_OR_NULL,
+        profile=_TEXT,
     ),
     "Receipt": _shape(
         execution=_INTEGER,

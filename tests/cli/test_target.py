@@ -250,7 +250,7 @@ async def test_a_reader_gets_no_links() -> None:
 
     row = {
         "task_id": 1,
-        "execution_type": "human",
+        "kind": "human",
         "title": "Yes?",
         "assigned_to": None,
         "resolve_by_ms": None,

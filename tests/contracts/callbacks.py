@@ -168,7 +168,7 @@ class CallbackContract(Suite):
         await scene.told(task, "event-1", DONE)
 
         (execution,) = await scene.executions(task)
-        assert (execution["cost_source"], execution["cost_micro"]) == ("provider", PRICE)
+        assert (execution["cost_source"], execution["cost_micro"]) == ("declared", PRICE)
         assert (await scene.task(task))["status"] == "failed"
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
 
@@ -188,7 +188,7 @@ class CallbackContract(Suite):
         await scene.sql("UPDATE task_templates SET route = 'no json'")
 
         await scene.later(HOUR)
-        for _ in range(2):
+        for _ in range(9):
             await scene.later(DAY)
 
         assert (await scene.task(task))["status"] == "failed"

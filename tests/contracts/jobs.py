@@ -188,7 +188,7 @@ class JobContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     async def test_a_job_whose_deadline_passes_without_a_word_is_in_doubt(self, scene: Scene) -> None:
-        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
         scene.network.script("job", *[Unknown("?")] * 9, verb=Verb.CANCEL)
         scene.network.script("job", *[Unknown("?")] * 999, verb=Verb.POLL)
         await scene.later(HOUR)
@@ -213,7 +213,7 @@ class JobContract(Suite):
 
     @pytest.mark.parametrize("profile", ["job", "evident"])
     async def test_a_job_that_never_ends_is_given_up(self, scene: Scene, profile: str) -> None:
-        task = await scene.given(ai(profile), job_s=3_600)
+        task = await scene.given(ai(profile), job_s=3_600, unknown="wait")
         scene.network.script(profile, ACCEPTED)
         scene.network.script(profile, *[ACCEPTED] * 999, verb=Verb.CANCEL)
         scene.network.script(profile, *[ACCEPTED] * 999, verb=Verb.POLL)

@@ -16,6 +16,7 @@ from tests.contracts.browsing import (
     TYPED,
     Controls,
     assigned,
+    link,
     look,
     outcome,
     send,
@@ -300,3 +301,20 @@ class InboxPageContract(Furnished):
         assert counts == {"reader": 1, "member": 1, "foreign": 0}
         assert "link" not in listed["reader"].json()["assignments"][0]
         assert "link" in listed["member"].json()["assignments"][0]
+
+    async def test_a_question_says_what_it_is_about_and_its_answer_counts(self, house: House) -> None:
+        job = {"kind": "ai", "candidates": [{"profile": "echo", "settings": {"asynchronous": True}}]}
+        task = await house.submit(await house.put(job, name="job", output_schema=SCHEMA))
+        await house.work()
+        await house.rows("UPDATE task_executions SET status = 'unknown', reason = 'asked'")
+        place = await link(house, task)
+
+        page = await look(house, place)
+
+        assert "Nobody knows whether this was done" in page.text
+        assert "The task was given to echo" in page.text
+        assert "It was not done" in page.text
+        assert "I will do it" not in page.text
+        receipt = await send(house, place, TYPED)
+        assert "Thank you" in receipt.text
+        assert await outcome(house, task) == ANSWER
