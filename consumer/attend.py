@@ -53,11 +53,12 @@ class Subject:
 async def publish_outbox(world: World, outgoing: Sequence[tuple[int, int]]) -> None:
     """Publish what somebody without a lease has changed; a row stays until its status is written."""
     done = await publish.again(world, [task for task, _ in outgoing])
-    for until in {until for task, until in outgoing if task in done}:
-        tasks = json.dumps([task for task, due in outgoing if due == until and task in done])
-        await commit(
-            world.database, world.entropy, [work.DONE_OUTBOX(kind="publish", until=until, tasks=tasks)]
-        )
+    written = json.dumps(
+        [{"t": task, "until": until, "v": done[task]} for task, until in outgoing if task in done]
+    )
+    due = world.clock.now_ms() + publish.REPAIR_AFTER_MS
+    batch = [work.DONE_OUTBOX(rows=written), work.AGAIN_OUTBOX(rows=written, due=due)]
+    await commit(world.database, world.entropy, batch)
 
 
 async def attend(world: World, execution: int) -> None:

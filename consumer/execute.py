@@ -62,8 +62,8 @@ class Run:
         self.stopping = stopping
         self.stop_at_ms = now + world.config.invocation_ms
         self.summary = Summary()
-        self.flight = Flight(world)
         self.leases = Leases(world.config.lease_ms, now + RENEW_EVERY)
+        self.flight = Flight(world, self.leases.unpublished)
         self.ready: deque[Claimed] = deque()
         self.attention: deque[int] = deque()
         self.releases: list[Release] = []
@@ -313,7 +313,11 @@ class Run:
             await self._overtaken(ended, verdict)
             self.leases.done(one.task.token)
         width = max(1, self.world.config.all_connections - self.flight.connected)
-        self.leases.unpublished += await publish.put_all(self.world, snapshots, width)
+        failed = await publish.put_all(self.world, snapshots, width)
+        self.leases.unpublished += failed
+        self.leases.published |= {
+            one["task"]: one["version"] for one in snapshots if one["task"] not in failed
+        }
 
     def _went(self, ended: Ended, one: Intent, total_micro: object) -> list[dict[str, Any]]:
         """The settle is ours: go on with the task, or say how it stands now."""
@@ -369,6 +373,7 @@ class Run:
         told = [one.task.id for one in releases if one.blocked_by or one.reason]
         if told:
             published = await publish.again(self.world, told)
+            self.leases.published |= published
             self.leases.unpublished += [task for task in told if task not in published]
 
     async def _wind_down(self) -> None:

@@ -29,6 +29,8 @@ class Flight:
     """The calls of one run, at most `concurrency` of them, and `connections` of those over the network."""
 
     world: World
+    unpublished: list[int]
+    """Tasks whose running status could not be written, or may still land on a later one."""
     calls: dict[asyncio.Task[None], Intent | None] = field(default_factory=dict)
     ended: list[tuple[Intent, Outcome]] = field(default_factory=list)
     first_ended_ms: int = 0
@@ -104,8 +106,8 @@ class Flight:
         active = {one.execution for one in self.calls.values() if one is not None}
         while self.slow and self.slow[0][0] <= now:
             _, one = self.slow.popleft()
-            if one.execution in active:
-                await publish.put(self.world, running(one, now))
+            if one.execution in active and not await publish.put(self.world, running(one, now)):
+                self.unpublished.append(one.task.id)
 
     async def end(self, grace_ms: int) -> None:
         """Give the calls a grace, then cut them off: each still ends with an outcome."""

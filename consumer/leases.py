@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Leases:
-    """How many tasks are left under each lease, and which statuses could not be written."""
+    """How many tasks are left under each lease, which statuses were written, at what version, and which could not."""
 
     length_ms: int
     renew_at_ms: int
     left: dict[str, int] = field(default_factory=dict)
+    published: dict[int, int] = field(default_factory=dict)
     unpublished: list[int] = field(default_factory=list)
 
     def take(self, token: str, tasks: int) -> None:
@@ -32,14 +33,18 @@ class Leases:
         self.left[token] -= 1
 
     def statements(self, now_ms: int) -> list[Statement]:
-        """Drop what is done, after leaving what could not be published to the outbox; renew the rest in time."""
+        """Drop what is done, after leaving what has to be published again to the outbox; renew the rest in time."""
         written: list[Statement] = []
+        due = now_ms + publish.REPAIR_AFTER_MS
         if self.unpublished:
-            due = now_ms + publish.REPAIR_AFTER_MS
             written.append(work.PUBLISH_LATER(tasks=json.dumps(self.unpublished), due=due))
-            self.unpublished = []
+            self.unpublished.clear()
         done = [token for token, left in self.left.items() if left <= 0]
         if done:
+            if self.published:
+                versions = [{"t": task, "v": version} for task, version in self.published.items()]
+                written.append(work.OVERTAKEN(rows=json.dumps(versions), due=due))
+                self.published = {}
             written.append(work.FINISH(tokens=json.dumps(done)))
             for token in done:
                 del self.left[token]

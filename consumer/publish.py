@@ -1,7 +1,8 @@
 """Live status: the snapshot of a task that readers poll.  Never the truth, and never a reason to fail a task.
 
 A snapshot carries the task's version; a reader drops an older one than it has seen.  Whoever has no lease, and
-whoever's put failed, leaves an outbox row that reads the database again.
+whoever's put failed, leaves an outbox row that reads the database again.  A put may be slow, and land on a later one:
+whoever has written a version looks, afterwards, whether it was still the task's.
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
     return [snapshot(row) for row in await rows(world.database, world.entropy, work.SNAPSHOTS(tasks=wanted))]
 
 
-async def again(world: World, tasks: Iterable[int]) -> list[int]:
-    """Publish tasks from the database; the ones that were written or are gone."""
-    wanted = list(tasks)
-    values = await current(world, wanted)
-    failed = [value["task"] for value in values if not await put(world, value)]
-    return [task for task in wanted if task not in failed]
+async def again(world: World, tasks: Iterable[int]) -> dict[int, int]:
+    """Publish tasks from the database: the versions of those that were written; 0 for one that is gone."""
+    written = dict.fromkeys(tasks, 0)
+    for value in await current(world, written):
+        if await put(world, value):
+            written[value["task"]] = value["version"]
+        else:
+            del written[value["task"]]
+    return written
 
 
 async def later(world: World, tasks: Iterable[int]) -> None:

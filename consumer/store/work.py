@@ -116,9 +116,16 @@ CLAIM_OUTBOX: Final = Query("""
     RETURNING task_id, due_ms
 """)
 
+# Published is what was written as the task's version, and still is: else a later one may have been overwritten by it.
 DONE_OUTBOX: Final = Query("""
-    DELETE FROM outbox WHERE kind = :kind AND due_ms = :until
-      AND task_id IN (SELECT value FROM json_each(:tasks))
+    DELETE FROM outbox WHERE (kind, task_id, due_ms) IN (
+      SELECT 'publish', value ->> 't', value ->> 'until' FROM json_each(:rows)
+      WHERE value ->> 'v' = COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v'))
+""")
+
+AGAIN_OUTBOX: Final = Query("""
+    UPDATE outbox SET due_ms = :due
+    WHERE (kind, task_id, due_ms) IN (SELECT 'publish', value ->> 't', value ->> 'until' FROM json_each(:rows))
 """)
 
 # --- begin: the intent, with its reservation, before anything is sent ---------------------------------------------
@@ -235,6 +242,14 @@ RENEW: Final = Query(
 )
 
 FINISH: Final = Query("DELETE FROM leases WHERE token IN (SELECT value FROM json_each(:tokens))")
+
+# Where a task has moved on since its status was written: the one who moved it may have published before us.
+OVERTAKEN: Final = Query("""
+    INSERT INTO outbox (kind, task_id, due_ms)
+    SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
+    WHERE tasks.version > value ->> 'v'
+    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+""")
 
 PUBLISH_LATER: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', value, :due FROM json_each(:tasks) WHERE true

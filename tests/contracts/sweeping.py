@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer import claim, commands
+from consumer import claim, commands, publish
 from consumer.core.outcome import Accepted, Retry
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
@@ -333,6 +333,45 @@ class SweepContract(Suite):
         stale = (await scene.kv.get(f"status:{task}")) or ""
         await commands.cancel(scene.world, 1, task, "tester")
         await scene.kv.inner.put(f"status:{task}", stale)
+        assert (await scene.live(task))["status"] == "waiting"
+
+        await scene.later(5 * SECOND)
+
+        assert (await scene.live(task))["status"] == "cancelled"
+        assert await scene.count("outbox") == 0
+
+    async def test_a_slow_write_from_the_outbox_does_not_overwrite_a_later_status_for_good(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(person())
+        await scene.drain()
+        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
+
+        async def meanwhile() -> None:  # somebody with a lease ends the task, and publishes that
+            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
+            assert await publish.again(scene.world, [task])
+
+        scene.kv.slow = meanwhile
+        await scene.drain()
+        assert (await scene.live(task))["status"] == "waiting"
+
+        await scene.later(5 * SECOND)
+
+        assert (await scene.live(task))["status"] == "failed"
+        assert await scene.count("outbox") == 0
+
+    async def test_a_slow_write_of_a_run_does_not_overwrite_a_later_status_for_good(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(person())
+
+        async def meanwhile() -> None:
+            await commands.cancel(scene.world, 1, task, "tester")
+            await scene.later(5 * SECOND)  # another worker publishes it once more
+            assert await scene.count("outbox") == 0
+
+        scene.kv.slow = meanwhile
+        await scene.drain()
         assert (await scene.live(task))["status"] == "waiting"
 
         await scene.later(5 * SECOND)

@@ -105,10 +105,11 @@ def _carries(statements: Sequence[Statement], marker: str) -> bool:
 
 
 class RecordingKV:
-    """A status store that keeps count.  `down` makes it fail."""
+    """A status store that keeps count.  `down` makes it fail; `slow` is awaited, once, before the next put lands."""
 
     def __init__(self, kv: KeyValue) -> None:
         self.inner = kv
+        self.slow: Callable[[], Awaitable[None]] | None = None
         self.puts: list[tuple[str, str, int | None]] = []
         self.down = False
 
@@ -120,6 +121,12 @@ class RecordingKV:
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
         if self.down:
             raise Unavailable("injected")
+        slow, self.slow = self.slow, None
+        if slow is not None:
+            self.puts.append((key, value, ttl_s))
+            await slow()
+            await self.inner.put(key, value, ttl_s)
+            return
         await self.inner.put(key, value, ttl_s)
         self.puts.append((key, value, ttl_s))
 
