@@ -2,7 +2,7 @@
 # .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bill sim bundle expected-modules lock fmt clean static
+.PHONY: help setup demo dev test test-workerd check bench bill chaos sim bundle expected-modules lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
@@ -46,6 +46,9 @@ bench: $(DONE)/dev  ## measure throughput and latency on this machine
 
 sim: $(DONE)/dev  ## the whole system on a virtual clock, in a hostile world: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
+
+chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the books: KILLS=200 WORKERD_KILLS=20
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) --workerd-kills $(or $(WORKERD_KILLS),20)
 
 bill: $(DONE)/dev $(DONE)/node  ## what a million tasks cost on Cloudflare, counted in workerd
 	$(BIN)/python -m tests.bill

@@ -15,9 +15,10 @@ from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from consumer.ports import Statement
 from tests.support import invariants
-from tests.support.crowd import PROCESSES, RUNS, Missing, crowd, witness
+from tests.support.crowd import PROCESSES, RUNS, Missing, crowd
 from tests.support.ports import FakeClock
 from tests.support.scene import PRICE, Scene, ai, make_scene, route
+from tests.support.witness import WITNESS
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("crowd")]
 
@@ -62,7 +63,7 @@ async def outcome(tmp_path: Path, *, missing: Missing = "nothing", admission: bo
     ):
         scene = make_scene(database, kv, FileBlobs(tmp_path / "blobs"))
         await filled(scene)
-        witness(database)
+        database.run([Statement(sql) for sql in WITNESS])
         if not admission:
             database.run([Statement("DROP TRIGGER executions_admission")])
         done = crowd(path, missing)

@@ -22,7 +22,6 @@ from consumer.execute import Run
 from consumer.local.blobs import FileBlobs
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
-from consumer.ports import Statement
 from consumer.sweep import sweep
 from tests.support.fakes import ANSWER, Network
 from tests.support.ports import FakeClock, FakeEntropy
@@ -148,15 +147,3 @@ class Crowded:
         self._arrived += 1
         if self._arrived >= RUNS:
             self._opened.set()
-
-
-def witness(database: SqliteDatabase) -> None:
-    """Let the database itself note every moment at which a period holds more than its cap."""
-    table = "CREATE TABLE overdrawn (period TEXT, taken_micro INTEGER, cap_micro INTEGER)"
-    trigger = """CREATE TRIGGER witness AFTER UPDATE ON budget_periods
-        WHEN NEW.spent_micro + NEW.reserved_micro > (SELECT cap_micro FROM budgets WHERE id = NEW.budget_id)
-        BEGIN
-          INSERT INTO overdrawn SELECT NEW.id, NEW.spent_micro + NEW.reserved_micro, cap_micro
-          FROM budgets WHERE id = NEW.budget_id;
-        END"""
-    database.run([Statement(table), Statement(trigger)])

@@ -1,0 +1,85 @@
+"""The adapter of the shop: a paid API that offers look-up by our key, and one of the same kind that does not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import httpx2
+
+from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
+from consumer.core.schema import dump_json
+from providers.contract import (
+    Abilities,
+    Event,
+    Provider,
+    Quote,
+    Reply,
+    Verb,
+    standard_webhook,
+    strict_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from consumer.core.outcome import Outcome
+    from consumer.core.profile import Account
+    from providers.contract import Call
+
+CHECK_AFTER_MS = 30_000
+
+
+class Ledgered(Provider):
+    """It answers at once or later, says what it charged, and can be asked about a key, which sent twice is two jobs."""
+
+    name = "ledgered"
+    kind: ClassVar[Literal["ai", "human"]] = "ai"
+    abilities = Abilities(poll=True, lookup=True, webhook=True)
+
+    def quote(self, call: Call) -> Quote:  # noqa: ARG002  # the contract's arguments
+        return Quote()
+
+    def request(self, call: Call, verb: Verb) -> httpx2.Request:
+        base = call.account.profile.base_url
+        if verb is Verb.SUBMIT:
+            body = {"key": call.key, "value": call.value, "callback": call.callback_url}
+            return httpx2.Request("POST", f"{base}/jobs", content=dump_json(body).encode())
+        found = f"?key={call.key}" if verb is Verb.LOOKUP else f"/{call.external_id}"
+        return httpx2.Request("GET", f"{base}/jobs{found}")
+
+    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # noqa: ARG002  # the contract's arguments
+        try:
+            said = reply.json()
+        except ValueError:
+            return Unknown("unreadable")
+        if reply.status in {404, 429, 503}:  # it says so before it takes a job
+            return Retry(f"http_{reply.status}", reply.retry_after_ms(call.now_ms))
+        return _meaning(said)
+
+    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+        event = standard_webhook(account.webhook_secret, headers, body, now_ms)
+        return Event(event, str(strict_json(body)["id"]))
+
+    def told(self, call: Call, body: bytes) -> Outcome | None:  # noqa: ARG002  # the contract's arguments
+        return _meaning(strict_json(body))
+
+
+class Blind(Ledgered):
+    """The same without look-up: what became of a lost reply is never known."""
+
+    name = "blind-ledgered"
+    abilities = Abilities()
+
+
+def _meaning(said: Mapping[str, Any]) -> Outcome:
+    charged = None if said.get("charged") is None else Decimal(said["charged"])
+    match said.get("state"):
+        case "done":
+            return Succeeded(said["answer"], charged=charged)
+        case "working":
+            return Accepted(str(said["id"]), CHECK_AFTER_MS)
+        case "failed":
+            return Failed("refused", charged=charged)
+        case _:
+            return Unknown("unreadable")

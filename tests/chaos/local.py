@@ -1,0 +1,185 @@
+"""Workers of the local host, killed and started again under load, until all that they were given has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.cli.host import opened
+from consumer.cli.serve import listen
+from consumer.local.layout import Layout
+from consumer.ports import Statement
+from tests.chaos.books import Books, compare
+from tests.chaos.clock import Fast
+from tests.chaos.load import FED, Load
+from tests.chaos.worker import Post, work
+from tests.support.witness import WITNESS
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from multiprocessing.context import ForkServerProcess
+
+    from consumer.cli.host import Host
+
+    Say = Callable[[str], None]
+
+WORKERS: Final = 3
+SPEED: Final = 60
+"""A lease of five minutes ends after five seconds."""
+MEAN_S: Final = 0.8
+"""Between two kills."""
+ALL_AT_ONCE: Final = 0.1
+"""How often all workers are killed together, as by a loss of power."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: at least so many kills, and the dialect of the shop that the routes name."""
+
+    kills: int
+    seed: int
+    profile: str = "ledgered"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    kills: int
+    seconds: float
+    books: Books
+    problems: list[str]
+
+
+@contextmanager
+def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[str]:
+    """The provider, while the body runs; its address."""
+    command = [sys.executable, "-m", "tests.chaos.shop", str(ledger), str(seed)]
+    with subprocess.Popen(
+        [*command, str(clock.speed), str(clock.began_ms)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+
+
+class Crew:
+    """The workers.  Each is a process group of its own; a killed one is replaced at once."""
+
+    def __init__(self, post: Post, listener: socket.socket) -> None:
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(["tests.chaos.worker"])
+        self._post = post
+        self._listener = listener
+        self._workers: list[ForkServerProcess] = []
+        self.kills = 0
+
+    def fill(self) -> None:
+        """Start what is missing."""
+        self._workers = [one for one in self._workers if one.is_alive()]
+        while len(self._workers) < WORKERS:
+            worker = self._context.Process(target=work, args=(self._post, self._listener), daemon=True)
+            worker.start()
+            self._workers.append(worker)
+
+    def kill(self, dice: random.Random) -> None:
+        """SIGKILL one of them, or all at once."""
+        everybody = dice.random() < ALL_AT_ONCE
+        chosen = self._workers if everybody else [dice.choice(self._workers)]
+        for worker in chosen:
+            _kill_group(worker)
+            self.kills += 1
+        for worker in chosen:
+            worker.join()
+
+    def end(self) -> None:
+        """Nobody works any more."""
+        for worker in self._workers:
+            _kill_group(worker)
+            worker.join()
+
+
+def _kill_group(worker: ForkServerProcess) -> None:
+    assert worker.pid is not None
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it had no time to make a group of its own
+        worker.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSite:
+    """The data directory, opened by one more process."""
+
+    host: Host
+
+    async def sql(self, text: str, *parameters: Any) -> list[dict[str, Any]]:
+        (result,) = await self.host.world.database.batch([Statement(text, parameters)])
+        return [dict(row) for row in result.rows]
+
+    async def ring(self) -> None:
+        await self.host.world.queue.send([{"v": 1}])
+
+    async def status(self, task: int) -> str | None:
+        stored = await self.host.world.kv.get(f"status:{task}")
+        return None if stored is None else str(json.loads(stored)["status"])
+
+    async def blob(self, key: str) -> bytes:
+        return await self.host.world.blobs.get(key) or b""
+
+
+def run(plan: Plan, directory: Path, say: Say) -> Outcome:
+    """Run one plan in an empty directory."""
+    return asyncio.run(_run(plan, directory, say))
+
+
+async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
+    began = time.monotonic()
+    dice = random.Random(plan.seed)  # noqa: S311  # to be repeated
+    clock = Fast(SPEED)
+    layout, ledger = Layout(directory / "data"), directory / "ledger.sqlite3"
+    with shop(ledger, plan.seed, clock) as address, listen(0) as listener:
+        listener.listen(128)
+        post = Post(str(layout.root), address, f"http://127.0.0.1:{listener.getsockname()[1]}", clock)
+        async with opened(layout, post.wanted()) as found:
+            site = LocalSite(post.equip(found))
+            for statement in WITNESS:
+                await site.sql(statement)
+            load, crew = Load(site, plan.profile), Crew(post, listener)
+            await load.prepare()
+            try:
+                crew.fill()
+                while crew.kills < plan.kills:
+                    await load.feed(FED)
+                    await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
+                    crew.kill(dice)
+                    crew.fill()
+                    say(f"{crew.kills}/{plan.kills} kills, {await load.counts()}")
+                problems = await load.calm_down(crew.fill, say)
+            finally:
+                crew.end()
+            statuses, blobs = await load.seen()
+    books = compare(layout.database, ledger, statuses, blobs)
+    return Outcome(crew.kills, time.monotonic() - began, books, problems + books.violations())

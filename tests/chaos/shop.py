@@ -1,0 +1,218 @@
+"""The provider, in a process of its own: `python -m tests.chaos.shop LEDGER SEED SPEED BEGAN_MS`.
+
+It does each job that reaches it, charges for it, and writes that down before it says anything.  What else happens to
+a job follows from the seed and the key: its reply comes at once, late, too late or never; the work goes on after an
+acceptance, which a signed webhook follows or overtakes, once or twice; it fails for money, or answers nonsense.
+It says its address on standard output, and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+from standardwebhooks import Webhook
+
+from tests.chaos.clock import Fast
+from tests.workerd.loopback import Answer, Loopback, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from consumer.ports import Clock
+
+PRICE_MICRO: Final = 10_000
+"""The most that a job costs, as the profile declares."""
+SECRET: Final = "whsec_c2VjcmV0IG9mIHRoZSBjaGFvcyBhbG9uZSwgMzIgYnl0ZXM="
+CALL_S: Final = 2
+"""The deadline of a call, as the templates say: a reply that comes later is late."""
+TOO_LATE_S: Final = CALL_S + 1.5
+LARGE: Final = 70_000
+"""Characters that no row holds comfortably."""
+DELIVERIES: Final = 12
+"""How often a webhook is sent that nobody takes."""
+
+PLAYS: Final[Mapping[str, int]] = {
+    "at once": 34,
+    "slow": 14,
+    "webhook": 12,
+    "early webhook": 4,
+    "two webhooks": 4,
+    "reply lost": 7,
+    "reply too late": 3,
+    "never arrived": 5,
+    "busy": 6,
+    "fails for money": 3,
+    "nonsense for money": 5,
+    "large": 3,
+}
+"""What happens to a job, with its weight."""
+ASYNCHRONOUS: Final = frozenset({"webhook", "early webhook", "two webhooks"})
+
+TABLES: Final = """
+CREATE TABLE jobs (id INTEGER PRIMARY KEY, key TEXT NOT NULL, play TEXT NOT NULL, state TEXT NOT NULL,
+  answer TEXT, charged_micro INTEGER NOT NULL, done_ms INTEGER NOT NULL);
+CREATE INDEX jobs_key ON jobs (key);
+"""
+
+
+def answer_to(value: object) -> dict[str, Any]:
+    """What the shop makes of a value: whoever knows the value can tell whether an answer is its own."""
+    if isinstance(value, dict):
+        value = {name: part for name, part in value.items() if name != "more"}
+    return {"answer": hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the ledger."""
+
+    id: int
+    state: str
+    answer: str | None
+    charged_micro: int
+    done_ms: int
+
+
+class Ledger:
+    """What was charged for which key; on disk before anybody is told."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.executescript(TABLES)
+        self._lock = threading.Lock()
+
+    def write(self, key: str, play: str, state: str, answer: object, charged_micro: int, done_ms: int) -> Job:
+        text = None if answer is None else json.dumps(answer)
+        with self._lock:
+            cursor = self._connection.execute(
+                "INSERT INTO jobs (key, play, state, answer, charged_micro, done_ms) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, play, state, text, charged_micro, done_ms),
+            )
+        return Job(int(cursor.lastrowid or 0), state, text, charged_micro, done_ms)
+
+    def find(self, column: str, value: object) -> Job | None:
+        """The newest job with a key or an id."""
+        with self._lock:
+            row = self._connection.execute(
+                f"SELECT id, state, answer, charged_micro, done_ms FROM jobs WHERE {column} = ?"
+                " ORDER BY id DESC LIMIT 1",
+                (value,),
+            ).fetchone()
+        return None if row is None else Job(*row)
+
+
+class Shop:
+    """The script of the server."""
+
+    def __init__(self, ledger: Ledger, seed: str, clock: Clock) -> None:
+        self._ledger = ledger
+        self._seed = seed
+        self._clock = clock
+        self._tries: dict[str, int] = {}
+        self._postmen = ThreadPoolExecutor(16)
+        self._client = httpx2.Client(timeout=5, trust_env=False)
+
+    def __call__(self, seen: Seen) -> Answer:
+        if seen.method == "POST":
+            return self._take(seen.json())
+        path, _, query = seen.path.partition("?")
+        found = (
+            self._ledger.find("key", query.removeprefix("key="))
+            if query
+            else self._ledger.find("id", int(path.rpartition("/")[2]))
+        )
+        if found is None:
+            return Answer(status=404, json={"why": "no such job"})
+        return Answer(json=self._shown(found))
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        if job.done_ms > time.time() * 1000:
+            return {"state": "working", "id": job.id}
+        charged = f"{job.charged_micro / 1_000_000:.6f}"
+        answer = {} if job.answer is None else {"answer": json.loads(job.answer)}
+        return {"state": job.state, "id": job.id, "charged": charged, **answer}
+
+    def _take(self, asked: Mapping[str, Any]) -> Answer:
+        key = str(asked["key"])
+        number = self._tries[key] = self._tries.get(key, 0) + 1
+        dice = random.Random(f"{self._seed}:{key}:{number}")  # noqa: S311  # to be repeated
+        blind = asked.get("callback") is None
+        plays = {name: weight for name, weight in PLAYS.items() if not (blind and name in ASYNCHRONOUS)}
+        (play,) = dice.choices(list(plays), list(plays.values()))
+        if play == "busy":
+            return Answer(status=dice.choice([429, 503]), json={"why": play}, headers=[("retry-after", "1")])
+        if play == "never arrived":
+            return Answer(reset="headers")
+        return self._work(key, play, asked, dice)
+
+    def _work(self, key: str, play: str, asked: Mapping[str, Any], dice: random.Random) -> Answer:
+        answer: object = answer_to(asked["value"])
+        state, takes_s = "done", dice.uniform(0, 0.03)
+        if play == "fails for money":
+            state, answer = "failed", None
+        elif play == "nonsense for money":
+            answer = {"answer": 7}
+        elif play == "large":
+            answer = {**answer_to(asked["value"]), "more": "x" * LARGE}
+        elif play == "slow" or play in ASYNCHRONOUS:
+            takes_s = dice.uniform(0.2, CALL_S * 0.6)
+        elif play == "reply too late":
+            takes_s = TOO_LATE_S
+        done_ms = int((time.time() + takes_s) * 1000)
+        charged = dice.randint(PRICE_MICRO // 10, PRICE_MICRO)
+        job = self._ledger.write(key, play, state, answer, charged, done_ms)
+        if play == "reply lost":
+            return Answer(reset="headers", delay_s=takes_s)
+        if play not in ASYNCHRONOUS:
+            return Answer(
+                json={**self._shown(Job(job.id, job.state, job.answer, charged, 0))}, delay_s=takes_s
+            )
+        for _ in range(2 if play == "two webhooks" else 1):
+            self._postmen.submit(self._tell, job, str(asked["callback"]), takes_s)
+        late_s = takes_s + 0.3 if play == "early webhook" else 0
+        return Answer(status=202, json={"state": "working", "id": job.id}, delay_s=late_s)
+
+    def _tell(self, job: Job, address: str, after_s: float) -> None:
+        """Send a signed webhook until somebody takes it."""
+        time.sleep(after_s)
+        body = json.dumps(self._shown(Job(job.id, job.state, job.answer, job.charged_micro, 0)))
+        for number in range(DELIVERIES):
+            now = datetime.fromtimestamp(self._clock.now_ms() // 1000, UTC)
+            event = f"job-{job.id}"
+            headers = {
+                "webhook-id": event,
+                "webhook-timestamp": str(int(now.timestamp())),
+                "webhook-signature": Webhook(SECRET).sign(event, now, body),
+            }
+            try:
+                if self._client.post(address, content=body, headers=headers).is_success:
+                    return
+            except httpx2.HTTPError:
+                pass
+            time.sleep(0.2 * number)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    ledger, seed, speed, began_ms = sys.argv[1:]
+    shop = Shop(Ledger(Path(ledger)), seed, Fast(int(speed), int(began_ms)))
+    with Loopback(shop) as server:
+        print(server.url, flush=True)  # noqa: T201  # how it says its address
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
