@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -15,8 +15,10 @@ from consumer.core.schema import clean, dump_json
 from consumer.core.template import Id, Model, Route, Template, parse
 from consumer.core.times import iso
 from consumer.store import admin as store
+from consumer.store import work
 from consumer.store.commit import commit, rows
-from consumer.store.sql import integer
+from consumer.store.sql import integer, one
+from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
     from consumer.ports import Value
@@ -115,12 +117,43 @@ async def put_budget(
         world.entropy,
         [
             store.UNBLOCK_BUDGET(budget=number, now=now),
+            store.ALERT_AGAIN(budget=number, now=now),
             store.BUDGET_AUDIT(now=now, organization=organization, actor=actor, detail=detail),
         ],
     )
     if results[0].rows:
         await doorbells.ring(world)
     return number
+
+
+# --- the stop -----------------------------------------------------------------------------------------------
+
+
+async def stop(world: World, reason: str, actor: str) -> bool:
+    """Stop all spending at once: nothing is claimed and no execution begins, on any worker.  What is in flight ends,
+    and is settled.  False when it was stopped already.  Raises BadInput."""
+    values: dict[str, Value] = {"now": world.clock.now_ms(), "actor": actor}
+    batch = [store.STOP(**values, reason=_name(reason, "reason")), store.STOP_AUDIT(**values)]
+    stopped, _ = await world.database.batch(batch)
+    if stopped.rows:
+        log().warning(Event.SPENDING_STOPPED)
+    return bool(stopped.rows)
+
+
+async def resume(world: World, actor: str) -> bool:
+    """Go on after a stop.  False when there was none."""
+    batch = [store.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor), store.RESUME()]
+    _, resumed = await world.database.batch(batch)
+    if resumed.rows:
+        log().warning(Event.SPENDING_RESUMED)
+        await doorbells.ring(world)
+    return bool(resumed.rows)
+
+
+async def stopped(world: World) -> dict[str, Any] | None:
+    """Since when, by whom and why all spending is stopped; None while it is not."""
+    row = one(await rows(world.database, world.entropy, work.STOPPED()))
+    return None if row is None else dict(row)
 
 
 # --- organizations, people, keys ----------------------------------------------------------------------------

@@ -8,7 +8,6 @@ renewal of leases and the next claim.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from consumer.ports import Refused
 from consumer.resolve import settle
 from consumer.settle import Ended, Verdict, rebill, report, row, statements, told_early, verdicts
 from consumer.store import work
-from consumer.store.commit import commit, rows
+from consumer.store.commit import commit
 from consumer.store.sql import chunks
 from consumer.telemetry import Event, log
 
@@ -264,10 +263,7 @@ class Run:
         self.summary.executions += len(intents) - len(left_out)
         if not left_out:
             return set()
-        wanted = json.dumps([period.id for one in left_out for period in one.periods])
-        periods = await rows(self.world.database, self.world.entropy, work.FULL_PERIODS(periods=wanted))
-        now = self.world.clock.now_ms()
-        self.releases += [intent.refused(one, periods, now) for one in left_out]
+        self.releases += await intent.refused(self.world, left_out)
         return {one.execution for one in left_out}
 
     # --- settle and publish ---------------------------------------------------------------------------------------

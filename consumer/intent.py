@@ -16,6 +16,7 @@ from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.perform import NoSuchCandidate, at_once, build_call, find_candidate, first_step, most
 from consumer.store import work
+from consumer.store.commit import commit
 from consumer.store.sql import chunks, execution_id, integer, number_of
 
 if TYPE_CHECKING:
@@ -72,13 +73,16 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`."""
+    """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`.
+
+    `needs_micro`: the room that it needs in the budget that blocks it."""
 
     task: Claimed
     to: TaskState
     run_at_ms: int | None = None
     blocked_by: str | None = None
     reason: str | None = None
+    needs_micro: int | None = None
 
     def row(self) -> dict[str, Any]:
         """What RELEASE reads."""
@@ -88,6 +92,7 @@ class Release:
             "to": self.to,
             "run_at": self.run_at_ms,
             "blocked_by": self.blocked_by,
+            "needs": self.needs_micro,
             "reason": self.reason,
         }
 
@@ -138,7 +143,7 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
     for budget in task.budgets:
         cap = integer(budget, "cap_micro")
-        if bound is not None and bound > cap:
+        if bound is not None and bound > cap > 0:  # a cap of nothing holds work back
             reason = f"budget {budget['id']}: an estimate of {show(bound)} exceeds its cap of {show(cap)}"
             return Release(task, TaskState.FAILED, reason=reason)
     return Intent(
@@ -158,15 +163,28 @@ def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
     return written
 
 
-def refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
-    """Why a begin was not admitted: the budget without room.  Without one, it may try again at once: either the room
-    has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
+async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
+    """Why begins were not admitted: a stop, or a budget without room.  Without either, they may try again at once: the
+    room has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
+    wanted = json.dumps([period.id for intent in intents for period in intent.periods])
+    asked = [work.STOPPED(), work.FULL_PERIODS(periods=wanted)]
+    stops, periods = await commit(world.database, world.entropy, asked)
+    if stops.rows:
+        return [Release(intent.task, TaskState.PENDING) for intent in intents]
+    now = world.clock.now_ms()
+    return [_refused(intent, periods.rows, now) for intent in intents]
+
+
+def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     wanted = {period.id for period in intent.periods}
+    needs = intent.reserved_micro
     for row in periods:
         taken = integer(row, "spent_micro") + integer(row, "reserved_micro")
-        if row["id"] in wanted and taken + intent.reserved_micro > integer(row, "cap_micro"):
-            if row["refused"] == "fail":
-                reason = f"budget {row['id']} has no room for {show(intent.reserved_micro)}"
-                return Release(intent.task, TaskState.FAILED, reason=reason)
-            return Release(intent.task, TaskState.PENDING, integer(row, "ends_ms"), f"budget:{row['id']}")
+        if row["id"] not in wanted or taken + needs <= integer(row, "cap_micro"):
+            continue
+        if row["refused"] == "fail":
+            reason = f"budget {row['id']} has no room for {show(needs)}"
+            return Release(intent.task, TaskState.FAILED, reason=reason)
+        blocker, ends = f"budget:{row['id']}", integer(row, "ends_ms")
+        return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)
     return Release(intent.task, TaskState.PENDING, now_ms)

@@ -17,7 +17,7 @@ from consumer.core.money import show
 from consumer.core.schema import parse_json
 from consumer.core.times import iso
 from consumer.ports import PortError
-from consumer.store import admin
+from consumer.store import admin, work
 from consumer.store import tasks as store
 from consumer.store.check import broken
 from consumer.store.commit import commit, rows
@@ -112,12 +112,17 @@ async def task_list(
 async def history(world: World, organization: int | None, number: int) -> dict[str, Any]:
     """All that happened to a task, and in one sentence how it stands.  Raises NotFound."""
     shown = await task(world, organization, number)
-    executions, audit = await commit(
-        world.database, world.entropy, [store.EXECUTIONS(task=number), store.AUDIT(task=number)]
+    executions, audit, stops = await commit(
+        world.database,
+        world.entropy,
+        [store.EXECUTIONS(task=number), store.AUDIT(task=number), work.STOPPED()],
     )
+    why = explain(shown, executions.rows, world.clock.now_ms())
+    if stops.rows and shown["status"] == "pending":
+        why = f"All spending is stopped: {stops.rows[0]['reason']}. {why}"
     return {
         "task": shown,
-        "why": explain(shown, executions.rows, world.clock.now_ms()),
+        "why": why,
         "executions": [await _execution(world, row) for row in executions.rows],
         "audit": [dict(row) | {"at": iso(integer(row, "at_ms"))} for row in audit.rows],
     }

@@ -6,7 +6,7 @@ Nothing here calls outside; whatever has to, the consumer claims like any other 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consumer import doorbells
 from consumer.core import policy
@@ -18,8 +18,12 @@ from consumer.store.sql import integer
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
-    from consumer.ports import Statement
+    from consumer.ports import Row, Statement
     from consumer.world import World
+
+
+ALERT_PERCENT: Final = 80
+"""The part of a cap at which there is a word about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Swept:
     raised: int
     ended: int
     unblocked: int
+    alerts: int
     due: int
     rung: int
 
@@ -37,18 +42,27 @@ class Swept:
 async def sweep(world: World) -> Swept:
     """Do all duties once.  Running it twice, late, or never for an hour does no harm.  Raises `Unavailable`."""
     now = world.clock.now_ms()
-    duties = [repair_leases(now), raise_ranks(now), end_overdue(now), unblock(now), [_due(world, now)]]
+    duties = [
+        repair_leases(now),
+        raise_ranks(now),
+        end_overdue(now),
+        unblock(now),
+        alert(now),
+        [_due(world, now)],
+    ]
     results = await commit(
         world.database, world.entropy, [statement for duty in duties for statement in duty]
     )
     due = integer(results[-1].rows[0], "due")
-    counts = []
+    found: list[list[Row]] = []
     for duty in duties:
-        counts.append(sum(len(result.rows) for result in results[: len(duty)]))
+        found.append([row for result in results[: len(duty)] for row in result.rows])
         results = results[len(duty) :]
     rung = await ring_for_due(world, due)
-    leases, raised, ended, unblocked, _ = counts
-    swept = Swept(leases, raised, ended, unblocked, due, rung)
+    leases, raised, ended, unblocked, alerts = (len(rows) for rows in found[:5])
+    for row in found[4]:
+        log().warning(Event.BUDGET_ALERT, budget=row["budget_id"], percent=ALERT_PERCENT)
+    swept = Swept(leases, raised, ended, unblocked, alerts, due, rung)
     if swept.leases or swept.ended:
         log().warning(Event.SWEPT, count=swept.leases + swept.ended, rung=rung)
     return swept
@@ -88,6 +102,14 @@ def end_overdue(now: int) -> list[Statement]:
 def unblock(now: int) -> list[Statement]:
     """Budgets with room again: the first of those they blocked may try."""
     return [sweeping.UNBLOCK(now=now)]
+
+
+def alert(now: int) -> list[Statement]:
+    """Budgets that are nearly full: said once in a period, in the log and in the audit log."""
+    return [
+        sweeping.ALERT_AUDIT(now=now, percent=ALERT_PERCENT),
+        sweeping.ALERT(now=now, percent=ALERT_PERCENT),
+    ]
 
 
 def _due(world: World, now: int) -> Statement:

@@ -24,6 +24,9 @@ class Event(StrEnum):
     TASK_ENDED = "task.ended"
     EXECUTION_UNKNOWN = "execution.unknown"
     OVERRUN = "budget.overrun"
+    BUDGET_ALERT = "budget.alert"
+    SPENDING_STOPPED = "spending.stopped"
+    SPENDING_RESUMED = "spending.resumed"
     ADAPTER_ERROR = "provider.adapter_error"
     UNSTORABLE = "settle.unstorable"
     PUBLISH_FAILED = "publish.failed"
@@ -39,7 +42,7 @@ class Event(StrEnum):
 
 FIELDS: Final = frozenset(
     "task execution organization provider profile attempt message stage status reason cost_micro ms"
-    " count error claimed executions rung retried route method address pid url".split()
+    " count error claimed executions rung retried route method address pid url budget percent".split()
 )
 """Names that a line may carry besides the event, level and time: none of them is a payload."""
 

@@ -12,6 +12,7 @@ ALTER TABLE tasks ADD COLUMN organization_id INTEGER;
 ALTER TABLE tasks ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN run_at_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN blocked_by TEXT;
+ALTER TABLE tasks ADD COLUMN needs_micro INTEGER;
 ALTER TABLE tasks ADD COLUMN boost INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN rank INTEGER GENERATED ALWAYS AS (max(0, CASE priority WHEN 'urgent' THEN 0 WHEN 'high' THEN 1 WHEN 'low' THEN 3 ELSE 2 END - boost)) VIRTUAL;
 ALTER TABLE tasks ADD COLUMN raise_at_ms INTEGER;
@@ -77,10 +78,19 @@ CREATE TABLE budget_periods (
   starts_ms INTEGER NOT NULL,
   ends_ms INTEGER NOT NULL,
   spent_micro INTEGER NOT NULL DEFAULT 0,
-  reserved_micro INTEGER NOT NULL DEFAULT 0
+  reserved_micro INTEGER NOT NULL DEFAULT 0,
+  alerted_ms INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX budget_periods_current ON budget_periods (ends_ms);
 CREATE INDEX budget_periods_budget ON budget_periods (budget_id, ends_ms);
+
+-- While this holds a row, nothing is claimed and no execution begins.
+CREATE TABLE stops (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at_ms INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  reason TEXT NOT NULL
+);
 
 -- Effects outside that must happen though the process that caused them is gone.
 CREATE TABLE outbox (

@@ -239,6 +239,7 @@ def test_a_sweep_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) ->
             sweep.raise_ranks(now),
             sweep.end_overdue(now),
             sweep.unblock(now),
+            sweep.alert(now),
         ]
         statements = [statement for duty in duties for statement in duty]
         found.append(steps(made, [*statements, sweeping.DUE(now=now, most=100)]))

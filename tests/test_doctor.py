@@ -358,7 +358,8 @@ async def test_budgets_that_are_nearly_full_or_overdrawn(world: World, sql: Sql)
             cap_micro=100,
         )
         sql.run(
-            "INSERT INTO budget_periods VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms, spent_micro, reserved_micro)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             *(str(number), number, starts, ends, spent, reserved),
         )
     assert [(one.level, one.what) for one in await wrong(world)] == [

@@ -93,6 +93,25 @@ UNBLOCK_BUDGET: Final = Query("""
     RETURNING id
 """)
 
+ALERT_AGAIN: Final = Query("""
+    UPDATE budget_periods SET alerted_ms = NULL WHERE budget_id = :budget AND ends_ms > :now AND alerted_ms IS NOT NULL
+""")
+
+STOP: Final = Query("""
+    INSERT INTO stops (id, at_ms, actor, reason) VALUES (1, :now, :actor, :reason) ON CONFLICT DO NOTHING RETURNING id
+""")
+
+RESUME: Final = Query("DELETE FROM stops RETURNING id")
+
+STOP_AUDIT: Final = Query("""
+    INSERT INTO audit_log (at_ms, actor, event, detail)
+    SELECT at_ms, actor, 'spending stopped', reason FROM stops WHERE at_ms = :now AND actor = :actor
+""")
+
+RESUME_AUDIT: Final = Query("""
+    INSERT INTO audit_log (at_ms, actor, event, detail) SELECT :now, :actor, 'spending resumed', reason FROM stops
+""")
+
 BUDGET_AUDIT: Final = Query("""
     INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
     VALUES (:now, :organization, :actor, 'budget', :detail)

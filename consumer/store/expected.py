@@ -62,7 +62,7 @@ COLUMNS: Final[Mapping[str, str]] = {
         actor at_ms detail event id organization_id task_id
     """,
     "budget_periods": """
-        budget_id ends_ms id reserved_micro spent_micro starts_ms
+        alerted_ms budget_id ends_ms id reserved_micro spent_micro starts_ms
     """,
     "budgets": """
         cap_micro id organization_id period refused scope scope_id
@@ -79,6 +79,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "outbox": """
         attempts due_ms kind task_id
     """,
+    "stops": """
+        actor at_ms id reason
+    """,
     "task_executions": """
         assigned_to attempt budgets candidate completed_at cost cost_micro cost_source execution_type
         external_id id lease note profile provider reason reserved_micro resolve_by_ms result result_key
@@ -90,9 +93,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "tasks": """
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
-        due_date fed_by feedback id idempotency_key input last_execution lease lost organization_id
-        priority raise_at_ms rank(generated) reason redos repairs replaces retry_of run_at_ms stage
-        status template_id title updated_at version
+        due_date fed_by feedback id idempotency_key input last_execution lease lost needs_micro
+        organization_id priority raise_at_ms rank(generated) reason redos repairs replaces retry_of
+        run_at_ms stage status template_id title updated_at version
     """,
     "users": """
         created_at email id name organization_id role

@@ -89,12 +89,29 @@ OVERDUE_TASKS: Final = Query(f"""
 
 UNBLOCK: Final = Query("""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
-    FROM (SELECT 'budget:' || period.id AS blocker FROM budget_periods AS period
-      JOIN budgets AS budget ON budget.id = period.budget_id
+    FROM (SELECT 'budget:' || period.id AS blocker, budget.cap_micro - period.spent_micro - period.reserved_micro AS room
+      FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
       WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro) AS roomy
-    WHERE tasks.id IN (SELECT id FROM tasks AS blocked WHERE blocked.status = 'pending' AND blocked.blocked_by IS NOT NULL
+    WHERE COALESCE(tasks.needs_micro, 0) <= roomy.room AND tasks.id IN (SELECT id FROM tasks AS blocked WHERE blocked.status = 'pending' AND blocked.blocked_by IS NOT NULL
       AND blocked.blocked_by = roomy.blocker ORDER BY blocked.rank, blocked.run_at_ms, blocked.id LIMIT 10)
     RETURNING id
+""")
+
+# --- budgets: a word about a period that is nearly full, once, and once more when the cap was changed -------------
+
+_NEARLY_FULL = """alerted_ms IS NULL AND ends_ms > :now AND spent_micro + reserved_micro > 0
+      AND 100 * (spent_micro + reserved_micro) >= :percent * (SELECT cap_micro FROM budgets WHERE id = budget_id)"""
+
+ALERT_AUDIT: Final = Query(f"""
+    INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
+    SELECT :now, (SELECT organization_id FROM budgets WHERE id = budget_id), 'worker', 'budget alert',
+      'budget ' || budget_id || ': ' || CAST(:percent AS INTEGER) || ' % of its cap'
+    FROM budget_periods WHERE {_NEARLY_FULL}
+""")
+
+ALERT: Final = Query(f"""
+    UPDATE budget_periods SET alerted_ms = :now WHERE {_NEARLY_FULL}
+    RETURNING budget_id, spent_micro, reserved_micro
 """)
 
 # --- what is due ----------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ CLAIM_LEASE: Final = Query("""
       ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM others) AND turn > (SELECT tasks FROM share)),
         rank, run_at_ms, id LIMIT :size)
     SELECT :token, :until, json_group_array(id) FROM chosen
-    WHERE id = COALESCE((SELECT min(id) FROM chosen WHERE lost > 0), id)
+    WHERE NOT EXISTS (SELECT 1 FROM stops) AND id = COALESCE((SELECT min(id) FROM chosen WHERE lost > 0), id)
     HAVING count(*) > 0
     ON CONFLICT (token) DO NOTHING
 """)
@@ -147,7 +147,7 @@ BEGIN: Final = Query("""
       tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, value ->> 'reserve',
       value ->> 'budgets', value ->> 'who'
     FROM json_each(:rows) JOIN tasks ON tasks.id = value ->> 't'
-    WHERE tasks.version = value ->> 'v' AND tasks.status = 'running'
+    WHERE tasks.version = value ->> 'v' AND tasks.status = 'running' AND NOT EXISTS (SELECT 1 FROM stops)
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = value ->> 'e')
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = (value ->> 'e') - 1
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces)
@@ -157,6 +157,8 @@ BEGUN: Final = Query("""
     SELECT e.id, e.status FROM json_each(:rows) JOIN task_executions e ON e.id = value ->> 'e'
     WHERE e.lease = value ->> 'lease'
 """)
+
+STOPPED: Final = Query("SELECT at_ms, actor, reason FROM stops")
 
 FULL_PERIODS: Final = Query("""
     SELECT period.id, period.ends_ms, period.spent_micro, period.reserved_micro, budget.cap_micro, budget.refused
@@ -232,6 +234,7 @@ REBILL: Final = Query("""
 RELEASE: Final = Query("""
     UPDATE tasks SET status = value ->> 'to', lease = NULL, version = version + 1, updated_at = :at,
       run_at_ms = COALESCE(value ->> 'run_at', run_at_ms), blocked_by = value ->> 'blocked_by',
+      needs_micro = value ->> 'needs',
       reason = COALESCE(value ->> 'reason', reason), lost = CASE WHEN value ->> 'blocked_by' IS NULL THEN lost ELSE 0 END
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' AND tasks.status = 'running'

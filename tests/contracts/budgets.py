@@ -390,3 +390,107 @@ class BudgetContract(Suite):
 
         with pytest.raises(BadInput):
             await admin.put_budget(scene.world, 1, value, "tester")
+
+    # --- held, alerted, stopped ---------------------------------------------------------------------
+
+    async def test_a_cap_of_nothing_holds_work_until_it_is_raised(self, scene: Scene) -> None:
+        _, budget = await self.limited(scene, 0, count=2)
+        await scene.drain()
+        assert await scene.statuses() == {"pending": 2}
+        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.03"}
+
+        assert await admin.put_budget(scene.world, 1, value, "tester") == budget
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 2}
+
+    async def test_room_that_is_too_small_wakes_nobody(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), count=3)
+        await scene.budget(PRICE * 3 // 2)
+        await scene.drain()
+        waiting = [await scene.task(task + number) for number in (1, 2)]
+
+        for _ in range(3):
+            assert (await scene.tick()).unblocked == 0
+            scene.clock.advance(MINUTE)
+
+        assert [await scene.task(task + number) for number in (1, 2)] == waiting
+
+    async def test_what_fits_is_woken_past_what_does_not(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"), count=4)
+        budget = await scene.budget(4 * PRICE)
+        holds = [Hold(), *(Hold(Failed("nothing charged")) for _ in range(3))]
+        scene.network.script("blind", *holds)
+        async with scene.draining():
+            await holds[3].begun.wait()
+            dear = {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": "0.04"}]}
+            (big,) = await scene.tasks(1, await scene.template(route(dear)))
+            (small,) = await scene.tasks(1, (await scene.task(task))["template_id"])
+            await scene.drain()
+            for hold in holds:
+                hold.release()
+
+        await scene.later(MINUTE)
+
+        assert (await scene.task(big))["blocked_by"].startswith(f"budget:{budget}:")
+        assert (await scene.task(small))["status"] == "completed"
+
+    @pytest.mark.parametrize(("answers", "said"), [(5, 0), (8, 1), (10, 1)])
+    async def test_a_budget_that_is_nearly_full_is_told_of_once(
+        self, scene: Scene, answers: int, said: int
+    ) -> None:
+        await self.limited(scene, 10, count=answers)
+        await scene.drain()
+
+        assert [(await scene.tick()).alerts for _ in range(3)] == [said, 0, 0]
+
+        audit = await scene.sql("SELECT event, detail FROM audit_log")
+        assert [row["event"] for row in audit] == ["budget alert"] * said
+
+    async def test_a_changed_cap_is_worth_another_word(self, scene: Scene) -> None:
+        await self.limited(scene, 10, count=9)
+        await scene.drain()
+        assert (await scene.tick()).alerts == 1
+        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.11"}
+
+        await admin.put_budget(scene.world, 1, value, "tester")
+
+        assert (await scene.tick()).alerts == 1
+
+    async def test_a_stop_ends_all_spending_at_once(self, scene: Scene) -> None:
+        task, hold = await scene.given(ai("blind"), count=30), Hold()
+        scene.network.script("blind", hold)
+        async with scene.draining():
+            await hold.begun.wait()
+            sent = scene.network.count()
+            assert await admin.stop(scene.world, "a runaway loop", "tester")
+            hold.release()
+        await scene.drain()
+        await scene.later(MINUTE)
+
+        assert scene.network.count() == sent < 30
+        assert await scene.statuses() == {"completed": sent, "pending": 30 - sent}
+        assert await scene.count("leases") == 0
+        assert "All spending is stopped: a runaway loop" in await scene.why(task + 29)
+        assert await admin.stop(scene.world, "again", "tester") is False
+        stopped = await admin.stopped(scene.world)
+        assert stopped is not None
+        assert (stopped["actor"], stopped["reason"]) == ("tester", "a runaway loop")
+
+    async def test_after_a_stop_everything_goes_on(self, scene: Scene) -> None:
+        await scene.given(ai("blind"), count=3)
+        await admin.stop(scene.world, "wait", "tester")
+        await scene.drain()
+        assert scene.network.count() == 0
+
+        assert await admin.resume(scene.world, "tester")
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 3}
+        assert await admin.resume(scene.world, "tester") is False
+        assert await admin.stopped(scene.world) is None
+        audit = await scene.sql("SELECT event, detail FROM audit_log ORDER BY id")
+        assert [(row["event"], row["detail"]) for row in audit] == [
+            ("spending stopped", "wait"),
+            ("spending resumed", "wait"),
+        ]

@@ -91,7 +91,7 @@ class SweepContract(Suite):
         assert {row["lost"] for row in await scene.sql("SELECT lost FROM tasks WHERE lost > 0")} == {1}
 
     async def test_a_sweep_of_an_empty_database_does_nothing(self, scene: Scene) -> None:
-        assert astuple(await scene.tick()) == (0, 0, 0, 0, 0, 0)
+        assert astuple(await scene.tick()) == (0, 0, 0, 0, 0, 0, 0)
         assert scene.queue.sent == []
 
     async def test_a_sweep_calls_nobody_outside(self, scene: Scene) -> None:
