@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CANCELLED: Final = "cancelled"
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
+MOST_LOOKS: Final = policy.LOST_LEASES
+"""After so many looks of which nothing came, not even a failure, only its time is waited for."""
 LAST_LOOK: Final = 15 * policy.MINUTE
 """How long after its time an execution is still asked about: a look that kills its worker must not be the end of it."""
 
@@ -67,6 +69,11 @@ async def attend(world: World, execution: int) -> None:
     if not found or found[0].situation.execution.state in EXECUTION_FINAL:
         return
     fact = found[0]
+    if integer(fact.row, "looks") > MOST_LOOKS:  # it may be what kills its workers
+        if _expires(fact) or fact.situation.execution.resolve_by_ms is None:
+            over = _over(fact)
+            await settle(world, fact, over, bound=_is_bound(over))
+        return
     call = await _call(world, fact)
     told = await _unhandled(world, fact)
     outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
@@ -236,7 +243,7 @@ async def _expired(world: World, fact: Facts, call: Call | None, now: int) -> Ou
             last = _judged(fact, await _look(world, fact, call, now) or last)
         if not isinstance(last, Unknown):
             return last
-        return Unknown(ASKED, asked=True) if asks(fact.situation) else Failed(UNKNOWN_OUTCOME)
+        return _over(fact)
     if call is not None and fact.provider is not None and fact.provider.abilities.cancel:
         outcome = await _exchange(world, fact, call, Verb.CANCEL)
         if isinstance(outcome, Succeeded):
@@ -244,6 +251,16 @@ async def _expired(world: World, fact: Facts, call: Call | None, now: int) -> Ou
         if isinstance(outcome, Failed):
             return replace(outcome, why="deadline")
     return Unknown("deadline")
+
+
+def _over(fact: Facts) -> Outcome:
+    """Its time is over, and nobody could tell."""
+    execution = fact.situation.execution
+    if execution.resolve_by_ms is None:
+        return Unknown("worker_lost")
+    if execution.state is not ExecutionState.UNKNOWN:
+        return Unknown("deadline")
+    return Unknown(ASKED, asked=True) if asks(fact.situation) else Failed(UNKNOWN_OUTCOME)
 
 
 def _is_bound(outcome: Outcome) -> bool:

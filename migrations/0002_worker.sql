@@ -48,6 +48,7 @@ ALTER TABLE task_executions ADD COLUMN result_key TEXT;
 ALTER TABLE task_executions ADD COLUMN external_id TEXT;
 ALTER TABLE task_executions ADD COLUMN assigned_to INTEGER;
 ALTER TABLE task_executions ADD COLUMN wake_at_ms INTEGER;
+ALTER TABLE task_executions ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN resolve_by_ms INTEGER;
 ALTER TABLE task_executions ADD COLUMN reason TEXT;
 ALTER TABLE task_executions ADD COLUMN note TEXT;

@@ -84,8 +84,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "task_executions": """
         assigned_to attempt budgets candidate completed_at cost cost_micro cost_source execution_type
-        external_id id lease note profile provider reason reserved_micro resolve_by_ms result result_key
-        stage started_at started_ms status task_id usage wake_at_ms
+        external_id id lease looks note profile provider reason reserved_micro resolve_by_ms result
+        result_key stage started_at started_ms status task_id usage wake_at_ms
     """,
     "task_templates": """
         category created_at created_by description estimated_duration id input_schema limits name

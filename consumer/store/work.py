@@ -102,11 +102,15 @@ CLAIMED_BUDGETS: Final = Query("""
 """)
 
 # --- attend: open executions whose time has come; taking one moves its time on, which is its lease -----------------
+# `looks` counts until something is settled: one that was taken before, and of which nothing came, is taken alone, so
+# that what kills its workers takes no neighbours along.
 
 CLAIM_ATTENTION: Final = Query("""
-    UPDATE task_executions SET wake_at_ms = :until
-    WHERE id IN (SELECT id FROM task_executions
-      WHERE status IN ('waiting', 'unknown') AND wake_at_ms <= :now ORDER BY wake_at_ms LIMIT :size)
+    UPDATE task_executions SET wake_at_ms = :until, looks = looks + 1
+    WHERE id IN (
+      WITH due (id, looks) AS MATERIALIZED (SELECT id, looks FROM task_executions
+        WHERE status IN ('waiting', 'unknown') AND wake_at_ms <= :now ORDER BY wake_at_ms LIMIT :size)
+      SELECT id FROM due WHERE id = COALESCE((SELECT min(id) FROM due WHERE looks > 0), id))
     RETURNING id
 """)
 
@@ -175,7 +179,8 @@ SETTLE_EXECUTIONS: Final = Query("""
       status = value ->> 'state', result = value ->> 'result', result_key = value ->> 'key',
       cost_micro = value ->> 'cost', cost = (value ->> 'cost') / 1000000.0, cost_source = value ->> 'source',
       usage = value ->> 'usage', reason = value ->> 'why', external_id = COALESCE(value ->> 'external', external_id),
-      wake_at_ms = value ->> 'wake', resolve_by_ms = value ->> 'resolve', completed_at = value ->> 'done'
+      wake_at_ms = value ->> 'wake', resolve_by_ms = value ->> 'resolve', completed_at = value ->> 'done',
+      looks = 0
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'e' AND task_executions.status IN {OPEN}
       AND COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'
@@ -264,7 +269,7 @@ PUBLISH_LATER: Final = Query("""
 SITUATIONS: Final = Query("""
     SELECT e.id, e.task_id, e.status AS state, e.profile, e.provider, e.stage AS execution_stage,
       e.candidate AS execution_candidate, e.started_ms, e.external_id, e.resolve_by_ms, e.reserved_micro, e.cost_micro,
-      e.budgets, e.assigned_to, e.reason AS execution_reason, e.result, e.result_key, e.note,
+      e.budgets, e.looks, e.assigned_to, e.reason AS execution_reason, e.result, e.result_key, e.note,
       tasks.id AS present, tasks.version, tasks.status, tasks.organization_id, tasks.template_id, tasks.title,
       tasks.description, tasks.input, tasks.reason, tasks.stage, tasks.candidate, tasks.attempt, tasks.repairs, tasks.redos,
       tasks.replaces, tasks.deadline_ms, tasks.feedback, tasks.fed_by,

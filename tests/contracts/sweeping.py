@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from consumer import claim, commands, publish
-from consumer.core.outcome import Accepted, Retry
+from consumer.core.outcome import Accepted, Retry, Unknown
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
 from consumer.ports import Unavailable
+from consumer.store import work
 from consumer.store.commit import commit
+from consumer.store.sql import execution_id
 from providers.contract import Verb
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
@@ -378,3 +380,56 @@ class SweepContract(Suite):
 
         assert (await scene.live(task))["status"] == "cancelled"
         assert await scene.count("outbox") == 0
+
+    # --- what kills whoever looks at it -------------------------------------------------------------
+
+    async def lost_look(self, scene: Scene) -> list[int]:
+        """A worker takes what is due, and dies."""
+        until = scene.clock.ms + LEASE
+        statement = work.CLAIM_ATTENTION(until=until, now=scene.clock.ms, size=10)
+        (taken,) = await commit(scene.database, scene.entropy, [statement])
+        return sorted(int(str(row["id"])) for row in taken.rows)
+
+    async def doubts(self, scene: Scene) -> list[int]:
+        """Three executions of unknown outcome, all due for a look."""
+        task = await scene.given(ai("evident"), count=3)
+        scene.network.script("evident", *[Unknown("lost")] * 3)
+        scene.network.script("evident", *[Unknown("?")] * 999, verb=Verb.LOOKUP)
+        await scene.drain()
+        scene.clock.advance(MINUTE)
+        return [execution_id(task + number, 1) for number in range(3)]
+
+    async def test_what_was_looked_at_in_vain_is_looked_at_alone(self, scene: Scene) -> None:
+        first, second, third = await self.doubts(scene)
+
+        assert await self.lost_look(scene) == [first, second, third]
+        scene.clock.advance(LEASE)
+
+        assert await self.lost_look(scene) == [first]
+        assert await self.lost_look(scene) == [second]
+        assert await self.lost_look(scene) == [third]
+
+    async def test_after_three_lost_looks_only_its_time_is_waited_for(self, scene: Scene) -> None:
+        first, *_ = await self.doubts(scene)
+        await scene.sql("UPDATE task_executions SET looks = 3 WHERE id = ?1", first)
+
+        await scene.later(HOUR)
+        asked = {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
+        assert first not in asked
+        assert len(asked) == 2
+
+        await scene.later(DAY)
+        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
+
+    async def test_a_lost_call_that_nobody_survives_to_look_at_ends_all_the_same(self, scene: Scene) -> None:
+        first, *_ = await self.doubts(scene)
+        await scene.sql("UPDATE task_executions SET looks = 9, resolve_by_ms = NULL WHERE id = ?1", first)
+
+        await scene.later(HOUR)
+        await scene.sql("UPDATE task_executions SET looks = 9 WHERE id = ?1", first)
+        await scene.later(DAY)
+        await scene.later(DAY)
+
+        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
