@@ -24,6 +24,11 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
 Story = Callable[[Scene], Awaitable[int]]
 
 
+async def idle(_: Scene) -> int:
+    """Nothing to do: every batch looks, and changes nothing."""
+    return 0
+
+
 async def simple(scene: Scene) -> int:
     return await scene.given(ai("blind"), count=3)
 
@@ -63,7 +68,7 @@ async def limited(scene: Scene) -> int:
     return task
 
 
-STORIES: list[Story] = [simple, crowded, at_once, people, winding, hopeless, job, limited]
+STORIES: list[Story] = [idle, simple, crowded, at_once, people, winding, hopeless, job, limited]
 
 
 async def ending(scene: Scene) -> dict[str, Any]:
@@ -101,18 +106,25 @@ class _Faults(Suite):
 
     @pytest.mark.parametrize("story", STORIES)
     async def test_a_batch_that_fails_once_changes_nothing(self, scene: Scene, story: Story) -> None:
-        """Each batch of the story in turn: every one of them may be sent again."""
-        await story(scene)
-        expected, batches = await play(scene), scene.database.batches
+        """Each batch of the story in turn: every one of them may be sent again.
+
+        A look that finds nothing is the same in all stories, and has its turn in the idle one."""
+        await play(scene)
+        looks = {statements for statements, _ in scene.database.ran} if story is not idle else set()
+        first = await scene.anew()
+        await story(first)
+        expected, ran = await play(first), first.database.ran
         assert expected["leases"] == 0
-        for batch in range(1, batches + 1):
+        for batch, (statements, changed) in enumerate(ran, 1):
+            if statements in looks and not changed:
+                continue
             fresh = await scene.anew()
             await story(fresh)
             fresh.database.fail(batch, after=self.after)
 
             found = await play(fresh)
 
-            assert found == expected, f"batch {batch} of {batches}"
+            assert found == expected, f"batch {batch} of {len(ran)}"
             assert await broken(fresh.database.inner) == []
 
     @pytest.mark.parametrize("story", [simple, winding, at_once, limited])

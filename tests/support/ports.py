@@ -61,6 +61,8 @@ class Faulty:
         self._between: dict[int, Callable[[], Awaitable[None]]] = {}
         self._refused: str | None = None
         self.batches = 0
+        self.ran: list[tuple[tuple[str, ...], bool]] = []
+        """Of each batch that ran, its statements and whether they changed a row."""
         self.down = False
         self.watch: Callable[[Sequence[Statement]], None] | None = None
 
@@ -92,6 +94,7 @@ class Faulty:
             raise Refused("injected")
         await asyncio.sleep(0)  # others go on meanwhile, as they do where the database is elsewhere
         results = await self.inner.batch(statements)
+        self.ran.append((tuple(one.sql for one in statements), any(result.changes for result in results)))
         await asyncio.sleep(0)
         if (act := self._between.pop(number, None)) is not None:
             await act()

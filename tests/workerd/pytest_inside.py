@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WORKER_LOCK = ROOT / "requirements" / "worker.txt"
 PYTEST_LOCK = HERE / "requirements.txt"
-TIMEOUT_S: Final = 150.0
+TIMEOUT_S: Final = 300.0
 LABORATORY: Final = "/lab"
 """Where the tests lie inside."""
 

@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-contracts")]
 
 CONTRACTS: Final = "tests/contracts_inside.py"
 TRANSPORT: Final = "tests/transport_inside.py"
-TOGETHER: Final = 25
-"""Tests in one event: what none of them survives, is lost for these alone."""
+TOGETHER: Final = 100
+"""Tests in one event: pytest starts once for them, and what none of them survives is lost for these alone."""
 QUEUES: Final = 100
 """A fresh one for each test that needs one."""
 
@@ -114,13 +114,12 @@ class Laboratory:
 
 
 def _selected(items: list[pytest.Item], case: str) -> tuple[str, ...]:
-    """Those tests of this session that run in one event with a case: some of the same suite."""
+    """Those tests of this session that run in one event with a case."""
     calls = [
         item.callspec for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     ]
     cases = [str(call.params["case"]) for call in calls if call.params.get("case") in CASES]
-    suite = case.rpartition("::")[0]
-    ours = [one for one in cases if one.startswith(f"{suite}::") and CASES[one] not in NOT_IN_WORKERD]
+    ours = [one for one in cases if CASES[one] not in NOT_IN_WORKERD]
     start = ours.index(case) // TOGETHER * TOGETHER
     return tuple(ours[start : start + TOGETHER])
 
