@@ -23,7 +23,7 @@ demo: $(DONE)/run  ## see it work: a real model, real tasks, one machine
 	$(BIN)/bizq demo
 
 dev: $(DONE)/run $(if $(filter workerd,$(RUNTIME)),$(DONE)/dev $(DONE)/node)  ## run the worker on this machine until Ctrl-C; RUNTIME=workerd: in the Workers runtime
-	$(BIN)/bizq dev $(if $(RUNTIME),--runtime $(RUNTIME))
+	$(BIN)/bizq dev --examples $(if $(RUNTIME),--runtime $(RUNTIME))
 
 # Static checks need a second or two each and tell more than a failing test: they come first.
 static: $(DONE)/dev

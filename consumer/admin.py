@@ -159,6 +159,23 @@ async def stopped(world: World) -> dict[str, Any] | None:
 # --- organizations, people, keys ----------------------------------------------------------------------------
 
 
+Line = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class NewOrganization(Model):
+    """As a caller hands it in."""
+
+    name: Line
+
+
+class NewUser(Model):
+    """A person as a caller hands them in.  `role` is what other applications know."""
+
+    email: Line
+    name: Line
+    role: Line = "member"
+
+
 async def create_organization(world: World, name: str) -> int:
     """Raises BadInput."""
     name = _name(name, "name")
@@ -172,7 +189,7 @@ async def create_user(world: World, organization: int, email: str, name: str, ro
         "organization": organization,
         "email": _name(email, "email"),
         "name": _name(name, "name"),
-        "role": role,
+        "role": _name(role, "role"),
     }
     written = await world.database.batch([store.CREATE_USER(**fields, at=iso(world.clock.now_ms()))])
     return integer(written[0].rows[0], "id")

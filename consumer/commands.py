@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -25,16 +25,26 @@ from consumer.store.commit import commit, rows
 from consumer.store.sql import chunks, integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from consumer.ports import Row, Value
+    from consumer.ports import Row, Statement, Value
     from consumer.world import World
 
 MAX_TASKS: Final = 1_000
 """Tasks in one submission."""
+MAX_ORGANIZATIONS: Final = 100
+"""Of the tasks in one submission: each asks for its names, and D1 limits the statements of an invocation."""
 MAX_INPUT_BYTES: Final = 256_000
+ADOPTED_AT_ONCE: Final = 1_000
+MAX_ADOPTED: Final = 100_000
+"""In one call: each thousand is a statement."""
 MADE_KEY: Final = "~"
 """How an idempotency key begins that nobody chose."""
+
+
+UNNAMED: Final = "an operator names it in each task, or in the query: ?organization=ID"
+
+T = TypeVar("T")
 
 
 def _plain(value: object) -> object:
@@ -47,18 +57,32 @@ def _plain(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_plain)]
 
 
-class NewTask(Model):
-    """One task as a caller hands it in.  `template` is an id or a name."""
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
 
-    template: Id | Annotated[Text, Field(min_length=1, max_length=200)]
+
+class NewTask(Model):
+    """One task as a caller hands it in.  `template` and `organization` are an id or a name, `assigned_to` is a user's
+    id or e-mail.  Without `organization` it is the caller's; an operator names it here or in the address."""
+
+    organization: Id | Name | None = None
+    template: Id | Name
     title: Annotated[Text, Field(min_length=1, max_length=500)]
     description: Annotated[Text, Field(max_length=20_000)] | None = None
     input: dict[str, Any] | None = None
     priority: Literal["urgent", "high", "medium", "low"] = "medium"
-    assigned_to: Id | None = None
+    assigned_to: Id | Name | None = None
     due_date: Annotated[Text, Field(max_length=40)] | None = None
     run_at: Annotated[Text, Field(max_length=40)] | None = None
     idempotency_key: Annotated[Text, Field(min_length=1, max_length=200, pattern=r"^[^~]")] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """How many tasks may run now, and how many lack a route or an organization.  `more` may be left: ask again."""
+
+    adopted: int
+    lacking: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,89 +94,148 @@ class Submitted:
     created: bool
 
 
-async def submit(world: World, organization: int, items: Sequence[object]) -> list[Submitted]:
+async def submit(world: World, organization: int | None, items: Sequence[object]) -> list[Submitted]:
     """Add tasks, all or none.  Raises BadInput naming the task and the field of everything that is wrong."""
     if not items:
         raise BadInput("tasks", "at least one task")
     if len(items) > MAX_TASKS:
         raise BadInput("tasks", f"at most {MAX_TASKS} tasks at once")
-    several = len(items) > 1
-    new, problems = _parse_all(items, several=several)
-    made = await _rows(world, organization, new, problems, several=several)
+    new, problems = _parse_all(items, organization, several=len(items) > 1)
+    made = await _rows(world, organization, new, problems)
     now = iso(world.clock.now_ms())
-    keys = ({"key": row["key"]} for row in made)
-    batch = [store.SUBMIT(organization=organization, at=now, rows=part) for part in chunks(made)]
-    batch += [store.SUBMITTED(organization=organization, rows=part) for part in chunks(keys)]
-    results = await commit(world.database, world.entropy, batch)
-    created = {row["idempotency_key"] for result in results for row in result.rows if "created_at" not in row}
-    found = {row["idempotency_key"]: row for result in results for row in result.rows if "created_at" in row}
+    sent: list[tuple[int, Statement]] = []
+    for whose, group in _by_organization(made):
+        sent += [(whose, store.SUBMIT(organization=whose, at=now, rows=part)) for part in chunks(group)]
+        keys = ({"key": row["key"]} for row in group)
+        sent += [(whose, store.SUBMITTED(organization=whose, rows=part)) for part in chunks(keys)]
+    results = await commit(world.database, world.entropy, [statement for _, statement in sent])
+    created: set[tuple[int, object]] = set()
+    found: dict[tuple[int, object], Row] = {}
+    for (whose, _), result in zip(sent, results, strict=True):
+        for row in result.rows:
+            if "created_at" in row:
+                found[whose, row["idempotency_key"]] = row
+            else:
+                created.add((whose, row["idempotency_key"]))
     # A key of our own making has no older task; after a lost answer RETURNING says nothing of it.
     done = [
         Submitted(
-            integer(found[row["key"]], "id"),
-            text(found[row["key"]], "status"),
-            row["key"] in created or row["key"].startswith(MADE_KEY),
+            integer(found[whose, row["key"]], "id"),
+            text(found[whose, row["key"]], "status"),
+            (whose, row["key"]) in created or row["key"].startswith(MADE_KEY),
         )
-        for row in made
+        for whose, row in made
     ]
-    if any(row["run_at"] <= world.clock.now_ms() for row in made):
+    if any(row["run_at"] <= world.clock.now_ms() for _, row in made):
         await doorbells.ring(world, task=done[0].id)
     return done
 
 
-def _parse_all(items: Sequence[object], *, several: bool) -> tuple[list[NewTask | None], list[Problem]]:
-    new: list[NewTask | None] = []
+def _by_organization(made: Iterable[tuple[int, T]]) -> Iterable[tuple[int, list[T]]]:
+    groups: dict[int, list[T]] = {}
+    for whose, value in made:
+        groups.setdefault(whose, []).append(value)
+    return groups.items()
+
+
+def _parse_all(
+    items: Sequence[object], organization: int | None, *, several: bool
+) -> tuple[list[tuple[str, NewTask]], list[Problem]]:
+    """The tasks that can be read, each with its place in the request, and what is wrong with the others."""
+    new: list[tuple[str, NewTask]] = []
     problems: list[Problem] = []
     for index, item in enumerate(items):
+        place = f"tasks[{index}]" if several else ""
+        if organization is None and not (isinstance(item, dict) and item.get("organization") is not None):
+            problems += BadInput("organization", UNNAMED).within(place).problems
+            continue
         try:
-            new.append(parse(NewTask, item, f"tasks[{index}]" if several else ""))
+            new.append((place, parse(NewTask, item, place)))
         except BadInput as error:
-            new.append(None)
             problems += error.problems
     return new, problems
 
 
 async def _rows(
-    world: World, organization: int, new: Sequence[NewTask | None], problems: list[Problem], *, several: bool
-) -> list[dict[str, Any]]:
-    wanted = sorted({str(task.template) for task in new if task is not None})
-    users = sorted({task.assigned_to for task in new if task is not None and task.assigned_to is not None})
-    templates, known = await commit(
-        world.database,
-        world.entropy,
-        [
-            admin.TEMPLATES_NAMED(organization=organization, wanted=json.dumps(wanted)),
-            store.USERS_OF(organization=organization, users=json.dumps(users)),
-        ],
-    )
-    by_name: dict[object, Row] = {row["name"]: row for row in templates.rows}
-    by_name |= {row["id"]: row for row in templates.rows}
-    members: set[object] = {row["id"] for row in known.rows}
+    world: World, organization: int | None, new: Sequence[tuple[str, NewTask]], problems: list[Problem]
+) -> list[tuple[int, dict[str, Any]]]:
+    """The rows to write, each with its organization.  Raises BadInput with all problems."""
+    placed = await _placed(world, organization, new, problems)
+    groups = [(whose, [task for _, task in group]) for whose, group in _by_organization(placed)]
+    if len(groups) > MAX_ORGANIZATIONS:
+        raise BadInput("tasks", f"of at most {MAX_ORGANIZATIONS} organizations at once")
+    asked = [statement for whose, tasks in groups for statement in _names(whose, tasks)]
+    results = await commit(world.database, world.entropy, asked) if asked else []
+    known = {
+        whose: _Known(templates.rows, users.rows)
+        for (whose, _), templates, users in zip(groups, results[::2], results[1::2], strict=True)
+    }
     token, now = world.entropy.token(), world.clock.now_ms()
     made = []
-    for index, task in enumerate(new):
-        if task is None:
-            continue
+    for index, (whose, (place, task)) in enumerate(placed):
         try:
-            made.append(_row(task, by_name.get(task.template), members, f"{MADE_KEY}{token}:{index}", now))
+            made.append((whose, _row(task, known[whose], f"{MADE_KEY}{token}:{index}", now)))
         except BadInput as error:
-            problems += (error.within(f"tasks[{index}]") if several else error).problems
+            problems += error.within(place).problems
     if problems:
         raise BadInput.of(problems)
     return made
 
 
-def _row(
-    task: NewTask, template: Row | None, members: set[object], made_key: str, now: int
-) -> dict[str, Any]:
+def _names(organization: int, tasks: Iterable[NewTask]) -> list[Statement]:
+    """Ask for the templates and people that tasks of one organization name."""
+    tasks = list(tasks)
+    templates = sorted({str(task.template) for task in tasks})
+    people = sorted({str(task.assigned_to) for task in tasks if task.assigned_to is not None})
+    return [
+        admin.TEMPLATES_NAMED(organization=organization, wanted=json.dumps(templates)),
+        store.USERS_NAMED(organization=organization, wanted=json.dumps(people)),
+    ]
+
+
+class _Known:
+    """What the names of one organization's tasks stand for."""
+
+    def __init__(self, templates: Sequence[Row], users: Sequence[Row]) -> None:
+        self.templates: dict[object, Row] = {row["name"]: row for row in templates}
+        self.templates |= {row["id"]: row for row in templates}
+        self.users: dict[object, object] = {row["email"]: row["id"] for row in reversed(users)}
+        self.users |= {row["id"]: row["id"] for row in users}
+
+
+async def _placed(
+    world: World, organization: int | None, new: Sequence[tuple[str, NewTask]], problems: list[Problem]
+) -> list[tuple[int, tuple[str, NewTask]]]:
+    """Each task with its organization; what is not there, or not the caller's, is a problem."""
+    named = sorted({str(task.organization) for _, task in new if task.organization is not None})
+    by_name: dict[object, object] = {}
+    if named:
+        wanted = admin.ORGANIZATIONS_NAMED(wanted=json.dumps(named))
+        found = await rows(world.database, world.entropy, wanted)
+        by_name.update((row["name"], row["id"]) for row in reversed(found))
+        by_name.update((row["id"], row["id"]) for row in found)
+    placed = []
+    for place, task in new:
+        whose = organization if task.organization is None else by_name.get(task.organization)
+        if isinstance(whose, int) and organization in (None, whose):
+            placed.append((whose, (place, task)))
+            continue
+        theirs = f"no organization {task.organization}"
+        why = theirs if organization is None else f"this is for organization {organization}"
+        problems += BadInput("organization", why).within(place).problems
+    return placed
+
+
+def _row(task: NewTask, known: _Known, made_key: str, now: int) -> dict[str, Any]:
+    template = known.templates.get(task.template)
     if template is None:
         raise BadInput("template", f"this organization has no template {task.template!r}")
     if template["route"] is None:
         raise BadInput(
             "template", f"template {task.template!r} has no route yet: put one with its output_schema"
         )
-    if task.assigned_to is not None and task.assigned_to not in members:
-        raise BadInput("assigned_to", "not a user of this organization")
+    if task.assigned_to is not None and task.assigned_to not in known.users:
+        raise BadInput("assigned_to", f"this organization has no user {task.assigned_to}")
     due = parse_time(task.due_date, "due_date") if task.due_date else None
     run_at = parse_time(task.run_at, "run_at") if task.run_at else now
     limits = Limits.model_validate_json(text(template, "limits") or "{}")
@@ -161,7 +244,7 @@ def _row(
         "title": task.title,
         "description": task.description,
         "priority": task.priority,
-        "assigned_to": task.assigned_to,
+        "assigned_to": known.users[task.assigned_to] if task.assigned_to is not None else None,
         "due_date": iso(due) if due is not None else None,
         "run_at": max(run_at, now),
         "raise_at": policy.raise_at(now, due),
@@ -257,18 +340,17 @@ async def _limits(world: World, row: Row) -> Limits:
     return Limits.model_validate_json((optional_text(template, "limits") if template else None) or "{}")
 
 
-async def adopt(world: World, organization: int | None) -> tuple[int, int]:
-    """Let tasks older than the installation run: how many may now, and how many lack a route or an organization."""
+async def adopt(world: World, organization: int | None) -> Adopted:
+    """Let tasks older than the installation run, up to `MAX_ADOPTED` of them."""
     ready = lacking = 0
-    while True:
+    more = True
+    while more and ready + lacking < MAX_ADOPTED:
         now = world.clock.now_ms()
-        found = await rows(
-            world.database, world.entropy, store.ADOPT(organization=organization, now=now, size=1_000)
-        )
+        statement = store.ADOPT(organization=organization, now=now, size=ADOPTED_AT_ONCE)
+        found = await rows(world.database, world.entropy, statement)
         ready += sum(1 for row in found if row["blocked_by"] is None)
         lacking += sum(1 for row in found if row["blocked_by"] is not None)
-        if not found:
-            break
+        more = len(found) == ADOPTED_AT_ONCE
     if ready:
         await doorbells.ring(world)
-    return ready, lacking
+    return Adopted(ready, lacking, more)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 PAGE: Final = 50
+LISTED: Final = 1_000
+"""Of what there are few of."""
 _HIDDEN: Final = (
     "lease",
     "idempotency_key",
@@ -251,6 +253,21 @@ def person_link(world: World, row: Row) -> str:
     purpose: links.Purpose = "question" if row["kind"] == "question" else "person"
     token = links.token(world.link_secret, integer(row, "id"), deadline, purpose)
     return f"{world.config.public_url}/inbox/{token}"
+
+
+async def organizations(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
+    """The organizations that a caller may see; only those of a name, if one is given."""
+    statement = admin.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
+    return [
+        {"id": row["id"], "name": row["name"]} for row in await rows(world.database, world.entropy, statement)
+    ]
+
+
+async def templates(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
+    """What templates there are; only those of a name, if one is given."""
+    statement = admin.TEMPLATES(organization=organization, name=name, size=LISTED)
+    found = await rows(world.database, world.entropy, statement)
+    return [dict(row) | {"usable": bool(row["usable"])} for row in found]
 
 
 async def template(world: World, organization: int | None, number: int) -> dict[str, Any]:

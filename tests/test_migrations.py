@@ -198,8 +198,8 @@ async def test_old_tasks_are_executed_when_they_are_adopted_and_not_before(
         FROM tasks WHERE status = 'pending' ORDER BY id"""
     rows = _sqlite(file, mine)
     due = [row["id"] for row in rows if row["ready"]]
-    assert adopted == (len(due), len(rows) - len(due))
-    assert sum(adopted) == waiting
+    assert adopted == commands.Adopted(len(due), len(rows) - len(due), more=False)
+    assert len(rows) == waiting
     for row in rows:
         lacks = (
             "no_organization" if row["organization_id"] is None else f"no_route:{row['template_id'] or ''}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consumer.admin import ROLES
-from consumer.cli.desk import opened_at
+from consumer.cli.desk import opened_at, organization_id
 from consumer.cli.group import Failure
 from consumer.cli.host import Wanted
 from consumer.cli.options import Where, anywhere, common, say
@@ -45,10 +45,10 @@ def org() -> None:
 
 @org.command("create")
 @click.argument("name")
-@common()
-def create_organization(name: str, data: Path, *, as_json: bool) -> None:
+@anywhere
+def create_organization(name: str, where: Where, *, as_json: bool) -> None:
     """Add an organization, and the data directory when it is missing."""
-    made = ask(Where(data), lambda desk: desk.create_organization(name), Wanted(create=True))
+    made = ask(where, lambda desk: desk.create_organization(name), Wanted(create=True))
     say(made, f"organization {made['id']}: {name}", as_json=as_json)
 
 
@@ -64,14 +64,14 @@ def user() -> None:
     "--role", default="member", show_default=True, help="What other applications know as the user's role."
 )
 @org_option
-@common()
-def create_user(email: str, name: str, role: str, org: str | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def create_user(email: str, name: str, role: str, org: str | None, where: Where, *, as_json: bool) -> None:
     """Add a person, to whom tasks can be assigned."""
 
     async def question(desk: Desk) -> dict[str, Any]:
-        return await desk.create_user(await desk.organization(org), email, name, role)
+        return await desk.create_user(await organization_id(desk, org), email, name, role)
 
-    made = ask(Where(data), question)
+    made = ask(where, question)
     say(made, f"user {made['id']}: {name} <{email}>, organization {made['organization']}", as_json=as_json)
 
 
@@ -89,7 +89,7 @@ def create_key(role: str, org: str | None, data: Path, *, as_json: bool) -> None
 
     async def question(desk: Desk) -> dict[str, Any]:
         return await desk.create_key(
-            None if role == "operator" and org is None else await desk.organization(org), role
+            None if role == "operator" and org is None else await organization_id(desk, org), role
         )
 
     made = ask(Where(data), question)
@@ -132,7 +132,7 @@ def put_template(
         raise Failure(f"{file.name}: a template is a JSON object with name, output_schema and route")
 
     async def question(desk: Desk) -> dict[str, Any]:
-        return await desk.put_template(await desk.organization(org), value)
+        return await desk.put_template(await organization_id(desk, org), value)
 
     made = ask(where, question, Wanted(profiles=profiles))
     done = "created" if made["created"] else "replaced"
@@ -174,7 +174,7 @@ def put_budget(
         raise Failure("give --template or --task, not both: without them the cap is for the organization")
 
     async def question(desk: Desk) -> dict[str, Any]:
-        number = await desk.organization(org)
+        number = await organization_id(desk, org)
         scope = (
             ("template", template_id)
             if template_id

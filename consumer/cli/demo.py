@@ -22,7 +22,16 @@ from consumer import telemetry
 from consumer.app import App
 from consumer.cli.desk import LocalDesk
 from consumer.cli.group import INTERRUPTED, Failure
-from consumer.cli.host import EXAMPLES, LOCAL_MODEL, MODEL_PROFILE, Wanted, keep_profile, opened, prepare
+from consumer.cli.host import (
+    EXAMPLES,
+    LOCAL_MODEL,
+    MODEL_NAME,
+    MODEL_PROFILE,
+    Wanted,
+    keep_profile,
+    opened,
+    prepare,
+)
 from consumer.cli.options import common, table
 from consumer.cli.progress import Progress
 from consumer.cli.seed import seed
@@ -45,7 +54,6 @@ DATA: Final = Path(".bizq/demo")
 LIMIT_S: Final = 140.0
 """For all tasks together."""
 LOOK_S: Final = 0.25
-MODEL_NAME: Final = "smollm2"
 
 TASKS: Final = Query("""
     SELECT tasks.id, tasks.title, tasks.status, tasks.blocked_by, tasks.reason, organizations.name AS organization,

@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from consumer import admin, commands, doctor, queries, telemetry
 from consumer.app import App
 from consumer.cli.host import Wanted, opened
-from consumer.core.errors import BadInput, NotFound, Problem
-from consumer.core.schema import dump_json
+from consumer.core.errors import NotFound
 from consumer.local.layout import Layout
-from consumer.store import admin as statements
-from consumer.store.commit import rows
-from consumer.store.sql import integer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
     from consumer.cli.host import Host
     from consumer.cli.options import Where
-    from consumer.ports import Row, Statement
 
 ACTOR = "bizq"
 """Who the audit log says it was."""
@@ -34,14 +29,12 @@ ACTOR = "bizq"
 class Desk(Protocol):
     """Every operation of the command line.  All raise `BizQError` and `PortError`."""
 
-    async def organization(self, named: str | None) -> int:
-        """The id of an organization by id or name; without one, the only one there is or the key's `OWN`.
-
-        Raises NotFound."""
+    async def organizations(self) -> list[dict[str, Any]]:
+        """All that can be seen: [{id, name}]."""
         ...
 
-    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Add tasks, all or none: [{id, status, created}].  `assigned_to` may be an address of e-mail."""
+    async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Add tasks, all or none: [{id, status, created}].  Each names its organization."""
         ...
 
     async def history(self, task: int) -> dict[str, Any]: ...
@@ -77,6 +70,25 @@ class Desk(Protocol):
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
+async def organization(desk: Desk, named: str | None) -> dict[str, Any]:
+    """One organization by id or name; without a name, the only one there is.  Raises NotFound."""
+    known = await desk.organizations()
+    found = [one for one in known if named is None or named in (str(one["id"]), one["name"])]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(f"{one['id']} ({one['name']})" for one in known)
+    if not known:
+        raise NotFound("there is no organization yet: `bizq org create NAME` makes one")
+    if named is None or found:
+        raise NotFound(f"say for which organization with --org: {there}")
+    raise NotFound(f"no organization {named}: --org takes one of {there}")
+
+
+async def organization_id(desk: Desk, named: str | None) -> int:
+    """The id of `organization`."""
+    return int((await organization(desk, named))["id"])
+
+
 @asynccontextmanager
 async def opened_at(where: Where, wanted: Wanted | None = None) -> AsyncIterator[Desk]:
     """The desk of a target or of a data directory."""
@@ -108,39 +120,11 @@ class LocalDesk:
         self._host = host
         self._world = host.world
 
-    async def organization(self, named: str | None) -> int:
-        known = await self._rows(statements.ORGANIZATIONS())
-        found = [row for row in known if named is None or named in (str(row["id"]), row["name"])]
-        if len(found) == 1:
-            return integer(found[0], "id")
-        there = ", ".join(f"{row['id']} ({row['name']})" for row in known)
-        if not known:
-            raise NotFound("there is no organization yet: `bizq org create NAME` makes one")
-        if named is None or found:
-            raise NotFound(f"say for which organization with --org: {there}")
-        raise NotFound(f"no organization {named}: --org takes one of {there}")
+    async def organizations(self) -> list[dict[str, Any]]:
+        return await queries.organizations(self._world, None, None)
 
-    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        placed = await self._assign(organization, items)
-        return [asdict(one) for one in await commands.submit(self._world, organization, placed)]
-
-    async def _assign(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Put the user's id for an address."""
-        if not any(isinstance(item.get("assigned_to"), str) for item in items):
-            return [dict(item) for item in items]
-        users = {
-            row["email"]: row["id"] for row in await self._rows(statements.USERS(organization=organization))
-        }
-        placed, problems = [], []
-        for index, item in enumerate(items):
-            whom = item.get("assigned_to")
-            if isinstance(whom, str) and whom not in users:
-                where = f"tasks[{index}].assigned_to" if len(items) > 1 else "assigned_to"
-                problems.append(Problem(where, f"this organization has no user {whom}"))
-            placed.append({**item, "assigned_to": users.get(whom, whom)} if whom is not None else dict(item))
-        if problems:
-            raise BadInput.of(problems)
-        return placed
+    async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [asdict(one) for one in await commands.submit(self._world, None, items)]
 
     async def history(self, task: int) -> dict[str, Any]:
         return await queries.history(self._world, None, task)
@@ -152,8 +136,7 @@ class LocalDesk:
         return asdict(await commands.retry(self._world, None, task)) | {"retry_of": task}
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
-        adopted, lacking = await commands.adopt(self._world, organization)
-        return {"adopted": adopted, "lacking": lacking}
+        return asdict(await commands.adopt(self._world, organization))
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
         return await queries.inbox(self._world, organization, user)
@@ -202,8 +185,7 @@ class LocalDesk:
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
         value, name = dict(template), template.get("name")
         if value.get("id") is None and isinstance(name, str):
-            wanted = statements.TEMPLATES_NAMED(organization=organization, wanted=dump_json([name]))
-            there = [row for row in await self._rows(wanted) if row["name"] == name]
+            there = await queries.templates(self._world, organization, name)
             value["id"] = there[0]["id"] if there else None
         number = await admin.put_template(self._world, organization, value)
         return {"id": number, "organization": organization, "name": name, "created": value.get("id") is None}
@@ -212,6 +194,3 @@ class LocalDesk:
         number = await admin.put_budget(self._world, organization, budget, ACTOR)
         (found,) = await queries.budgets(self._world, organization, number)
         return found
-
-    async def _rows(self, statement: Statement) -> Sequence[Row]:
-        return await rows(self._world.database, self._world.entropy, statement)

@@ -39,6 +39,7 @@ DEAD_LETTERS: Final = "dead-letters"
 
 LOCAL_MODEL: Final = "local"
 """The profile of the model on this machine.  Its base URL is known when the model runs."""
+MODEL_NAME: Final = "smollm2"
 MODEL_PROFILE: Final = {
     "provider": "openai_compatible",
     "price": {"input_per_million": "0", "output_per_million": "0"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from consumer.app import BrokenSchema
-from consumer.cli.desk import opened_at
+from consumer.cli.desk import opened_at, organization_id
 from consumer.cli.group import FAILED, Failure
 from consumer.cli.host import Wanted
 from consumer.cli.options import anywhere, say, table
@@ -33,7 +33,7 @@ def cost(by: str, org: str | None, since: str | None, where: Where, *, as_json: 
 
     async def run() -> list[dict[str, Any]]:
         async with opened_at(where) as desk:
-            return await desk.costs(None if org is None else await desk.organization(org), by, since)
+            return await desk.costs(None if org is None else await organization_id(desk, org), by, since)
 
     found = asyncio.run(run())
     total = sum(row["cost_micro"] for row in found)

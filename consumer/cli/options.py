@@ -23,8 +23,6 @@ F = TypeVar("F", bound="Callable[..., Any]")
 DATA: Final = Path(".bizq")
 TASK: Final = click.IntRange(1, 2**53 - 2)
 """A task's id."""
-OWN: Final = 0
-"""Stands for the organization that a key belongs to, whose id only the worker knows."""
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
 from consumer.cli.group import Failure
-from consumer.cli.options import OWN
 from consumer.core.errors import BadInput, Conflict, Forbidden, NotFound, Problem
 from consumer.core.schema import dump_json
 
@@ -20,12 +18,13 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0
 """A thousand tasks, or a sweep, take seconds; a Worker that starts takes a few more."""
-MOST_COUNTED: Final = 10_000
-"""Tasks that are counted page by page."""
 
 _BROKEN: Final = "nothing is claimed until it is mended: docs/operations.md, the schema is broken"
-_NAMED_BY_ID: Final = "over HTTP an organization is named by its id"
 _DIRECT: Final = "see docs/deploy.md for what does it to a deployment"
+
+
+class NoKey(Failure):
+    """The command needs a key, and none was given."""
 
 
 class Api:
@@ -88,7 +87,7 @@ class Api:
 
     def _key(self) -> str:
         if self._target.key is None:
-            raise Failure(f"{self.url} wants a key: put it into BIZQ_KEY, or name its file with --key-file")
+            raise NoKey(f"{self.url} wants a key: put it into BIZQ_KEY, or name its file with --key-file")
         return self._target.key
 
     def read(self, reply: httpx2.Response) -> Any:
@@ -129,36 +128,13 @@ class RemoteDesk:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def organization(self, named: str | None) -> int:
-        if named is None:
-            return OWN
-        if named.isascii() and named.isdigit() and int(named):
-            return int(named)
-        raise NotFound(f"{_NAMED_BY_ID}, and {named} is none")
+    async def organizations(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._api.ask("GET", "/v1/organizations")["organizations"]
+        return found
 
-    async def submit(self, organization: int, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        several = len(items) > 1
-        problems = [
-            Problem(
-                f"tasks[{index}].assigned_to" if several else "assigned_to", "over HTTP this is a user's id"
-            )
-            for index, item in enumerate(items)
-            if isinstance(item.get("assigned_to"), str)
-        ]
-        if problems:
-            raise BadInput.of(problems)
-        made: list[dict[str, Any]] = self._owned("POST", "/v1/tasks", organization, list(items))["tasks"]
+    async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        made: list[dict[str, Any]] = self._api.ask("POST", "/v1/tasks", body=list(items))["tasks"]
         return made
-
-    def _owned(self, method: str, path: str, organization: int, body: object) -> Any:
-        """Write something for an organization.  Raises NotFound when an operator does not say for which."""
-        try:
-            return self._api.ask(method, path, query=_scope(organization), body=body)
-        except BadInput as error:
-            if [one.field for one in error.problems] == ["organization"]:
-                why = error.problems[0].message if organization != OWN else "an operator's key is for all"
-                raise NotFound(f"say for which organization with --org ID: {why}") from None
-            raise
 
     async def history(self, task: int) -> dict[str, Any]:
         return dict(self._api.ask("GET", f"/v1/tasks/{task}/history"))
@@ -179,11 +155,21 @@ class RemoteDesk:
         found: list[dict[str, Any]] = self._api.ask("GET", "/v1/costs", query=query)["costs"]
         return found
 
+    async def adopt(self, organization: int | None) -> dict[str, Any]:
+        return dict(self._api.ask("POST", "/v1/adopt", query=_scope(organization)))
+
     async def tick(self) -> dict[str, Any]:
         return dict(self._api.ask("POST", "/tick"))
 
     async def examine(self) -> list[dict[str, Any]]:
-        """What `/healthz` tells, which asks for no key: no more than the schema."""
+        """All of it with an operator's key; what `/healthz` tells everybody, the schema, with any other or none."""
+        try:
+            found: list[dict[str, Any]] = self._api.ask("GET", "/v1/doctor")["findings"]
+        except (Forbidden, NoKey):
+            return self._health()
+        return found
+
+    def _health(self) -> list[dict[str, Any]]:
         reply = self._api.send("GET", "/healthz", open_to_all=True)
         document = _json_of(reply)
         if reply.status_code == 503 and document.get("type") == "/problems#unhealthy":
@@ -193,15 +179,26 @@ class RemoteDesk:
                 for one in found or [str(document["detail"])]
             ]
         self._api.read(reply)
-        return [{"level": "ok", "what": f"{self._api.url} answers, its schema is complete", "advice": ""}]
+        healthy = {"level": "ok", "what": f"{self._api.url} answers, its schema is complete", "advice": ""}
+        return [healthy, {"level": "ok", "what": "more is told to an operator's key", "advice": ""}]
+
+    async def create_organization(self, name: str) -> dict[str, Any]:
+        return dict(self._api.ask("POST", "/v1/organizations", body={"name": name}))
+
+    async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
+        body = {"email": email, "name": name, "role": role}
+        return dict(self._api.ask("POST", "/v1/users", query=_scope(organization), body=body))
 
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
-        """One with an `id` is replaced, one without is new: names are not looked up over HTTP."""
-        number = template.get("id")
+        value, name, scope = dict(template), template.get("name"), _scope(organization)
+        if value.get("id") is None and isinstance(name, str):
+            there = self._api.ask("GET", "/v1/templates", query={**scope, "name": name})["templates"]
+            value["id"] = there[0]["id"] if there else None
+        number = value.get("id")
         if number is not None and type(number) is not int:
             raise BadInput("id", "a whole number")
         method, path = ("POST", "/v1/templates") if number is None else ("PUT", f"/v1/templates/{number}")
-        made = self._owned(method, path, organization, dict(template))
+        made = self._api.ask(method, path, query=scope, body=value)
         return {
             "id": made["id"],
             "organization": made["organization_id"],
@@ -210,18 +207,7 @@ class RemoteDesk:
         }
 
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
-        if budget["scope"] == "organization" and budget["scope_id"] == OWN:
-            raise Failure("the cap of an organization needs --org ID over HTTP, with an admin's key too")
-        return dict(self._owned("POST", "/v1/budgets", organization, dict(budget)))
-
-    async def adopt(self, organization: int | None) -> dict[str, Any]:
-        raise _only_here("adopting tasks", organization)
-
-    async def create_organization(self, name: str) -> dict[str, Any]:
-        raise _only_here("creating an organization", name)
-
-    async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
-        raise _only_here("creating a user", organization, email, name, role)
+        return dict(self._api.ask("POST", "/v1/budgets", query=_scope(organization), body=dict(budget)))
 
     async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:
         raise _only_here("creating a key", organization, role)
@@ -275,18 +261,6 @@ class RemoteReader:
         return value
 
     def counts(self) -> dict[str, int]:
-        """Tasks by status, page by page.  Raises Failure when there are too many."""
-        counted: dict[str, int] = {}
-        cursor: int | None = None
-        while True:
-            page = self._api.ask("GET", "/v1/tasks", query={"cursor": cursor})
-            for row in page["tasks"]:
-                counted[row["status"]] = counted.get(row["status"], 0) + 1
-            cursor = page["cursor"]
-            if cursor is None:
-                return dict(sorted(counted.items()))
-            if sum(counted.values()) >= MOST_COUNTED:
-                said = json.dumps(counted)
-                raise Failure(
-                    f"more than {MOST_COUNTED} tasks, which takes too long to count here: {said} so far"
-                )
+        """Tasks by status."""
+        found: dict[str, int] = self._api.ask("GET", "/v1/counts")["tasks"]
+        return found

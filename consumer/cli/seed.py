@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from consumer.cli.desk import organization_id
 from consumer.core.errors import NotFound
 
 if TYPE_CHECKING:
@@ -14,27 +15,27 @@ if TYPE_CHECKING:
 
 
 async def seed(desk: Desk, examples: Path, model: str) -> list[int]:
-    """Create what is missing, replace the templates, and submit every task; gives the tasks' ids.
+    """Furnish, and submit every task; gives the tasks' ids."""
+    await furnish(desk, examples, model)
+    lines = (examples / "tasks.jsonl").read_text(encoding="utf-8").splitlines()
+    return [one["id"] for one in await desk.submit([json.loads(line) for line in lines])]
+
+
+async def furnish(desk: Desk, examples: Path, model: str) -> None:
+    """Create the organizations and people that are missing, and write the templates.
 
     Templates ask for `model` wherever they name one."""
-    placed: dict[str, int] = {}
     for wanted in json.loads((examples / "organizations.json").read_text()):
-        placed[wanted["name"]] = await _organization(desk, wanted)
+        placed = await _organization(desk, wanted)
         for name in wanted["templates"]:
             template = json.loads((examples / "templates" / f"{name}.json").read_text(encoding="utf-8"))
-            await desk.put_template(placed[wanted["name"]], asking(template, model))
-    tasks: dict[str, list[dict[str, Any]]] = {name: [] for name in placed}
-    for line in (examples / "tasks.jsonl").read_text(encoding="utf-8").splitlines():
-        task = json.loads(line)
-        tasks[task.pop("organization")].append(task)
-    submitted = [await desk.submit(placed[name], items) for name, items in tasks.items()]
-    return [one["id"] for done in submitted for one in done]
+            await desk.put_template(placed, asking(template, model))
 
 
 async def _organization(desk: Desk, wanted: dict[str, Any]) -> int:
     """Find it by its name or create it with its people."""
     try:
-        return await desk.organization(wanted["name"])
+        return await organization_id(desk, wanted["name"])
     except NotFound:
         made: int = (await desk.create_organization(wanted["name"]))["id"]
     for user in wanted["users"]:

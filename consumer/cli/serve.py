@@ -14,9 +14,20 @@ import uvicorn
 
 from consumer import queries, telemetry
 from consumer.app import App
+from consumer.cli.desk import LocalDesk
 from consumer.cli.group import Failure
-from consumer.cli.host import LOCAL_MODEL, MODEL_PROFILE, Wanted, keep_profile, opened, prepare
+from consumer.cli.host import (
+    EXAMPLES,
+    LOCAL_MODEL,
+    MODEL_NAME,
+    MODEL_PROFILE,
+    Wanted,
+    keep_profile,
+    opened,
+    prepare,
+)
 from consumer.cli.options import common, say
+from consumer.cli.seed import furnish
 from consumer.cli.working import Stop, working
 from consumer.local import model
 from consumer.local.layout import Layout
@@ -78,6 +89,11 @@ class Server(uvicorn.Server):
     "--model-url", envvar="MODEL_URL", help="A server that speaks OpenAI's API, as the profile `local`."
 )
 @click.option(
+    "--examples",
+    is_flag=True,
+    help="Begin a new data directory with the organizations, people and templates of examples/, and run their model.",
+)
+@click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 @common()
@@ -91,6 +107,7 @@ def dev(  # noqa: PLR0913  # one for each option
     data: Path,
     *,
     with_model: bool,
+    examples: bool,
     as_json: bool,
 ) -> int:
     """Run the worker on this machine until Ctrl-C: HTTP, the doorbells, and the cron tick.
@@ -104,7 +121,9 @@ def dev(  # noqa: PLR0913  # one for each option
         from consumer.cli import workerd  # noqa: PLC0415  # only a checkout can
 
         listener.close()  # the runtime opens it in a moment
-        chosen = workerd.Chosen(port, public_url, profiles, model_url, log_level, with_model=with_model)
+        chosen = workerd.Chosen(
+            port, public_url, profiles, model_url, log_level, with_model=with_model, examples=examples
+        )
         return asyncio.run(workerd.serve(Layout(data / "workerd"), chosen, as_json=as_json))
     telemetry.configure(log_level)
     address = f"http://127.0.0.1:{port}"
@@ -115,7 +134,10 @@ def dev(  # noqa: PLR0913  # one for each option
         model_url=model_url,
         config=replace(LOCAL, public_url=(public_url or address).rstrip("/")),
     )
-    asyncio.run(serve(Layout(data), wanted, listener, address, with_model=with_model, as_json=as_json))
+    serving = serve(
+        Layout(data), wanted, listener, address, with_model=with_model, examples=examples, as_json=as_json
+    )
+    asyncio.run(serving)
     return 0
 
 
@@ -134,7 +156,14 @@ def listen(port: int) -> socket.socket:
 
 
 async def serve(
-    layout: Layout, wanted: Wanted, listener: socket.socket, address: str, *, with_model: bool, as_json: bool
+    layout: Layout,
+    wanted: Wanted,
+    listener: socket.socket,
+    address: str,
+    *,
+    with_model: bool,
+    examples: bool,
+    as_json: bool,
 ) -> None:
     """Work and serve until the process is asked to stop.  Raises `BizQError`, `PortError`, Failure."""
     stop = Stop()
@@ -142,9 +171,11 @@ async def serve(
         stack.callback(listener.close)
         stack.enter_context(stop.listening())
         prepare(layout, create=True)
-        if with_model or wanted.model_url:
+        if with_model or examples or wanted.model_url:
             wanted = await _with_model(stack, layout, wanted)
         host = await stack.enter_async_context(opened(layout, wanted))
+        if examples and host.applied:
+            await furnish(LocalDesk(host), EXAMPLES, MODEL_NAME)
         problems = await queries.health(host.world)
         if problems:
             raise Failure(f"{problems[0]}: `bizq doctor --data {layout.root}` says what else")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from consumer.cli.desk import local, opened_at
+from consumer.cli.desk import opened_at, organization, organization_id
 from consumer.cli.group import Failure
-from consumer.cli.options import TASK, anywhere, common, say, table
+from consumer.cli.options import TASK, anywhere, say, table
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.money import show as money
 from consumer.core.schema import parse_json
@@ -20,7 +20,6 @@ from consumer.core.times import iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
     from typing import TextIO
 
     from consumer.cli.desk import Desk
@@ -56,7 +55,7 @@ def submit(file: TextIO, org: str | None, where: Where, *, as_json: bool) -> Non
     """Add the tasks of FILE (`-` is standard input), all or none.
 
     Each line is one task, a JSON object: template (id or name), title, and if wanted description, input, priority,
-    assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization."""
+    assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization (id or name)."""
     lines = read_lines(file)
     done, others = asyncio.run(_submit(where, org, lines))
     made = sum(one["created"] for one in done)
@@ -67,68 +66,36 @@ def submit(file: TextIO, org: str | None, where: Where, *, as_json: bool) -> Non
 
 
 async def _submit(where: Where, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
-    """Submit the lines of one organization, and count those of others."""
+    """Submit the lines, of one organization if one is named, and count those of others."""
     async with opened_at(where) as desk:
-        choose = _of_one if where.target is None else _of_key
-        organization, mine = await choose(desk, org, lines)
+        mine = await _placed(desk, org, lines)
         numbers = [number for number, _ in mine]
         try:
-            done = await desk.submit(organization, [item for _, item in mine])
+            done = await desk.submit([item for _, item in mine])
         except BadInput as error:
             raise refused(located(error.problems, numbers)) from None
     return done, len(lines) - len(mine)
 
 
-async def _of_one(desk: Desk, org: str | None, lines: Lines) -> tuple[int, Lines]:
-    """The organization that is meant, and its lines without its name.  Raises Failure, NotFound."""
-    known: dict[str, int] = {}
-    problems: list[Problem] = []
-    for number, item in lines:
-        name = str(item.get("organization", ""))
-        if name and name not in known:
-            try:
-                known[name] = await desk.organization(name)
-            except NotFound as error:
-                problems.append(Problem(f"line {number}: organization", str(error)))
-    if problems:
-        raise refused(problems)
-    if org is None and len(set(known.values())) > 1:
-        raise Failure(
-            f"the lines are for several organizations: --org takes those of one of {', '.join(known)}"
-        )
-    meant = next(iter(known.values())) if org is None and known else await desk.organization(org)
-    mine = []
-    for number, item in lines:
-        task = dict(item)
-        if known.get(str(task.pop("organization", "")), meant) == meant:
-            mine.append((number, task))
-    if not mine:
-        raise Failure(f"no line is for organization {org}: the lines name {', '.join(known)}")
-    return meant, mine
-
-
-async def _of_key(desk: Desk, org: str | None, lines: Lines) -> tuple[int, Lines]:
-    """The same where names cannot be looked up: they choose lines, and the key or an id says whose tasks they are.
-
-    Raises Failure."""
-    named = {number: str(item.get("organization", "")) for number, item in lines}
-    names = sorted(set(named.values()) - {"", org or ""})
-    is_name = org is not None and not org.isdecimal()
-    if len(names) > 1 and not is_name:
-        raise Failure(
-            "the lines are for several organizations: with the key of one of them, --org NAME takes its lines; "
-            f"there are {', '.join(names)}"
-        )
-    if org is None and names and names[0].isdecimal():
-        org = names[0]
+async def _placed(desk: Desk, org: str | None, lines: Lines) -> Lines:
+    """The lines that are meant, each with its organization.  Raises Failure, NotFound."""
+    if org is None and all(item.get("organization") is not None for _, item in lines):
+        return lines
+    meant = await organization(desk, org)
+    names = {meant["name"], meant["id"], str(meant["id"])}
     mine = [
-        (number, {name: value for name, value in item.items() if name != "organization"})
+        (number, {**item, "organization": meant["id"]})
+        if item.get("organization") is None or item["organization"] in names
+        else (number, item)
         for number, item in lines
-        if not is_name or named[number] in ("", org)
     ]
+    if org is None:
+        return mine
+    mine = [(number, item) for number, item in mine if item["organization"] == meant["id"]]
     if not mine:
-        raise Failure(f"no line is for organization {org}: the lines name {', '.join(names)}")
-    return await desk.organization(None if is_name else org), mine
+        there = ", ".join(sorted({str(item["organization"]) for _, item in lines}))
+        raise Failure(f"no line is for organization {org}: the lines name {there}")
+    return mine
 
 
 def read_lines(file: Iterable[str]) -> Lines:
@@ -272,13 +239,20 @@ def retry(task: int, where: Where, *, as_json: bool) -> None:
 
 @click.command()
 @click.option("--org", help="Only this organization, by id or name.")
-@common()
-def adopt(org: str | None, data: Path, *, as_json: bool) -> None:
+@anywhere
+def adopt(org: str | None, where: Where, *, as_json: bool) -> None:
     """Let tasks run that are older than the installation."""
 
     async def run() -> dict[str, Any]:
-        async with local(data) as desk:
-            return await desk.adopt(None if org is None else await desk.organization(org))
+        done = {"adopted": 0, "lacking": 0}
+        async with opened_at(where) as desk:
+            whose = None if org is None else await organization_id(desk, org)
+            more = True
+            while more:
+                part = await desk.adopt(whose)
+                more = part["more"]
+                done = {name: count + part[name] for name, count in done.items()}
+        return done
 
     done = asyncio.run(run())
     lacking = (
@@ -298,7 +272,7 @@ def inbox(org: str | None, user: int | None, where: Where, *, as_json: bool) -> 
 
     async def run() -> list[dict[str, Any]]:
         async with opened_at(where) as desk:
-            return await desk.inbox(None if org is None else await desk.organization(org), user)
+            return await desk.inbox(None if org is None else await organization_id(desk, org), user)
 
     waiting = asyncio.run(run())
     say(waiting, "\n".join(assignment(one) for one in waiting) or "nothing waits for people", as_json=as_json)

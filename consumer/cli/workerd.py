@@ -17,8 +17,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from consumer.cli.group import Failure
-from consumer.cli.host import LOCAL_MODEL, MODEL_PROFILE, PROFILES, ROOT, link_secret, read_profiles
-from consumer.cli.options import say
+from consumer.cli.host import (
+    EXAMPLES,
+    LOCAL_MODEL,
+    MODEL_NAME,
+    MODEL_PROFILE,
+    PROFILES,
+    ROOT,
+    link_secret,
+    read_profiles,
+)
+from consumer.cli.options import Target, say
+from consumer.cli.remote import Api, RemoteDesk
+from consumer.cli.seed import furnish
 from consumer.cli.working import Stop
 from consumer.core.profile import accounts, secrets_named
 from consumer.local import model
@@ -47,6 +58,7 @@ class Chosen:
     model_url: str | None
     log_level: str
     with_model: bool = False
+    examples: bool = False
 
 
 async def serve(layout: Layout, chosen: Chosen, *, as_json: bool) -> int:
@@ -58,7 +70,7 @@ async def serve(layout: Layout, chosen: Chosen, *, as_json: bool) -> int:
         prepare(layout)
         stack.enter_context(alone(layout.root))
         profiles = read_profiles(layout, chosen.profiles)
-        if chosen.with_model or chosen.model_url:
+        if chosen.with_model or chosen.examples or chosen.model_url:
             profiles = await _with_model(stack, layout, chosen, profiles)
         address = f"http://127.0.0.1:{chosen.port}"
         given = variables(layout, chosen, profiles, address)
@@ -73,6 +85,8 @@ async def serve(layout: Layout, chosen: Chosen, *, as_json: bool) -> int:
         if ready is None:
             return 0
         layout.public_url.write_text(f"{given['PUBLIC_URL']}\n")
+        if chosen.examples and ready["applied"]:
+            await _furnish(Target(address, (layout.root / OPERATOR_KEY).read_text().strip()))
         files = {name.replace("-", "_"): str(layout.root / name) for name in (OPERATOR_KEY, ADMIN_KEY)}
         value = {"url": address, "data": str(layout.root), "pid": ready["pid"], **files}
         say(
@@ -88,6 +102,15 @@ async def serve(layout: Layout, chosen: Chosen, *, as_json: bool) -> int:
             )
         click.echo("stopping: Ctrl-C again leaves at once", err=True)
     return 0
+
+
+async def _furnish(target: Target) -> None:
+    """The organizations, people and templates of the examples, through the API that everybody has."""
+    api = Api(target)
+    try:
+        await furnish(RemoteDesk(api), EXAMPLES, MODEL_NAME)
+    finally:
+        api.close()
 
 
 def check_checkout(root: Path) -> None:
@@ -200,7 +223,8 @@ async def _ready(process: asyncio.subprocess.Process, stop: Stop) -> dict[str, A
 def greeting(layout: Layout, address: str, profiles: Mapping[str, Any], applied: list[str]) -> str:
     """Where things are, and what to do next."""
     migrated = f", {len(applied)} migrations applied" if applied else ""
-    admin = layout.root / ADMIN_KEY
+    admin, operator = layout.root / ADMIN_KEY, layout.root / OPERATOR_KEY
+    away = f"--target {address} --key-file {operator}"
     return "\n".join(
         [
             f"BizQ      {address}/, in workerd",
@@ -208,7 +232,8 @@ def greeting(layout: Layout, address: str, profiles: Mapping[str, Any], applied:
             f"health    {address}/healthz",
             f"data      {layout.root}{migrated}",
             f"profiles  {', '.join(sorted(profiles))}",
-            f"keys      {admin} (organization 1), {layout.root / OPERATOR_KEY} (operator)",
-            f"try       `bizq status --target {address} --key-file {admin}`; Ctrl-C stops",
+            f"keys      {admin} (organization 1), {operator} (operator)",
+            f"try       `bizq submit examples/tasks.jsonl {away}`,",
+            f"          `bizq watch 1 {away}`; Ctrl-C stops",
         ]
     )

@@ -16,10 +16,14 @@ CREATE_USER: Final = Query("""
 """)
 
 ORGANIZATION: Final = Query("SELECT id, name FROM organizations WHERE id = :organization")
-ORGANIZATIONS: Final = Query("SELECT id, name, created_at FROM organizations ORDER BY id")
-USERS: Final = Query(
-    "SELECT id, email, name, role FROM users WHERE organization_id = :organization ORDER BY id"
-)
+ORGANIZATIONS: Final = Query("""
+    SELECT id, name, created_at FROM organizations
+    WHERE (:organization IS NULL OR id = :organization) AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
+""")
+ORGANIZATIONS_NAMED: Final = Query("""
+    SELECT id, name FROM organizations
+    WHERE id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)) ORDER BY id
+""")
 
 CREATE_KEY: Final = Query("""
     INSERT INTO api_keys (id, hash, organization_id, role, created_ms) VALUES (:id, :hash, :organization, :role, :now)
@@ -61,6 +65,12 @@ TEMPLATE: Final = Query("""
     SELECT id, organization_id, name, description, category, estimated_duration, prompt, input_schema, output_schema,
       route, limits, version
     FROM task_templates WHERE id = :id AND (:organization IS NULL OR organization_id = :organization)
+""")
+
+TEMPLATES: Final = Query("""
+    SELECT id, organization_id, name, description, category, version, route IS NOT NULL AS usable FROM task_templates
+    WHERE (:organization IS NULL OR organization_id = :organization) AND (:name IS NULL OR name = :name)
+    ORDER BY id LIMIT :size
 """)
 
 TEMPLATES_NAMED: Final = Query("""

@@ -24,8 +24,12 @@ SUBMITTED: Final = Query("""
     WHERE organization_id = :organization AND idempotency_key IN (SELECT value ->> 'key' FROM json_each(:rows))
 """)
 
-USERS_OF: Final = Query("""
-    SELECT id FROM users WHERE organization_id = :organization AND id IN (SELECT value FROM json_each(:users))
+# People have no index of ours: those of one organization are looked through only when somebody is named.
+USERS_NAMED: Final = Query("""
+    SELECT id, email FROM users
+    WHERE json_array_length(:wanted) > 0 AND organization_id = :organization
+      AND (id IN (SELECT value FROM json_each(:wanted)) OR email IN (SELECT value FROM json_each(:wanted)))
+    ORDER BY id
 """)
 
 CANCEL: Final = Query("""

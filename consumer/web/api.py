@@ -1,13 +1,13 @@
-"""The API: what each address does.  The table at the end is what routes, checks and documents it."""
+"""The API of tasks and of operation.  The table at the end is what routes, checks and documents it."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from consumer import admin, commands, queries
+from consumer import commands, doctor, queries
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
 from consumer.core.schema import dump_json
@@ -48,7 +48,8 @@ async def submit(ask: Ask) -> Response:
     """One task, or a list of them: all or none."""
     value = await ask.json()
     several = isinstance(value, list)
-    done = await commands.submit(ask.world, await ask.owner(), value if several else [value])
+    owner = None if ask.organization is None else await ask.owner()
+    done = await commands.submit(ask.world, owner, value if several else [value])
     status = 201 if any(one.created for one in done) else 200
     if several:
         return reply({"tasks": [asdict(one) for one in done]}, status)
@@ -102,6 +103,17 @@ async def retry(ask: Ask) -> Response:
     return reply(asdict(done), 201, {"Location": f"/v1/tasks/{done.id}"})
 
 
+async def counts(ask: Ask) -> Response:
+    """How many tasks are in each state."""
+    found = await queries.counts(ask.world, ask.organization)
+    return reply({"total": sum(found.values()), "tasks": found})
+
+
+async def adopt(ask: Ask) -> Response:
+    """Tasks older than the installation may run."""
+    return reply(asdict(await commands.adopt(ask.world, ask.organization)))
+
+
 async def costs(ask: Ask) -> Response:
     """What executions cost."""
     since = ask.query.get("since")
@@ -118,87 +130,17 @@ async def inbox(ask: Ask) -> Response:
     return reply({"assignments": found})
 
 
-# --- templates and budgets ------------------------------------------------------------------------------------------
-
-
-async def template(ask: Ask) -> Response:
-    """As `PUT` accepts it; its version is the tag."""
-    return await _template(ask, ask.number)
-
-
-async def _template(ask: Ask, number: int, status: int = 200) -> Response:
-    found = await queries.template(ask.world, ask.organization, number)
-    version = found.pop("version")
-    return reply(found, status, {"ETag": f'W/"{version}"', "Location": f"/v1/templates/{number}"})
-
-
-async def post_template(ask: Ask) -> Response:
-    """A new one."""
-    owner = await ask.owner()
-    value = _own(await ask.json(), owner, None)
-    return await _template(ask, await admin.put_template(ask.world, owner, value), 201)
-
-
-async def put_template(ask: Ask) -> Response:
-    """Replace one as a whole."""
-    owner = await ask.owner()
-    value = _own(await ask.json(), owner, ask.number)
-    return await _template(ask, await admin.put_template(ask.world, owner, value))
-
-
-def _own(value: object, owner: int, number: int | None) -> object:
-    """A template with the id of its address.  Raises BadInput when it names another one, or another organization."""
-    if not isinstance(value, dict):
-        raise BadInput("", "a template is an object")
-    if not _says(value, "id", number):
-        raise BadInput(
-            "id", "a new template gets its own" if number is None else f"the address says {number}"
-        )
-    if not _says(value, "organization_id", owner):
-        raise BadInput("organization_id", f"{owner}, or nothing: a template stays where it is written")
-    return {**value, "id": number, "organization_id": owner}
-
-
-def _says(value: dict[str, Any], name: str, wanted: int | None) -> bool:
-    """Whether a field says the one thing that it may say, or nothing."""
-    said = value.get(name)
-    return said is None or (type(said) is int and said == wanted)
-
-
-async def budgets(ask: Ask) -> Response:
-    """All, with their current period."""
-    return reply({"budgets": await queries.budgets(ask.world, ask.organization)})
-
-
-async def budget(ask: Ask) -> Response:
-    """One, with its current period."""
-    (found,) = await queries.budgets(ask.world, ask.organization, ask.number)
-    return reply(found)
-
-
-async def post_budget(ask: Ask) -> Response:
-    """Set the cap of a scope and period: there is one for each."""
-    return await _put_budget(ask, None)
-
-
-async def put_budget(ask: Ask) -> Response:
-    """Change the cap of a budget."""
-    return await _put_budget(ask, ask.number)
-
-
-async def _put_budget(ask: Ask, number: int | None) -> Response:
-    owner = await ask.owner()
-    written = await admin.put_budget(ask.world, owner, await ask.json(), ask.actor, number)
-    (found,) = await queries.budgets(ask.world, owner, written)
-    return reply(found, headers={"Location": f"/v1/budgets/{written}"})
-
-
 # --- operation ------------------------------------------------------------------------------------------------------
 
 
 async def tick(ask: Ask) -> Response:
     """What cron does."""
     return reply(asdict(await ask.app.on_tick()))
+
+
+async def examine(ask: Ask) -> Response:
+    """What the doctor finds."""
+    return reply({"findings": [asdict(finding) for finding in await doctor.examine(ask.world)]})
 
 
 async def health(ask: Ask) -> Response:
@@ -273,6 +215,24 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     Operation(
         "GET",
+        "/v1/counts",
+        counts,
+        "Count the tasks in each state",
+        "reader",
+        _ONE,
+        answers={200: "Counts"},
+    ),
+    Operation(
+        "POST",
+        "/v1/adopt",
+        adopt,
+        "Let tasks run that are older than the installation.  Where `more` is true, ask again",
+        "admin",
+        _ONE,
+        answers={200: "Adopted"},
+    ),
+    Operation(
+        "GET",
         "/v1/costs",
         costs,
         "Add up what executions cost, and what is reserved for those whose price is not known yet",
@@ -290,60 +250,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         answers={200: "Inbox"},
     ),
     Operation(
-        "POST",
-        "/v1/templates",
-        post_template,
-        "Write a new template",
-        "admin",
-        _ONE,
-        "Template",
-        {201: "StoredTemplate"},
+        "POST", "/tick", tick, "Sweep now, as cron does every minute", "operator", answers={200: "Swept"}
     ),
     Operation(
         "GET",
-        "/v1/templates/{id}",
-        template,
-        "Show a template as PUT accepts it.  Its version is the ETag",
-        "reader",
-        _ONE,
-        answers={200: "StoredTemplate"},
-    ),
-    Operation(
-        "PUT",
-        "/v1/templates/{id}",
-        put_template,
-        "Replace a template as a whole.  Tasks that waited for its route may run",
-        "admin",
-        _ONE,
-        "Template",
-        {200: "StoredTemplate"},
-    ),
-    Operation("GET", "/v1/budgets", budgets, "List budgets", "reader", _ONE, answers={200: "Budgets"}),
-    Operation(
-        "POST",
-        "/v1/budgets",
-        post_budget,
-        "Set the cap of a scope and period.  There is one for each: an older cap is replaced",
-        "admin",
-        _ONE,
-        "Budget",
-        {200: "StoredBudget"},
-    ),
-    Operation(
-        "GET", "/v1/budgets/{id}", budget, "Show a budget", "reader", _ONE, answers={200: "StoredBudget"}
-    ),
-    Operation(
-        "PUT",
-        "/v1/budgets/{id}",
-        put_budget,
-        "Change the cap of a budget.  Its scope and period stay",
-        "admin",
-        _ONE,
-        "Budget",
-        {200: "StoredBudget"},
-    ),
-    Operation(
-        "POST", "/tick", tick, "Sweep now, as cron does every minute", "operator", answers={200: "Swept"}
+        "/v1/doctor",
+        examine,
+        "Check everything that the worker stands on",
+        "operator",
+        answers={200: "Findings"},
     ),
     Operation(
         "GET", "/healthz", health, "Say whether the database can be worked with", answers={200: "Health"}

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from consumer.telemetry import Event, log
-from consumer.web import api, inbox, openapi, pages, problems, webhooks
+from consumer.web import api, inbox, openapi, pages, problems, settings, webhooks
 from consumer.web.api import Operation, reply
 from consumer.web.ask import Ask, authenticate, organization_of, read_query
 from consumer.web.problems import TooLong
@@ -55,6 +55,7 @@ async def describe(ask: Ask) -> Response:
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *api.OPERATIONS,
+    *settings.OPERATIONS,
     *webhooks.OPERATIONS,
     *inbox.OPERATIONS,
     Operation("GET", "/openapi.json", describe, "This document", answers={200: "OpenAPI"}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from consumer.admin import Budget
+from consumer.admin import Budget, NewOrganization, NewUser
 from consumer.commands import NewTask
 from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
@@ -31,6 +31,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "schema": _ID,
         "description": "Whose: only an operator's key may name another than its own, and has to where it writes",
     },
+    "name": {"schema": {"type": "string"}, "description": "Only what has exactly this name"},
     "status": {"schema": {"enum": [state.value for state in TaskState]}},
     "cursor": {"schema": _ID, "description": "From the page before"},
     "by": {"schema": {"enum": list(COSTS), "default": "provider"}},
@@ -49,7 +50,7 @@ def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     _, models = models_json_schema(
-        [(model, "validation") for model in (NewTask, Template, Budget)],
+        [(model, "validation") for model in (NewTask, Template, Budget, NewOrganization, NewUser)],
         ref_template="#/components/schemas/{model}",
     )
     return {

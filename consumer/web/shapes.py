@@ -140,6 +140,17 @@ SHAPES: Final[dict[str, Shape]] = {
         reason=_OR_NULL,
         updated_at=_WHEN,
     ),
+    "Counts": _shape(
+        total=_INTEGER, tasks={"type": "object", "additionalProperties": _INTEGER, "description": "By state"}
+    ),
+    "Adopted": _shape(
+        adopted=_INTEGER,
+        lacking={**_INTEGER, "description": "Without a route or an organization"},
+        more={**_BOOLEAN, "description": "true: some may be left"},
+    ),
+    "Organization": _shape(id=_INTEGER, name=_TEXT),
+    "Organizations": _shape(organizations=_list("Organization")),
+    "User": _shape(id=_INTEGER, organization=_INTEGER, email=_TEXT),
     "Cancelled": _shape(id=_INTEGER, status={"const": "cancelled"}),
     "Costs": _shape(
         by=_TEXT,
@@ -190,10 +201,30 @@ SHAPES: Final[dict[str, Shape]] = {
         route=_ANY,
         limits=_ANY,
     ),
+    "Templates": _shape(
+        templates={
+            "type": "array",
+            "items": _shape(
+                id=_INTEGER,
+                organization_id=_NUMBER_OR_NULL,
+                name=_TEXT,
+                description=_OR_NULL,
+                category=_OR_NULL,
+                version=_INTEGER,
+                usable={**_BOOLEAN, "description": "Whether it has a route"},
+            ),
+        }
+    ),
     "StoredBudget": _shape(**_BUDGET),
     "Budgets": _shape(budgets=_list("StoredBudget")),
     "Swept": _shape(
         leases=_INTEGER, raised=_INTEGER, ended=_INTEGER, unblocked=_INTEGER, due=_INTEGER, rung=_INTEGER
+    ),
+    "Findings": _shape(
+        findings={
+            "type": "array",
+            "items": _shape(level={"enum": ["ok", "warning", "error"]}, what=_TEXT, advice=_TEXT),
+        }
     ),
     "Health": _shape(status={"const": "ok"}),
     "Received": _shape(status={"const": "received"}),

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from consumer.cli import host
-from consumer.cli.desk import local
+from consumer.cli.desk import local, organization_id
 from consumer.cli.host import EXAMPLES, Wanted
 from consumer.cli.progress import Progress, columns, counted, pictured
 from consumer.cli.seed import asking, seed
@@ -167,8 +167,8 @@ class TestExamples:
             second = await seed(desk, EXAMPLES, "some-model")
             assert first == list(range(1, len(first) + 1))
             assert second == [len(first) + number for number in first]
-            assert await desk.organization("Fjord Outdoor") == 1
-            assert await desk.organization("Lindenhof Clinic") == 2
+            assert await organization_id(desk, "Fjord Outdoor") == 1
+            assert await organization_id(desk, "Lindenhof Clinic") == 2
 
     def test_templates_ask_for_the_model_that_there_is(self) -> None:
         template = json.loads((EXAMPLES / "templates" / "reply-to-customer.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from consumer.cli.group import Failure, bizq
 from consumer.cli.options import Target
 from consumer.cli.remote import Api, RemoteDesk, RemoteReader
+from consumer.local.database import SqliteDatabase
+from consumer.local.layout import Layout
+from consumer.ports import Statement
 from tests.cli.conftest import ECHO, Cli, Done, lines, put, submit
 from tests.cli.test_dev import dev, until
 
@@ -48,10 +52,12 @@ def served(cli: Cli, away: Away, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aw
         yield away
 
 
-def key_file(cli: Cli, folder: Path, role: str) -> Path:
-    file = folder / f"{role}-key"
-    file.write_text(cli.fine("key", "create", "--role", role).out)
-    return file
+@pytest.fixture
+def operator(cli: Cli, tmp_path: Path) -> tuple[str, str]:
+    """The options of a command that an operator gives."""
+    file = tmp_path / "operator-key"
+    file.write_text(cli.fine("key", "create", "--role", "operator").out)
+    return ("--key-file", str(file))
 
 
 def test_each_command_says_the_same_as_on_the_data(served: Away, cli: Cli, tmp_path: Path) -> None:
@@ -74,19 +80,42 @@ def test_each_command_says_the_same_as_on_the_data(served: Away, cli: Cli, tmp_p
     assert served.fine("doctor").out.startswith("ok       http://127.0.0.1:")
 
 
-def test_a_template_is_new_or_replaced_by_its_id(served: Away, tmp_path: Path) -> None:
-    made = put(served, tmp_path, ECHO | {"name": "another"})
+def test_setting_up_is_the_same_as_on_the_data(
+    served: Away, cli: Cli, operator: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Each command once over HTTP and once here: the answers differ in the number of what was made, and no more."""
+    for number, command in ((2, "org create Linden"), (2, "user create a@b.example A --org Fjord")):
+        made = served.json(*command.split(), *operator)
+        assert made == {**cli.json(*command.split()), "id": number}
+    file = tmp_path / "another.json"
+    file.write_text(json.dumps(ECHO | {"name": "another"}))
+    made = served.json("template", "put", file)
     assert made == {"id": 3, "organization": 1, "name": "another", "created": True}
-    assert put(served, tmp_path, ECHO | {"name": "another", "id": 3}) == {**made, "created": False}
+    for ask, key in ((served, ()), (cli, ("--org", "Fjord")), (served, (*operator, "--org", "1"))):
+        assert ask.json("template", "put", file, *key) == {**made, "created": False}
+    assert served.fine("adopt").out == cli.fine("adopt").out == "0 tasks may run now\n"
+    assert served.fine("doctor", *operator).out == cli.fine("doctor").out
+    assert "role operator" in served.refused("org", "create", "Oslo")
 
 
-def test_an_operator_says_for_whom(served: Away, cli: Cli, tmp_path: Path) -> None:
-    operator = ("--key-file", str(key_file(cli, tmp_path, "operator")))
+def test_tasks_that_are_older_than_the_installation(served: Away, cli: Cli, tmp_path: Path) -> None:
+    submit(served, tmp_path, HELLO | {"run_at": "2040-01-01"}, HELLO | {"run_at": "2040-01-01"})
+    database = SqliteDatabase(Layout(cli.data).database)
+    database.run([Statement("UPDATE tasks SET blocked_by = 'adopt', run_at_ms = 9007199254740990", ())])
+    database.close()
+    assert "run `bizq adopt`" in served.json("show", "1")["why"]
+    assert served.fine("adopt").out == "2 tasks may run now\n"
+    assert served.fine("watch", "1", "--timeout", "30").out.splitlines()[-1].startswith("task 1: completed")
+
+
+def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, ...], tmp_path: Path) -> None:
     file = lines(tmp_path, HELLO)
-    assert "--org ID" in served.refused("submit", file, *operator)
-    assert served.json("submit", file, *operator, "--org", "1")[0]["id"] == 1
+    assert served.json("submit", file, *operator)[0]["id"] == 1  # there is no other organization
+    cli.fine("org", "create", "Linden")
+    assert "say for which organization with --org" in served.refused("submit", file, *operator)
+    assert served.json("submit", file, *operator, "--org", "1")[0]["id"] == 2
     assert "no organization 7" in served.refused("submit", file, *operator, "--org", "7")
-    assert "by its id, and Fjord is none" in served.refused("cost", "--org", "Fjord")
+    assert served.json("cost", "--org", "Fjord")["costs"] == cli.json("cost", "--org", "Fjord")["costs"]
     assert served.json(*operator, "tick")["leases"] == 0
     assert "role operator" in served.refused("tick")
 
@@ -95,39 +124,36 @@ def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
     said = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
     assert said.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
     assert served.refused("budget", "put", "many", "--org", "1").startswith("bizq: cap: ")
-    assert served.refused(
-        "submit", lines(tmp_path, HELLO | {"assigned_to": "marta@fjord.example"})
-    ).startswith("bizq: line 1: assigned_to: over HTTP this is a user's id")
+    assert served.refused("submit", lines(tmp_path, HELLO | {"assigned_to": "who@fjord.example"})).startswith(
+        "bizq: line 1: assigned_to: this organization has no user who@fjord.example"
+    )
     assert served.refused("show", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
     assert served.refused("status", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
     assert "refused the key" in served.refused("status", "--key", "bizq_0_0")
 
 
-class TestOrganizationsOfLines:
-    """Names cannot be looked up, so that they only choose lines."""
+def test_a_file_for_several_organizations(
+    served: Away, cli: Cli, operator: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Names of organizations, templates and people are looked up by whoever has them."""
+    cli.fine("org", "create", "Linden")
+    put(cli, tmp_path, ECHO, "--org", "Linden")
+    theirs = HELLO | {"organization": "Linden"}
+    file = lines(tmp_path, HELLO | {"organization": "Fjord", "assigned_to": "marta@fjord.example"}, theirs)
+    assert len(served.json("submit", file, *operator)) == 2
+    assert len(cli.json("submit", file)) == 2
+    said = served.fine("submit", file, "--org", "Fjord").out
+    assert said == "1 tasks submitted, 1 lines are for other organizations: 5\n"
+    refusal = served.refused("submit", file)
+    assert refusal.splitlines()[0] == "bizq: line 2: organization: this is for organization 1"
+    wrong = lines(tmp_path, theirs, theirs | {"organization": "Oslo"})
+    for ask, key in ((served, operator), (cli, ())):
+        said = ask.refused("submit", wrong, *key)
+        assert said.splitlines()[0] == "bizq: line 2: organization: no organization Oslo"
+    assert cli.json("status")["total"] == 5
 
-    def test_a_name_takes_its_lines(self, served: Away, tmp_path: Path) -> None:
-        file = lines(tmp_path, HELLO | {"organization": "Fjord"}, HELLO | {"organization": "Linden"}, HELLO)
-        assert "--org NAME takes its lines; there are Fjord, Linden" in served.refused("submit", file)
-        said = served.fine("submit", file, "--org", "Fjord").out
-        assert said == "2 tasks submitted, 1 lines are for other organizations: 1 to 2\n"
-        assert "no line is for organization Oslo" in served.refused(
-            "submit", lines(tmp_path, HELLO | {"organization": "Fjord"}), "--org", "Oslo"
-        )
 
-    def test_one_name_needs_no_choice(self, served: Away, tmp_path: Path) -> None:
-        assert len(submit(served, tmp_path, HELLO | {"organization": "Fjord"})) == 1
-
-    def test_an_id_in_the_lines_is_sent(self, served: Away, tmp_path: Path) -> None:
-        assert "this key is for organization 1" in served.refused(
-            "submit", lines(tmp_path, HELLO | {"organization": 2})
-        )
-
-
-@pytest.mark.parametrize(
-    "command",
-    ["org create x", "user create a@b.example A", "key create", "key revoke x", "adopt", "demo", "dev"],
-)
+@pytest.mark.parametrize("command", ["key create", "key revoke x", "demo", "dev"])
 def test_what_cannot_be_done_over_http_says_so(away: Away, command: str) -> None:
     for said in (away.refused(*command.split()), away.refused(*command.split(), "--target", NOBODY)):
         assert "works on this machine only, not over HTTP" in said
@@ -186,7 +212,13 @@ def problem(status: int, name: str, detail: str, **more: Any) -> httpx2.Response
 
 async def test_the_doctor_reads_what_is_wrong() -> None:
     errors = [{"field": "database", "message": "trigger a is missing"}]
-    sick = RemoteDesk(api(lambda _: problem(503, "unhealthy", "2 problems", errors=errors)))
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/doctor":
+            return problem(403, "forbidden", "this needs a key with the role operator")
+        return problem(503, "unhealthy", "2 problems", errors=errors)
+
+    sick = RemoteDesk(api(answer))
     (found,) = await sick.examine()
     assert (found["level"], found["what"]) == ("error", "trigger a is missing")
     away = RemoteDesk(api(lambda _: problem(503, "unavailable", "D1 is away")))
@@ -231,18 +263,6 @@ def test_a_status_is_asked_with_its_tag_and_never_goes_back() -> None:
     assert [reader.task(1)["version"] for _ in range(4)] == [3, 3, 3, 4]
     assert asked == [None, 'W/"3"', 'W/"3"', 'W/"3"']
     reader.close()
-
-
-def test_tasks_are_counted_page_by_page_up_to_a_limit() -> None:
-    def page(request: httpx2.Request) -> httpx2.Response:
-        cursor = int(request.url.params.get("cursor", 0))
-        rows = [{"status": "pending"}, {"status": "completed"}]
-        return httpx2.Response(200, json={"tasks": rows, "cursor": cursor + 1 if cursor < 2 else None})
-
-    assert RemoteReader(api(page)).counts() == {"completed": 3, "pending": 3}
-    endless = [{"status": "pending"}] * 5_000
-    with pytest.raises(Failure, match="more than 10000 tasks"):
-        RemoteReader(api(lambda _: httpx2.Response(200, json={"tasks": endless, "cursor": 1}))).counts()
 
 
 async def test_a_reader_gets_no_links() -> None:

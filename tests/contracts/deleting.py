@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer import commands, people
+from consumer.commands import Adopted
 from consumer.core.errors import NotFound
 from consumer.core.policy import DAY
 from consumer.ports import Refused
@@ -134,7 +135,7 @@ class DeleteContract(Suite):
         assert scene.network.count() == 0
         assert "bizq adopt" in await scene.why(task)
 
-        assert await commands.adopt(scene.world, 1) == (1, 0)
+        assert await commands.adopt(scene.world, 1) == Adopted(1, 0, more=False)
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"

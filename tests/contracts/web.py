@@ -104,6 +104,12 @@ class KeysContract(Furnished):
 
     async def test_lists_show_only_their_own(self, house: House) -> None:
         await house.submit()
+        counted = {
+            key: (await house.ask("GET", "/v1/counts", key=key)).json()
+            for key in ("operator", "reader", "foreign")
+        }
+        assert counted["reader"] == counted["operator"] == {"total": 1, "tasks": {"pending": 1}}
+        assert counted["foreign"] == {"total": 0, "tasks": {}}
         await admin.put_budget(house.world, house.ours, budget(house.ours), "test")
 
         assert (await house.ask("GET", "/v1/tasks", key="foreign")).json()["tasks"] == []
@@ -122,6 +128,51 @@ class KeysContract(Furnished):
     async def test_an_operator_who_writes_names_the_organization(self, house: House, path: str) -> None:
         for query in ("", "?organization=999", "?organization=0", "?organization=x", "?organization="):
             refused(await house.ask("POST", path + query, {}, key="operator"), 422, "organization")
+
+    async def test_an_operator_names_the_organization_of_each_task(self, house: House) -> None:
+        """By id or by name, in one submission that is done as a whole or not at all."""
+        tasks = [{"template": "echo", "title": "x", "organization": name} for name in ("theirs", house.ours)]
+        wrong = [*tasks, {**tasks[0], "organization": "nobody"}, {"template": "echo", "title": "x"}]
+
+        refused(
+            await house.ask("POST", "/v1/tasks", wrong, key="operator"),
+            422,
+            "tasks[3].organization",
+            "tasks[2].organization",
+        )
+        assert await house.rows("SELECT id FROM tasks") == []
+        made = (await house.ask("POST", "/v1/tasks", tasks, key="operator")).json()["tasks"]
+
+        rows = await house.rows("SELECT id, organization_id, template_id FROM tasks ORDER BY id")
+        assert {row["id"]: row["organization_id"] for row in rows} == {
+            made[0]["id"]: house.theirs,
+            made[1]["id"]: house.ours,
+        }
+        assert {row["template_id"] for row in rows} == {house.template, house.foreign_template}
+
+    async def test_a_key_writes_for_no_other_organization(self, house: House) -> None:
+        """One that is there and one that is not are told apart by nobody."""
+        value = {"template": "echo", "title": "x"}
+        answers = [
+            refused(
+                await house.ask("POST", "/v1/tasks", {**value, "organization": other}), 422, "organization"
+            )
+            for other in ("theirs", "nobody", house.theirs, 999)
+        ]
+        assert len({json.dumps(answer) for answer in answers}) == 1
+        for own in ("ours", house.ours):
+            made = await house.ask("POST", "/v1/tasks", {**value, "organization": own})
+            assert made.status_code == 201
+
+    async def test_the_same_key_of_two_organizations_makes_two_tasks(self, house: House) -> None:
+        tasks = [
+            {"template": "echo", "title": "x", "organization": name, "idempotency_key": "same"}
+            for name in ("theirs", "ours")
+        ]
+        for created in (True, False):
+            made = (await house.ask("POST", "/v1/tasks", tasks, key="operator")).json()["tasks"]
+            assert [one["created"] for one in made] == [created] * 2
+            assert made[0]["id"] != made[1]["id"]
 
     async def test_an_operator_writes_for_the_organization_that_it_names(self, house: House) -> None:
         value = {"template": house.template, "title": "for them"}

@@ -62,6 +62,19 @@ class TemplatesContract(Furnished):
         refused(await house.ask("PUT", "/v1/templates/999", template(), key="admin"), 404)
         assert (await house.ask("PUT", path, template(id=house.template), key="admin")).status_code == 200
 
+    async def test_templates_are_listed_and_found_by_name(self, house: House) -> None:
+        await house.put(name="new")
+
+        async def listed(query: str, key: str) -> list[str]:
+            response = await house.ask("GET", f"/v1/templates{query}", key=key)
+            return [one["name"] for one in response.json()["templates"]]
+
+        assert await listed("", "reader") == ["echo", "new"]
+        assert await listed("?name=new", "reader") == ["new"]
+        assert await listed("?name=new", "foreign") == []
+        assert await listed("", "operator") == ["echo", "echo", "new"]
+        assert await listed(f"?organization={house.ours}", "operator") == ["echo", "new"]
+
     async def test_a_budget_is_set_shown_and_changed(self, house: House) -> None:
         made = await house.ask("POST", "/v1/budgets", budget(house.ours, cap=0.1), key="admin")
         place = made.headers["location"]
@@ -97,8 +110,66 @@ class TemplatesContract(Furnished):
         refused(await house.ask("POST", "/v1/budgets", value, key="admin"), 422, field)
 
 
+class OrganizationsContract(Furnished):
+    """Organizations and their people."""
+
+    async def test_an_operator_adds_an_organization(self, house: House) -> None:
+        made = await house.ask("POST", "/v1/organizations", {"name": "new"}, key="operator")
+
+        assert (made.status_code, made.json()) == (201, {"id": made.json()["id"], "name": "new"})
+        for query, key, names in (
+            ("", "operator", ["ours", "theirs", "new"]),
+            ("?name=new", "operator", ["new"]),
+            ("?name=nobody", "operator", []),
+            (f"?organization={house.theirs}", "operator", ["theirs"]),
+            ("", "reader", ["ours"]),
+            ("?name=theirs", "reader", []),
+        ):
+            response = await house.ask("GET", f"/v1/organizations{query}", key=key)
+            assert [one["name"] for one in response.json()["organizations"]] == names
+
+    async def test_a_person_gets_tasks_by_their_address(self, house: House) -> None:
+        person = {"email": "ada@ours.example", "name": "Ada"}
+        made = await house.ask("POST", "/v1/users", person, key="admin")
+        ada = {"id": made.json()["id"], "organization": house.ours, "email": "ada@ours.example"}
+        assert (made.status_code, made.json()) == (201, ada)
+        await house.ask("POST", f"/v1/users?organization={house.theirs}", person, key="operator")
+
+        for whom in ("ada@ours.example", ada["id"]):
+            task = await house.submit(assigned_to=whom)
+            assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["assigned_to"] == ada["id"]
+        for nobody in ("eve@ours.example", 999):
+            value = {"template": "echo", "title": "x", "assigned_to": nobody}
+            refused(await house.ask("POST", "/v1/tasks", value), 422, "assigned_to")
+
+    @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])
+    async def test_a_name_that_is_none(self, house: House, name: object) -> None:
+        value = {"name": name}
+        refused(await house.ask("POST", "/v1/organizations", value, key="operator"), 422, "name")
+        refused(await house.ask("POST", "/v1/users", {**value, "email": "a"}, key="admin"), 422, "name")
+
+    async def test_old_tasks_are_adopted_by_their_own_organization(self, house: House) -> None:
+        task = await house.submit()
+        await house.rows("UPDATE tasks SET blocked_by = 'adopt', run_at_ms = 9007199254740990")
+
+        adopted = [(await house.ask("POST", "/v1/adopt", key=key)).json() for key in ("foreign", "admin")]
+
+        assert [one["adopted"] for one in adopted] == [0, 1]
+        await house.work()
+        assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
+
+
 class OperationContract(Furnished):
     """What runs it, and what describes it."""
+
+    async def test_the_doctor_tells_an_operator_everything(self, house: House) -> None:
+        await house.rows("DROP TRIGGER tasks_finished")
+
+        findings = (await house.ask("GET", "/v1/doctor", key="operator")).json()["findings"]
+
+        (error,) = [one["what"] for one in findings if one["level"] == "error"]
+        assert error.startswith("trigger tasks_finished is missing")
+        assert len(findings) > 5
 
     async def test_a_tick_rings_for_what_is_due(self, house: House) -> None:
         await house.submit()

@@ -17,7 +17,7 @@ from tests.contracts.web_faults import FaultsContract
 from tests.contracts.web_hostile import HostileContract
 from tests.contracts.web_inbox import InboxPageContract
 from tests.contracts.web_review import ReviewPageContract
-from tests.contracts.web_settings import OperationContract, TemplatesContract
+from tests.contracts.web_settings import OperationContract, OrganizationsContract, TemplatesContract
 from tests.contracts.web_webhooks import WebhooksContract
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class TestTasks(TasksContract):
 
 class TestTemplates(TemplatesContract):
     """The contract."""
+
+
+class TestOrganizations(OrganizationsContract):
+    pass
 
 
 class TestOperation(OperationContract):

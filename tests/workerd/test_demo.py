@@ -11,6 +11,10 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from consumer.admin import hash_key
+from consumer.cli.host import EXAMPLES, MODEL_NAME
+from consumer.cli.options import Target
+from consumer.cli.remote import Api, RemoteDesk
+from consumer.cli.seed import seed
 from consumer.local import model
 from scripts.stage import shipped
 from tests.workerd.archives import ROOT
@@ -23,7 +27,6 @@ from tests.workerd.toolchain import Toolchain
 
 pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd-demo")]
 
-EXAMPLES = ROOT / "examples"
 KEY = "0123456789abcdef0123456789abcdef"
 PATIENCE_S = 900.0
 HEAP = 96 * 1024 * 1024
@@ -56,55 +59,20 @@ def office(toolchain: Toolchain, site: Path, deployment: Deployment, address: st
         yield Office(worker, unused, models)
 
 
-def call(office: Office, organization: int, method: str, path: str, value: object = None) -> Any:
-    headers = {"authorization": f"Bearer bizq_k{organization}_{KEY}", "content-type": "application/json"}
-    body = None if value is None else json.dumps(value).encode()
-    reply = office.worker.fetch(method, path, headers=headers, body=body)
-    assert reply.status < 300, reply.text
-    return reply.json()
-
-
-def found(office: Office, organization: dict[str, Any]) -> int:
-    """Make an organization with its people, a key and its templates."""
-    (row,) = office.sql("INSERT INTO organizations (name) VALUES (?1) RETURNING id", organization["name"])
-    number = int(row["id"])
-    for user in organization["users"]:
-        office.sql(
-            "INSERT INTO users (organization_id, email, name) VALUES (?1, ?2, ?3)",
-            number,
-            user["email"],
-            user["name"],
-        )
+@pytest.fixture
+def desk(office: Office) -> Iterator[RemoteDesk]:
+    """The command line's, with an operator's key."""
     office.sql(
-        "INSERT INTO api_keys (id, hash, organization_id, role, created_ms) VALUES (?1, ?2, ?3, 'admin', 0)",
-        f"k{number}",
-        hash_key(KEY),
-        number,
+        "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('demo', ?1, 'operator', 0)", hash_key(KEY)
     )
-    for name in organization["templates"]:
-        template = json.loads((EXAMPLES / "templates" / f"{name}.json").read_text())
-        call(office, number, "POST", "/v1/templates", template)
-    return number
+    api = Api(Target(office.worker.info["url"].rstrip("/"), f"bizq_demo_{KEY}"))
+    yield RemoteDesk(api)
+    api.close()
 
 
-def submitted(office: Office, organizations: dict[str, int]) -> list[int]:
-    """Submit every task, with the ids of people in place of their addresses."""
-    users = {row["email"]: row["id"] for row in office.sql("SELECT id, email FROM users")}
-    tasks = []
-    for line in (EXAMPLES / "tasks.jsonl").read_text().splitlines():
-        task = json.loads(line)
-        organization = organizations[task.pop("organization")]
-        if "assigned_to" in task:
-            task["assigned_to"] = users[task["assigned_to"]]
-        tasks.append(int(call(office, organization, "POST", "/v1/tasks", task)["id"]))
-    return tasks
-
-
-def test_the_whole_set_is_done(office: Office) -> None:
+async def test_the_whole_set_is_done(office: Office, desk: RemoteDesk) -> None:
     """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
-    wanted = json.loads((EXAMPLES / "organizations.json").read_text())
-    organizations = {one["name"]: found(office, one) for one in wanted}
-    tasks = submitted(office, organizations)
+    tasks = await seed(desk, EXAMPLES, MODEL_NAME)
 
     open_tasks = (
         "SELECT id FROM tasks WHERE status IN ('pending', 'running') OR (status = 'waiting' AND NOT EXISTS"
@@ -114,7 +82,7 @@ def test_the_whole_set_is_done(office: Office) -> None:
     eventually(lambda: not office.sql(open_tasks), PATIENCE_S)
     states = office.states(tasks)
     assert set(states) == {"completed", "waiting"}
-    approve_drafts(office, organizations.values())
+    await approve_drafts(office, desk)
 
     reviewed = (
         "SELECT status FROM tasks"
@@ -126,13 +94,12 @@ def test_the_whole_set_is_done(office: Office) -> None:
     assert breaches(office.worker.events()) == []
 
 
-def approve_drafts(office: Office, organizations: Any) -> None:
+async def approve_drafts(office: Office, desk: RemoteDesk) -> None:
     """A person says yes to every draft, in the form behind the link."""
-    for organization in organizations:
-        for one in call(office, organization, "GET", "/v1/inbox")["assignments"]:
-            path = urlsplit(one["link"]).path
-            assert office.worker.fetch("GET", path).status == 200
-            if one["execution_type"] == "hybrid":
-                form = urlencode({"action": "submit", "decision": "approve"}).encode()
-                headers = {"content-type": "application/x-www-form-urlencoded"}
-                assert office.worker.fetch("POST", path, headers=headers, body=form).status == 200
+    for one in await desk.inbox(None, None):
+        path = urlsplit(one["link"]).path
+        assert office.worker.fetch("GET", path).status == 200
+        if one["execution_type"] == "hybrid":
+            form = urlencode({"action": "submit", "decision": "approve"}).encode()
+            headers = {"content-type": "application/x-www-form-urlencoded"}
+            assert office.worker.fetch("POST", path, headers=headers, body=form).status == 200

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from scripts.stage import ROOT
+from tests.workerd.loopback import Answer, Loopback, Seen, completion
 from tests.workerd.toolchain import Toolchain
 
 pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd")]
@@ -28,10 +29,30 @@ SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "requir
 FINAL = {"completed", "failed", "cancelled"}
 
 
-def template(name: str, delay_ms: int) -> dict[str, Any]:
-    candidate = {"profile": "echo", "settings": {"delay_ms": delay_ms}}
-    stage = {"kind": "ai", "candidates": [candidate]}
-    return {"name": name, "output_schema": SCHEMA, "route": {"stages": [stage]}}
+ECHO = {
+    "name": "echo",
+    "output_schema": SCHEMA,
+    "route": {"stages": [{"kind": "ai", "candidates": [{"profile": "echo"}]}]},
+}
+EXAMPLES = ROOT / "examples" / "tasks.jsonl"
+ANSWERS: dict[str, dict[str, str]] = {
+    "sentiment": {"sentiment": "negative"},
+    "order_number": {"name": "Marta Kowalska", "order_number": "FO-20481", "product": "Polaris 3"},
+    "summary": {"summary": "The new fridge arrives on Tuesday and the old one is collected on Thursday."},
+    "day": {"patient": "Ingrid Holm", "day": "Thursday", "time": "10:30"},
+    "reply": {"reply": "Thank you for your message. We look into it and write to you again tomorrow."},
+}
+"""What the model says to the templates of the examples, by a property that each asks for."""
+MODEL_S = 1.0
+
+
+def answer(seen: Seen) -> Answer:
+    """A model that takes its time."""
+    if seen.method == "GET":
+        return Answer(json={"data": []})
+    wanted = seen.json()["response_format"]["json_schema"]["schema"]["properties"]
+    (said,) = [ANSWERS[name] for name in wanted if name in ANSWERS]
+    return Answer(json=completion(said), delay_s=MODEL_S)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -67,17 +88,11 @@ class Running:
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()][-1]
 
-    def submit(self, folder: Path, name: str, count: int) -> list[int]:
-        file = folder / f"{name}.jsonl"
-        rows = [{"template": name, "title": f"{name} {number}"} for number in range(count)]
-        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        return [one["id"] for one in self.cli("submit", file)]
-
 
 @contextlib.contextmanager
-def dev(data: Path) -> Iterator[Running]:
+def dev(data: Path, *options: str) -> Iterator[Running]:
     """The running Worker, in a process group of its own."""
-    command = [*BIZQ, "dev", "--runtime", "workerd", "--port", "0", "--json", "--data", str(data)]
+    command = [*BIZQ, "dev", "--runtime", "workerd", "--port", "0", "--json", "--data", str(data), *options]
     log = data.parent / "log"
     with log.open("a") as errors:
         process = subprocess.Popen(
@@ -112,47 +127,54 @@ def let_leases_end(data: Path) -> int:
 
 
 def test_killing_it_loses_no_task(toolchain: Toolchain, tmp_path: Path) -> None:
-    """Five tasks are done; a machine that loses power in the middle of twenty more does them when it is back."""
+    """All the examples are submitted; a machine that loses power in the middle of them does them when it is back."""
     del toolchain  # without Node there is nothing to start
-    data = tmp_path / "data"
-    with dev(data) as first:
-        for name in ("admin_key", "operator_key"):
-            assert stat.S_IMODE(Path(first.said[name]).stat().st_mode) == 0o600
-        for name, delay_ms in (("quick", 0), ("slow", 1_500)):
-            file = tmp_path / f"{name}.json"
-            file.write_text(json.dumps(template(name, delay_ms)))
-            assert first.cli("template", "put", file)["created"] is True
-        quick = first.submit(tmp_path, "quick", 5)
-        assert [first.cli("watch", task, "--timeout", "60")["status"] for task in quick] == ["completed"] * 5
-        slow = first.submit(tmp_path, "slow", 20)
-        in_the_middle(first)
-        first.kill()
-    assert let_leases_end(data) > 0
-    with dev(data) as second:
-        assert second.cli("show", quick[0])["task"]["outcome"] == {"title": "quick 0"}
-        ended = until_all_have_ended(second)
-        assert ended == {"completed": len(quick) + len(slow)}
-        second.process.send_signal(signal.SIGINT)
-        assert second.process.wait(30) == 0
-        with pytest.raises(ProcessLookupError):
-            os.killpg(int(second.said["pid"]), 0)
+    data, template = tmp_path / "data", tmp_path / "echo.json"
+    template.write_text(json.dumps(ECHO))
+    (tmp_path / "echo.jsonl").write_text(json.dumps({"template": "echo", "title": "an echo"}))
+    with Loopback(answer) as model:
+        asked = ("--model-url", f"{model.url}/v1")
+        with dev(data, "--examples", *asked) as first:
+            for name in ("admin_key", "operator_key"):
+                assert stat.S_IMODE(Path(first.said[name]).stat().st_mode) == 0o600
+            for created in (True, False):
+                assert first.cli("template", "put", template)["created"] is created
+            (echo,) = [one["id"] for one in first.cli("submit", tmp_path / "echo.jsonl")]
+            assert first.cli("watch", echo, "--timeout", "60")["status"] == "completed"
+            tasks = [one["id"] for one in first.cli("submit", EXAMPLES, key="operator_key")]
+            assert len(tasks) == len(EXAMPLES.read_text().splitlines())
+            in_the_middle(first)
+            first.kill()
+        assert let_leases_end(data) > 0
+        with dev(data, *asked) as second:
+            assert second.cli("show", echo)["task"]["outcome"] == {"title": "an echo"}
+            people = until_only_people_are_waited_for(second)
+            ended = {"completed": 1 + len(tasks) - people, "waiting": people}
+            assert second.cli("status", key="operator_key")["tasks"] == ended
+            watched = second.cli("watch", tasks[0], "--timeout", "60", key="operator_key")
+            assert watched["status"] == "completed"
+            second.process.send_signal(signal.SIGINT)
+            assert second.process.wait(30) == 0
+            with pytest.raises(ProcessLookupError):
+                os.killpg(int(second.said["pid"]), 0)
 
 
 def in_the_middle(running: Running) -> None:
-    """Return when some of the slow tasks are being done."""
+    """Return when some tasks are being done and some are not."""
     end = time.monotonic() + 60
-    while "running" not in running.cli("status")["tasks"]:
+    while not {"running", "pending"} <= running.cli("status", key="operator_key")["tasks"].keys():
         assert time.monotonic() < end
 
 
-def until_all_have_ended(running: Running) -> dict[str, int]:
-    """Tick until no task is left, and count them."""
+def until_only_people_are_waited_for(running: Running) -> int:
+    """Tick until each task has ended or lies in the inbox; gives how many lie there."""
     end = time.monotonic() + 150
     while True:
         running.cli("tick", key="operator_key")
-        counts: dict[str, int] = running.cli("status")["tasks"]
-        if counts.keys() <= FINAL:
-            return counts
+        counts: dict[str, int] = running.cli("status", key="operator_key")["tasks"]
+        people = len(running.cli("inbox", key="operator_key"))
+        if counts.keys() <= FINAL | {"waiting"} and counts.get("waiting", 0) == people:
+            return people
         assert time.monotonic() < end, counts
 
 
