@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.bill import naive, speed
 from tests.bill.aims import AIMS, DOLLARS, DOLLARS_OTHERWISE, above
@@ -19,7 +19,7 @@ COUNTS = (
 )  # fmt: skip
 SQL_CHARACTERS = 70
 WHY = {
-    "rows_read": "D1 counts each step of each cursor, json_each and scratch tables too; 50 rows are 5 cents a million",
+    "rows_read": "5 cents a million; docs/decisions/0007-rows-read.md",
     "trips": "calls that did not end together were settled apart",
 }
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--slow-tasks", type=int, default=100)
     parser.add_argument("--statements", action="store_true", help="also print what each SQL statement costs")
     arguments = parser.parse_args()
-    console = Console(width=150)
+    console = Console(width=160)
 
     with console.status("batches of 10"), opened(10) as office:
         tens = [run(office, kind, arguments.tasks, 10) for kind in (INSTANT, ECHO, BUDGET)]
@@ -71,16 +71,18 @@ def prices() -> Table:
 
 def bill(rows: list[Measured], plain: Usage) -> Table:
     """The counts for each task, and their sum for a million."""
-    table = Table("for each task", *(name.replace("_", " ") for name in COUNTS), "$ per million")
+    table = Table(
+        Column("for each task", no_wrap=True), *(name.replace("_", " ") for name in COUNTS), "$ per million"
+    )
     for one in rows:
-        doorbells = one.work.queue_operations / 3 / one.count
-        name = f"{one.kind.name}; batches of {one.batch}; {doorbells:g} doorbells"
-        table.add_row(name, *_cells(one.each))
-    table.add_row("written naively (tests/bill/naive.py), CPU left out", *_cells(plain))
+        rung = one.work.queue_operations / 3
+        doorbells = "" if rung == one.count else f"; {rung:g} doorbells in all"
+        table.add_row(f"{one.kind.name}; batches of {one.batch}{doorbells}", *_cells(one.each))
+    table.add_row("written naively, CPU left out", *_cells(plain))
     table.add_row("aim, within a second", *(f"{AIMS[name]:g}" if name in AIMS else "" for name in COUNTS))
     table.caption = (
         "From doorbell to final status.  Rows as D1 reports them.  CPU of workerd with D1, KV and Queues"
-        " in it: too much.  R2 and logs are not in the sum."
+        " in it: too much.  R2 and logs are not in the sum.  Naively: tests/bill/naive.py."
     )
     return table
 

@@ -23,6 +23,6 @@ DOLLARS_OTHERWISE: Final = 17.50
 
 
 def above(each: Usage, aims: Mapping[str, float] = AIMS) -> dict[str, tuple[float, float]]:
-    """The counts that are above their aim, with it."""
-    used = {name: float(getattr(each, name)) for name in aims}
+    """The counts that are above their aim, as they are printed, with it."""
+    used = {name: round(float(getattr(each, name)), 2) for name in aims}
     return {name: (used[name], aim) for name, aim in aims.items() if used[name] > aim}

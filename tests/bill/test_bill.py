@@ -18,8 +18,7 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("bill")]
 
 NEW_PERIOD = 4
 ROWS_READ = 75
-"""What is measured, and a little more.  The aim of 20 cannot be met: D1 counts every step of every cursor, those over
-`json_each` and over its own scratch tables too, so that one fenced UPDATE of a group reads 5 to 7 for each row."""
+"""What is measured, and a little more.  Why the aim of 20 is not met: docs/decisions/0007-rows-read.md."""
 
 
 @pytest.fixture(scope="module")
