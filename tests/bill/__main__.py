@@ -14,7 +14,7 @@ from tests.bill.prices import PRICES
 from tests.bill.usage import Usage, by_statement
 
 COUNTS = (
-    "rows_written", "rows_read", "kv_writes", "queue_operations", "requests", "cpu_ms", "trips", "fetches",
+    "rows_written", "rows_read", "kv_writes", "queue_operations", "requests", "cpu_ms", "trips", "subrequests",
     "r2_writes", "log_events",
 )  # fmt: skip
 SQL_CHARACTERS = 70
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--slow-tasks", type=int, default=100)
     parser.add_argument("--statements", action="store_true", help="also print what each SQL statement costs")
     arguments = parser.parse_args()
-    console = Console(width=160)
+    console = Console(width=170)
 
     with console.status("batches of 10"), opened(10) as office:
         tens = [run(office, kind, arguments.tasks, 10) for kind in (INSTANT, ECHO, BUDGET)]

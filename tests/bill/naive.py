@@ -53,4 +53,5 @@ def measure(database: Tables, count: int = 20) -> Usage:
         log_events=KV_WRITES + 1,
         trips=len(CHANGES),
         fetches=1,
+        subrequests=len(CHANGES) + KV_WRITES + 1,
     )

@@ -36,6 +36,8 @@ class Usage:
     trips: float = 0
     """Round trips to D1."""
     fetches: float = 0
+    subrequests: float = 0
+    """All that a Worker asks outside of itself: fetches, round trips, operations of KV, R2 and Queues."""
 
     def each(self, count: int) -> Usage:
         """The mean for one of so many."""
@@ -74,6 +76,7 @@ def add_up(events: Iterable[Event], *, doorbells: int = 0, cpu_ms: float = 0, lo
         log_events=log_lines + len(events),
         trips=sum(event.trips for event in events),
         fetches=sum(event.fetches for event in events),
+        subrequests=sum(event.trips + event.fetches for event in events) + operations.total(),
     )
 
 

@@ -47,9 +47,14 @@ class Tally:
         self.black_box += not found
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print both numbers, and where they differ."""
+        """Print both numbers, of each suite and of all, and where they differ."""
         workerd, local = self.ran[WORKERD], self.ran[LOCAL]
         terminalreporter.section("hosts")
+        suites = sorted({name.partition(".")[0] for name in workerd.keys() | local.keys()})
+        for suite in suites:
+            terminalreporter.line(
+                f"{_of(workerd, suite):6} in workerd {_of(local, suite):6} locally  {suite}"
+            )
         terminalreporter.line(
             f"contract tests in workerd: {workerd.total()}, on the local host: {local.total()}"
         )
@@ -66,6 +71,11 @@ class Tally:
         names = (workerd.keys() | local.keys()) - explained
         if session.exitstatus == pytest.ExitCode.OK and any(workerd[name] != local[name] for name in names):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _of(ran: Counter[str], suite: str) -> int:
+    """Tests of one suite that ran."""
+    return sum(count for name, count in ran.items() if name.partition(".")[0] == suite)
 
 
 def pytest_configure(config: pytest.Config) -> None:
