@@ -97,6 +97,11 @@ async def receive(  # an event has this many names
         webhooks.WAKE(**names, event=event),
     ]
     _, woken = await commit(world.database, world.entropy, batch)
+    if not woken.rows and execution is None and external is not None:
+        named = webhooks.NAMED(profile=profile, external=external)
+        execution = next(
+            (integer(row, "id") for row in await rows(world.database, world.entropy, named)), None
+        )
     if not woken.rows and execution is not None:
         await late(world, execution)
     return len(woken.rows)

@@ -67,6 +67,7 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         repeatable=abilities is not None and abilities.honours_key,
         evidence=abilities is not None and abilities.evidence,
         resolve_by_ms=optional_integer(row, "resolve_by_ms"),
+        passed=(optional_integer(row, "stage_after") or 0) > stage,
         accepted=row["external_id"] is not None,
         asked=row["execution_reason"] == ASKED,
     )

@@ -67,6 +67,7 @@ class ExecutionView:
 
     `newest`: no later execution of its task exists.  `repeatable`: its provider honours our key.
     `evidence`: its provider can tell later what became of it (lookup, poll or webhook).
+    `passed`: a later stage has begun since, so that a redo of its own is another matter.
     `accepted`: its provider took it on as a job.  `asked`: a person was asked what became of it."""
 
     id: int
@@ -78,6 +79,7 @@ class ExecutionView:
     repeatable: bool
     evidence: bool
     resolve_by_ms: int | None
+    passed: bool = False
     accepted: bool = False
     asked: bool = False
 
@@ -125,9 +127,9 @@ class Situation:
     def needed(self) -> bool:
         """The task still wants an answer for this stage."""
         task = self.task
-        return (
-            task is not None and task.state not in TASK_FINAL and task.position.stage == self.execution.stage
-        )
+        if task is None or task.state in TASK_FINAL or self.execution.passed:
+            return False
+        return task.position.stage == self.execution.stage
 
     @property
     def current(self) -> bool:

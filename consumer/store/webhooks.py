@@ -21,6 +21,11 @@ WAKE: Final = Query("""
     RETURNING id, task_id
 """)
 
+NAMED: Final = Query("""
+    SELECT id FROM task_executions WHERE profile = :profile AND external_id IS NOT NULL AND external_id = :external
+    ORDER BY id DESC LIMIT 1
+""")
+
 # Two selects, each with an index of what is not handled yet.  Joined by OR, or left to SQLite's choice, it would read
 # every webhook that there ever was.
 UNHANDLED: Final = Query("""

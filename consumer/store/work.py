@@ -274,6 +274,7 @@ SITUATIONS: Final = Query("""
       tasks.description, tasks.input, tasks.reason, tasks.stage, tasks.candidate, tasks.attempt, tasks.repairs, tasks.redos,
       tasks.replaces, tasks.deadline_ms, tasks.feedback, tasks.fed_by,
       (SELECT max(s.id) FROM task_executions s WHERE s.id BETWEEN {ids of e.task_id}) AS newest,
+      (SELECT max(s.stage) FROM task_executions s WHERE s.id > e.id AND s.id BETWEEN {ids of e.task_id}) AS stage_after,
       (SELECT f.result FROM task_executions f WHERE f.id = tasks.fed_by) AS fed,
       (SELECT f.result_key FROM task_executions f WHERE f.id = tasks.fed_by) AS fed_key,
       t.prompt, t.output_schema, t.route, t.limits

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from consumer import attend
 from consumer.core.outcome import Accepted, Outcome, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from providers.contract import Verb
@@ -171,6 +172,29 @@ class CallbackContract(Suite):
         assert (execution["cost_source"], execution["cost_micro"]) == ("declared", PRICE)
         assert (await scene.task(task))["status"] == "failed"
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
+
+    async def test_a_webhook_after_the_end_that_knows_only_the_external_id_corrects_the_bill(
+        self, scene: Scene
+    ) -> None:
+        task = await self.accepted(scene, Accepted("job-7"), job_s=3_600, unknown="wait")
+        for verb in (Verb.CANCEL, Verb.POLL, Verb.LOOKUP):
+            scene.network.script("job", *[Unknown("?")] * 100, verb=verb)
+        await scene.later(HOUR)
+        for _ in range(2):
+            await scene.later(DAY)
+        assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
+
+        for profile, external in (("job", "job-8"), ("other", "job-7"), ("job", "job-7")):
+            await attend.receive(
+                scene.world, profile, None, f"{profile} {external}", external, json.dumps(DONE)
+            )
+
+        (execution,) = await scene.executions(task)
+        assert execution["cost_source"] == "declared"
+        unhandled = await scene.sql(
+            "SELECT external_id FROM webhooks WHERE handled_ms IS NULL ORDER BY profile"
+        )
+        assert [row["external_id"] for row in unhandled] == ["job-8", "job-7"]
 
     async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
         task = await self.accepted(scene)

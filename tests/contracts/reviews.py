@@ -12,9 +12,10 @@ import pytest
 
 from consumer import people, queries
 from consumer.core.errors import BadInput, Conflict
-from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY
 from consumer.settle import COMFORT_BYTES
+from providers.contract import Verb
 from tests.contracts.people import link
 from tests.support.scene import PRICE, Scene, Suite, ai, person
 
@@ -264,3 +265,21 @@ class ReviewContract(Suite):
         assert [call.value for call in scene.network.calls("other")] == [{"answer": "better"}]
         assert (await scene.task(task))["status"] == "completed"
         assert [row["execution_type"] for row in await scene.executions(task)] == ["ai", "hybrid", "ai"]
+
+    async def test_a_late_answer_from_before_a_redo_is_not_the_redos_answer(self, scene: Scene) -> None:
+        """It was written without the reviewer's note."""
+        task = await scene.given(ai("evident"), person(kind="review"), unknown="retry")
+        scene.network.script("evident", Unknown("lost"), Succeeded(DRAFT), Accepted("redo", DAY))
+        scene.network.script("evident", *[Unknown("?")] * 2, verb=Verb.LOOKUP)
+        await scene.finish()
+        token = await link(scene, task, 3)
+        await people.review(scene.world, token, "reject", None, "shorter", redo=True)
+        await scene.drain()
+        assert await scene.states(task) == ["unknown", "succeeded", "failed", "waiting"]
+
+        await scene.told(task, "event-1", {"output": {"answer": "of before"}}, profile="evident")
+        await scene.drain()
+
+        first, *_, redo = await scene.executions(task)
+        assert (first["status"], first["reason"], first["cost_micro"]) == ("cancelled", "late", PRICE)
+        assert (redo["status"], (await scene.task(task))["stage"]) == ("waiting", 0)
