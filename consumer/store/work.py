@@ -12,15 +12,16 @@ from consumer.store.sql import Query
 
 # --- claim -----------------------------------------------------------------------------------------------------
 # pending -> running for up to :size due tasks in order of rank; at most :half of them for one organization while
-# others are due.  One limited subquery a rank keeps the reads the same whatever is scheduled for later.  Only when
+# others are due.  One limited subquery a rank keeps the reads the same whatever is scheduled for later; they run in the
+# order of ranks, so that nothing has to be sorted, and those after the last that is needed do not run.  Only when
 # one organization fills more than its half are the others looked up, by walking the index of organizations from
 # a random place (:start modulo the highest) and from its beginning (:hops steps each); they share the other half.  A task that lost its worker is
-# claimed alone.
+# claimed alone.  D1 counts each step of each cursor, over scratch tables too: what is scanned twice is paid twice.
 
 CLAIM_LEASE: Final = Query("""
     INSERT INTO leases (token, until_ms, task_ids)
     WITH RECURSIVE
-    due (id, organization_id, rank, run_at_ms, lost) AS (
+    front (id, organization_id, rank, run_at_ms, lost) AS MATERIALIZED (SELECT * FROM (
       SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
         WHERE status = 'pending' AND rank = 0 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
       UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
@@ -28,8 +29,7 @@ CLAIM_LEASE: Final = Query("""
       UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
         WHERE status = 'pending' AND rank = 2 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
       UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
-        WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)),
-    front AS MATERIALIZED (SELECT * FROM due ORDER BY rank, run_at_ms, id LIMIT :size),
+        WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)) LIMIT :size),
     crowd (organization_id) AS MATERIALIZED (
       SELECT organization_id FROM front GROUP BY organization_id HAVING count(*) > :half),
     walk (organization_id, hop) AS (
@@ -57,38 +57,40 @@ CLAIM_LEASE: Final = Query("""
     turns AS (
       SELECT id, organization_id, rank, run_at_ms, lost,
         row_number() OVER (PARTITION BY organization_id ORDER BY rank, run_at_ms, id) AS turn
-      FROM (SELECT * FROM front UNION SELECT * FROM rest)),
-    chosen AS MATERIALIZED (SELECT id, lost FROM turns
-      ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM others) AND turn > (SELECT tasks FROM share)),
-        rank, run_at_ms, id LIMIT :size)
-    SELECT :token, :until, json_group_array(id) FROM chosen
-    WHERE NOT EXISTS (SELECT 1 FROM stops) AND id = COALESCE((SELECT min(id) FROM chosen WHERE lost > 0), id)
-    HAVING count(*) > 0
+      FROM (SELECT * FROM front WHERE EXISTS (SELECT 1 FROM others) UNION SELECT * FROM rest)),
+    chosen (id, lost) AS (
+      SELECT id, lost FROM front WHERE NOT EXISTS (SELECT 1 FROM others)
+      UNION ALL SELECT * FROM (SELECT id, lost FROM turns
+        ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM others) AND turn > (SELECT tasks FROM share)),
+          rank, run_at_ms, id LIMIT :size))
+    SELECT :token, :until,
+      CASE WHEN max(lost) > 0 THEN json_array(min(CASE WHEN lost > 0 THEN id END)) ELSE json_group_array(id) END
+    FROM chosen WHERE NOT EXISTS (SELECT 1 FROM stops) HAVING count(*) > 0
     ON CONFLICT (token) DO NOTHING
 """)
 
 CLAIM_TASKS: Final = Query("""
     UPDATE tasks SET status = 'running', lease = :token, version = version + 1, blocked_by = NULL, updated_at = :at
-    WHERE status = 'pending'
-      AND id IN (SELECT value FROM json_each((SELECT task_ids FROM leases WHERE token = :token)))
+    FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken
+    WHERE tasks.id = taken.value AND +status = 'pending'
 """)
 
 CLAIMED: Final = Query("""
-    SELECT id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
+    SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
       input, stage, candidate, attempt, repairs, redos, replaces, fed_by, feedback,
       (SELECT max(e.id) FROM task_executions e WHERE e.id BETWEEN {ids of tasks.id}) AS newest,
       (SELECT e.id FROM task_executions e WHERE e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {ids of tasks.id})
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces) AS open_execution,
       (SELECT e.result FROM task_executions e WHERE e.id = tasks.fed_by) AS fed,
       (SELECT e.result_key FROM task_executions e WHERE e.id = tasks.fed_by) AS fed_key
-    FROM tasks
-    WHERE lease = :token AND id IN (SELECT value FROM json_each((SELECT task_ids FROM leases WHERE token = :token)))
+    FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value
+    WHERE lease = :token
 """)
 
 CLAIMED_TEMPLATES: Final = Query("""
     SELECT id, prompt, output_schema, route, limits FROM task_templates WHERE id IN (
-      SELECT template_id FROM tasks
-      WHERE id IN (SELECT value FROM json_each((SELECT task_ids FROM leases WHERE token = :token))))
+      SELECT template_id
+      FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value)
 """)
 
 CLAIMED_BUDGETS: Final = Query("""
@@ -150,7 +152,7 @@ BEGIN: Final = Query("""
     SELECT value ->> 'e', tasks.id, value ->> 'type', value ->> 'provider', value ->> 'profile', 'running',
       tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, value ->> 'reserve',
       value ->> 'budgets', value ->> 'who'
-    FROM json_each(:rows) JOIN tasks ON tasks.id = value ->> 't'
+    FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
     WHERE tasks.version = value ->> 'v' AND tasks.status = 'running' AND NOT EXISTS (SELECT 1 FROM stops)
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = value ->> 'e')
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = (value ->> 'e') - 1
@@ -158,7 +160,7 @@ BEGIN: Final = Query("""
 """)
 
 BEGUN: Final = Query("""
-    SELECT e.id, e.status FROM json_each(:rows) JOIN task_executions e ON e.id = value ->> 'e'
+    SELECT e.id, e.status FROM json_each(:rows) CROSS JOIN task_executions e ON e.id = value ->> 'e'
     WHERE e.lease = value ->> 'lease'
 """)
 
@@ -225,7 +227,7 @@ SETTLE_OUTBOX: Final = Query("""
 SETTLED: Final = Query("""
     SELECT e.id, e.status AS state, e.cost_micro, tasks.id AS task_id, tasks.version, tasks.status, tasks.last_execution,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of e.task_id}) AS total_micro
-    FROM json_each(:rows) JOIN task_executions e ON e.id = value ->> 'e' LEFT JOIN tasks ON tasks.id = e.task_id
+    FROM json_each(:rows) CROSS JOIN task_executions e ON e.id = value ->> 'e' LEFT JOIN tasks ON tasks.id = e.task_id
 """)
 
 # A bill that comes after the end: believed when nothing better was known.
