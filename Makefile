@@ -47,6 +47,9 @@ bench: $(DONE)/dev  ## measure throughput and latency on this machine
 sim: $(DONE)/dev  ## the whole system on a virtual clock, in a hostile world: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
 
+sim-planted: $(DONE)/dev  ## plant bugs in the product; the simulator has to catch every one
+	$(BIN)/python -m tests.simulation.planted
+
 chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the books: KILLS=200 WORKERD_KILLS=20
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) --workerd-kills $(or $(WORKERD_KILLS),20)
 

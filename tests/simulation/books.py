@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from consumer.core.template import Limits
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, task_of
 from tests.simulation.isolates import INVOCATION
-from tests.simulation.scenario import ROUTES
+from tests.simulation.scenario import ROUTES, budgets_of
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
     from tests.simulation.simulation import Simulation
-    from tests.simulation.watch import Change, Execution, Period, Task
+    from tests.simulation.watch import Change, Execution, Lease, Period, Task
 
 APPLICATION = "another application"
 FINISHED = frozenset({"completed", "failed", "cancelled"})
@@ -67,10 +67,7 @@ class Books:
                 if FIRST_EXECUTION <= number < FIRST_FOREIGN_EXECUTION:
                     self._execution(number, execution)
             for token, lease in change.leases.items():
-                if lease is None:
-                    self.leases.pop(token, None)
-                else:
-                    self.leases.setdefault(token, INVOCATION.get())
+                self._lease(token, lease)
             for name, period in change.periods.items():
                 self._period(name, period)
         for change in changes:
@@ -94,6 +91,13 @@ class Books:
         self.tasks[number] = task
         self.states[number][task.version] = task.status
 
+    def _lease(self, token: str, lease: Lease | None) -> None:
+        if lease is None:
+            self.leases.pop(token, None)
+        elif token not in self.leases:
+            self.leases[token] = INVOCATION.get()
+            self.what_lost_its_worker_is_claimed_alone(lease)
+
     def _execution(self, number: int, execution: Execution | None) -> None:
         before = self.executions.get(number)
         if execution is None:
@@ -114,6 +118,10 @@ class Books:
             self.estimates_are_upper_bounds(execution)
         if before is None and execution.budgets:
             self.budget_is_a_wall(execution)
+        if (
+            before is None and execution.status != "unknown"
+        ):  # else an answer that came late, and is paid already
+            self.every_budget_that_applies_is_asked(execution)
         self.executions[number] = execution
 
     def _weigh(self, before: Execution | None, after: Execution | None) -> None:
@@ -182,6 +190,12 @@ class Books:
                 seen,
             )
 
+    def what_lost_its_worker_is_claimed_alone(self, lease: Lease) -> None:
+        """It may be what kills its workers: then it takes no other along a second time."""
+        claimed = [self.tasks[number] for number in json.loads(lease.task_ids) if number in self.tasks]
+        alone = len(claimed) < 2 or not any(task.lost for task in claimed)
+        self._must("what_lost_its_worker_is_claimed_alone", alone, "{}", claimed)
+
     def limits_are_kept(self, task: Task) -> None:
         """No more attempts, repairs and redos than its template allows; one attempt more repeats an unknown one."""
         limits = self.limits.get(task.template_id or 0)
@@ -238,17 +252,28 @@ class Books:
         words = f"{where}: {cost} ({execution.cost_source}), but {charged} was charged"
         if execution.cost_source == "bound":
             fair = cost == execution.reserved_micro and (charged <= cost or execution.id in self.overran)
-            self._must("bound_covers_the_charge", fair, *words)
+            self._must("bound_covers_the_charge", fair, "{}", words)
         elif cost is not None:
-            self._must("cost_is_what_was_charged", cost == charged, *words)
+            self._must("cost_is_what_was_charged", cost == charged, "{}", words)
         else:
-            self._broken("cost_is_what_was_charged", *words)
+            self._broken("cost_is_what_was_charged", "{}", words)
 
     def estimates_are_upper_bounds(self, execution: Execution) -> None:
         """What was reserved covers what was charged, unless the provider charged more than it had declared."""
         if execution.budgets and execution.cost_micro is not None and execution.id not in self.overran:
             within = execution.cost_micro <= execution.reserved_micro
             self._must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
+
+    def every_budget_that_applies_is_asked(self, execution: Execution) -> None:
+        """Those of its organization and those of its template, all of them."""
+        task = self.tasks.get(execution.task_id)
+        template = None if task is None else task.template_id
+        if template is not None:
+            asked = {int(name.partition(":")[0]) for name in json.loads(execution.budgets or "[]")}
+            apply = budgets_of(template)
+            self._must(
+                "every_budget_that_applies_is_asked", asked == apply, "{}, but {} apply", execution, apply
+            )
 
     def budget_is_a_wall(self, execution: Execution) -> None:
         for name in json.loads(execution.budgets or "[]"):

@@ -196,16 +196,15 @@ def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
 
 
 def people_are_told_the_truth(sim: Simulation) -> str | None:
-    """An answer whose receipt says that it is used is one."""
-    for execution, task in sim.people.used.items():
-        states = [
-            each.status
-            for each in sim.books.executions.values()
-            if each.task_id == task and each.provider == "inbox"
-        ]
-        row = sim.books.executions[execution]
-        if "succeeded" not in states and row.reason != "rejected":
-            return f"the answer to {execution} was used, said its receipt; it is {row.status} ({row.reason})"
+    """An answer whose receipt says that it is used is what stands in the books, to the letter."""
+    for execution, answer in sim.people.used:
+        rows = sim.database.ask(
+            "SELECT result, result_key FROM task_executions WHERE task_id = ?1 AND provider = 'inbox'"
+            " AND (status = 'succeeded' OR reason = 'rejected')",
+            execution.task_id,
+        )
+        if answer not in [sim.stored(row["result"], row["result_key"]) for row in rows]:
+            return f"{str(answer)[:80]} to {execution.id} is used, said its receipt; the books keep {rows}"
     return None
 
 

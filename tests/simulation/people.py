@@ -21,7 +21,7 @@ class People:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self._asked: set[int] = set()
-        self.used: dict[int, int] = {}
+        self.used: list[tuple[Execution, Any]] = []
 
     def asked(self, execution: Execution) -> None:
         """An assignment has appeared in somebody's inbox."""
@@ -91,5 +91,5 @@ class People:
             used = isinstance(said, dict) and bool(said.get("used"))
             self._sim.note("a person", f"is answered {answer[0]}", f"{execution.id} {form} used={used}")
             if used:
-                self.used[execution.id] = execution.task_id
+                self.used.append((execution, said.get("answer")))
         return answer

@@ -130,6 +130,12 @@ def organization_of(template: int) -> int:
     return 1 + (template - 1) % ORGANIZATIONS
 
 
+def budgets_of(template: int) -> set[int]:
+    """The budgets that apply to tasks of a template."""
+    whose = {("organization", organization_of(template)), ("template", template)}
+    return {number for number, budget in enumerate(BUDGETS, start=1) if budget[:2] in whose}
+
+
 def wanted(seed: int, tasks: int, span_s: float) -> list[Wanted]:
     """The tasks of a seed; the first n are the same whatever their number."""
     found = []

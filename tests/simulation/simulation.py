@@ -38,7 +38,7 @@ CALM_TICK_S: Final = 1_800.0
 """In the calm, where time is nobody's friend, cron comes rarer than it would."""
 POOL: Final = 4
 """Workers at the same time."""
-MOST_TURNS: Final = 400_000
+MOST_TURNS: Final = 200_000
 """Steps of the loop after which nobody believes any more that a seed comes to rest; they need 20,000."""
 PATIENCE_S: Final = 40 * DAY_S
 """After so long everything has ended, or never will."""
@@ -115,6 +115,7 @@ class Simulation:
         self.trust = Trust()
         self._pool: list[Isolate] = []
         self._isolates = 0
+        self._closing = False
         self._actors: set[asyncio.Task[Any]] = set()
 
     # --- what the parts ask for --------------------------------------------------------------------------------------
@@ -147,7 +148,10 @@ class Simulation:
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """The same, for what nobody waits for."""
-        self._actors.add(self.spawn(work))
+        if self._closing:
+            work.close()
+        else:
+            self._actors.add(self.spawn(work))
 
     def storm(self, kind: str) -> float:
         """How much more often something fails now: troubles come in storms."""
@@ -214,11 +218,14 @@ class Simulation:
         return report
 
     def _close(self) -> None:
+        """End everybody who still acts, so that nothing of this seed reaches into the next one."""
+        self._closing = True
         self.loop.set_exception_handler(lambda _loop, _context: None)
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.call_later(0, self.loop.stop)
-        self.loop.run_forever()
+        while tasks := asyncio.all_tasks(self.loop):
+            for task in tasks:
+                task.cancel()
+            self.loop.call_soon(self.loop.stop)
+            self.loop.run_forever()
         self.loop.close()
         self.database.close()
         asyncio.set_event_loop(None)

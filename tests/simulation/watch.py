@@ -39,6 +39,7 @@ class Task(NamedTuple):
     blocked_by: str | None
     template_id: int | None
     deadline_ms: int | None
+    lost: int
 
 
 class Execution(NamedTuple):
@@ -75,6 +76,7 @@ class Lease(NamedTuple):
 
     token: str
     until_ms: int
+    task_ids: str
 
 
 class Webhook(NamedTuple):

@@ -1,0 +1,39 @@
+"""`python -m tests.simulation.planted`: plant each bug, and count the seeds until an invariant catches it."""
+
+# ruff: noqa: T201  # a command prints
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+
+from tests.simulation.planted.hunt import hunt
+from tests.simulation.planted.patch import BUGS
+
+PROCESSES = 2
+
+
+def main() -> int:
+    """0 when none escaped."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted", description=__doc__)
+    parser.add_argument("bugs", nargs="*", help="which ones; all when none is named")
+    parser.add_argument("--why", action="store_true", help="say what the invariant said")
+    given = parser.parse_args()
+    names = given.bugs or list(BUGS)
+    began, escaped = time.monotonic(), 0
+    print(f"{'planted bug':38} {'seeds':>5}  caught by")
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=4) as pool:
+        for caught in pool.imap(hunt, names):
+            escaped += caught.invariant is None
+            print(f"{caught.bug:38} {caught.seeds:>5}  {caught.invariant or 'ESCAPED'}", flush=True)
+            if given.why:
+                print(f"    {caught.why[:300]}")
+    print(
+        f"{len(names)} bugs, {len(names) - escaped} caught, {escaped} escaped, {time.monotonic() - began:.0f} s"
+    )
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,35 @@
+"""Planting a bug and simulating until an invariant catches it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from tests.simulation.planted import fences, money, words
+from tests.simulation.planted.patch import BUGS, Patch
+from tests.simulation.simulation import Plan, simulate
+
+MODULES: Final = (fences, money, words)
+MOST_SEEDS: Final = 40
+
+
+class Caught(NamedTuple):
+    """How a bug was caught: at which seed, by which invariant, and what that said.  No invariant: it escaped."""
+
+    bug: str
+    seeds: int
+    invariant: str | None
+    why: str = ""
+
+
+def hunt(name: str, most: int = MOST_SEEDS, tasks: int = 100) -> Caught:
+    """Plant one bug and simulate until it is caught."""
+    patch = Patch()
+    try:
+        BUGS[name](patch)
+        for seed in range(1, most + 1):
+            violation = simulate(Plan(seed, tasks)).violation
+            if violation is not None:
+                return Caught(name, seed, *violation)
+    finally:
+        patch.undo()
+    return Caught(name, most, None)

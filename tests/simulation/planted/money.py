@@ -1,0 +1,147 @@
+"""Budgets, costs and bills."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from consumer import intent, prices, settle
+from consumer.core import money
+from consumer.core.money import Cost
+from consumer.execute import Run
+from consumer.ports import Statement
+from consumer.store import webhooks, work
+from consumer.store.commit import rows
+from tests.simulation.planted.patch import Patch, bug
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+@bug
+def reserved_outside_the_batch(patch: Patch) -> None:
+    """The room in a budget is looked at first, and reserved in a later round trip."""
+    patch.schema("DROP TRIGGER executions_admission")
+
+    async def commit(self: Run, batch: Any) -> Any:
+        seen = [await _admitted(self, one) if one.sql == work.BEGIN.sql else one for one in batch]
+        return await original(self, seen)
+
+    original = patch.set(Run, "_commit", commit)
+
+
+async def _admitted(run: Run, begin: Statement) -> Statement:
+    """The same begin, without those for which there is no room now."""
+    values: list[Any] = list(begin.parameters)
+    place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
+    wanted = {row["e"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
+    names = json.dumps([name for periods in wanted.values() for name in periods])
+    found = await rows(run.world.database, run.world.entropy, work.FULL_PERIODS(periods=names))
+    room: dict[Any, Any] = {
+        row["id"]: row["cap_micro"] - row["spent_micro"] - row["reserved_micro"]  # type: ignore[operator]
+        for row in found
+    }
+    admitted = [
+        row
+        for row in json.loads(values[place])
+        if all(room.get(name, row["reserve"]) >= row["reserve"] for name in wanted[row["e"]])
+    ]
+    values[place] = json.dumps(admitted)
+    return Statement(begin.sql, tuple(values))
+
+
+@bug
+def no_admission(patch: Patch) -> None:
+    """A budget is written down and kept by nobody."""
+    patch.schema("DROP TRIGGER executions_admission")
+
+
+@bug
+def one_budget_of_several(patch: Patch) -> None:
+    """Where several budgets apply, the first one alone is asked."""
+
+    def statements(intents: Any, now_ms: int) -> Any:
+        for one in intents:
+            one.periods = one.periods[:1]
+        return original(intents, now_ms)
+
+    original = patch.set(intent, "statements", statements)
+
+
+@bug
+def nothing_reserved(patch: Patch) -> None:
+    """The estimate of a call is nothing, so that all that are in flight at once are admitted."""
+    patch.everywhere(prices.bound, lambda *_arguments: 0)
+
+
+@bug
+def settled_without_release(patch: Patch) -> None:
+    """A cost is added to what is spent, and its reservation stays."""
+    patch.schema(
+        "DROP TRIGGER executions_charge",
+        "CREATE TRIGGER executions_charge AFTER UPDATE OF cost_micro ON task_executions"
+        " WHEN NEW.budgets IS NOT NULL AND NEW.cost_micro IS NOT OLD.cost_micro BEGIN"
+        " UPDATE budget_periods SET spent_micro = spent_micro + NEW.cost_micro - COALESCE(OLD.cost_micro, 0)"
+        " WHERE id IN (SELECT value FROM json_each(NEW.budgets)); END",
+    )
+
+
+@bug
+def charged_to_the_period_of_the_settle(patch: Patch) -> None:
+    """A cost belongs to the day on which the call has ended, not to the one on which it was admitted."""
+    patch.schema(
+        "DROP TRIGGER executions_charge",
+        "CREATE TRIGGER executions_charge AFTER UPDATE OF cost_micro ON task_executions"
+        " WHEN NEW.budgets IS NOT NULL AND NEW.cost_micro IS NOT OLD.cost_micro BEGIN"
+        " UPDATE budget_periods SET reserved_micro = max(0, reserved_micro"
+        " - CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro ELSE 0 END)"
+        " WHERE id IN (SELECT value FROM json_each(NEW.budgets));"
+        " UPDATE budget_periods SET spent_micro = spent_micro + NEW.cost_micro - COALESCE(OLD.cost_micro, 0)"
+        " WHERE starts_ms <= CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
+        " AND ends_ms > CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)"
+        " AND budget_id IN (SELECT CAST(value AS INTEGER) FROM json_each(NEW.budgets)); END",
+    )
+
+
+@bug
+def late_cost_dropped(patch: Patch) -> None:
+    """What a provider charged for a result that came too late is not written down."""
+
+    async def rebill(*_arguments: object) -> None:
+        return
+
+    patch.everywhere(settle.rebill, rebill)
+
+
+@bug
+def cost_of_failures_dropped(patch: Patch) -> None:
+    """What did not succeed counts as free."""
+
+    def cost(ended: Any) -> Cost:
+        return original(ended) if ended.decision.has_result else Cost(0, "none")
+
+    original = patch.set(settle, "_cost", cost)
+
+
+@bug
+def float_money(patch: Patch) -> None:
+    """Amounts are floating point numbers, and rounded to the nearest micro-dollar."""
+
+    def to_micro(amount: Decimal) -> int:
+        return round(float(amount) * 1_000_000)
+
+    patch.everywhere(money.to_micro, to_micro)
+
+
+@bug
+def unknown_price_is_nothing(patch: Patch) -> None:
+    """Where nobody knows what a call cost, it cost nothing."""
+    patch.everywhere(prices.by_bound, lambda *_arguments: Cost(0, "bound"))
+
+
+@bug
+def duplicate_webhook_charged_twice(patch: Patch) -> None:
+    """An event that is sent twice is billed twice."""
+    patch.sql(webhooks.RECEIVE, "DO NOTHING", "DO UPDATE SET handled_ms = NULL")
+    patch.sql(work.REBILL, "SET cost_micro = ?", "SET cost_micro = COALESCE(cost_micro, 0) + ?")
+    patch.sql(work.REBILL, " AND (cost_micro IS NULL OR cost_source IN ('bound', 'none'))", "")

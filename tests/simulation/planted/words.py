@@ -1,0 +1,132 @@
+"""What is told: live status, webhooks, receipts, large answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from consumer import attend, claim, people, publish, settle
+from consumer.execute import Run
+from consumer.store import webhooks, work
+from consumer.store.commit import commit
+from providers.contract import standard_webhook
+from tests.simulation.planted.patch import Patch, bug
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@bug
+def status_without_version(patch: Patch) -> None:
+    """A snapshot does not say which version it shows."""
+
+    async def put(world: Any, value: Mapping[str, Any]) -> bool:
+        return bool(await original(world, {**value, "version": 0}))
+
+    original = patch.set(publish, "put", put)
+
+
+@bug
+def status_before_the_commit(patch: Patch) -> None:
+    """Readers are told of an end before it is written."""
+
+    async def settling(self: Run, one: Any, outcome: Any, now: int) -> Any:
+        made = await original(self, one, outcome, now)
+        move = made[0].decision.task
+        if move is not None:
+            told = publish.moved(one.task.id, one.task.organization, one.task.version + 1, move.state, now)
+            await publish.put(self.world, told)
+        return made
+
+    original = patch.set(Run, "_settling", settling)
+
+
+@bug
+def status_failure_ignored(patch: Patch) -> None:
+    """A status that could not be written is not written again."""
+
+    async def put(world: Any, value: Mapping[str, Any]) -> bool:
+        await original(world, value)
+        return True
+
+    original = patch.set(publish, "put", put)
+
+
+@bug
+def outbox_row_deleted_before_the_put(patch: Patch) -> None:
+    """What is to be published is taken off the list, and then published."""
+
+    async def publish_outbox(world: Any, outgoing: Any) -> None:
+        for task, until in outgoing:
+            done = work.DONE_OUTBOX(kind="publish", until=until, tasks=json.dumps([task]))
+            await commit(world.database, world.entropy, [done])
+        await publish.again(world, [task for task, _ in outgoing])
+
+    patch.set(attend, "publish_outbox", publish_outbox)
+
+
+@bug
+def webhook_before_acceptance_dropped(patch: Patch) -> None:
+    """A webhook of a job that nobody knows yet is thrown away."""
+    patch.sql(webhooks.RECEIVE, "VALUES (", "SELECT ")
+    patch.sql(
+        webhooks.RECEIVE,
+        ")\nON CONFLICT",
+        "\nWHERE EXISTS (SELECT 1 FROM task_executions WHERE external_id = ?4)\nON CONFLICT",
+    )
+
+
+@bug
+def webhook_handled_before_it_is_settled(patch: Patch) -> None:
+    """An event counts as handled as soon as it is read."""
+
+    async def unhandled(world: Any, fact: Any) -> Any:
+        told = await original(world, fact)
+        await attend._handled(world, told)
+        return told
+
+    original = patch.set(attend, "_unhandled", unhandled)
+
+
+@bug
+def forged_webhook_taken(patch: Patch) -> None:
+    """Nobody checks a webhook's signature."""
+
+    def unchecked(_secret: object, headers: Mapping[str, str], _body: bytes, _now: int) -> str:
+        return headers["webhook-id"]
+
+    patch.everywhere(standard_webhook, unchecked)
+
+
+@bug
+def receipt_of_hope(patch: Patch) -> None:
+    """Whoever answers is told that the answer is used."""
+    original = people._receipt
+
+    def receipt(fact: Any, answer: Any, message: str, *, used: bool) -> Any:
+        hoped = used or message == people.KEPT
+        return original(fact, answer, message, used=hoped)
+
+    patch.set(people, "_receipt", receipt)
+
+
+@bug
+def large_answer_lost(patch: Patch) -> None:
+    """A large answer whose blob could not be written is taken for written."""
+
+    async def result(world: Any, execution: int, decision: Any) -> Any:
+        text, key = await original(world, execution, decision)
+        lost = text is not None and len(text) > settle.COMFORT_BYTES
+        return (None, f"results/{execution}") if lost else (text, key)
+
+    original = patch.set(settle, "_result", result)
+
+
+@bug
+def large_answer_not_read(patch: Patch) -> None:
+    """A later stage sees nothing of what lies with the blobs."""
+
+    async def fed(_world: Any, row: Mapping[str, Any]) -> Any:
+        return None if row["fed"] is None else json.loads(str(row["fed"]))
+
+    patch.everywhere(claim.fed, fed)

@@ -1,0 +1,49 @@
+"""The simulator bites: bugs that somebody might make are caught.  `make sim-planted` plants all of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from consumer.store import sweeping, tasks, webhooks, work
+from tests.simulation.planted.hunt import hunt
+from tests.simulation.planted.patch import BUGS, Patch
+
+SUBTLE: Final = {
+    "begun_after_the_deadline",
+    "deadline_ignored",
+    "large_answer_not_read",
+    "poison_for_ever",
+    "redo_unbounded",
+    "resolve_by_ignored",
+    "webhook_handled_before_it_is_settled",
+}
+"""What takes the simulator more than a few seeds, or long ones."""
+FEW: Final = 3
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", sorted(BUGS.keys() - SUBTLE))
+def test_is_caught_within_a_few_seeds(name: str) -> None:
+    caught = hunt(name, FEW)
+    assert caught.invariant is not None, f"{name} escaped: {BUGS[name].__doc__}"
+
+
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_a_bug_fits_the_product_says_what_it_is_and_is_taken_back(name: str) -> None:
+    statements = [vars(module) for module in (sweeping, tasks, webhooks, work)]
+    before = [{key: getattr(value, "sql", value) for key, value in found.items()} for found in statements]
+    patch = Patch()
+    try:
+        BUGS[name](patch)
+    finally:
+        patch.undo()
+    after = [{key: getattr(value, "sql", value) for key, value in found.items()} for found in statements]
+    assert after == before
+    assert BUGS[name].__doc__
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(BUGS) >= 24
+    assert BUGS.keys() >= SUBTLE
