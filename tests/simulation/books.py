@@ -58,7 +58,6 @@ class Books:
 
     def committed(self, who: str, changes: list[Change]) -> None:
         """One commit, statement by statement."""
-        self.nothing_after_acknowledgement(who, changes)
         for change in changes:
             fences = _fences(change)
             for number, task in change.tasks.items():
@@ -348,12 +347,10 @@ class Books:
         right = states.get(shown.get("version", -1)) == shown["status"]
         self._must("status_tells_the_truth", right, "{} published {}, but it was {}", who, shown, states)
 
-    def nothing_after_acknowledgement(self, who: str, changes: list[Change]) -> None:
-        """Once a worker has acknowledged, it changes no task any more: what it might still do would be rung for by
-        nobody."""
-        if INVOCATION.get() in self.acknowledged_by and who != APPLICATION:
-            tasks = [number for change in changes for number in change.tasks]
-            self._must("nothing_after_acknowledgement", not tasks, "{} changes {} after it", who, tasks)
+    def nothing_after_acknowledgement(self, who: str) -> None:
+        """Once a worker has acknowledged, it begins nothing any more: nobody would ring for it again."""
+        late = INVOCATION.get() in self.acknowledged_by
+        self._must("nothing_after_acknowledgement", not late, "{} asks its database after it", who)
 
     def acknowledged(self, isolate: Isolate) -> None:
         """What a message rang for is committed: its worker holds no lease any more."""

@@ -193,6 +193,7 @@ class Database:
     async def batch(self, statements: Sequence[Statement]) -> list[Result]:
         check_batch(statements)
         isolate = self._isolate
+        isolate.sim.books.nothing_after_acknowledgement(isolate.name)
         database = isolate.sim.database
         results = await isolate.reach(
             "database",

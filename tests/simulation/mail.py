@@ -176,15 +176,12 @@ class Entry:
 
 
 class StatusStore:
-    """KV: one write a second for each key; each place keeps what it has read, misses too, for a minute.
-
-    `overtaken`: keys of which an older status was written after a newer one."""
+    """KV: one write a second for each key; each place keeps what it has read, misses too, for a minute."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.entries: dict[str, Entry] = {}
         self._places: dict[tuple[str, str], tuple[float, str | None]] = {}
-        self.overtaken: set[str] = set()
         self.writes = 0
 
     def write(self, who: str, key: str, value: str) -> None:
@@ -195,8 +192,6 @@ class StatusStore:
             self._sim.dice.counts["kv.refused"] += 1
             raise Unavailable("429: one write a second")
         shown = parse_json(value)
-        if before is not None and parse_json(before.value).get("version", 0) > shown.get("version", 0):
-            self.overtaken.add(key)
         self.entries[key] = Entry(value, now)
         self.writes += 1
         self._sim.books.published(who, shown)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer import attend, claim, people, publish, settle
 from consumer.execute import Run
+from consumer.ports import Statement
 from consumer.store import webhooks, work
 from consumer.store.commit import commit
 from providers.contract import standard_webhook
@@ -57,12 +58,19 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
     """What is to be published is taken off the list, and then published."""
 
     async def publish_outbox(world: Any, outgoing: Any) -> None:
-        for task, until in outgoing:
-            done = work.DONE_OUTBOX(kind="publish", until=until, tasks=json.dumps([task]))
+        for row in outgoing:
+            done = Statement("DELETE FROM outbox WHERE task_id = ?1 AND due_ms = ?2", row)
             await commit(world.database, world.entropy, [done])
         await publish.again(world, [task for task, _ in outgoing])
 
     patch.set(attend, "publish_outbox", publish_outbox)
+
+
+@bug
+def late_status_stays(patch: Patch) -> None:
+    """Whoever wrote a status does not look whether it is still the task's."""
+    task = "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v')"
+    patch.sql(work.DONE_OUTBOX, f"value ->> 'v' = {task}", "true")
 
 
 @bug
