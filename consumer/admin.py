@@ -129,15 +129,21 @@ async def put_budget(
 # --- the stop -----------------------------------------------------------------------------------------------
 
 
-async def stop(world: World, reason: str, actor: str) -> bool:
+class NewStop(Model):
+    """Why all spending shall stop."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
     """Stop all spending at once: nothing is claimed and no execution begins, on any worker.  What is in flight ends,
-    and is settled.  False when it was stopped already.  Raises BadInput."""
+    and is settled.  The stop that holds: this one, or one before it.  Raises BadInput."""
     values: dict[str, Value] = {"now": world.clock.now_ms(), "actor": actor}
-    batch = [store.STOP(**values, reason=_name(reason, "reason")), store.STOP_AUDIT(**values)]
-    stopped, _ = await world.database.batch(batch)
-    if stopped.rows:
+    batch = [store.STOP(**values, reason=_name(reason, "reason")), store.STOP_AUDIT(**values), work.STOPPED()]
+    made, _, found = await world.database.batch(batch)
+    if made.rows:
         log().warning(Event.SPENDING_STOPPED)
-    return bool(stopped.rows)
+    return dict(found.rows[0])
 
 
 async def resume(world: World, actor: str) -> bool:

@@ -10,7 +10,7 @@ from consumer.core import policy
 from consumer.core.money import show
 from consumer.core.times import iso
 from consumer.ports import Refused
-from consumer.store import check
+from consumer.store import check, work
 from consumer.store.commit import commit, rows
 from consumer.store.expected import MIGRATIONS
 from consumer.store.sql import integer, optional_integer, text
@@ -67,6 +67,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
     cron = now_ms - OVERDUE_MS
     known = json.dumps(sorted(profiles))
     return [
+        (work.STOPPED(), _stopped),
         (check.BLOCKED(most=MOST), _blocked),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, most=MOST), _backlog),
@@ -130,6 +131,12 @@ _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
     ),
     "budget": ("warning", "for which a budget has no room", "raise the cap, or wait for the next period"),
 }
+
+
+def _stopped(found: Sequence[Row]) -> Iterator[Finding]:
+    for row in found:
+        since = f"all spending is stopped since {iso(integer(row, 'at_ms'))} by {row['actor']}"
+        yield Finding("warning", f"{since}: {row['reason']}", "`bizq resume` lets work go on")
 
 
 def _blocked(found: Sequence[Row]) -> Iterator[Finding]:

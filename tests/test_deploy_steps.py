@@ -45,6 +45,7 @@ WALKED = {
     "Export and restore",
     "Rotate keys",
     "Stop all spending",
+    "Hold some of the work",
     "The schema is broken",
     "Dead letters",
     "Look at a copy",
@@ -212,9 +213,16 @@ class TestSteps:
         assert key["revoked_ms"] > 1
 
     def test_everything_stops_and_goes_on(self, checkout: Checkout) -> None:
+        stop, resume = blocks(DEPLOY, "Stop all spending")
+        checkout.run(stop)
+        assert checkout.sql("SELECT reason FROM stops") == [{"reason": "a runaway loop"}]
+        checkout.run(resume)
+        assert checkout.sql("SELECT reason FROM stops") == []
+
+    def test_some_of_the_work_is_held_and_released(self, checkout: Checkout) -> None:
         checkout.work("due", "scheduled")
         checkout.sql("UPDATE tasks SET run_at_ms = 9007199254740000 WHERE title = 'scheduled'")
-        hold, release = blocks(DEPLOY, "Stop all spending")
+        hold, release = blocks(DEPLOY, "Hold some of the work")
         before = checkout.sql("SELECT title, run_at_ms > 0 AS timed, blocked_by FROM tasks")
         checkout.run(hold)
         assert checkout.sql(

@@ -51,6 +51,12 @@ class Desk(Protocol):
 
     async def tick(self) -> dict[str, Any]: ...
 
+    async def stop(self, reason: str) -> dict[str, Any]:
+        """Stop all spending: the stop that holds, this one or one before it."""
+        ...
+
+    async def resume(self) -> bool: ...
+
     async def examine(self) -> list[dict[str, Any]]:
         """What is wrong: [{level, what, advice}]."""
         ...
@@ -146,6 +152,12 @@ class LocalDesk:
 
     async def tick(self) -> dict[str, Any]:
         return asdict(await App(self._world).on_tick())
+
+    async def stop(self, reason: str) -> dict[str, Any]:
+        return await admin.stop(self._world, reason, ACTOR)
+
+    async def resume(self) -> bool:
+        return await admin.resume(self._world, ACTOR)
 
     async def examine(self) -> list[dict[str, Any]]:
         findings = [asdict(finding) for finding in await doctor.examine(self._world)]

@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "inbox": ("consumer.cli.tasks", "What waits for people, with the links to answer."),
     "cost": ("consumer.cli.operate", "What executions cost."),
     "tick": ("consumer.cli.operate", "Do once what cron does every minute."),
+    "stop": ("consumer.cli.operate", "Stop all spending at once."),
+    "resume": ("consumer.cli.operate", "Go on after a stop."),
     "doctor": ("consumer.cli.operate", "Check everything that the worker stands on."),
     "org": ("consumer.cli.configure", "Organizations: create."),
     "user": ("consumer.cli.configure", "People of an organization: create."),

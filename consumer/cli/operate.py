@@ -13,6 +13,7 @@ from consumer.cli.group import FAILED, Failure
 from consumer.cli.host import Wanted
 from consumer.cli.options import anywhere, say, table
 from consumer.core.money import show
+from consumer.core.times import iso
 from consumer.store.admin import COSTS
 
 if TYPE_CHECKING:
@@ -60,6 +61,35 @@ def tick(where: Where, *, as_json: bool) -> None:
 
     swept = asyncio.run(run())
     say(swept, ", ".join(f"{count} {name}" for name, count in swept.items()), as_json=as_json)
+
+
+@click.command()
+@click.argument("reason")
+@anywhere
+def stop(reason: str, where: Where, *, as_json: bool) -> None:
+    """Stop all spending at once: no worker begins anything until `bizq resume`.  REASON is shown to who asks why.
+
+    What is in flight ends and is recorded; people may go on answering."""
+
+    async def run() -> dict[str, Any]:
+        async with opened_at(where) as desk:
+            return await desk.stop(reason)
+
+    stopped = asyncio.run(run())
+    say(stopped, f"stopped since {iso(stopped['at_ms'])}: {stopped['reason']}", as_json=as_json)
+
+
+@click.command()
+@anywhere
+def resume(where: Where, *, as_json: bool) -> None:
+    """Go on after `bizq stop`."""
+
+    async def run() -> bool:
+        async with opened_at(where) as desk:
+            return await desk.resume()
+
+    resumed = asyncio.run(run())
+    say({"resumed": resumed}, "work goes on" if resumed else "nothing was stopped", as_json=as_json)
 
 
 @click.command()

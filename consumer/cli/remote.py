@@ -161,6 +161,12 @@ class RemoteDesk:
     async def tick(self) -> dict[str, Any]:
         return dict(self._api.ask("POST", "/tick"))
 
+    async def stop(self, reason: str) -> dict[str, Any]:
+        return dict(self._api.ask("PUT", "/v1/stop", body={"reason": reason})["stop"])
+
+    async def resume(self) -> bool:
+        return bool(self._api.ask("DELETE", "/v1/stop")["resumed"])
+
     async def examine(self) -> list[dict[str, Any]]:
         """All of it with an operator's key; what `/healthz` tells everybody, the schema, with any other or none."""
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from consumer.admin import Budget, NewOrganization, NewUser
+from consumer.admin import Budget, NewOrganization, NewStop, NewUser
 from consumer.commands import NewTask
 from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
@@ -50,7 +50,7 @@ def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     _, models = models_json_schema(
-        [(model, "validation") for model in (NewTask, Template, Budget, NewOrganization, NewUser)],
+        [(model, "validation") for model in (NewTask, Template, Budget, NewOrganization, NewStop, NewUser)],
         ref_template="#/components/schemas/{model}",
     )
     return {

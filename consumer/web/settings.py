@@ -117,6 +117,25 @@ async def _put_budget(ask: Ask, number: int | None) -> Response:
     return reply(found, headers={"Location": f"/v1/budgets/{written}"})
 
 
+# --- the stop -------------------------------------------------------------------------------------------------------
+
+
+async def stopped(ask: Ask) -> Response:
+    """Whether all spending is stopped."""
+    return reply({"stop": await admin.stopped(ask.world)})
+
+
+async def stop(ask: Ask) -> Response:
+    """Stop all spending."""
+    value = parse(admin.NewStop, await ask.json())
+    return reply({"stop": await admin.stop(ask.world, value.reason, ask.actor)})
+
+
+async def resume(ask: Ask) -> Response:
+    """Go on."""
+    return reply({"resumed": await admin.resume(ask.world, ask.actor)})
+
+
 _ONE: Final = ("organization",)
 _NAMED: Final = ("name", "organization")
 
@@ -211,4 +230,22 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "Budget",
         {200: "StoredBudget"},
     ),
+    Operation(
+        "GET",
+        "/v1/stop",
+        stopped,
+        "Say whether all spending is stopped",
+        "operator",
+        answers={200: "Stopped"},
+    ),
+    Operation(
+        "PUT",
+        "/v1/stop",
+        stop,
+        "Stop all spending at once: no worker begins anything.  A stop that holds already stays",
+        "operator",
+        body="NewStop",
+        answers={200: "Stopped"},
+    ),
+    Operation("DELETE", "/v1/stop", resume, "Go on after a stop", "operator", answers={200: "Resumed"}),
 )

@@ -218,8 +218,21 @@ SHAPES: Final[dict[str, Shape]] = {
     "StoredBudget": _shape(**_BUDGET),
     "Budgets": _shape(budgets=_list("StoredBudget")),
     "Swept": _shape(
-        leases=_INTEGER, raised=_INTEGER, ended=_INTEGER, unblocked=_INTEGER, due=_INTEGER, rung=_INTEGER
+        leases=_INTEGER,
+        raised=_INTEGER,
+        ended=_INTEGER,
+        unblocked=_INTEGER,
+        alerts=_INTEGER,
+        due=_INTEGER,
+        rung=_INTEGER,
     ),
+    "Stopped": _shape(
+        stop={
+            "anyOf": [_shape(at_ms=_INTEGER, actor=_TEXT, reason=_TEXT), {"type": "null"}],
+            "description": "null while nothing is stopped",
+        }
+    ),
+    "Resumed": _shape(resumed={**_BOOLEAN, "description": "Whether there was a stop"}),
     "Findings": _shape(
         findings={
             "type": "array",

@@ -168,6 +168,16 @@ class TestOperating:
         for by in ("org", "provider", "template", "day"):
             assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
 
+    def test_stop_holds_everything_until_resume(self, cli: Cli, tmp_path: Path) -> None:
+        assert cli.fine("resume").out == "nothing was stopped\n"
+        assert cli.fine("stop", "a runaway loop").out.endswith(": a runaway loop\n")
+        assert cli.json("stop", "again")["reason"] == "a runaway loop"
+        task = submit(cli, tmp_path, HELLO)[0]["id"]
+        assert "All spending is stopped: a runaway loop" in cli.fine("show", str(task)).out
+        assert "all spending is stopped" in cli.fine("doctor").out
+        assert cli.json("resume") == {"resumed": True}
+        assert "All spending" not in cli.fine("show", str(task)).out
+
     def test_tick_rings_for_what_is_due(self, cli: Cli, tmp_path: Path) -> None:
         submit(cli, tmp_path, HELLO)
         assert cli.json("tick")["due"] == 1

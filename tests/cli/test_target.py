@@ -117,6 +117,9 @@ def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, 
     assert "no organization 7" in served.refused("submit", file, *operator, "--org", "7")
     assert served.json("cost", "--org", "Fjord")["costs"] == cli.json("cost", "--org", "Fjord")["costs"]
     assert served.json(*operator, "tick")["leases"] == 0
+    assert served.json(*operator, "stop", "a test")["reason"] == "a test"
+    assert served.json(*operator, "resume") == {"resumed": True}
+    assert "role operator" in served.refused("stop", "not allowed")
     assert "role operator" in served.refused("tick")
 
 

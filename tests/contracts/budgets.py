@@ -463,7 +463,7 @@ class BudgetContract(Suite):
         async with scene.draining():
             await hold.begun.wait()
             sent = scene.network.count()
-            assert await admin.stop(scene.world, "a runaway loop", "tester")
+            await admin.stop(scene.world, "a runaway loop", "tester")
             hold.release()
         await scene.drain()
         await scene.later(MINUTE)
@@ -472,10 +472,10 @@ class BudgetContract(Suite):
         assert await scene.statuses() == {"completed": sent, "pending": 30 - sent}
         assert await scene.count("leases") == 0
         assert "All spending is stopped: a runaway loop" in await scene.why(task + 29)
-        assert await admin.stop(scene.world, "again", "tester") is False
-        stopped = await admin.stopped(scene.world)
-        assert stopped is not None
+        stopped = await admin.stop(scene.world, "again", "another")
         assert (stopped["actor"], stopped["reason"]) == ("tester", "a runaway loop")
+        assert await admin.stopped(scene.world) == stopped
+        assert await scene.count("audit_log") == 1
 
     async def test_after_a_stop_everything_goes_on(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=3)

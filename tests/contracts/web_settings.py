@@ -171,6 +171,31 @@ class OperationContract(Furnished):
         assert error.startswith("trigger tasks_finished is missing")
         assert len(findings) > 5
 
+    async def test_an_operator_stops_all_spending_and_lets_it_go_on(self, house: House) -> None:
+        async def stop(method: str, value: object = None, key: str = "operator") -> Any:
+            response = await house.ask(method, "/v1/stop", value, key=key)
+            return response.json() if response.status_code == 200 else response.status_code
+
+        assert await stop("GET") == {"stop": None}
+        assert await stop("PUT", {"reason": "no"}, "admin") == 403
+        assert await stop("PUT", {"reason": ""}) == 422
+        held = await stop("PUT", {"reason": "a runaway loop"})
+        assert held["stop"]["reason"] == "a runaway loop"
+        assert await stop("PUT", {"reason": "again"}) == held == await stop("GET")
+        task = await house.submit()
+        await house.work()
+        history = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()
+        assert (history["task"]["status"], history["executions"]) == ("pending", [])
+        assert "a runaway loop" in history["why"]
+        findings = (await house.ask("GET", "/v1/doctor", key="operator")).json()["findings"]
+        assert any("all spending is stopped" in one["what"] for one in findings)
+
+        assert await stop("DELETE") == {"resumed": True}
+        await house.work()
+
+        assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
+        assert await stop("DELETE") == {"resumed": False}
+
     async def test_a_tick_rings_for_what_is_due(self, house: House) -> None:
         await house.submit()
         before = len(house.queue.sent)
