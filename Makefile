@@ -2,7 +2,7 @@
 # .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bill chaos sim bundle expected-modules lock fmt clean static
+.PHONY: help setup demo dev test test-workerd check bench bill chaos fuzz sim bundle expected-modules lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
@@ -52,6 +52,9 @@ sim-planted: $(DONE)/dev  ## plant bugs in the product; the simulator has to cat
 
 chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the books: KILLS=200 WORKERD_KILLS=20
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) --workerd-kills $(or $(WORKERD_KILLS),20)
+
+fuzz: $(DONE)/dev  ## hostile requests, webhooks, messages, replies and schemas: FUZZ=100000
+	$(BIN)/python -m tests.fuzz --count $(or $(FUZZ),100000)
 
 bill: $(DONE)/dev $(DONE)/node  ## what a million tasks cost on Cloudflare, counted in workerd
 	$(BIN)/python -m tests.bill

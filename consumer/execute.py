@@ -28,7 +28,7 @@ from consumer.settle import Ended, Verdict, rebill, report, row, statements, tol
 from consumer.store import work
 from consumer.store.commit import commit
 from consumer.store.sql import chunks
-from consumer.telemetry import Event, log
+from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -363,7 +363,7 @@ class Run:
         for one in releases:
             self.leases.done(one.task.token)
             if one.to is TaskState.FAILED:
-                reason = (one.reason or "").partition(":")[0]
+                reason = word(one.reason)
                 fields = {"task": one.task.id, "organization": one.task.organization, "reason": reason}
                 log().info(Event.TASK_ENDED, status=one.to.value, **fields)
         told = [one.task.id for one in releases if one.blocked_by or one.reason]

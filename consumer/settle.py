@@ -24,7 +24,7 @@ from consumer.ports import PortError
 from consumer.store import webhooks, work
 from consumer.store.commit import commit
 from consumer.store.sql import chunks
-from consumer.telemetry import Event, log
+from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -269,7 +269,7 @@ def report(ended: Ended) -> None:
         "organization": ended.organization,
         "profile": ended.profile,
         "cost_micro": ended.cost.micro,
-        "reason": (decision.reason or "").partition(":")[0] or None,
+        "reason": word(decision.reason),
     }
     if decision.execution is ExecutionState.UNKNOWN:
         log().warning(Event.EXECUTION_UNKNOWN, **fields)

@@ -6,6 +6,7 @@ What is bound (task, execution, organization, provider, attempt, message) travel
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -51,6 +52,15 @@ def log() -> FilteringBoundLogger:
     """The logger.  Asked for at each use, so that no module holds one from before it was set up."""
     logger: FilteringBoundLogger = structlog.get_logger()
     return logger
+
+
+_WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,39}(?=[: ]|$)", re.ASCII)
+
+
+def word(reason: str | None) -> str | None:
+    """What a line may carry of a reason: its first word, which is ours.  What follows may be a provider's."""
+    found = _WORD.match(reason or "")
+    return found[0] if found else None
 
 
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -99,7 +99,7 @@ class Echo(Provider):
         if "output" in data:
             return Succeeded(data["output"], usage=_usage(call, data["output"]), charged=charge)
         why = excerpt(data.get("error"), call.account)
-        return Failed(why, charged=charge) if why else None
+        return Failed(f"failed: {why}", charged=charge) if why else None
 
 
 def _step(call: Call) -> Step:

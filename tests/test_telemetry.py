@@ -12,7 +12,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from consumer.telemetry import FIELDS, Event, configure, log
+from consumer.telemetry import FIELDS, Event, configure, log, word
 
 
 @pytest.fixture
@@ -119,3 +119,19 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
     structlog.reset_defaults()
     assert "sweep.done" in early.getvalue()
     assert "task.ended" in late.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (None, None),
+        ("deadline", "deadline"),
+        ("invalid_output: data.name must be string", "invalid_output"),
+        ("http_400 what the provider called it: and said", "http_400"),
+        ("What somebody wrote", None),
+        ("sk-1234", None),
+        ("x" * 41, None),
+    ],
+)
+def test_a_line_carries_no_more_of_a_reason_than_our_own_word(reason: str | None, said: str | None) -> None:
+    assert word(reason) == said

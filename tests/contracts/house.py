@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -117,29 +118,34 @@ class Furnished:
 
     @pytest.fixture
     async def house(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[House]:
-        log = io.StringIO()
-        telemetry.configure("INFO", log)
-        network, faulty, recording, queue, clock = (
-            Network(),
-            Faulty(database),
-            RecordingKV(kv),
-            RecordingQueue(),
-            FakeClock(),
-        )
-        world = make_world(faulty, recording, blobs, network, clock=clock, queue=queue)
-        config = replace(world.config, public_url="http://bizq.test")
-        world = replace(world, accounts=accounts(PROFILES, SECRETS), config=config)
-        ours, theirs = [await admin.create_organization(world, name) for name in ("ours", "theirs")]
-        keys = {role: await admin.create_key(world, ours, role) for role in ROLES[:3]}
-        keys["operator"] = await admin.create_key(world, None, "operator")
-        keys["foreign"] = await admin.create_key(world, theirs, "admin")
-        mine, foreign = [await admin.put_template(world, each, template()) for each in (ours, theirs)]
-        transport = httpx2.ASGITransport(app=build(App(world)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://bizq.test") as client:
-            yield House(
-                world, client, faulty, recording, queue, clock, log, ours, theirs, keys, mine, foreign
-            )
-        await network.client.aclose()
+        async with furnished(database, kv, blobs) as house:
+            yield house
+
+
+@asynccontextmanager
+async def furnished(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[House]:
+    """The house, on the ports of a host."""
+    log = io.StringIO()
+    telemetry.configure("INFO", log)
+    network, faulty, recording, queue, clock = (
+        Network(),
+        Faulty(database),
+        RecordingKV(kv),
+        RecordingQueue(),
+        FakeClock(),
+    )
+    world = make_world(faulty, recording, blobs, network, clock=clock, queue=queue)
+    config = replace(world.config, public_url="http://bizq.test")
+    world = replace(world, accounts=accounts(PROFILES, SECRETS), config=config)
+    ours, theirs = [await admin.create_organization(world, name) for name in ("ours", "theirs")]
+    keys = {role: await admin.create_key(world, ours, role) for role in ROLES[:3]}
+    keys["operator"] = await admin.create_key(world, None, "operator")
+    keys["foreign"] = await admin.create_key(world, theirs, "admin")
+    mine, foreign = [await admin.put_template(world, each, template()) for each in (ours, theirs)]
+    transport = httpx2.ASGITransport(app=build(App(world)))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://bizq.test") as client:
+        yield House(world, client, faulty, recording, queue, clock, log, ours, theirs, keys, mine, foreign)
+    await network.client.aclose()
 
 
 # --- the document is what is answered -------------------------------------------------------------------------------
