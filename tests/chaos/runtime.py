@@ -95,9 +95,10 @@ def with_shop() -> dict[str, Path | str]:
 
 
 def let_leases_end(database: Path) -> None:
-    """Let the five minutes pass that a lost worker is waited for."""
+    """Let the five minutes pass that a lost worker is waited for, and what else waits with it."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE leases SET until_ms = 0")
+        connection.execute("UPDATE task_executions SET wake_at_ms = 0 WHERE status IN ('waiting', 'unknown')")
 
 
 def run(plan: Plan, directory: Path, say: Say) -> Outcome:
@@ -132,6 +133,7 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                 await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
                 site.kill()
                 say(f"{site.kills}/{plan.kills} kills, {await load.counts()}")
+            site.kill()  # once more, so that nothing sleeps for long because of the kills before
             problems = await load.calm_down(lambda: None, say)
             statuses, blobs = await load.seen()
         finally:
