@@ -99,7 +99,7 @@ async def approve_drafts(office: Office, desk: RemoteDesk) -> None:
     for one in await desk.inbox(None, None):
         path = urlsplit(one["link"]).path
         assert office.worker.fetch("GET", path).status == 200
-        if one["execution_type"] == "hybrid":
+        if one["kind"] == "review":
             form = urlencode({"action": "submit", "decision": "approve"}).encode()
             headers = {"content-type": "application/x-www-form-urlencoded"}
             assert office.worker.fetch("POST", path, headers=headers, body=form).status == 200

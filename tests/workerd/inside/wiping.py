@@ -21,27 +21,45 @@ async def wipe_database(binding: Any) -> None:
     await binding.batch([binding.prepare(sql) for sql in ("PRAGMA defer_foreign_keys = on", *drops)])
 
 
-_SCHEMA = """
-SELECT name, sql FROM sqlite_master
- WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'd1_*'
+_THEIRS = "sql IS NOT NULL AND name NOT GLOB 'sqlite_*' AND name NOT GLOB '_cf_*' AND name NOT GLOB 'd1_*'"
+_SCHEMA = f"""
+SELECT name, sql FROM sqlite_master WHERE {_THEIRS}
  ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 ELSE 2 END, name
 """
+_OUTLINE = f"""
+SELECT group_concat(name || length(sql)) AS outline
+  FROM (SELECT name, sql FROM sqlite_master WHERE {_THEIRS} ORDER BY name)
+"""
 
-_migrated: list[dict[str, str]] = []
+
+class _Migrated:
+    """What the database was at the first look."""
+
+    def __init__(self, objects: list[dict[str, str]], outline: str) -> None:
+        self.objects = objects
+        self.outline = outline
+        self.tables = [row["name"] for row in objects if row["sql"].startswith("CREATE TABLE")]
+        looks = ", ".join(f'EXISTS (SELECT 1 FROM "{name}") AS "{name}"' for name in self.tables)
+        self.look = f"SELECT {looks}"
+
+
+_migrated: list[_Migrated] = []
 
 
 async def empty_tables(binding: Any) -> None:
     """Make the database what it was at the first call, when it had just been migrated."""
-    found = (await binding.prepare(_SCHEMA).all())["results"]
+    outline = (await binding.prepare(_OUTLINE).all())["results"][0]["outline"]
     if not _migrated:
-        _migrated.extend(found)
-    if found == _migrated:
-        tables = [row["name"] for row in found if row["sql"].startswith("CREATE TABLE")]
-        statements = [f'DELETE FROM "{name}"' for name in tables]
+        _migrated.append(_Migrated((await binding.prepare(_SCHEMA).all())["results"], outline))
+    (first,) = _migrated
+    if outline == first.outline:
+        (full,) = (await binding.prepare(first.look).all())["results"]
+        statements = [f'DELETE FROM "{name}"' for name in first.tables if full[name]]
     else:
         await wipe_database(binding)
-        statements = [row["sql"] for row in _migrated]
-    await binding.batch([binding.prepare(sql) for sql in ("PRAGMA defer_foreign_keys = on", *statements)])
+        statements = [row["sql"] for row in first.objects]
+    if statements:
+        await binding.batch([binding.prepare(sql) for sql in ("PRAGMA defer_foreign_keys = on", *statements)])
 
 
 async def wipe_key_values(binding: Any) -> None:
