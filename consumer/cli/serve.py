@@ -115,6 +115,7 @@ def dev(  # noqa: PLR0913  # one for each option
     The first Ctrl-C begins nothing more and gives calls in flight 5 s; the second leaves at once."""
     if with_model and model_url:
         raise Failure("give --model or --model-url, not both")
+    examples = examples and (bool(model_url) or _has_model())
     listener = listen(port)
     port = listener.getsockname()[1]
     if runtime == "workerd":
@@ -139,6 +140,19 @@ def dev(  # noqa: PLR0913  # one for each option
     )
     asyncio.run(serving)
     return 0
+
+
+def _has_model() -> bool:
+    """Whether the examples can be done here; says what is missing."""
+    try:
+        model.weights()
+    except model.NoModel as error:
+        click.echo(
+            f"the examples are left out: {error}; --model-url takes any server that speaks OpenAI's API",
+            err=True,
+        )
+        return False
+    return True
 
 
 def listen(port: int) -> socket.socket:

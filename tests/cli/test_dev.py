@@ -14,6 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from consumer.cli import serve
+from consumer.cli.host import EXAMPLES
+from consumer.local import model
 from consumer.local.layout import Layout
 from tests.cli.conftest import ECHO, Cli, put, submit
 from tests.cli.test_commands import sql
@@ -152,3 +155,24 @@ def test_a_given_model_is_for_this_run(cli: Cli) -> None:
     with dev(cli.data, "--model-url", "http://127.0.0.1:9/v1") as (process, _):
         assert ended(process, signal.SIGINT)[0] == 0
     assert "local" not in json.loads(Layout(cli.data).profiles.read_text())
+
+
+def test_a_new_directory_begins_with_the_examples(empty: Cli) -> None:
+    """And keeps what was made of them."""
+    tasks = EXAMPLES / "tasks.jsonl"
+    with dev(empty.data, "--examples", "--model-url", "http://127.0.0.1:9/v1"):
+        assert len(empty.json("submit", tasks)) == len(tasks.read_text().splitlines())
+        sql(empty, "UPDATE task_templates SET description = 'mine' WHERE id = 1")
+    with dev(empty.data, "--examples", "--model-url", "http://127.0.0.1:9/v1"):
+        assert sql(empty, "SELECT description FROM task_templates WHERE id = 1") == [{"description": "mine"}]
+
+
+def test_without_a_model_the_examples_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> Path:
+        raise model.NoModel("no language model server is prebuilt here")
+
+    monkeypatch.setattr(model, "weights", missing)
+    assert serve._has_model() is False
+    assert capsys.readouterr().err.startswith("the examples are left out: no language model server")
