@@ -134,6 +134,8 @@ _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
 
 
 def _stopped(found: Sequence[Row]) -> Iterator[Finding]:
+    if not found:
+        yield Finding("ok", "nothing is stopped")
     for row in found:
         since = f"all spending is stopped since {iso(integer(row, 'at_ms'))} by {row['actor']}"
         yield Finding("warning", f"{since}: {row['reason']}", "`bizq resume` lets work go on")

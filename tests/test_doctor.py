@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FINE: Final = [
     "the schema is complete",
     f"all {len(MIGRATIONS)} migrations are applied",
+    "nothing is stopped",
     "no task is blocked",
     "no worker has vanished unnoticed",
     "the outbox is empty",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,10 +12,16 @@ from consumer import claim
 from consumer.core.policy import HOUR, NEVER
 from consumer.core.profile import accounts
 from consumer.execute import Run
+from consumer.store import work
 from consumer.store.commit import commit
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, route
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from consumer.ports import Database, Result, Statement
 
 
 async def taken(scene: Scene) -> list[int]:
@@ -316,3 +323,42 @@ class ClaimContract(Suite):
         first, second = scene.network.calls("blind")
         assert (first.prompt, first.value) == ("Do this: now", {"what": "now"})
         assert second.value == {"title": "that", "description": "all of it"}
+
+    async def test_a_claim_that_lands_once_more_on_what_was_given_back_loses_nothing(
+        self, scene: Scene, template: int
+    ) -> None:
+        """D1 was slow: the first of two sendings arrives after the second, and after what followed it."""
+        await scene.tasks(3, template)
+        budget = await scene.budget(0)
+        late = Late(scene.database.inner)
+        scene.database.inner = late
+
+        await scene.drain()
+        assert late.landed
+        assert (await scene.statuses()) == {"running": 3}
+
+        await scene.sql("UPDATE budgets SET cap_micro = 1000000 WHERE id = ?1", budget)
+        await scene.later(LEASE_OVER)
+        await scene.later(LEASE_OVER)
+
+        assert await scene.statuses() == {"completed": 3}
+        assert await scene.count("leases") == 0
+
+
+class Late:
+    """A database on which the first claim lands once more, after the first release."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._claim: Sequence[Statement] = ()
+        self.landed = False
+
+    async def batch(self, statements: Sequence[Statement]) -> list[Result]:
+        results = await self._database.batch(statements)
+        sent = {statement.sql for statement in statements}
+        if work.CLAIM_LEASE.sql in sent and not self._claim:
+            self._claim = list(statements)
+        elif work.RELEASE.sql in sent and not self.landed:
+            self.landed = True
+            await self._database.batch(self._claim)
+        return results

@@ -85,7 +85,7 @@ def poison_for_ever(patch: Patch) -> None:
 @bug
 def poison_with_its_batch(patch: Patch) -> None:
     """What has lost its worker is claimed together with others, and fails them."""
-    patch.sql(work.CLAIM_LEASE, " AND id = COALESCE((SELECT min(id) FROM chosen WHERE lost > 0), id)", "")
+    patch.sql(work.CLAIM_LEASE, "CASE WHEN max(lost) > 0 THEN", "CASE WHEN false THEN")
 
 
 @bug

@@ -107,10 +107,10 @@ def charged_to_the_period_of_the_settle(patch: Patch) -> None:
 def late_cost_dropped(patch: Patch) -> None:
     """What a provider charged for a result that came too late is not written down."""
 
-    async def rebill(*_arguments: object) -> None:
-        return
+    def bill(*_arguments: object) -> list[object]:
+        return []
 
-    patch.everywhere(settle.rebill, rebill)
+    patch.everywhere(settle.bill, bill)
 
 
 @bug

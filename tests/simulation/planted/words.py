@@ -71,6 +71,7 @@ def late_status_stays(patch: Patch) -> None:
     """Whoever wrote a status does not look whether it is still the task's."""
     task = "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v')"
     patch.sql(work.DONE_OUTBOX, f"value ->> 'v' = {task}", "true")
+    patch.sql(work.OVERTAKEN, "tasks.version > value ->> 'v'", "false")
 
 
 @bug
