@@ -134,6 +134,7 @@ async def _execution(world: World, row: Row) -> dict[str, Any]:
     usage = optional_text(row, "usage")
     return {
         **{name: value for name, value in row.items() if name != "result_key"},
+        "overrun": bool(row["overrun"]),
         "usage": parse_json(usage) if usage else None,
         "result": await _result(world, optional_text(row, "result"), optional_text(row, "result_key")),
     }

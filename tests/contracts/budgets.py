@@ -283,6 +283,10 @@ class BudgetContract(Suite):
         assert await scene.books(budget) == (5_000_000, 0)
         assert await scene.statuses() == {"completed": 1, "pending": 2}
         assert (await scene.executions(task))[0]["cost_micro"] == 5_000_000
+        history = await queries.history(scene.world, 1, task)
+        assert [one["overrun"] for one in history["executions"]] == [True]
+        (line,) = await queries.costs(scene.world, 1, "provider")
+        assert line["overrun_micro"] == 5_000_000 - PRICE
 
     async def test_repairs_and_retries_are_admitted_like_any_call(self, scene: Scene) -> None:
         task, budget = await self.limited(scene, 2, count=1)
