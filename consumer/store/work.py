@@ -264,7 +264,7 @@ OVERTAKEN: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms)
     SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
     WHERE tasks.version > value ->> 'v'
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
 """)
 
 PUBLISH_LATER: Final = Query("""

@@ -272,3 +272,18 @@ class ForeignContract(Suite):
 
         assert [call.title for call in scene.network.calls("blind")] == ["New"]
         assert (await scene.task(task))["version"] == 2
+
+    async def test_a_cancel_while_a_status_is_written_is_published_as_soon_as_it_rings(
+        self, scene: Scene
+    ) -> None:
+        """Whoever wrote the older status leaves the row that the edit has made as it is: due at once."""
+        task = await scene.given(person())
+
+        async def meanwhile() -> None:
+            await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
+
+        scene.kv.slow = meanwhile
+        await scene.drain()
+        await scene.drain()
+
+        assert (await scene.live(task))["status"] == "cancelled"
