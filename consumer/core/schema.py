@@ -11,9 +11,11 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import fastjsonschema
+from fastjsonschema import JsonSchemaDefinitionException, JsonSchemaValueException
 
+from consumer.core import checker
 from consumer.core.errors import BadInput, join
+from consumer.core.pattern import Unsupported, compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,7 @@ MAX_PATTERN: Final = 256
 MAX_JSON_DEPTH: Final = 200
 """Levels of nesting in JSON from outside."""
 
+_BOXES: Final = (dict, list, tuple)
 _BRACKETS: Final = re.compile(r"[\[{]+|[\]}]+")
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -86,11 +89,21 @@ def dump_json(value: object) -> str:
     """The shortest JSON text of a value, which every database can hold: half a surrogate pair stays an escape.
 
     Raises ValueError on NaN and Infinity, BadInput on absurd nesting."""
+    if isinstance(value, _BOXES) and _nests(value):
+        raise BadInput("", "JSON nested too deeply")
     try:
         text = _ENCODER.encode(value)
         return text if text.isascii() or clean(text) == text else _ASCII_ENCODER.encode(value)
     except RecursionError:
         raise BadInput("", "JSON nested too deeply") from None
+
+
+def _nests(value: Any, left: int = MAX_JSON_DEPTH) -> bool:
+    """Whether a value nests deeper than `left` levels: the encoder has the parser's problem with the stack."""
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, _BOXES) and (left <= 1 or _nests(part, left - 1)):
+            return True
+    return False
 
 
 def clean(text: str) -> str:
@@ -128,22 +141,31 @@ def _check_node(node: object, field: str, depth: int) -> None:
                 raise BadInput(where, "a reference stays inside the schema: it starts with #")
             if key in ("$id", "id") and isinstance(item, str):
                 raise BadInput(where, "a schema has no address of its own")
-            if key == "pattern" and isinstance(item, str) and len(item) > MAX_PATTERN:
-                raise BadInput(where, f"a pattern has at most {MAX_PATTERN} characters")
+            for pattern in _patterns(key, item):
+                _check_pattern(pattern, where)
             _check_node(item, where, depth + 1)
 
 
-@lru_cache(maxsize=256)
-def _compiled(text: str, field: str) -> Callable[[Any], Any]:
+def _patterns(key: object, item: object) -> list[str]:
+    if key == "pattern" and isinstance(item, str):
+        return [item]
+    return list(map(str, item)) if key == "patternProperties" and isinstance(item, dict) else []
+
+
+def _check_pattern(pattern: str, field: str) -> None:
+    if len(pattern) > MAX_PATTERN:
+        raise BadInput(field, f"a pattern has at most {MAX_PATTERN} characters")
     try:
-        check: Callable[[Any], Any] = fastjsonschema.compile(json.loads(text), use_default=False)
-    except (
-        fastjsonschema.JsonSchemaDefinitionException,
-        RecursionError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as error:
+        compile_pattern(pattern)
+    except Unsupported as error:
+        raise BadInput(field, str(error)) from None
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str, field: str) -> Callable[[Any], None]:
+    try:
+        check = checker.make(json.loads(text))
+    except (JsonSchemaDefinitionException, RecursionError, ValueError, TypeError, KeyError) as error:
         raise BadInput(field, f"not a JSON Schema: {error}") from None
     except Exception as error:  # noqa: BLE001  # the library raises whatever a hostile schema makes it stumble over
         raise BadInput(field, f"not a JSON Schema: {type(error).__name__}") from None
@@ -168,8 +190,10 @@ def mismatch(schema: Mapping[str, Any], value: object) -> str | None:
     """Why `value` does not fit the schema, in words that name the field; None when it fits."""
     try:
         _check_of(schema)(value)
-    except fastjsonschema.JsonSchemaValueException as error:
+    except JsonSchemaValueException as error:
         return str(error.message)
+    except checker.TooMuchWork:
+        return "more than can be checked against its schema"
     except RecursionError:
         return "nested too deeply"
     except ArithmeticError:  # a number that no float holds, divided by what it must be a multiple of

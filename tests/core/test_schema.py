@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -126,6 +127,15 @@ def test_absurd_nesting_is_not_written() -> None:
         value = value.pop()
 
 
+def test_what_could_not_be_read_again_is_not_written() -> None:
+    value: Any = 1
+    for _ in range(MAX_JSON_DEPTH):
+        value = [value] if isinstance(value, dict) else {"a": value}
+    assert parse_json(dump_json(value)) == value
+    with pytest.raises(BadInput, match="nested too deeply"):
+        dump_json([value])
+
+
 def test_nesting_is_counted_in_levels() -> None:
     most = "[" * MAX_JSON_DEPTH + "]" * MAX_JSON_DEPTH
     assert not nests_too_deeply(most)
@@ -203,7 +213,12 @@ def test_a_schema_is_an_object(value: object) -> None:
         ({"description": "é" * (MAX_BYTES // 2)}, ""),
         ({"properties": {"a": {"type": "nothing"}}}, ""),
         ({"properties": {"a": {"minimum": "one"}}}, ""),
-        ({"properties": {"a": {"pattern": "("}}}, ""),
+        ({"properties": {"a": {"pattern": "("}}}, "properties.a.pattern"),
+        ({"properties": {"a": {"pattern": "(?=a)b"}}}, "properties.a.pattern"),
+        ({"properties": {"a": {"pattern": "(a{1000}){1000}"}}}, "properties.a.pattern"),
+        ({"patternProperties": {"(a)\\1": {}}}, "patternProperties"),
+        ({"patternProperties": {"x" * (MAX_PATTERN + 1): {}}}, "patternProperties"),
+        ({"required": ["a", None]}, ""),
         ({"properties": {"a": {"pattern": 5}}}, ""),
         ({"properties": {"a": {"$ref": "#/definitions/nowhere"}}}, ""),
         ({"properties": {"a": 5}}, ""),
@@ -301,6 +316,80 @@ def test_a_number_that_no_float_holds_does_not_stop_the_check() -> None:
     by_half = {"type": "object", "properties": {"a": {"type": "number", "multipleOf": 0.5}}}
     assert mismatch(by_half, {"a": 1.5}) is None
     assert mismatch(by_half, {"a": 10**400}) == "a number too large to be checked"
+
+
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^(a*)*b", "([a-z]+)*1", "(.*)*x", "(.*a){12}b", "(a+a+)+y"],
+)
+@pytest.mark.parametrize("keyword", ["pattern", "patternProperties", "both"])
+def test_no_pattern_takes_long(pattern: str, keyword: str) -> None:
+    """Python's own engine would not be done with any of these in our lifetime."""
+    text = "a" * LONG + "!"
+    part: dict[str, Any] = {"patternProperties": {pattern: {"type": "null"}}, "additionalProperties": False}
+    value: Any = {text: 1}
+    if keyword == "pattern":
+        part, value = {"pattern": pattern}, text
+    if keyword == "both":
+        part["required"] = ["a" * 200 + "!"]
+    accepted = check_schema({"type": "object", "properties": {"a": part}}, "")
+    began = time.process_time()
+    assert mismatch(accepted, {"a": value}) is not None
+    assert time.process_time() - began < 1
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A small schema that asks 2 to the power of its levels questions."""
+    parts: dict[str, Any] = {
+        f"p{number}": {"anyOf": [{"$ref": f"#/definitions/p{number + 1}"}] * 2} for number in range(levels)
+    }
+    parts[f"p{levels}"] = {"type": "null"}
+    return {"type": "object", "properties": {"a": {"$ref": "#/definitions/p0"}}, "definitions": parts}
+
+
+def test_a_check_that_doubles_at_each_level_is_given_up() -> None:
+    assert mismatch(check_schema(doubling(8), ""), {"a": None}) is None
+    accepted = check_schema(doubling(30), "")
+    began = time.process_time()
+    assert mismatch(accepted, {"a": 1}) == "more than can be checked against its schema"
+    assert time.process_time() - began < 1
+    assert mismatch(accepted, {"a": None}) is None, "giving up once is not for good"
+
+
+def test_a_large_answer_is_checked() -> None:
+    person = {"properties": {"name": {"pattern": "^[A-Z]"}}, "required": ["name"]}
+    schema = {"type": "object", "properties": {"a": {"items": person, "uniqueItems": True}}}
+    people = [{"name": f"Ada {number}", "friend": None} for number in range(10_000)]
+    assert mismatch(schema, {"a": people}) is None
+    assert (
+        mismatch(schema, {"a": [*people, {"name": "ada"}]}) == "data.a[10000].name must match pattern ^[A-Z]"
+    )
+
+
+@pytest.mark.parametrize("form", ["email", "hostname", "uri-template", "idn-email", "json-pointer", "uri"])
+def test_no_format_takes_long(form: str) -> None:
+    schema = {"type": "object", "properties": {"a": {"format": form}}}
+    for text in ("@" * LONG, "a." * LONG, "a@" + "." * LONG, "a" * LONG + "!", "{" * LONG, "/~" * LONG):
+        began = time.process_time()
+        assert mismatch(schema, {"a": text}) is not None
+        assert time.process_time() - began < 1
+
+
+def test_a_reference_to_elsewhere_is_followed_by_nobody() -> None:
+    """Whoever wrote the row."""
+    for address in ("http://127.0.0.1:1/", "file:///etc/passwd", "//127.0.0.1:1/x", "x.json"):
+        assert "BadInput" in str(
+            mismatch({"type": "object", "properties": {"a": {"$ref": address}}}, {"a": 1})
+        )
+
+
+def test_text_that_holds_other_things_is_text() -> None:
+    """It is not decoded: nothing limits how deep it nests."""
+    media = {"contentMediaType": "application/json", "contentEncoding": "base64", "type": "string"}
+    assert mismatch({"type": "object", "properties": {"a": media}}, {"a": "[" * LONG}) is None
 
 
 def test_a_schema_that_takes_the_identity_of_a_dead_one_is_its_own() -> None:

@@ -7,35 +7,13 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-import tempfile
 import time
-import traceback
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from tests.fuzz.targets import TARGETS, fuzz
+from tests.fuzz.parts import Done, parts, run
+from tests.fuzz.targets import TARGETS
 
 PROCESSES: Final = 2
-CHUNK: Final = 2_500
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A part of one target's share."""
-
-    target: int
-    count: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What was tried, and what broke."""
-
-    target: int
-    tried: int
-    broke: str | None = None
 
 
 def main() -> int:
@@ -44,10 +22,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    jobs = [job for number in range(len(TARGETS)) for job in _parts(number, given.count, given.seed)]
+    jobs = [job for number in range(len(TARGETS)) for job in parts(number, given.count, given.seed)]
     began, tried, broken = time.monotonic(), [0] * len(TARGETS), list[Done]()
-    with multiprocessing.get_context("forkserver").Pool(PROCESSES) as pool:
-        for done in pool.imap_unordered(_run, jobs):
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        for done in pool.imap_unordered(run, jobs):
             tried[done.target] += done.tried
             broken += [done] if done.broke else []
             words = f"{sum(tried):,} of {given.count:,}, {len(broken)} broke"
@@ -59,26 +37,6 @@ def main() -> int:
     for done in broken[:3]:
         print(f"\n{TARGETS[done.target].name}: {done.broke}")
     return 1 if broken else 0
-
-
-def _parts(number: int, count: int, seed: int) -> list[Job]:
-    share = -(-count * TARGETS[number].share // 100)
-    starts = range(0, share, CHUNK)
-    return [Job(number, min(CHUNK, share - start), seed * 1_000_000 + start) for start in starts]
-
-
-def _run(job: Job) -> Done:
-    tried = 0
-
-    def say(count: int) -> None:
-        nonlocal tried
-        tried = count
-
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
-        try:
-            return Done(job.target, fuzz(TARGETS[job.target], job.count, job.seed, Path(directory), say))
-        except Exception as error:  # noqa: BLE001  # whatever it was is what was looked for
-            return Done(job.target, tried, f"seed {job.seed}\n{''.join(traceback.format_exception(error))}")
 
 
 if __name__ == "__main__":
