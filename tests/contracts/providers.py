@@ -20,6 +20,7 @@ from consumer.core.outcome import Accepted, Failed, Outcome, Retry, Succeeded, U
 from consumer.core.profile import Account, Profile
 from consumer.core.schema import dump_json
 from consumer.core.template import parse
+from consumer.telemetry import word
 from providers import PROVIDERS
 from providers.contract import MAX_REPLY_BYTES, BadSignature, Call, Event, Pause, Provider, Quote, Reply, Verb
 from tests.fixtures import Delivered, Fixtures, Recorded
@@ -382,6 +383,21 @@ class ProviderContract:
         shown += [caplog.text, captured.out, captured.err]
 
         assert not [text for text in shown for secret in secrets if secret in text]
+
+    def test_the_first_word_of_a_reason_is_the_adapters_own(self, provider: Provider) -> None:
+        """It is logged; what the provider says is not."""
+        call, said = make_call(provider), "whatever"
+        shapes: tuple[Any, ...] = (
+            said,
+            {"error": said, "message": said, "detail": said},
+            {"error": {"message": said, "code": said, "type": said}},
+            {"choices": [{"message": {"refusal": said}, "finish_reason": said}], "model": said},
+        )
+        for status in (200, 204, 400, 401, 403, 429, 500, 502):
+            for body in (said, *map(json.dumps, shapes)):
+                for verb in provider.abilities.verbs:
+                    outcome = provider.reply(call, verb, Reply(status, {}, body.encode()))
+                    assert word(getattr(outcome, "why", None)) != said, (status, body)
 
     # ---------------------------------------------------------------------------------------- webhooks
 
