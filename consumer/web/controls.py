@@ -160,7 +160,10 @@ def hint(field: Field) -> str:
         said.append(_range(schema.get("minItems") or None, schema.get("maxItems"), "of them"))
     if field.widget is Widget.JSON and field.name is not None:
         said.append("As JSON.")
-    return " ".join(each for each in said if each)
+    said = [each for each in said if each]
+    if len(said) > 1 and said[0] == field.description.strip() and said[0][-1].isalnum():
+        said[0] += "."
+    return " ".join(said)
 
 
 def _range(least: object, most: object, of: str) -> str:

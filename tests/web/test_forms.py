@@ -231,6 +231,11 @@ def test_hints() -> None:
         hint(field_of({"type": "string", "description": "Why.", "maxLength": 5}))
         == "Why. At most 5 characters."
     )
+    assert (
+        hint(field_of({"type": "integer", "description": "How many", "minimum": 0}))
+        == "How many. At least 0."
+    )
+    assert hint(field_of({"type": "integer", "description": "How many"})) == "How many"
     assert hint(field_of({"type": "integer", "minimum": 0, "maximum": 5})) == "At least 0 and at most 5."
     assert (
         hint(field_of({"type": "array", "items": {"type": "string"}, "minItems": 1}))
