@@ -143,7 +143,11 @@ class _Faults(Suite):
         self, scene: Scene, story: Story
     ) -> None:
         await story(scene)
-        expected, batches = await play(scene), scene.database.batches
+        expected = await play(scene)
+        first = await scene.anew()
+        await story(first)
+        await first.drain()
+        batches = first.database.batches
         for batch in range(1, batches + 1):
             fresh = await scene.anew()
             await story(fresh)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-contracts")]
 
 CONTRACTS: Final = "tests/contracts_inside.py"
 TRANSPORT: Final = "tests/transport_inside.py"
-TOGETHER: Final = 100
+TOGETHER: Final = 50
 """Tests in one event: pytest starts once for them, and what none of them survives is lost for these alone."""
 QUEUES: Final = 100
 """A fresh one for each test that needs one."""
