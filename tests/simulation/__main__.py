@@ -25,26 +25,27 @@ def main() -> int:
     ignore = frozenset(given.ignore)
     plans = [Plan(given.first + number, given.tasks, ignore=ignore) for number in range(given.seeds)]
     began = time.monotonic()
-    events, checks, days, faults = 0, 0, 0.0, Counter[str]()
+    events, days, checks, faults = 0, 0.0, Counter[str](), Counter[str]()
     violated: list[Report] = []
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for number, report in enumerate(pool.imap(summarize, plans, chunksize=2), start=1):
-            events, checks, days = events + report.events, checks + report.checks, days + report.days
+            events, days = events + report.events, days + report.days
+            checks.update(report.checks)
             faults.update(report.faults)
             if report.violation is not None:
                 violated.append(report)
             _progress(number, len(plans), events, days, len(violated), time.monotonic() - began)
     print(f"\nseeds simulated     {len(plans)} ({days / 365:.1f} years)")
     print(f"events              {events:,}")
-    print(f"invariants checked  {checks:,}")
+    print(f"invariants checked  {checks.total():,} times, {len(checks)} of them")
     print(f"faults injected     {sum(faults.values()):,}")
     for kind, count in sorted(faults.items()):
         print(f"  {kind:22}{count:>8,}")
-    print(f"violations: {len(violated)}")
     for report in violated:
-        print(f"  {command(report.plan)}\n    {report.violation}")
+        print(f"{command(report.plan)}\n    {report.violation}")
     if violated:
         _explain(violated[0].plan)
+    print(f"violations: {len(violated)}")
     return 1 if violated else 0
 
 

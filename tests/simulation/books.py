@@ -6,7 +6,7 @@ The books keep their own copy of what was last known of each row, so that an inv
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Books:
         self.limits = {number: Limits(**limits) for number, (_, limits) in enumerate(ROUTES, start=1)}
         self.acknowledged_by: set[int] = set()
         self.sent: set[int] = set()
-        self.checked = 0
+        self.checked: Counter[str] = Counter()
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -72,6 +72,7 @@ class Books:
         for change in changes:
             for name in change.periods:
                 self.counters_are_sums(name)
+                self.budget_is_kept(name)
 
     def _task(self, who: str, number: int, task: Task | None, fences: dict[int, int]) -> None:
         before = self.tasks.get(number)
@@ -148,16 +149,17 @@ class Books:
 
     # --- invariants after a commit ------------------------------------------------------------------------------------
 
-    def _must(self, invariant: str, holds: object, why: str, *values: object) -> None:
+    def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
         """`why` is put together only when it is needed."""
-        self.checked += 1
+        self.checked[invariant] += 1
         if not holds:
             self.sim.violated(invariant, why.format(*values))
 
-    def _broken(self, invariant: str, why: str, *values: object) -> None:
-        self._must(invariant, None, why, *values)
+    def broken(self, invariant: str, why: str, *values: object) -> None:
+        self.must(invariant, None, why, *values)
 
     def finished_stays_finished(self, before: Task, after: Task) -> None:
+        """Neither the state, nor the stage, nor the outcome of a task changes once it has ended."""
         if before.status in FINISHED:
             same = (before.status, before.stage, before.last_execution, before.reason) == (
                 after.status,
@@ -165,9 +167,10 @@ class Books:
                 after.last_execution,
                 after.reason,
             )
-            self._must("finished_stays_finished", same, "{} became {}", before, after)
+            self.must("finished_stays_finished", same, "{} became {}", before, after)
 
     def version_goes_up_by_one(self, before: Task, after: Task) -> None:
+        """Every move has a version of its own, whoever makes it."""
         moved = (
             before.status != after.status
             or before.last_execution != after.last_execution
@@ -175,12 +178,13 @@ class Books:
             != (after.stage, after.candidate, after.attempt)
         )
         right = after.version == before.version + 1 if moved else after.version - before.version in (0, 1)
-        self._must("version_goes_up_by_one", right, "{} became {}", before, after)
+        self.must("version_goes_up_by_one", right, "{} became {}", before, after)
 
     def no_stale_write(self, who: str, before: Task, after: Task, fences: dict[int, int]) -> None:
+        """Nobody moves a task who has not seen its present version."""
         seen = fences.get(after.id)
         if seen is not None and after.version != before.version:
-            self._must(
+            self.must(
                 "no_stale_write",
                 seen == before.version,
                 "{} moved {}, having seen version {}",
@@ -193,54 +197,56 @@ class Books:
         """It may be what kills its workers: then it takes no other along a second time."""
         claimed = [self.tasks[number] for number in json.loads(lease.task_ids) if number in self.tasks]
         alone = len(claimed) < 2 or not any(task.lost for task in claimed)
-        self._must("what_lost_its_worker_is_claimed_alone", alone, "{}", claimed)
+        self.must("what_lost_its_worker_is_claimed_alone", alone, "{}", claimed)
 
     def limits_are_kept(self, task: Task) -> None:
         """No more attempts, repairs and redos than its template allows; one attempt more repeats an unknown one."""
         limits = self.limits.get(task.template_id or 0)
         if limits is not None:
             within = task.attempt <= limits.attempts and task.repairs <= limits.repairs
-            self._must("limits_are_kept", within and task.redos <= limits.redos, "{} has {}", task, limits)
+            self.must("limits_are_kept", within and task.redos <= limits.redos, "{} has {}", task, limits)
 
     def deadlines_are_kept(self, before: Task, task: Task) -> None:
         """A task ends at its own deadline, whatever it waits for: at the first tick that gets through."""
         if task.deadline_ms is not None and before.status != "running":
             late = self.sim.now_ms() - task.deadline_ms
-            self._must("deadlines_are_kept", late < OVERDUE_MS, "{} ended {} ms too late", task, late)
+            self.must("deadlines_are_kept", late < OVERDUE_MS, "{} ended {} ms too late", task, late)
 
     def nothing_begins_after_the_deadline(self, execution: Execution) -> None:
         """What cannot be in time is not begun, and costs nothing."""
         task = self.tasks.get(execution.task_id)
         if task is not None and task.deadline_ms is not None:
             late = self.sim.now_ms() - task.deadline_ms
-            self._must(
+            self.must(
                 "nothing_begins_after_the_deadline", late < SLACK_MS, "{} began {} ms late", execution, late
             )
 
     def one_outcome(self, task: Task) -> None:
+        """What a completed task names as its outcome is there."""
         if task.status == "completed" and task.last_execution is not None:
             done = self.executions.get(task.last_execution)
-            self._must("one_outcome", done is not None, "{} has no execution", task)
+            self.must("one_outcome", done is not None, "{} has no execution", task)
 
     def one_open_execution(self, execution: Execution) -> None:
         """A new execution begins while no earlier one is open, but for one that was unknown."""
         for other in self.of_task[execution.task_id]:
             found = self.executions.get(other)
             if found is not None and found.status in OPEN and other not in self.ever_unknown:
-                self._broken("one_open_execution", "{} began while {} was open", execution, found)
-        self.checked += 1
+                self.broken("one_open_execution", "{} began while {} was open", execution, found)
+        self.checked["one_open_execution"] += 1
 
     def ended_stays_ended(self, before: Execution, after: Execution) -> None:
+        """Neither the state nor the result of an execution changes once it has ended."""
         if before.status in ENDED:
             same = (before.status, before.result, before.result_key) == (
                 after.status,
                 after.result,
                 after.result_key,
             )
-            self._must("ended_stays_ended", same, "{} became {}", before, after)
+            self.must("ended_stays_ended", same, "{} became {}", before, after)
 
     def cost_is_what_was_charged(self, execution: Execution) -> None:
-        """To the micro-dollar where there is evidence; within the bound where there is none."""
+        """To the micro-dollar, where there is evidence."""
         if execution.provider in (None, "inbox", "echo"):
             return
         charged = micro(self.sim.services.ledger.get(execution.id, Decimal(0)))
@@ -250,18 +256,23 @@ class Books:
         )
         words = f"{where}: {cost} ({execution.cost_source}), but {charged} was charged"
         if execution.cost_source == "bound":
-            fair = cost == execution.reserved_micro and (charged <= cost or execution.id in self.overran)
-            self._must("bound_covers_the_charge", fair, "{}", words)
+            self.bound_covers_the_charge(execution, charged)
         elif cost is not None:
-            self._must("cost_is_what_was_charged", cost == charged, "{}", words)
+            self.must("cost_is_what_was_charged", cost == charged, "{}", words)
         else:
-            self._broken("cost_is_what_was_charged", "{}", words)
+            self.broken("cost_is_what_was_charged", "{}", words)
+
+    def bound_covers_the_charge(self, execution: Execution, charged: int) -> None:
+        """Without evidence the reservation is charged, which is at least what the provider did charge."""
+        cost = execution.cost_micro
+        fair = cost == execution.reserved_micro and (charged <= cost or execution.id in self.overran)
+        self.must("bound_covers_the_charge", fair, "{}, but {} was charged", execution, charged)
 
     def estimates_are_upper_bounds(self, execution: Execution) -> None:
         """What was reserved covers what was charged, unless the provider charged more than it had declared."""
         if execution.budgets and execution.cost_micro is not None and execution.id not in self.overran:
             within = execution.cost_micro <= execution.reserved_micro
-            self._must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
+            self.must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
 
     def every_budget_that_applies_is_asked(self, execution: Execution) -> None:
         """Those of its organization and those of its template, all of them."""
@@ -270,18 +281,19 @@ class Books:
         if template is not None:
             asked = {int(name.partition(":")[0]) for name in json.loads(execution.budgets or "[]")}
             apply = budgets_of(template)
-            self._must(
+            self.must(
                 "every_budget_that_applies_is_asked", asked == apply, "{}, but {} apply", execution, apply
             )
 
     def budget_is_a_wall(self, execution: Execution) -> None:
+        """At every admission what is spent, what is reserved and the estimate stay within the cap."""
         for name in json.loads(execution.budgets or "[]"):
             budget = int(name.partition(":")[0])
             cap = self.caps[budget]
             self.allowed[name] = cap
             total = sum(self.weights[name])
             # What had overrun before it stands in the total, and would have kept it out.
-            self._must(
+            self.must(
                 "budget_is_a_wall",
                 total <= cap,
                 "{} was admitted to {}: {} of {}",
@@ -292,12 +304,17 @@ class Books:
             )
 
     def counters_are_sums(self, name: str) -> None:
+        """A period's counters are what its executions weigh, after every statement: nothing leaks."""
         period = self.periods[name]
         spent, reserved = self.weights[name]
         same = (period.spent_micro, period.reserved_micro) == (spent, reserved)
-        self._must("counters_are_sums", same, "{}, but executions weigh {} and {}", period, spent, reserved)
-        allowed = self.allowed.get(name, self.caps.get(period.budget_id, 0))
-        self._must(
+        self.must("counters_are_sums", same, "{}, but executions weigh {} and {}", period, spent, reserved)
+
+    def budget_is_kept(self, name: str) -> None:
+        """At every moment no more is spent and reserved than the cap and what providers have overrun it by."""
+        spent, reserved = self.weights[name]
+        allowed = self.allowed.get(name, self.caps.get(self.periods[name].budget_id, 0))
+        self.must(
             "budget_is_kept",
             spent + reserved <= allowed,
             "{}: {} + {} of {}",
@@ -310,22 +327,32 @@ class Books:
     # --- invariants of what leaves the worker -------------------------------------------------------------------------
 
     def submitted(self, who: str, execution: int, *, again: bool) -> None:
-        """A provider was asked to begin something."""
-        found = self.executions.get(execution)
-        self._must(
-            "intent_before_effect", found is not None, "{} sent {}, which was not begun", who, execution
-        )
-        first = (
-            execution not in self.ever_unknown
-        )  # else it is the recorded unknown, repeated under its own key
-        for other in self.of_task[task_of(execution)] if first else ():
-            seen = self.executions.get(other)
-            if other != execution and seen and seen.status in OPEN and other not in self.ever_unknown:
-                self._broken("one_submission_at_a_time", "{} was sent while {} was open", execution, seen)
-        self._must(
-            "nothing_is_sent_twice", again or execution not in self.sent, "{} sent {} again", who, execution
-        )
+        """A provider was asked to begin something; `again`: it knows its keys, and does it once."""
+        self.intent_before_effect(who, execution)
+        self.one_submission_at_a_time(execution)
+        self.nothing_is_sent_twice(who, execution, again=again)
         self.sent.add(execution)
+
+    def intent_before_effect(self, who: str, execution: int) -> None:
+        """Nothing is sent that was not begun in the books, with its reservation."""
+        self.must("intent_before_effect", execution in self.executions, "{} sent {} unbegun", who, execution)
+
+    def one_submission_at_a_time(self, execution: int) -> None:
+        """Nothing is submitted while an earlier submission of its task is open, but for a recorded unknown."""
+        others = () if execution in self.ever_unknown else self.of_task[task_of(execution)]
+        open_still = [
+            seen
+            for other in others
+            if other != execution and other not in self.ever_unknown
+            for seen in (self.executions.get(other),)
+            if seen is not None and seen.status in OPEN
+        ]
+        self.must("one_submission_at_a_time", not open_still, "{} was sent during {}", execution, open_still)
+
+    def nothing_is_sent_twice(self, who: str, execution: int, *, again: bool) -> None:
+        """Where a provider does not know our keys, an execution is sent once."""
+        once = again or execution not in self.sent
+        self.must("nothing_is_sent_twice", once, "{} sent {} again", who, execution)
 
     def a_stage_gets_what_the_one_before_made(self, execution: int, value: Any) -> None:
         """What is sent for a later stage is an answer to the stage before it."""
@@ -337,26 +364,30 @@ class Books:
             *(found.task_id, found.stage - 1),
         )
         made = [self.sim.stored(row["result"], row["result_key"]) for row in rows]
-        self._must(
+        self.must(
             "a_stage_gets_what_the_one_before_made", value in made, "{} was sent {:.80}", found, str(value)
         )
 
-    def published(self, who: str, shown: dict[str, Any]) -> None:
+    def status_tells_the_truth(self, who: str, shown: dict[str, Any]) -> None:
         """A snapshot tells of a state that was committed under that version."""
         states = self.states[shown["task"]]
         right = states.get(shown.get("version", -1)) == shown["status"]
-        self._must("status_tells_the_truth", right, "{} published {}, but it was {}", who, shown, states)
+        self.must("status_tells_the_truth", right, "{} published {}, but it was {}", who, shown, states)
 
     def nothing_after_acknowledgement(self, who: str) -> None:
         """Once a worker has acknowledged, it begins nothing any more: nobody would ring for it again."""
         late = INVOCATION.get() in self.acknowledged_by
-        self._must("nothing_after_acknowledgement", not late, "{} asks its database after it", who)
+        self.must("nothing_after_acknowledgement", not late, "{} asks its database after it", who)
 
     def acknowledged(self, isolate: Isolate) -> None:
-        """What a message rang for is committed: its worker holds no lease any more."""
+        """A worker has acknowledged a message."""
         self.acknowledged_by.add(INVOCATION.get())
+        self.work_before_acknowledgement(isolate)
+
+    def work_before_acknowledgement(self, isolate: Isolate) -> None:
+        """What a message rang for is committed before it is acknowledged: its worker holds no lease any more."""
         mine = [token for token, invocation in self.leases.items() if invocation == INVOCATION.get()]
-        self._must("work_before_acknowledgement", not mine, "{} still holds {}", isolate.name, mine)
+        self.must("work_before_acknowledgement", not mine, "{} still holds {}", isolate.name, mine)
 
 
 def _fences(change: Change) -> dict[int, int]:

@@ -54,23 +54,26 @@ def check(sim: Simulation) -> None:
     """All of them."""
     for invariant in ENDS:
         if sim.report.violation is None:
-            sim.books.checked += 1
+            sim.books.checked[invariant.__name__] += 1
             why = invariant(sim)
             if why is not None:
                 sim.violated(invariant.__name__, why)
 
 
 def every_task_ends(sim: Simulation) -> str | None:
+    """Once the world is calm every task ends, or waits for a budget or a route that it names; nothing is left open."""
     left = unfinished(sim)
     return "; ".join(left[:5]) if left else None
 
 
 def no_wanted_task_is_lost(sim: Simulation) -> str | None:
+    """Whatever somebody wanted done, and did not stop asking for, is a task."""
     lost = set(range(sim.plan.tasks)) - set(sim.others.made)
     return f"never made: {sorted(lost)[:5]}" if lost else None
 
 
 def no_lease_leaks(sim: Simulation) -> str | None:
+    """No batch is held, and no task names a lease, when nobody works."""
     left = sim.database.ask("SELECT token, task_ids FROM leases")
     held = sim.database.ask(
         "SELECT id, status, lease FROM tasks WHERE lease IS NOT NULL AND status <> 'running'"
@@ -79,16 +82,19 @@ def no_lease_leaks(sim: Simulation) -> str | None:
 
 
 def nothing_stays_in_the_outbox(sim: Simulation) -> str | None:
+    """All that was to be published is."""
     left = sim.database.ask(_OUTBOX)
     return str(left[:5]) if left else None
 
 
 def no_reservation_leaks(sim: Simulation) -> str | None:
+    """No budget keeps room for what has ended."""
     left = sim.database.ask("SELECT id, reserved_micro FROM budget_periods WHERE reserved_micro > 0")
     return str(left) if left else None
 
 
 def one_success_per_stage(sim: Simulation) -> str | None:
+    """A stage has one answer, and one more for each time a reviewer sent it back."""
     done = Counter(
         (each.task_id, each.stage) for each in sim.books.executions.values() if each.status == "succeeded"
     )
@@ -100,6 +106,7 @@ def one_success_per_stage(sim: Simulation) -> str | None:
 
 
 def one_outcome_per_task(sim: Simulation) -> str | None:
+    """A completed task's outcome is a success of its last stage."""
     rows = sim.database.ask(
         "SELECT tasks.id, tasks.version, tasks.last_execution, e.status, e.stage, t.route FROM tasks"
         " LEFT JOIN task_executions e ON e.id = tasks.last_execution JOIN task_templates t ON t.id = tasks.template_id"
@@ -114,6 +121,7 @@ def one_outcome_per_task(sim: Simulation) -> str | None:
 
 
 def every_cost_is_right(sim: Simulation) -> str | None:
+    """At the end all costs are what was charged, those that came late too."""
     for each in sim.books.executions.values():
         if each.status in ENDED and each.id < FIRST_FOREIGN_EXECUTION:
             sim.books.cost_is_what_was_charged(each)
@@ -164,6 +172,7 @@ def _nobody_knows_whose(sim: Simulation, execution: int) -> bool:
 
 
 def live_status_converges(sim: Simulation) -> str | None:
+    """Readers of live status hear how each task has ended, and never of what was not."""
     for task in sim.books.tasks.values():
         entry = sim.statuses.entries.get(f"status:{task.id}")
         if entry is None:

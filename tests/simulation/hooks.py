@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
 
+from tests.simulation import edges
 from tests.simulation.adapters import HOOK_SECRET
 
 if TYPE_CHECKING:
@@ -79,9 +80,8 @@ class Hooks:
                 if said["charged"] is not None:
                     self.told_charges[job.execution] = Decimal(said["charged"])
                 return
-            if status is not None and status < 500:
-                self._sim.violated("authentic_webhooks_are_taken", f"{status} for {event}")
-                return
+            if status is not None:
+                edges.authentic_webhooks_are_taken(self._sim, event, status)
             await asyncio.sleep(wait)
 
     async def _forge(self, job: Job, said: dict[str, Any]) -> None:
@@ -99,8 +99,8 @@ class Hooks:
             body = body.replace(b"forged", b"altered")
         self.forged.add((job.provider, event))
         status = await self._post(address.path, query, (headers, body))
-        if status is not None and 200 <= status < 300:
-            self._sim.violated("no_forged_webhook_is_taken", f"{status} for {event}")
+        if status is not None:
+            edges.no_forged_webhook_is_taken(self._sim, event, status)
 
     def _signed(self, said: dict[str, Any], event: str, age_s: int = 0) -> tuple[dict[str, str], bytes]:
         moment = datetime.fromtimestamp(self._sim.now_ms() // 1000 - age_s, UTC)

@@ -18,6 +18,7 @@ from consumer.core.schema import parse_json
 from consumer.limits import check_batch, check_key, check_status_key, check_value, encode_messages
 from consumer.ports import PortError, Result, Statement, Unavailable
 from consumer.world import World
+from tests.simulation import edges
 from tests.support.ports import FakeEntropy
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
 """Which invocation something is done for; what it starts inherits it."""
 LONGEST_OPERATION: Final = 40
 """A worker that will be killed is killed at one of its first so many operations."""
+
+SLOW: Final = {"kv": (0.05, 20.0)}
+"""How often something is slow, and for how many seconds at most, where that is more than usual: an older status has to
+land after a newer one now and then."""
 
 
 class Killed(BaseException):
@@ -102,7 +107,7 @@ class Isolate:
         except PortError:
             return None
         except Exception as error:  # noqa: BLE001  # whatever it is, it should not have come this far
-            self.sim.violated("no_accident_escapes", f"{what} raised {type(error).__name__}: {error}")
+            edges.no_accident_escapes(self.sim, what, error)
             return None
         finally:
             self.running.discard(task)
@@ -117,8 +122,9 @@ class Isolate:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         there = dice.between(kind, low, high)
-        if dice.hit(f"{kind}.slow", 0.02):
-            there += dice.between(f"{kind}.slowness", 0.5, 8.0)
+        often, longest = SLOW.get(kind, (0.02, 8.0))
+        if dice.hit(f"{kind}.slow", often):
+            there += dice.between(f"{kind}.slowness", 0.5, longest)
         before = dice.hit(f"{kind}.before", 0.03 * sim.storm(kind))
         after = dice.hit(f"{kind}.after", 0.03)
         if ghost and dice.hit(f"{kind}.ghost", 0.01):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.schema import parse_json
 from consumer.ports import Unavailable
+from tests.simulation import edges
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
@@ -67,8 +68,7 @@ class Delivery:
             self.delay_s = delay_s
 
     def _decide(self, verdict: str) -> None:
-        if self.verdict is not None:
-            self.sim.violated("one_verdict_per_message", f"{self.verdict}, then {verdict}")
+        edges.one_verdict_per_message(self.sim, self.verdict, verdict)
         self.verdict = verdict
 
 
@@ -163,7 +163,7 @@ class MessageQueue:
             self._later(one.letter, one.delay_s)
         elif one.verdict is None:
             if one.isolate.alive:
-                self._sim.violated("one_verdict_per_message", f"{one.id} got none")
+                edges.one_verdict_per_message(self._sim, None, None)
             self._later(one.letter, VISIBILITY_S)
 
 
@@ -194,7 +194,7 @@ class StatusStore:
         shown = parse_json(value)
         self.entries[key] = Entry(value, now)
         self.writes += 1
-        self._sim.books.published(who, shown)
+        self._sim.books.status_tells_the_truth(who, shown)
 
     def read(self, place: str, key: str) -> str | None:
         """What this place sees."""

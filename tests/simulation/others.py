@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core.times import iso
 from consumer.ports import PortError, Statement
+from tests.simulation import edges
 from tests.simulation.books import APPLICATION
 from tests.simulation.scenario import KEY, Wanted
 
@@ -67,12 +68,11 @@ class Others:
         if answer is None:
             return
         status, said = answer
+        edges.no_good_request_is_refused(self._sim, status, said)
         if status not in (200, 201):
-            self._sim.violated("no_good_request_is_refused", f"{status}: {said}")
             return
         before = self.made.setdefault(one.number, said["id"])
-        if before != said["id"]:
-            self._sim.violated("one_task_per_key", f"tasks {before} and {said['id']}")
+        edges.one_task_per_key(self._sim, before, said["id"])
         self._sim.note("a caller", "submitted", said["id"])
 
     async def _insist(self, method: str, target: str, value: Any = None) -> tuple[int, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST = 150
-"""Simulations that a shrinking may take."""
+"""Simulations that a shrinking may take ..."""
+LONGEST_S = 90.0
+"""... and for how long the next one may be begun."""
 
 
 class _Search:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, most: int) -> None:
         self.plan = plan
         self.report = simulate(plan)
         if self.report.violation is None:
             raise ValueError("this seed violates nothing")
         self.invariant = self.report.violation[0]
-        self.left = MOST
+        self.left = most
+        self.until = time.monotonic() + LONGEST_S
 
     def attempt(self, plan: Plan) -> bool:
         """Take a smaller plan if it violates the same."""
+        if time.monotonic() > self.until:
+            self.left = 0
         if self.left <= 0:
             return False
         self.left -= 1
@@ -35,10 +41,11 @@ class _Search:
         return True
 
 
-def shrink(plan: Plan) -> tuple[Plan, Report]:
-    """The smallest plan that was found, and its report."""
-    search = _Search(plan)
-    search.attempt(replace(plan, only=frozenset(search.report.happened)))
+def shrink(plan: Plan, most: int = MOST) -> tuple[Plan, Report]:
+    """The smallest plan that was found within the bounds, and its report."""
+    search = _Search(plan, most)
+    if not search.attempt(replace(plan, only=frozenset())):
+        search.attempt(replace(plan, only=frozenset(search.report.happened)))
     _fewer_tasks(search)
     for kind in sorted({name.partition(":")[0] for name in search.report.happened}):
         rest = [name for name in search.report.happened if name.partition(":")[0] != kind]

@@ -16,7 +16,7 @@ from consumer.core.profile import accounts
 from consumer.ports import PortError, Result
 from consumer.world import Config
 from providers import PROVIDERS
-from tests.simulation import ends, scenario
+from tests.simulation import edges, ends, scenario
 from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
 from tests.simulation.books import Books
 from tests.simulation.dice import Dice
@@ -72,7 +72,7 @@ class Report:
     violation: tuple[str, str] | None = None
     events: int = 0
     commits: int = 0
-    checks: int = 0
+    checks: Counter[str] = field(default_factory=Counter)
     days: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     happened: list[str] = field(default_factory=list)
@@ -298,7 +298,7 @@ class Simulation:
     def _unhandled(self, _loop: object, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, Exception) and not isinstance(error, PortError):
-            self.violated("no_accident_escapes", f"{context.get('message')}: {error!r}")
+            edges.no_accident_escapes(self, str(context.get("message")), error)
 
 
 def simulate(plan: Plan) -> Report:

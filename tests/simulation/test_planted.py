@@ -9,6 +9,9 @@ import pytest
 from consumer.store import sweeping, tasks, webhooks, work
 from tests.simulation.planted.hunt import hunt
 from tests.simulation.planted.patch import BUGS, Patch
+from tests.simulation.shrink import command, shrink
+from tests.simulation.simulation import Plan, simulate
+from tests.simulation.timeline import lines
 
 SUBTLE: Final = {
     "begun_after_the_deadline",
@@ -44,6 +47,26 @@ def test_a_bug_fits_the_product_says_what_it_is_and_is_taken_back(name: str) -> 
     after = [{key: getattr(value, "sql", value) for key, value in found.items()} for found in statements]
     assert after == before
     assert BUGS[name].__doc__
+
+
+@pytest.mark.heavy
+def test_a_failing_seed_is_shrunk_to_a_short_schedule_that_fails_alike() -> None:
+    patch = Patch()
+    try:
+        BUGS["late_cost_dropped"](patch)
+        plan = next(plan for plan in map(Plan, range(1, 10)) if simulate(plan).violation)
+        long = simulate(plan)
+        small, report = shrink(plan, most=25)
+        again = simulate(small)
+    finally:
+        patch.undo()
+    assert long.violation
+    assert again.violation == report.violation
+    assert again.violation
+    assert again.violation[0] == long.violation[0]
+    assert small.tasks < plan.tasks or len(report.happened) < len(long.happened) / 4
+    assert f"--seed {plan.seed} --tasks {small.tasks} --only" in command(small)
+    assert any(long.violation[0] in line for line in lines(report))
 
 
 def test_there_are_enough_of_them() -> None:

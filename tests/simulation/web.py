@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from consumer.web.app import build
+from tests.simulation import edges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,8 @@ class Web:
         asking = sim.spawn(isolate.invoke(f"{method} {target}", _ask(isolate, method, target, body, headers)))
         await asyncio.wait([asking])
         answer: tuple[int, Any] | None = asking.result()
-        if answer is not None and answer[0] == 500:
-            sim.violated("no_internal_error", f"{method} {target}: {answer[1]}")
+        if answer is not None:
+            edges.no_internal_error(sim, f"{method} {target}", *answer)
         return answer
 
     async def json(
