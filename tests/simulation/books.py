@@ -138,11 +138,6 @@ class Books:
             for name in json.loads(after.budgets) if over > 0 else ():
                 self.allowed[name] = self.allowed.get(name, 0) + over
 
-    def has_ended(self, execution: int) -> bool:
-        """Whether an execution is over, as far as is known."""
-        found = self.executions.get(execution)
-        return found is not None and found.status in ENDED
-
     def _period(self, name: str, period: Period | None) -> None:
         if period is not None:
             self.periods[name] = period

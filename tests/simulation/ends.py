@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.books import ENDED, FINISHED, OPEN, micro
-from tests.simulation.known import KNOWN
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 
 _OUTBOX = "SELECT * FROM outbox"
-if "blocked tasks are woken at every tick" in KNOWN:
-    _OUTBOX += (
-        " WHERE task_id NOT IN (SELECT id FROM tasks WHERE status = 'pending' AND blocked_by LIKE 'budget:%')"
-    )
 
 
 def unfinished(sim: Simulation) -> list[str]:
@@ -167,8 +162,7 @@ def _nobody_knows_whose(sim: Simulation, execution: int) -> bool:
     hooks, row = sim.services.hooks, sim.books.executions.get(execution)
     if execution not in hooks.bare or row is None:
         return False
-    known = "a late webhook that knows the external id alone" in KNOWN and execution in hooks.bare_and_late
-    return row.external_id is None or known
+    return row.external_id is None
 
 
 def live_status_converges(sim: Simulation) -> str | None:

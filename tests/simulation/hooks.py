@@ -25,14 +25,13 @@ WAITS_S: Final = (5, 60, 600, 3_600, 20_000, 40_000)
 class Hooks:
     """What providers tell.  `accepted`: the events that were answered with 2xx.
 
-    `bare`: executions that their events name by external id only; `bare_and_late`: that had ended by then."""
+    `bare`: executions that their events name by external id only."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.accepted: dict[tuple[str, str], int] = {}
         self.told_charges: dict[int, Decimal] = {}
         self.bare: set[int] = set()
-        self.bare_and_late: set[int] = set()
         self.forged: set[tuple[str, str]] = set()
         self._numbers = 0
 
@@ -75,8 +74,6 @@ class Hooks:
                 self.accepted[job.provider, event] = job.execution
                 if job.bare:
                     self.bare.add(job.execution)
-                    if self._sim.books.has_ended(job.execution):
-                        self.bare_and_late.add(job.execution)
                 if said["charged"] is not None:
                     self.told_charges[job.execution] = Decimal(said["charged"])
                 return
