@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -129,7 +130,7 @@ class Isolate:
         after = dice.hit(f"{kind}.after", 0.03)
         if ghost and dice.hit(f"{kind}.ghost", 0.01):
             loop.call_later(there, _fail, answer, f"{what}: connection lost")
-            loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _quietly, effect)
+            loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _haunt, sim, effect)
         elif before:
             loop.call_later(there, _fail, answer, f"{what}: connection lost")
         else:
@@ -151,11 +152,12 @@ def _do(answer: asyncio.Future[T], effect: Callable[[], T], error: str | None) -
     loop.call_later(0.002, _settle, answer, result, Unavailable(error) if error else None)
 
 
-def _quietly(effect: Callable[[], object]) -> None:
-    try:
+def _haunt(sim: Simulation, effect: Callable[[], object]) -> None:
+    """What was given up lands after all, maybe after its own repetition."""
+    sim.books.haunted = True
+    with suppress(PortError):
         effect()
-    except PortError:
-        return
+    sim.books.haunted = False
 
 
 def _fail(answer: asyncio.Future[T], error: str) -> None:
@@ -206,7 +208,7 @@ class Database:
             lambda: database.commit(isolate.name, statements),
             *(0.002, 0.03),
             what="a batch",
-            ghost=isolate.sim.ghosts,
+            ghost=True,
         )
         isolate.sim.seen(isolate, results)
         return results

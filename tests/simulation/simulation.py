@@ -21,7 +21,6 @@ from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
 from tests.simulation.books import Books
 from tests.simulation.dice import Dice
 from tests.simulation.isolates import Isolate
-from tests.simulation.known import KNOWN
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.mail import MessageQueue, StatusStore
 from tests.simulation.others import Others
@@ -95,7 +94,6 @@ class Simulation:
         self.events = 0
         self.invocations = 0
         self.skewed = plan.seed % 3 != 0
-        self.ghosts = "a commit lands after its own retry" not in KNOWN
         self.stormy_until: dict[str, float] = {}
         self.books = Books(self)
         self.database = WatchedDatabase(self.now_ms)
