@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "status": ("consumer.cli.live", "Count the tasks, or tell how one stands."),
     "watch": ("consumer.cli.live", "Follow a task until it has ended."),
     "show": ("consumer.cli.tasks", "All that happened to a task, and why it is not running."),
+    "journal": ("consumer.cli.journal", "The history of a task as lines without payloads."),
     "cancel": ("consumer.cli.tasks", "End a task."),
     "retry": ("consumer.cli.tasks", "A new task like one that has ended."),
     "adopt": ("consumer.cli.tasks", "Let tasks run that are older than the installation."),

@@ -9,7 +9,9 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
+from tests.simulation import journal
 from tests.simulation.shrink import command, shrink
 from tests.simulation.simulation import Plan, Report, simulate, summarize
 from tests.simulation.timeline import lines
@@ -20,6 +22,8 @@ PROCESSES = 2
 def main() -> int:
     """0 when every invariant held."""
     given = _arguments()
+    if given.journal is not None:
+        return _journal(given.journal)
     if given.seed is not None:
         return _replay(given)
     ignore = frozenset(given.ignore)
@@ -64,6 +68,15 @@ def _replay(given: argparse.Namespace) -> int:
     return 1 if report.violation else 0
 
 
+def _journal(path: Path) -> int:
+    """Whether what a running system has exported leads to what it says of its task."""
+    entries = journal.read(path.read_text(encoding="utf-8"))
+    print("\n".join(journal.words(one) for one in entries))
+    found = journal.replay(entries)
+    print(f"{len(entries)} lines, disagreements: {len(found)}", *found, sep="\n  ")
+    return 1 if found else 0
+
+
 def _explain(plan: Plan) -> None:
     """The shortest schedule that still violates it."""
     print(f"\nshrinking seed {plan.seed} ...", flush=True)
@@ -77,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=50, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay this one and show its timeline")
+    parser.add_argument("--journal", type=Path, help="replay what `bizq journal` has exported")
     parser.add_argument("--tasks", type=int, default=100, help="tasks for each seed")
     parser.add_argument("--only", help="the accidents that may happen: kill:3,database.after:5")
     parser.add_argument("--ignore", nargs="*", default=[], help="invariants that are not looked at")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
 
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.books import ENDED, FINISHED, OPEN, micro
+from tests.simulation.journal import disagreements
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -196,6 +197,34 @@ def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
     return None
 
 
+def history_replays_to_the_row(sim: Simulation) -> str | None:
+    """A task's row is what its executions and its audit log lead to."""
+    rows = sim.database.ask(
+        "SELECT tasks.id, status, stage, (SELECT sum(cost_micro) FROM task_executions e WHERE e.task_id = tasks.id"
+        " AND e.id BETWEEN ?1 AND ?2) AS cost_micro FROM tasks",
+        *(FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION),
+    )
+    executions = _by_task(
+        sim.database.ask(
+            "SELECT id, task_id, status, stage, cost_micro FROM task_executions WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+            *(FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION),
+        )
+    )
+    audit = _by_task(sim.database.ask("SELECT task_id, event, detail FROM audit_log ORDER BY id"))
+    for row in rows:
+        found = disagreements(row, executions[row["id"]], audit[row["id"]])
+        if found:
+            return f"task {row['id']}: {found[0]}"
+    return None
+
+
+def _by_task(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        found[row["task_id"]].append(row)
+    return found
+
+
 def people_are_told_the_truth(sim: Simulation) -> str | None:
     """An answer whose receipt says that it is used is what stands in the books, to the letter."""
     for execution, answer in sim.people.used:
@@ -222,5 +251,6 @@ ENDS = (
     each_webhook_has_one_effect,
     live_status_converges,
     answers_are_kept_as_they_were_given,
+    history_replays_to_the_row,
     people_are_told_the_truth,
 )
