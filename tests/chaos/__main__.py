@@ -18,6 +18,7 @@ from tests.chaos.local import Outcome, Plan
 
 ROWS: Final[tuple[tuple[str, Callable[[Outcome], object]], ...]] = (
     ("kills (SIGKILL)", lambda one: one.kills),
+    ("frozen beyond their leases (SIGSTOP)", lambda one: one.freezes),
     ("tasks", lambda one: one.books.tasks),
     ("  completed", lambda one: one.books.completed),
     ("  failed", lambda one: one.books.failed),

@@ -42,6 +42,9 @@ MEAN_S: Final = 0.8
 """Between two kills."""
 ALL_AT_ONCE: Final = 0.1
 """How often all workers are killed together, as by a loss of power."""
+FREEZES: Final = 0.15
+"""How often one is stopped instead, for longer than its leases live, and comes back to what others have done."""
+FROZEN_S: Final = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Outcome:
     """What a run came to."""
 
     kills: int
+    freezes: int
     seconds: float
     books: Books
     problems: list[str]
@@ -95,6 +99,7 @@ class Crew:
         self._listener = listener
         self._workers: list[ForkServerProcess] = []
         self.kills = 0
+        self.freezes = 0
 
     def fill(self) -> None:
         """Start what is missing."""
@@ -114,6 +119,14 @@ class Crew:
         for worker in chosen:
             worker.join()
 
+    def freeze(self, dice: random.Random) -> None:
+        """SIGSTOP one of them, and SIGCONT when its leases are over."""
+        worker = dice.choice(self._workers)
+        with suppress(ProcessLookupError):
+            os.killpg(_group(worker), signal.SIGSTOP)
+            self.freezes += 1
+            asyncio.get_running_loop().call_later(FROZEN_S, _thaw, worker)
+
     def end(self) -> None:
         """Nobody works any more."""
         for worker in self._workers:
@@ -121,10 +134,20 @@ class Crew:
             worker.join()
 
 
-def _kill_group(worker: ForkServerProcess) -> None:
+def _thaw(worker: ForkServerProcess) -> None:
+    if worker.is_alive():
+        with suppress(ProcessLookupError):
+            os.killpg(_group(worker), signal.SIGCONT)
+
+
+def _group(worker: ForkServerProcess) -> int:
     assert worker.pid is not None
+    return worker.pid
+
+
+def _kill_group(worker: ForkServerProcess) -> None:
     try:
-        os.killpg(worker.pid, signal.SIGKILL)
+        os.killpg(_group(worker), signal.SIGKILL)
     except ProcessLookupError:  # it had no time to make a group of its own
         worker.kill()
 
@@ -174,6 +197,9 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                 while crew.kills < plan.kills:
                     await load.feed(FED)
                     await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
+                    if dice.random() < FREEZES:
+                        crew.freeze(dice)
+                        continue
                     crew.kill(dice)
                     crew.fill()
                     say(f"{crew.kills}/{plan.kills} kills, {await load.counts()}")
@@ -182,4 +208,4 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                 crew.end()
             statuses, blobs = await load.seen()
     books = compare(layout.database, ledger, statuses, blobs)
-    return Outcome(crew.kills, time.monotonic() - began, books, problems + books.violations())
+    return Outcome(crew.kills, crew.freezes, time.monotonic() - began, books, problems + books.violations())

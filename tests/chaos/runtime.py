@@ -139,4 +139,4 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
         finally:
             site.worker.stop()
     books = compare(site.database, ledger, statuses, blobs)
-    return Outcome(site.kills, time.monotonic() - began, books, problems + books.violations())
+    return Outcome(site.kills, 0, time.monotonic() - began, books, problems + books.violations())
