@@ -98,6 +98,7 @@ def let_leases_end(database: Path) -> None:
     """Let the five minutes pass that a lost worker is waited for, and what else waits with it."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE leases SET until_ms = 0")
+        connection.execute("UPDATE outbox SET due_ms = 0")
         connection.execute("UPDATE task_executions SET wake_at_ms = 0 WHERE status IN ('waiting', 'unknown')")
 
 
