@@ -20,6 +20,7 @@ SUBTLE: Final = {
     "late_status_stays",
     "poison_for_ever",
     "redo_unbounded",
+    "reserved_outside_the_batch",
     "resolve_by_ignored",
     "webhook_handled_before_it_is_settled",
 }
