@@ -19,7 +19,7 @@ COUNTS = (
 )  # fmt: skip
 SQL_CHARACTERS = 70
 WHY = {
-    "rows_read": "5 cents a million; docs/decisions/0007-rows-read.md",
+    "rows_read": "6 cents a million; docs/decisions/0007-rows-read.md",
     "trips": "calls that did not end together were settled apart",
 }
 
