@@ -73,6 +73,7 @@ async def attend(world: World, execution: int) -> None:
         if _expires(fact) or fact.situation.execution.resolve_by_ms is None:
             over = _over(fact)
             await settle(world, fact, over, bound=_is_bound(over))
+            await late(world, execution)  # what was told of it, now that nobody has to look at it again
         return
     call = await _call(world, fact)
     told = await _unhandled(world, fact)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer import claim, commands, publish
+from consumer import attend, claim, commands, publish
 from consumer.core.outcome import Accepted, Retry, Unknown
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
@@ -433,3 +433,15 @@ class SweepContract(Suite):
 
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
         assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
+
+    async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
+        first, *_ = await self.doubts(scene)
+        said = '{"output": {"answer": "late"}}'
+        await attend.receive(scene.world, "evident", first, "event-1", None, said)
+        await scene.sql("UPDATE task_executions SET looks = 9 WHERE id = ?1", first)
+
+        await scene.later(DAY)
+
+        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "declared")
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []

@@ -54,7 +54,7 @@ def test_a_bug_fits_the_product_says_what_it_is_and_is_taken_back(name: str) -> 
 def test_a_failing_seed_is_shrunk_to_a_short_schedule_that_fails_alike() -> None:
     patch = Patch()
     try:
-        BUGS["late_cost_dropped"](patch)
+        BUGS["no_fencing"](patch)
         plan = next(plan for plan in map(Plan, range(1, 10)) if simulate(plan).violation)
         long = simulate(plan)
         small, report = shrink(plan, most=25)
