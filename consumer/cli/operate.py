@@ -39,10 +39,17 @@ def cost(by: str, org: str | None, since: str | None, where: Where, *, as_json: 
     found = asyncio.run(run())
     total = sum(row["cost_micro"] for row in found)
     rows = [
-        (row["key"], row["executions"], show(row["cost_micro"]), row["unknown"], show(row["reserved_micro"]))
+        (
+            row["key"],
+            row["executions"],
+            show(row["cost_micro"]),
+            show(row["bound_micro"]),
+            row["unknown"],
+            show(row["reserved_micro"]),
+        )
         for row in found
     ]
-    heads = (by, "executions", "cost", "at an unknown price", "still reserved")
+    heads = (by, "executions", "cost", "of it a bound", "at an unknown price", "still reserved")
     value = {"by": by, "costs": found, "total_micro": total}
     say(value, f"{table(heads, rows)}\ntotal {show(total)}", as_json=as_json)
 
