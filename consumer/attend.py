@@ -59,7 +59,7 @@ async def publish_outbox(world: World, outgoing: Sequence[tuple[int, int]]) -> N
         [{"t": task, "until": until, "v": done[task]} for task, until in outgoing if task in done]
     )
     due = world.clock.now_ms() + publish.REPAIR_AFTER_MS
-    batch = [work.DONE_OUTBOX(rows=written), work.AGAIN_OUTBOX(rows=written, due=due)]
+    batch = [work.DONE_OUTBOX(rows=written), work.OVERTAKEN(rows=written, due=due)]
     await commit(world.database, world.entropy, batch)
 
 

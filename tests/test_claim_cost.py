@@ -167,7 +167,6 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
         work.PUBLISH_LATER(tasks=ids, due=1),
         work.CLAIM_OUTBOX(until=2, now=1, size=10),
         work.DONE_OUTBOX(rows=text),
-        work.AGAIN_OUTBOX(rows=text, due=1),
         work.OVERTAKEN(rows=text, due=1),
         work.RENEW(tokens=json.dumps([token]), until=3),
         work.FINISH(tokens=json.dumps([token])),

@@ -129,11 +129,6 @@ DONE_OUTBOX: Final = Query("""
       WHERE value ->> 'v' = COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v'))
 """)
 
-AGAIN_OUTBOX: Final = Query("""
-    UPDATE outbox SET due_ms = :due
-    WHERE (kind, task_id, due_ms) IN (SELECT 'publish', value ->> 't', value ->> 'until' FROM json_each(:rows))
-""")
-
 # --- begin: the intent, with its reservation, before anything is sent ---------------------------------------------
 # A period that has no row yet gets one; the wall itself is the trigger `executions_admission`.  An execution is ours
 # when it carries our lease: after an ambiguous commit it may have ended already, in the same batch.

@@ -362,6 +362,27 @@ class SweepContract(Suite):
         assert (await scene.live(task))["status"] == "failed"
         assert await scene.count("outbox") == 0
 
+    async def test_a_slow_write_from_the_outbox_is_noticed_though_its_row_is_gone(self, scene: Scene) -> None:
+        """Somebody put the row off, and another worker published what it was for."""
+        task = await scene.given(person())
+        await scene.drain()
+        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
+
+        async def meanwhile() -> None:
+            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
+            await publish.later(scene.world, [task])
+            await scene.later(5 * SECOND)
+            assert await scene.count("outbox") == 0
+
+        scene.kv.slow = meanwhile
+        await scene.drain()
+        assert (await scene.live(task))["status"] == "waiting"
+
+        await scene.later(5 * SECOND)
+
+        assert (await scene.live(task))["status"] == "failed"
+        assert await scene.count("outbox") == 0
+
     async def test_a_slow_write_of_a_run_does_not_overwrite_a_later_status_for_good(
         self, scene: Scene
     ) -> None:
