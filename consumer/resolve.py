@@ -119,9 +119,8 @@ async def _write(world: World, ended: Ended, task_id: int) -> Verdict:
 
 async def _tell(world: World, task_id: int, decision: Decision) -> None:
     """The status store and the queue; both are repaired by the sweep when this fails."""
-    done = await publish.again(world, [task_id])
-    if done:
-        await publish.later(world, done)
+    await publish.again(world, [task_id])
+    await publish.later(world, [task_id])
     move = decision.task
     if move is not None and move.state is TaskState.PENDING:
         await doorbells.ring_at(world, move.run_at_ms)

@@ -18,6 +18,7 @@ from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
 from consumer.core.money import UNKNOWN, Cost
 from consumer.core.outcome import Failed, Outcome
+from consumer.core.policy import LEASE
 from consumer.core.schema import clean, dump_json
 from consumer.core.times import iso
 from consumer.ports import PortError
@@ -215,7 +216,8 @@ def statements(group: Sequence[Mapping[str, Any]], now_ms: int, *, publish_later
         written.append(work.SETTLE_SIBLINGS(rows=part))
     if publish_later:
         for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in group if r["to"]):
-            written.append(work.SETTLE_OUTBOX(rows=part, due=now_ms))
+            # Who writes this publishes at once, and says so; the row is for its death, while its put is on the way.
+            written.append(work.SETTLE_OUTBOX(rows=part, due=now_ms + LEASE))
     return written
 
 
