@@ -62,7 +62,7 @@ class Run:
         self.stop_at_ms = now + world.config.invocation_ms
         self.summary = Summary()
         self.leases = Leases(world.config.lease_ms, now + RENEW_EVERY)
-        self.flight = Flight(world, self.leases.unpublished)
+        self.flight = Flight(world, self.leases.published, self.leases.unpublished)
         self.ready: deque[Claimed] = deque()
         self.attention: deque[int] = deque()
         self.releases: list[Release] = []

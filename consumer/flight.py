@@ -29,6 +29,8 @@ class Flight:
     """The calls of one run, at most `concurrency` of them, and `connections` of those over the network."""
 
     world: World
+    published: dict[int, int]
+    """Tasks whose running status was written, and their version: a later one may have been there already."""
     unpublished: list[int]
     """Tasks whose running status could not be written, or may still land on a later one."""
     calls: dict[asyncio.Task[None], Intent | None] = field(default_factory=dict)
@@ -106,7 +108,11 @@ class Flight:
         active = {one.execution for one in self.calls.values() if one is not None}
         while self.slow and self.slow[0][0] <= now:
             _, one = self.slow.popleft()
-            if one.execution in active and not await publish.put(self.world, running(one, now)):
+            if one.execution not in active:
+                continue
+            if await publish.put(self.world, running(one, now)):
+                self.published[one.task.id] = one.task.version
+            else:
                 self.unpublished.append(one.task.id)
 
     async def end(self, grace_ms: int) -> None:

@@ -44,7 +44,7 @@ class Leases:
             if self.published:
                 versions = [{"t": task, "v": version} for task, version in self.published.items()]
                 written.append(work.OVERTAKEN(rows=json.dumps(versions), due=due))
-                self.published = {}
+                self.published.clear()
             written.append(work.FINISH(tokens=json.dumps(done)))
             for token in done:
                 del self.left[token]

@@ -402,6 +402,28 @@ class SweepContract(Suite):
         assert (await scene.live(task))["status"] == "cancelled"
         assert await scene.count("outbox") == 0
 
+    async def test_a_slow_write_of_a_running_status_does_not_overwrite_a_later_one_for_good(
+        self, scene: Scene
+    ) -> None:
+        task, hold = await scene.given(ai("blind")), Hold()
+        scene.network.script("blind", hold)
+        scene.configure(running_snapshot_ms=0)
+
+        async def meanwhile() -> None:
+            await commands.cancel(scene.world, 1, task, "tester")
+            await scene.later(5 * SECOND)
+            assert await scene.count("outbox") == 0
+            hold.release()
+
+        scene.kv.slow = meanwhile
+        await scene.drain()
+        assert (await scene.live(task))["status"] == "running"
+
+        await scene.later(5 * SECOND)
+
+        assert (await scene.live(task))["status"] == "cancelled"
+        assert await scene.count("outbox") == 0
+
     # --- what kills whoever looks at it -------------------------------------------------------------
 
     async def lost_look(self, scene: Scene) -> list[int]:
