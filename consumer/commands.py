@@ -298,7 +298,9 @@ async def cancel(world: World, organization: int | None, task: int, actor: str) 
 
 
 async def retry(world: World, organization: int | None, task: int) -> Submitted:
-    """A new task like a finished one, that names it.  Raises NotFound, Conflict when it has not ended."""
+    """A new task like a finished one, that names it; the same one however often it is asked for, until it has ended.
+
+    Raises NotFound, Conflict when it has not ended."""
     row = one(await rows(world.database, world.entropy, store.TASK(task=task, organization=organization)))
     if row is None:
         raise NotFound(f"no task {task}")
@@ -309,6 +311,9 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
         raise Conflict(f"task {task} has no organization or no route")
     now = world.clock.now_ms()
     limits = await _limits(world, row)
+    key = f"{MADE_KEY}retry-{task}-"
+    earlier = store.RETRIES(organization=owner, first=key, beyond=f"{key}~")
+    (found,) = await rows(world.database, world.entropy, earlier)
     copy = {
         "template": row["template_id"],
         "title": row["title"],
@@ -320,7 +325,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
         "raise_at": None,
         "deadline": now + limits.task_s * policy.SECOND if limits.task_s else None,
         "input": row["input"],
-        "key": f"{MADE_KEY}{world.entropy.token()}",
+        "key": f"{key}{found['ended']}",
         "retry_of": task,
     }
     part = json.dumps([copy])
@@ -328,10 +333,10 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
         store.SUBMIT(organization=owner, at=iso(now), rows=part),
         store.SUBMITTED(organization=owner, rows=part),
     ]
-    results = await commit(world.database, world.entropy, batch)
-    made = results[-1].rows[0]
+    created, submitted = await commit(world.database, world.entropy, batch)
+    made = submitted.rows[0]
     await doorbells.ring(world, task=integer(made, "id"))
-    return Submitted(integer(made, "id"), text(made, "status"), created=True)
+    return Submitted(integer(made, "id"), text(made, "status"), created=bool(created.rows))
 
 
 async def _limits(world: World, row: Row) -> Limits:

@@ -362,6 +362,8 @@ class Run:
         """Readers hear of a task that failed or is blocked; one given back untouched changes nothing for them."""
         for one in releases:
             self.leases.done(one.task.token)
+            if one.run_at_ms is not None:
+                self._alarm(one.run_at_ms)
             if one.to is TaskState.FAILED:
                 reason = word(one.reason)
                 fields = {"task": one.task.id, "organization": one.task.organization, "reason": reason}

@@ -231,7 +231,8 @@ def retry(task: int, where: Where, *, as_json: bool) -> None:
                 return await desk.retry(task)
 
     made = asyncio.run(run())
-    say(made, f"task {made['id']} is a new task like task {task}", as_json=as_json)
+    what = "a new task like" if made["created"] else "already there, as the retry of"
+    say(made, f"task {made['id']} is {what} task {task}", as_json=as_json)
 
 
 # ------------------------------------------------------------------------------------- many tasks

@@ -24,6 +24,12 @@ SUBMITTED: Final = Query("""
     WHERE organization_id = :organization AND idempotency_key IN (SELECT value ->> 'key' FROM json_each(:rows))
 """)
 
+# How often a task was retried by a task that has ended: the next retry is another task, any repetition is not.
+RETRIES: Final = Query("""
+    SELECT count(*) AS ended FROM tasks
+    WHERE organization_id = :organization AND idempotency_key >= :first AND idempotency_key < :beyond AND status IN {FINISHED}
+""")
+
 # People have no index of ours: those of one organization are looked through only when somebody is named.
 USERS_NAMED: Final = Query("""
     SELECT id, email FROM users

@@ -93,12 +93,13 @@ CLAIMED_TEMPLATES: Final = Query("""
       FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value)
 """)
 
-CLAIMED_BUDGETS: Final = Query("""
+_APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks.organization_id
+        OR budgets.scope = 'template' AND budgets.scope_id = tasks.template_id
+        OR budgets.scope = 'task' AND budgets.scope_id = tasks.id)"""
+
+CLAIMED_BUDGETS: Final = Query(f"""
     SELECT tasks.id AS task_id, budgets.id, budgets.period, budgets.cap_micro, budgets.refused
-    FROM tasks JOIN budgets
-      ON (budgets.scope = 'organization' AND budgets.scope_id = tasks.organization_id)
-      OR (budgets.scope = 'template' AND budgets.scope_id = tasks.template_id)
-      OR (budgets.scope = 'task' AND budgets.scope_id = tasks.id)
+    FROM tasks JOIN budgets ON {_APPLIES}
     WHERE tasks.id IN (SELECT value FROM json_each((SELECT task_ids FROM leases WHERE token = :token)))
       AND EXISTS (SELECT 1 FROM budgets)
 """)
@@ -130,9 +131,9 @@ DONE_OUTBOX: Final = Query("""
 """)
 
 # --- begin: the intent, with its reservation, before anything is sent ---------------------------------------------
-# A period that has no row yet gets one; the wall itself is the trigger `executions_admission`.  An execution is ours
-# when it carries our lease: after an ambiguous commit it may have ended already, in the same batch.
-# Only the execution before it may be in its way: an older one that is still open was repeated, or answered for, knowingly.
+# A period that has no row yet gets one; the wall itself is the trigger `executions_admission`, of the budgets that the
+# execution names: one that was set after its task was claimed keeps it out until the task is claimed again.  It is ours
+# when it carries our lease: after an ambiguous commit it may have ended already, in the same batch.  Only the execution before it may be in its way: an older one that is still open was repeated, or answered for, knowingly.
 
 BEGIN_PERIODS: Final = Query("""
     INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms)
@@ -141,18 +142,22 @@ BEGIN_PERIODS: Final = Query("""
     ON CONFLICT (id) DO NOTHING
 """)
 
-BEGIN: Final = Query("""
+BEGIN: Final = Query(
+    """
     INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, stage, candidate, attempt,
       lease, started_at, started_ms, reserved_micro, budgets, assigned_to)
     SELECT value ->> 'e', tasks.id, value ->> 'type', value ->> 'provider', value ->> 'profile', 'running',
       tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, value ->> 'reserve',
       value ->> 'budgets', value ->> 'who'
-    FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
+    FROM json_each(:rows) AS intent CROSS JOIN tasks ON tasks.id = value ->> 't'
     WHERE tasks.version = value ->> 'v' AND tasks.status = 'running' AND NOT EXISTS (SELECT 1 FROM stops)
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = value ->> 'e')
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = (value ->> 'e') - 1
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces)
-""")
+      AND NOT EXISTS (SELECT 1 FROM budgets
+        WHERE {APPLIES} AND id NOT IN (SELECT CAST(asked.value AS INTEGER) FROM json_each(intent.value ->> 'budgets') AS asked))
+""".replace("{APPLIES}", _APPLIES)
+)
 
 BEGUN: Final = Query("""
     SELECT e.id, e.status FROM json_each(:rows) CROSS JOIN task_executions e ON e.id = value ->> 'e'

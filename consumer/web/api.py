@@ -98,9 +98,9 @@ async def cancel(ask: Ask) -> Response:
 
 
 async def retry(ask: Ask) -> Response:
-    """A new task like a finished one."""
+    """A new task like a finished one, once until that has ended too."""
     done = await commands.retry(ask.world, ask.organization, ask.number)
-    return reply(asdict(done), 201, {"Location": f"/v1/tasks/{done.id}"})
+    return reply(asdict(done), 201 if done.created else 200, {"Location": f"/v1/tasks/{done.id}"})
 
 
 async def counts(ask: Ask) -> Response:
@@ -208,10 +208,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "POST",
         "/v1/tasks/{id}/retry",
         retry,
-        "Make a new task like one that has ended",
+        "Make a new task like one that has ended.  A second time shows that task, until it has ended too",
         "member",
         _ONE,
-        answers={201: "Submission"},
+        answers={200: "Submission", 201: "Submission"},
     ),
     Operation(
         "GET",

@@ -106,6 +106,30 @@ class BudgetContract(Suite):
         books = [await scene.books(budget) for budget in (wide, monthly, narrow, own)]
         assert books == [(2 * PRICE, 0)] * 3 + [(PRICE, 0)]
 
+    async def test_a_budget_that_is_set_while_tasks_are_claimed_holds_for_the_next_call(
+        self, scene: Scene
+    ) -> None:
+        """Whoever sets a cap does not have to wait until what is claimed has begun."""
+        task = await scene.given(ai("blind"), ai("blind"), count=2)
+        holds = [Hold(), Hold()]
+        scene.network.script("blind", *holds)
+
+        async with scene.draining():
+            for hold in holds:
+                await asyncio.wait_for(hold.begun.wait(), 10)
+            own = await scene.budget(0, scope="task", scope_id=task, period="total")
+            wide = await scene.budget(PRICE, period="total")
+            for hold in holds:
+                hold.release()
+        assert scene.queue.sent  # it is tried again at once, not when cron comes
+        await scene.finish()
+
+        states = await scene.states(task), await scene.states(task + 1)
+        assert states == (["succeeded"], ["succeeded", "succeeded"])
+        assert await scene.statuses() == {"completed": 1, "pending": 1}
+        assert (await scene.task(task))["blocked_by"] == f"budget:{own}:total"
+        assert await scene.books(wide) == (PRICE, 0)
+
     async def test_the_budget_of_another_organization_is_not_touched(self, scene: Scene) -> None:
         await scene.organization(1, 2)
         template = await scene.template(route(ai("blind")), organization=2)

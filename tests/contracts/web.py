@@ -323,6 +323,20 @@ class TasksContract(Furnished):
         assert again.headers["location"] == f"/v1/tasks/{again.json()['id']}"
         assert (await house.ask("GET", f"/v1/tasks/{again.json()['id']}")).json()["retry_of"] == task
 
+    async def test_a_retry_that_is_asked_for_twice_is_one_task_until_it_has_ended(self, house: House) -> None:
+        """The answer to the first may have been lost, and both would be paid for."""
+        task = await house.submit()
+        await house.work()
+
+        first = await house.ask("POST", f"/v1/tasks/{task}/retry")
+        second = await house.ask("POST", f"/v1/tasks/{task}/retry")
+        await house.work()
+        third = await house.ask("POST", f"/v1/tasks/{task}/retry")
+
+        assert [each.status_code for each in (first, second, third)] == [201, 200, 201]
+        assert second.json() == first.json() | {"created": False}
+        assert third.json()["id"] != first.json()["id"]
+
     async def test_an_operator_cancels_and_retries_for_anybody(self, house: House) -> None:
         task = await house.submit()
 

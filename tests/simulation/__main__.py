@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.simulation import journal
 from tests.simulation.shrink import command, shrink
-from tests.simulation.simulation import Plan, Report, simulate, summarize
+from tests.simulation.simulation import Plan, Report, seldom_collecting, simulate, summarize
 from tests.simulation.timeline import lines
 
 PROCESSES = 2
@@ -31,13 +31,14 @@ def main() -> int:
     began = time.monotonic()
     events, days, checks, faults = 0, 0.0, Counter[str](), Counter[str]()
     violated: list[Report] = []
-    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, seldom_collecting) as pool:
         for number, report in enumerate(pool.imap(summarize, plans, chunksize=2), start=1):
             events, days = events + report.events, days + report.days
             checks.update(report.checks)
             faults.update(report.faults)
             if report.violation is not None:
                 violated.append(report)
+                print(f"\n{command(report.plan)}\n    {report.violation}", flush=True, file=sys.stderr)
             _progress(number, len(plans), events, days, len(violated), time.monotonic() - began)
     print(f"\nseeds simulated     {len(plans)} ({days / 365:.1f} years)")
     print(f"events              {events:,}")

@@ -5,6 +5,7 @@ The books keep their own copy of what was last known of each row, so that an inv
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from decimal import ROUND_CEILING, Decimal
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from consumer.core.template import Limits
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, task_of
 from tests.simulation.isolates import INVOCATION
-from tests.simulation.scenario import ROUTES, budgets_of
+from tests.simulation.scenario import ROUTES, organization_of
+from tests.simulation.watch import Budget
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
@@ -42,7 +44,8 @@ class Books:
         self.executions: dict[int, Execution] = {}
         self.of_task: dict[int, list[int]] = defaultdict(list)
         self.periods: dict[str, Period] = {}
-        self.caps: dict[int, int] = {}
+        self.budgets: dict[int, Budget] = {}
+        self.stopped = False
         self.weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.allowed: dict[str, int] = {}
         self.leases: dict[str, int] = {}
@@ -55,6 +58,7 @@ class Books:
         self.left_to_the_sweep: set[str] = set()
         self.sent: set[int] = set()
         self.checked: Counter[str] = Counter()
+        self.taken = asyncio.Event()
 
     # --- what happens ------------------------------------------------------------------------------------------------
 
@@ -69,8 +73,7 @@ class Books:
                     self._execution(number, execution)
             for token, lease in change.leases.items():
                 self._lease(token, lease)
-            for name, period in change.periods.items():
-                self._period(name, period)
+            self._limited(change)
         for change in changes:
             for name in change.periods:
                 self.counters_are_sums(name)
@@ -89,6 +92,8 @@ class Books:
             self.no_stale_write(who, before, task, fences)
             if task.status in FINISHED and before.status != task.status:
                 self.deadlines_are_kept(before, task)
+        elif task.retry_of is not None:
+            self.one_retry_at_a_time(task)
         self.limits_are_kept(task)
         if who != APPLICATION:
             self.one_outcome(task)
@@ -100,6 +105,7 @@ class Books:
             self.leases.pop(token, None)
         elif token not in self.leases:
             self.leases[token] = INVOCATION.get()
+            self.taken.set()
             self.what_lost_its_worker_is_claimed_alone(lease)
 
     def _execution(self, number: int, execution: Execution | None) -> None:
@@ -126,6 +132,7 @@ class Books:
             before is None and execution.status != "unknown"
         ):  # else an answer that came late, and is paid already
             self.every_budget_that_applies_is_asked(execution)
+            self.nothing_begins_while_stopped(execution)
         self.executions[number] = execution
 
     def _weigh(self, before: Execution | None, after: Execution | None) -> None:
@@ -142,9 +149,18 @@ class Books:
             for name in json.loads(after.budgets) if over > 0 else ():
                 self.allowed[name] = self.allowed.get(name, 0) + over
 
-    def _period(self, name: str, period: Period | None) -> None:
-        if period is not None:
-            self.periods[name] = period
+    def budget(self, scope: str, scope_id: int, period: str) -> Budget:
+        """The one of this scope and period, or what it would be."""
+        new = Budget(0, scope, scope_id, period, 0, "wait")
+        wanted = new[1:4]
+        return next((found for found in self.budgets.values() if found[1:4] == wanted), new)
+
+    def _limited(self, change: Change) -> None:
+        """What may be spent, and what is."""
+        self.budgets |= {number: budget for number, budget in change.budgets.items() if budget}
+        self.periods |= {name: period for name, period in change.periods.items() if period}
+        for stop in change.stops.values():
+            self.stopped = stop is not None
 
     # --- invariants after a commit ------------------------------------------------------------------------------------
 
@@ -191,6 +207,12 @@ class Books:
                 before,
                 seen,
             )
+
+    def one_retry_at_a_time(self, task: Task) -> None:
+        """Whoever asks for a retry once more, because no answer came, has not asked for a second task."""
+        others = [each.id for each in self.tasks.values() if each.retry_of == task.retry_of]
+        open_still = [number for number in others if self.tasks[number].status not in FINISHED]
+        self.must("one_retry_at_a_time", not open_still, "{} was made besides {}", task, open_still)
 
     def what_lost_its_worker_is_claimed_alone(self, lease: Lease) -> None:
         """It may be what kills its workers: then it takes no other along a second time."""
@@ -274,21 +296,30 @@ class Books:
             self.must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
 
     def every_budget_that_applies_is_asked(self, execution: Execution) -> None:
-        """Those of its organization and those of its template, all of them."""
+        """Those of its organization, of its template and its own, all that there are at that moment."""
         task = self.tasks.get(execution.task_id)
         template = None if task is None else task.template_id
         if template is not None:
             asked = {int(name.partition(":")[0]) for name in json.loads(execution.budgets or "[]")}
-            apply = budgets_of(template)
+            apply = self.budgets_of(execution.task_id, template)
             self.must(
                 "every_budget_that_applies_is_asked", asked == apply, "{}, but {} apply", execution, apply
             )
+
+    def budgets_of(self, task: int, template: int) -> set[int]:
+        """The budgets that apply to a task now."""
+        whose = {("organization", organization_of(template)), ("template", template), ("task", task)}
+        return {number for number, found in self.budgets.items() if (found.scope, found.scope_id) in whose}
+
+    def nothing_begins_while_stopped(self, execution: Execution) -> None:
+        """After a stop no execution begins, on any worker."""
+        self.must("nothing_begins_while_stopped", not self.stopped, "{} began after a stop", execution)
 
     def budget_is_a_wall(self, execution: Execution) -> None:
         """At every admission what is spent, what is reserved and the estimate stay within the cap."""
         for name in json.loads(execution.budgets or "[]"):
             budget = int(name.partition(":")[0])
-            cap = self.caps[budget]
+            cap = self.budgets[budget].cap_micro
             self.allowed[name] = cap
             total = sum(self.weights[name])
             # What had overrun before it stands in the total, and would have kept it out.
@@ -312,7 +343,7 @@ class Books:
     def budget_is_kept(self, name: str) -> None:
         """At every moment no more is spent and reserved than the cap and what providers have overrun it by."""
         spent, reserved = self.weights[name]
-        allowed = self.allowed.get(name, self.caps.get(self.periods[name].budget_id, 0))
+        allowed = self.allowed.get(name, 0)
         self.must(
             "budget_is_kept",
             spent + reserved <= allowed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from tests.simulation.journal import disagreements
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
+    from tests.simulation.watch import Task
 
 
 _OUTBOX = "SELECT * FROM outbox"
@@ -35,15 +37,33 @@ def unfinished(sim: Simulation) -> list[str]:
 
 def busy(sim: Simulation) -> bool:
     """Whether anything but blocked tasks is left."""
-    return bool(unfinished(sim))
+    return bool(unfinished(sim) or unsaid(sim))
 
 
 def waits_for_a_name(sim: Simulation, number: int) -> bool:
-    """A budget without a next period, or a route that nobody wrote."""
+    """A budget without room for it, whose next day is not near, or a route that nobody wrote."""
     task = sim.books.tasks[number]
-    blocked = task.blocked_by or ""
-    named = blocked.endswith(":total") or blocked.startswith(("no_route", "no_organization"))
-    return task.status == "pending" and named
+    named = re.match(r"budget:\d+:(total|\d+-\d+)$|no_route|no_organization", task.blocked_by or "")
+    return task.status == "pending" and named is not None and not _has_room(sim, task)
+
+
+def _has_room(sim: Simulation, task: Task) -> bool:
+    """Whether what blocks a task would admit it now."""
+    period = sim.books.periods.get((task.blocked_by or "").removeprefix("budget:"))
+    if period is None:
+        return False
+    cap = sim.books.budgets[period.budget_id].cap_micro
+    return period.spent_micro + period.reserved_micro + (task.needs_micro or 0) <= cap
+
+
+def unsaid(sim: Simulation) -> list[str]:
+    """Periods that will not end and are nearly full, of which there was no word."""
+    rows = sim.database.ask(
+        "SELECT period.id FROM budget_periods period JOIN budgets ON budgets.id = budget_id"
+        " WHERE budgets.period = 'total' AND alerted_ms IS NULL AND spent_micro + reserved_micro > 0"
+        " AND 5 * (spent_micro + reserved_micro) >= 4 * cap_micro"
+    )
+    return [row["id"] for row in rows]
 
 
 def check(sim: Simulation) -> None:
@@ -75,6 +95,12 @@ def no_lease_leaks(sim: Simulation) -> str | None:
         "SELECT id, status, lease FROM tasks WHERE lease IS NOT NULL AND status <> 'running'"
     )
     return f"{left} {held}" if left or held else None
+
+
+def nearly_full_is_said(sim: Simulation) -> str | None:
+    """There was a word about each budget of which four fifths are gone."""
+    left = unsaid(sim)
+    return f"nobody heard of {left}" if left else None
 
 
 def nothing_stays_in_the_outbox(sim: Simulation) -> str | None:
@@ -242,6 +268,7 @@ ENDS = (
     every_task_ends,
     no_wanted_task_is_lost,
     no_lease_leaks,
+    nearly_full_is_said,
     nothing_stays_in_the_outbox,
     no_reservation_leaks,
     one_success_per_stage,

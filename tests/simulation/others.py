@@ -64,7 +64,7 @@ class Others:
         }
         if one.due_s is not None:
             value["due_date"] = iso(self._sim.now_ms() + int(one.due_s * 1000))
-        answer = await self._insist("POST", f"/v1/tasks?organization={one.organization}", value)
+        answer = await self.insist("POST", f"/v1/tasks?organization={one.organization}", value)
         if answer is None:
             return
         status, said = answer
@@ -75,7 +75,8 @@ class Others:
         edges.one_task_per_key(self._sim, before, said["id"])
         self._sim.note("a caller", "submitted", said["id"])
 
-    async def _insist(self, method: str, target: str, value: Any = None) -> tuple[int, Any] | None:
+    async def insist(self, method: str, target: str, value: Any = None) -> tuple[int, Any] | None:
+        """Ask until there is an answer; None when there never was."""
         for pause in (0.5, 2, 10, 60, 300, 3_000):
             answer = await self._sim.web.json(method, target, value, KEY)
             if answer is not None and answer[0] < 500:

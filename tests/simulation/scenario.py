@@ -114,7 +114,6 @@ def furnish(sim: Simulation) -> None:
                 (number, scope, scope_id, period, cap, refused),
             )
         )
-        sim.books.caps[number] = cap
     name, secret = KEY.split("_")[1:]
     batch.append(
         Statement(
@@ -128,12 +127,6 @@ def furnish(sim: Simulation) -> None:
 def organization_of(template: int) -> int:
     """The organization that a template belongs to."""
     return 1 + (template - 1) % ORGANIZATIONS
-
-
-def budgets_of(template: int) -> set[int]:
-    """The budgets that apply to tasks of a template."""
-    whose = {("organization", organization_of(template)), ("template", template)}
-    return {number for number, budget in enumerate(BUDGETS, start=1) if budget[:2] in whose}
 
 
 def wanted(seed: int, tasks: int, span_s: float) -> list[Wanted]:

@@ -40,6 +40,8 @@ class Task(NamedTuple):
     template_id: int | None
     deadline_ms: int | None
     lost: int
+    needs_micro: int | None
+    retry_of: int | None
 
 
 class Execution(NamedTuple):
@@ -60,6 +62,23 @@ class Execution(NamedTuple):
     resolve_by_ms: int | None
     reason: str | None
     external_id: str | None
+
+
+class Budget(NamedTuple):
+    """A cap."""
+
+    id: int
+    scope: str
+    scope_id: int
+    period: str
+    cap_micro: int
+    refused: str
+
+
+class Stop(NamedTuple):
+    """While there is one, nothing is begun."""
+
+    id: int
 
 
 class Period(NamedTuple):
@@ -91,7 +110,9 @@ class Webhook(NamedTuple):
 _WATCHED: Final[dict[str, type[NamedTuple]]] = {
     "tasks": Task,
     "task_executions": Execution,
+    "budgets": Budget,
     "budget_periods": Period,
+    "stops": Stop,
     "leases": Lease,
     "webhooks": Webhook,
 }
@@ -104,9 +125,17 @@ class Change:
     statement: Statement
     tasks: dict[int, Task | None] = field(default_factory=dict)
     executions: dict[int, Execution | None] = field(default_factory=dict)
+    budgets: dict[int, Budget | None] = field(default_factory=dict)
     periods: dict[str, Period | None] = field(default_factory=dict)
+    stops: dict[int, Stop | None] = field(default_factory=dict)
     leases: dict[str, Lease | None] = field(default_factory=dict)
     webhooks: dict[tuple[str, str], Webhook | None] = field(default_factory=dict)
+
+    @property
+    def touched(self) -> bool:
+        """Whether it did anything."""
+        money = self.budgets or self.periods or self.stops
+        return bool(self.tasks or self.executions or money or self.leases or self.webhooks)
 
 
 @lru_cache(maxsize=1)
@@ -164,6 +193,14 @@ class WatchedDatabase(SqliteDatabase):
         assert self._change is not None
         self._change.executions[values[0]] = row
 
+    def _note_budgets(self, row: Budget | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.budgets[values[0]] = row
+
+    def _note_stops(self, row: Stop | None, values: tuple[Any, ...]) -> None:
+        assert self._change is not None
+        self._change.stops[values[0]] = row
+
     def _note_budget_periods(self, row: Period | None, values: tuple[Any, ...]) -> None:
         assert self._change is not None
         self._change.periods[values[0]] = row
@@ -194,7 +231,7 @@ class WatchedDatabase(SqliteDatabase):
             return super()._run(sql, parameters)
         finally:
             self._change = None
-            if change.tasks or change.executions or change.periods or change.leases or change.webhooks:
+            if change.touched:
                 self._batch.append(change)
 
     def _authorize(self, action: int, first: str | None, second: str | None, *where: str | None) -> int:

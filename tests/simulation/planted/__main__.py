@@ -10,6 +10,7 @@ import time
 
 from tests.simulation.planted.hunt import hunt
 from tests.simulation.planted.patch import BUGS
+from tests.simulation.simulation import seldom_collecting
 
 PROCESSES = 2
 
@@ -23,7 +24,7 @@ def main() -> int:
     names = given.bugs or list(BUGS)
     began, escaped = time.monotonic(), 0
     print(f"{'planted bug':38} {'seeds':>5}  caught by")
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=4) as pool:
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, seldom_collecting, maxtasksperchild=4) as pool:
         for caught in pool.imap(hunt, names):
             escaped += caught.invariant is None
             print(f"{caught.bug:38} {caught.seeds:>5}  {caught.invariant or 'ESCAPED'}", flush=True)

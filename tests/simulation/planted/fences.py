@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +251,26 @@ def select_then_insert(patch: Patch) -> None:
         return await original(database, entropy, batch)
 
     patch.set(commands, "commit", commit)
+
+
+@bug
+def retried_twice(patch: Patch) -> None:
+    """Whoever asks for a retry again, because no answer came, has a second task made."""
+    original = committing.commit
+    count = itertools.count(1)
+
+    async def commit(database: Any, entropy: Any, batch: Any) -> Any:
+        if batch[0].sql == tasks.SUBMIT.sql:
+            new = f"-{next(count)}"
+            parts = [tuple(_keyed(value, new) for value in one.parameters) for one in batch]
+            batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
+        return await original(database, entropy, batch)
+
+    patch.set(commands, "commit", commit)
+
+
+def _keyed(value: Any, suffix: str) -> Any:
+    return re.sub(r'("key": ?"~retry[^"]*)', rf"\1{suffix}", value) if isinstance(value, str) else value
 
 
 @bug

@@ -10,7 +10,8 @@ from consumer.core import money
 from consumer.core.money import Cost
 from consumer.execute import Run
 from consumer.ports import Statement
-from consumer.store import webhooks, work
+from consumer.store import admin as administering
+from consumer.store import sweeping, webhooks, work
 from consumer.store.commit import rows
 from tests.simulation.planted.patch import Patch, bug
 
@@ -66,6 +67,35 @@ def one_budget_of_several(patch: Patch) -> None:
         return original(intents, now_ms)
 
     original = patch.set(intent, "statements", statements)
+
+
+@bug
+def new_budget_does_not_hold_for_what_is_claimed(patch: Patch) -> None:
+    """The budgets that apply are looked up when a task is claimed, and never again."""
+    patch.sql(
+        work.BEGIN,
+        "NOT EXISTS (SELECT 1 FROM budgets\nWHERE ",
+        "NOT EXISTS (SELECT 1 FROM budgets\nWHERE false AND ",
+    )
+
+
+@bug
+def stop_does_not_reach_what_is_claimed(patch: Patch) -> None:
+    """After a stop nothing is claimed, but what was claimed before it begins."""
+    patch.sql(work.BEGIN, "NOT EXISTS (SELECT 1 FROM stops)", "true")
+
+
+@bug
+def room_resumes_nothing(patch: Patch) -> None:
+    """What a budget has blocked waits for the next period, whatever room there is."""
+    patch.sql(sweeping.UNBLOCK, "period.ends_ms > ", "false AND period.ends_ms > ")
+    patch.sql(administering.UNBLOCK_BUDGET, "period.ends_ms > ", "false AND period.ends_ms > ")
+
+
+@bug
+def nearly_full_is_kept_quiet(patch: Patch) -> None:
+    """Nobody hears of a budget before it is used up."""
+    patch.sql(sweeping.ALERT, "WHERE ", "WHERE false AND ")
 
 
 @bug

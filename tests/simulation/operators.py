@@ -1,0 +1,121 @@
+"""Whoever runs the deployment: sets, raises and lowers caps, stops all spending, retries what has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from tests.simulation.books import FINISHED
+from tests.simulation.scenario import ORGANIZATIONS, ROUTES, organization_of
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+    from tests.simulation.watch import Budget
+
+PERIODS: Final = ("day", "month", "total")
+LONGEST_STOP_S: Final = 900.0
+LONGEST_WAIT_S: Final = 600.0
+
+
+class Operators:
+    """Whoever runs the deployment."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+
+    async def operate(self, until_s: float) -> None:
+        """Now and then they change their mind."""
+        sim, dice = self._sim, self._sim.dice
+        while sim.loop.time() < until_s:
+            await asyncio.sleep(dice.between("operator.pause", 100, 900))
+            if not dice.hit("operator", 0.8):
+                continue
+            if dice.hit("operator.meanwhile", 0.5):  # while something is claimed, and has not begun
+                sim.books.taken.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(sim.books.taken.wait(), LONGEST_WAIT_S)
+                await asyncio.sleep(dice.between("operator.moment", 0.0, 2.0))
+            chance = dice.stream("operator.what")
+            what, much = chance.random(), chance.random()
+            if what < 0.35:
+                await self._change_a_cap(much)
+            elif what < 0.6:
+                await self._set_a_cap(chance.choice(("organization", "template", "task")), much)
+            elif what < 0.75:
+                await self._stop(much * LONGEST_STOP_S)
+            else:
+                await self._retry(much)
+
+    async def _change_a_cap(self, much: float) -> None:
+        """Half of it, up to four times as much."""
+        books = self._sim.books
+        if books.budgets:
+            number = sorted(books.budgets)[int(much * len(books.budgets))]
+            budget = books.budgets[number]
+            factor = 0.5 * 8 ** ((much * 7919) % 1)
+            await self._put(budget, int(budget.cap_micro * factor))
+
+    async def _set_a_cap(self, scope: str, much: float) -> None:
+        """A budget that was not there, of a few answers or of many."""
+        books = self._sim.books
+        number = {
+            "organization": 1 + int(much * ORGANIZATIONS),
+            "template": 1 + int(much * len(ROUTES)),
+            "task": self._some_task(much),
+        }[scope]
+        if number in books.tasks or scope != "task":
+            period = PERIODS[int((much * 7919) % 1 * 3)]
+            cap = int(10_000 * 100 ** ((much * 104_729) % 1))
+            await self._put(books.budget(scope, number, period), cap)
+
+    def _some_task(self, much: float) -> int:
+        """Rather one that somebody works on."""
+        tasks = self._sim.books.tasks
+        running = [task.id for task in tasks.values() if task.status == "running"]
+        some = sorted(running or tasks)
+        return some[int(much * len(some))] if some else 0
+
+    async def _put(self, budget: Budget, cap: int) -> None:
+        sim = self._sim
+        value = {
+            "scope": budget.scope,
+            "scope_id": budget.scope_id,
+            "period": budget.period,
+            "cap": f"{cap / 1_000_000:.6f}",
+            "refused": budget.refused,
+        }
+        owner = self._owner(budget)
+        if owner is not None:
+            answer = await sim.others.insist("POST", f"/v1/budgets?organization={owner}", value)
+            sim.note("an operator", "sets a cap", f"{value}: {answer and answer[0]}")
+
+    def _owner(self, budget: Budget) -> int | None:
+        if budget.scope == "organization":
+            return budget.scope_id
+        if budget.scope == "template":
+            return organization_of(budget.scope_id)
+        template = self._sim.books.tasks[budget.scope_id].template_id
+        return None if template is None else organization_of(template)
+
+    async def _stop(self, for_s: float) -> None:
+        """Spending stops, and goes on when somebody says so and is heard."""
+        sim = self._sim
+        answer = await sim.others.insist("PUT", "/v1/stop", {"reason": "a look at the bill"})
+        sim.note("an operator", "stops all spending", answer and answer[0])
+        answer = None
+        while answer is None:
+            await asyncio.sleep(for_s)
+            answer = await sim.others.insist("DELETE", "/v1/stop")
+        sim.note("an operator", "lets spending go on")
+
+    async def _retry(self, much: float) -> None:
+        """Something that has ended is wanted once more, and asked for until there is an answer."""
+        sim = self._sim
+        ended = [task.id for task in sim.books.tasks.values() if task.status in FINISHED]
+        if not ended:
+            return
+        task = sorted(ended)[int(much * len(ended))]
+        often = 2 if sim.dice.hit("operator.twice", 0.3) else 1
+        asked = (sim.others.insist("POST", f"/v1/tasks/{task}/retry") for _ in range(often))
+        sim.note("an operator", "retries", f"{task}: {await asyncio.gather(*asked)}")
