@@ -15,9 +15,9 @@ from consumer.core.schema import clean, dump_json
 from consumer.core.template import Id, Model, Route, Template, parse
 from consumer.core.times import iso
 from consumer.store import admin as store
-from consumer.store import work
+from consumer.store import sweeping, work
 from consumer.store.commit import commit, rows
-from consumer.store.sql import integer, one
+from consumer.store.sql import integer, one, optional_integer
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -77,7 +77,11 @@ async def put_template(world: World, organization: int, value: object) -> int:
     if template.id is None:
         written = await world.database.batch([store.INSERT_TEMPLATE(**fields, at=iso(now))])
         return integer(written[0].rows[0], "id")
-    batch = [store.UPDATE_TEMPLATE(**fields, id=template.id), store.UNBLOCK_TEMPLATE(id=template.id, now=now)]
+    batch = [
+        store.UPDATE_TEMPLATE(**fields, id=template.id),
+        store.UNBLOCK_TEMPLATE(id=template.id, now=now),
+        store.TEMPLATE_NEEDS(id=template.id),
+    ]
     written = await commit(world.database, world.entropy, batch)
     if not written[0].rows:
         raise NotFound(f"no template {template.id}")
@@ -99,31 +103,31 @@ class Budget(Model):
 async def put_budget(
     world: World, organization: int, value: object, actor: str, budget: int | None = None
 ) -> int:
-    """Set a cap; what it blocked may try again.  Raises BadInput, NotFound."""
+    """Set a cap, all at once: what it blocked and has room for may try again.  Raises BadInput, NotFound."""
     new = parse(Budget, value)
     now, cap = world.clock.now_ms(), to_micro(new.cap)
-    scope: dict[str, Value] = {"organization": organization, "scope": new.scope, "scope_id": new.scope_id}
-    if not await rows(world.database, world.entropy, store.SCOPE_EXISTS(**scope)):
+    place: dict[str, Value] = {"scope": new.scope, "scope_id": new.scope_id, "period": new.period}
+    found = one(await rows(world.database, world.entropy, store.SCOPE(**place, organization=organization)))
+    if found is None:
         raise BadInput("scope_id", f"this organization has no such {new.scope}")
-    values: dict[str, Value] = {**scope, "period": new.period, "cap": cap, "refused": new.refused}
-    written = store.PUT_BUDGET(**values) if budget is None else store.UPDATE_BUDGET(**values, id=budget)
-    found = await rows(world.database, world.entropy, written)
-    if not found:
+    before = optional_integer(found, "budget")
+    if budget is not None and budget != before:
         raise NotFound(f"no budget {budget} with this scope and period")
-    number = integer(found[0], "id")
-    detail = f"budget {number}: {new.scope} {new.scope_id}, {show(cap)} a {new.period}, else {new.refused}"
-    results = await commit(
+    detail = f"{new.scope} {new.scope_id}, {show(cap)} a {new.period}, else {new.refused}"
+    audit: dict[str, Value] = {"organization": organization, "actor": actor, "detail": detail}
+    written, _, _, *unblocked = await commit(
         world.database,
         world.entropy,
         [
-            store.UNBLOCK_BUDGET(budget=number, now=now),
-            store.ALERT_AGAIN(budget=number, now=now),
-            store.BUDGET_AUDIT(now=now, organization=organization, actor=actor, detail=detail),
+            store.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused),
+            store.ALERT_AGAIN(**place, now=now),
+            store.BUDGET_AUDIT(**place, **audit, now=now),
+            *([] if before is None else [sweeping.UNBLOCK(now=now, budget=before)]),
         ],
     )
-    if results[0].rows:
+    if any(result.rows for result in unblocked):
         await doorbells.ring(world)
-    return number
+    return integer(written.rows[0], "id")
 
 
 # --- the stop -----------------------------------------------------------------------------------------------

@@ -226,7 +226,8 @@ async def _look(world: World, fact: Facts, call: Call, now: int) -> Outcome | No
         return _again(fact, now)
     if abilities.lookup:
         return await _exchange(world, fact, call, Verb.LOOKUP)
-    if abilities.honours_key and fact.situation.current:  # else it might be done now for nobody
+    # Else it might be done now for nobody, or after all spending was stopped.
+    if abilities.honours_key and fact.situation.current and not fact.row["stopped"]:
         outcome = await _exchange(world, fact, call, Verb.SUBMIT)
         if isinstance(outcome, Succeeded | Accepted):
             return outcome

@@ -141,11 +141,6 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
-    for budget in task.budgets:
-        cap = integer(budget, "cap_micro")
-        if bound is not None and bound > cap > 0:  # a cap of nothing holds work back
-            reason = f"budget {budget['id']}: an estimate of {show(bound)} exceeds its cap of {show(cap)}"
-            return Release(task, TaskState.FAILED, reason=reason)
     return Intent(
         task, execution, provider, account, call, first_step(provider, call), bound or 0, periods, now_ms
     )
@@ -176,15 +171,25 @@ async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
+    """What the budgets without room say, all of them: that it fails, or else when the last of them has room again."""
     wanted = {period.id for period in intent.periods}
     needs = intent.reserved_micro
-    for row in periods:
-        taken = integer(row, "spent_micro") + integer(row, "reserved_micro")
-        if row["id"] not in wanted or taken + needs <= integer(row, "cap_micro"):
-            continue
-        if row["refused"] == "fail":
-            reason = f"budget {row['id']} has no room for {show(needs)}"
+    full = [
+        row
+        for row in periods
+        if row["id"] in wanted
+        and integer(row, "spent_micro") + integer(row, "reserved_micro") + needs > integer(row, "cap_micro")
+    ]
+    for row in full:
+        cap = integer(row, "cap_micro")
+        if needs > cap > 0:  # a cap of nothing holds work back
+            reason = f"budget {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
             return Release(intent.task, TaskState.FAILED, reason=reason)
-        blocker, ends = f"budget:{row['id']}", integer(row, "ends_ms")
-        return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)
-    return Release(intent.task, TaskState.PENDING, now_ms)
+        if row["refused"] == "fail":
+            reason = f"budget {row['budget']} has no room for {show(needs)}"
+            return Release(intent.task, TaskState.FAILED, reason=reason)
+    if not full:
+        return Release(intent.task, TaskState.PENDING, now_ms)
+    last = max(full, key=lambda row: integer(row, "ends_ms"))
+    blocker, ends = f"budget:{last['id']}", integer(last, "ends_ms")
+    return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)

@@ -15,7 +15,7 @@ from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
 from consumer.core.schema import parse_json
-from consumer.core.times import iso
+from consumer.core.times import iso, parse_time
 from consumer.ports import PortError
 from consumer.store import admin, work
 from consumer.store import tasks as store
@@ -222,15 +222,12 @@ async def costs(
     world: World, organization: int | None, by: str = "provider", since: str | None = None
 ) -> list[dict[str, Any]]:
     """What executions cost by org, provider, template or day: exact micro-dollars, how much of it is a bound, how
-    many ended at an unknown price, and what is still reserved."""
+    many ended at an unknown price, and what is still reserved.  Raises BadInput."""
     if by not in admin.COSTS:
         raise BadInput("by", f"one of {', '.join(admin.COSTS)}")
-    return [
-        dict(row)
-        for row in await rows(
-            world.database, world.entropy, admin.COSTS[by](organization=organization, since=since)
-        )
-    ]
+    begun = iso(parse_time(since, "since")) if since is not None else None
+    statement = admin.COSTS[by](organization=organization, since=begun)
+    return [dict(row) for row in await rows(world.database, world.entropy, statement)]
 
 
 async def counts(world: World, organization: int | None) -> dict[str, int]:

@@ -17,7 +17,7 @@ from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, d
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
 from consumer.core.money import UNKNOWN, Cost
-from consumer.core.outcome import Failed, Outcome
+from consumer.core.outcome import Accepted, Failed, Outcome
 from consumer.core.policy import LEASE
 from consumer.core.schema import clean, dump_json
 from consumer.core.times import iso
@@ -145,10 +145,13 @@ def _short(words: str | None) -> str | None:
 
 
 def _cost_so_far(ended: Ended) -> Cost:
-    """What is known to be charged though nothing has ended."""
+    """What is known to be charged though nothing has ended: while more may come, no less than what is reserved."""
     charged = ended.outcome.charged
     if ended.account is not None and charged is not None:
-        return prices.rate(ended.account, ended.outcome, ended.execution.started_ms)
+        cost = prices.rate(ended.account, ended.outcome, ended.execution.started_ms)
+        if isinstance(ended.outcome, Accepted) and (cost.micro or 0) <= ended.reserved_micro:
+            return UNKNOWN
+        return _flagged(ended, cost)
     return UNKNOWN if ended.charged_micro is None else Cost(ended.charged_micro, "provider")
 
 
@@ -161,7 +164,13 @@ def _cost(ended: Ended) -> Cost:
         return prices.by_bound(ended.account, ended.reserved_micro)
     if ended.account is None:
         return UNKNOWN
-    cost = prices.rate(ended.account, ended.billed or ended.outcome, ended.execution.started_ms)
+    return _flagged(
+        ended, prices.rate(ended.account, ended.billed or ended.outcome, ended.execution.started_ms)
+    )
+
+
+def _flagged(ended: Ended, cost: Cost) -> Cost:
+    """There is a word about what costs more than its reservation."""
     if ended.has_budget and cost.micro is not None and cost.micro > ended.reserved_micro:
         log().warning(
             Event.OVERRUN, execution=ended.execution.id, profile=ended.profile, cost_micro=cost.micro

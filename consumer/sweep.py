@@ -100,13 +100,14 @@ def end_overdue(now: int) -> list[Statement]:
 
 
 def unblock(now: int) -> list[Statement]:
-    """Budgets with room again: the first of those they blocked may try."""
-    return [sweeping.UNBLOCK(now=now)]
+    """Budgets with room again, or that are gone: the first of those they blocked may try."""
+    return [sweeping.UNBLOCK(now=now, budget=None), sweeping.UNBLOCK_GONE(now=now)]
 
 
 def alert(now: int) -> list[Statement]:
     """Budgets that are nearly full: said once in a period, in the log and in the audit log."""
     return [
+        sweeping.ALERT_AGAIN(now=now),
         sweeping.ALERT_AUDIT(now=now, percent=ALERT_PERCENT),
         sweeping.ALERT(now=now, percent=ALERT_PERCENT),
     ]

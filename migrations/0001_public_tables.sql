@@ -1,5 +1,6 @@
 -- The five tables of the BizQ data model: a public contract, shared with other applications.
--- A database that already has them keeps its own.
+-- A database that already has them keeps its own.  AUTOINCREMENT: what a provider or a budget knows by the number of a
+-- deleted task must not fall on a later one.
 
 CREATE TABLE IF NOT EXISTS organizations (
   id INTEGER PRIMARY KEY,
@@ -17,7 +18,7 @@ CREATE TABLE IF NOT EXISTS users (
 );
 
 CREATE TABLE IF NOT EXISTS task_templates (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   organization_id INTEGER REFERENCES organizations(id),
   name TEXT NOT NULL,
   description TEXT,
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS task_templates (
 );
 
 CREATE TABLE IF NOT EXISTS tasks (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   template_id INTEGER REFERENCES task_templates(id),
   title TEXT NOT NULL,
   description TEXT,

@@ -52,13 +52,23 @@ TASKS: Final = f"""
       CASE n % 4 WHEN 0 THEN 7 ELSE 1 + n / 4 % 10000 END,
       CASE n % 4 WHEN 2 THEN 'urgent' END,
       CASE n % 4 WHEN 3 THEN {NEVER} ELSE {START} + 100000000 * (1 + n % 4) + n END,
-      CASE n % 4 WHEN 3 THEN 'budget:' || (n / 4 % 10) || char(58) || 'total' END
+      CASE n % 4 WHEN 3 THEN 'budget:' || (10 + n / 4 % 10) || char(58) || 'total' END
     FROM numbers
 """
 EXECUTIONS: Final = """
     INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, cost_micro, wake_at_ms)
     SELECT 1099511627776 + id * 1024 + 1, id, 'ai', 'echo', 'echo', 'succeeded', 5, 1 FROM tasks
 """
+
+BUDGETS: Final = """
+    INSERT INTO budgets (id, organization_id, scope, scope_id, period, cap_micro)
+    SELECT value, 1, 'organization', 1 + value, 'total', 0 FROM json_each('[10,11,12,13,14,15,16,17,18,19]')
+"""
+PERIODS: Final = f"""
+    INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms)
+    SELECT id || char(58) || 'total', id, 0, {NEVER} FROM budgets
+"""
+"""Those that tasks above are blocked by, without room."""
 
 WEBHOOKS: Final = """
     INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, handled_ms, body)
@@ -82,7 +92,7 @@ def database(size: int) -> SqliteDatabase:
     sql.send(*(Statement(f"DROP {row['type']} {row['name']}") for row in objects))
     sql.run("INSERT INTO organizations (id, name) VALUES (1, 'one')")
     sql.run("INSERT INTO task_templates (id, organization_id, name, route) VALUES (1, 1, 'template', '{}')")
-    sql.send(Query(TASKS)(size=size), Statement(EXECUTIONS), Statement(WEBHOOKS))
+    sql.send(Query(TASKS)(size=size), *map(Statement, (EXECUTIONS, BUDGETS, PERIODS, WEBHOOKS)))
     sql.send(*(Statement(row["sql"]) for row in objects))
     return made
 

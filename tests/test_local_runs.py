@@ -17,6 +17,7 @@ from consumer.local.queue import LocalQueue
 from tests.contracts.budgets import BudgetContract
 from tests.contracts.callbacks import CallbackContract
 from tests.contracts.cancelling import CancelCommandContract, CancelContract
+from tests.contracts.capping import CapContract
 from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
@@ -140,6 +141,10 @@ class TestCancelCommand(CancelCommandContract):
 
 
 class TestBudgets(BudgetContract):
+    """The contract."""
+
+
+class TestCaps(CapContract):
     """The contract."""
 
 

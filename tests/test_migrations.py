@@ -246,21 +246,21 @@ def test_a_failing_migration_is_rolled_back_alone(before: Path, tmp_path: Path) 
     """What came before it stays, what comes after it waits, and it can be mended."""
     directory = tmp_path / "migrations"
     shutil.copytree(DIRECTORY, directory)
-    bad = directory / "0004_bad.sql"
+    bad = directory / "0098_bad.sql"
     bad.write_text(
         "CREATE TABLE half (a); INSERT INTO tasks (title) VALUES ('x'); INSERT INTO nowhere VALUES (1);"
     )
-    (directory / "0005_later.sql").write_text("CREATE TABLE later (a);")
+    (directory / "0099_later.sql").write_text("CREATE TABLE later (a);")
 
-    with pytest.raises(Refused, match=r"0004_bad\.sql: no such table: nowhere"):
+    with pytest.raises(Refused, match=r"0098_bad\.sql: no such table: nowhere"):
         apply(before, directory)
 
     assert _sqlite(before, "SELECT name FROM sqlite_master WHERE name IN ('half', 'later')") == []
     assert _sqlite(before, "SELECT id FROM tasks WHERE title = 'x'") == []
     database = SqliteDatabase(before)
-    assert pending(database, directory) == ["0004_bad.sql", "0005_later.sql"]
+    assert pending(database, directory) == ["0098_bad.sql", "0099_later.sql"]
     bad.write_text("CREATE TABLE half (a);")
-    assert apply(database, directory) == ["0004_bad.sql", "0005_later.sql"]
+    assert apply(database, directory) == ["0098_bad.sql", "0099_later.sql"]
     database.close()
 
 

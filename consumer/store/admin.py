@@ -61,6 +61,12 @@ UNBLOCK_TEMPLATE: Final = Query("""
     RETURNING id
 """)
 
+# What a call of it needs at most may have changed: the sweep lets those that waited for room try again.
+TEMPLATE_NEEDS: Final = Query("""
+    UPDATE tasks SET needs_micro = NULL WHERE status = 'pending' AND blocked_by IS NOT NULL
+      AND blocked_by >= 'budget:' AND blocked_by < 'budget;' AND template_id = :id
+""")
+
 TEMPLATE: Final = Query("""
     SELECT id, organization_id, name, description, category, estimated_duration, prompt, input_schema, output_schema,
       route, limits, version
@@ -80,31 +86,28 @@ TEMPLATES_NAMED: Final = Query("""
     ORDER BY id
 """)
 
+_BUDGET = "SELECT id FROM budgets WHERE scope = :scope AND scope_id = :scope_id AND period = :period"
+
+# Whoever owns a template or a task has its budgets, though it was another's when they were set.
 PUT_BUDGET: Final = Query("""
     INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro, refused)
     VALUES (:organization, :scope, :scope_id, :period, :cap, :refused)
-    ON CONFLICT (scope, scope_id, period) DO UPDATE SET cap_micro = excluded.cap_micro, refused = excluded.refused
+    ON CONFLICT (scope, scope_id, period) DO UPDATE SET cap_micro = excluded.cap_micro, refused = excluded.refused,
+      organization_id = excluded.organization_id
     RETURNING id
 """)
 
-UPDATE_BUDGET: Final = Query("""
-    UPDATE budgets SET cap_micro = :cap, refused = :refused
-    WHERE id = :id AND organization_id = :organization AND scope = :scope AND scope_id = :scope_id AND period = :period
-    RETURNING id
+ALERT_AGAIN: Final = Query(f"""
+    UPDATE budget_periods SET alerted_ms = NULL
+    WHERE budget_id = ({_BUDGET}) AND ends_ms > :now AND alerted_ms IS NOT NULL
 """)
 
-# A raised cap lets the first of those it blocked try at once.
-UNBLOCK_BUDGET: Final = Query("""
-    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL WHERE id IN (
-      SELECT tasks.id FROM budget_periods period
-      JOIN tasks ON tasks.status = 'pending' AND tasks.blocked_by IS NOT NULL AND tasks.blocked_by = 'budget:' || period.id
-      WHERE period.budget_id = :budget AND period.ends_ms > :now
-      ORDER BY tasks.rank, tasks.run_at_ms, tasks.id LIMIT 100)
-    RETURNING id
-""")
-
-ALERT_AGAIN: Final = Query("""
-    UPDATE budget_periods SET alerted_ms = NULL WHERE budget_id = :budget AND ends_ms > :now AND alerted_ms IS NOT NULL
+# Once, however often the batch is sent: what was said a moment ago is not said again.
+BUDGET_AUDIT: Final = Query(f"""
+    INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
+    SELECT :now, :organization, :actor, 'budget', 'budget ' || ({_BUDGET}) || ': ' || :detail
+    WHERE NOT EXISTS (SELECT 1 FROM audit_log WHERE id > (SELECT max(id) FROM audit_log) - 100
+      AND at_ms = :now AND actor = :actor AND detail = 'budget ' || ({_BUDGET}) || ': ' || :detail)
 """)
 
 STOP: Final = Query("""
@@ -122,13 +125,9 @@ RESUME_AUDIT: Final = Query("""
     INSERT INTO audit_log (at_ms, actor, event, detail) SELECT :now, :actor, 'spending resumed', reason FROM stops
 """)
 
-BUDGET_AUDIT: Final = Query("""
-    INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
-    VALUES (:now, :organization, :actor, 'budget', :detail)
-""")
-
-SCOPE_EXISTS: Final = Query("""
-    SELECT 1 AS found WHERE CASE :scope
+# A row when the organization has what the scope names, with the budget that there is for it already.
+SCOPE: Final = Query(f"""
+    SELECT ({_BUDGET}) AS budget WHERE CASE :scope
       WHEN 'organization' THEN :scope_id = :organization AND EXISTS (SELECT 1 FROM organizations WHERE id = :scope_id)
       WHEN 'template' THEN EXISTS (SELECT 1 FROM task_templates WHERE id = :scope_id AND organization_id = :organization)
       ELSE EXISTS (SELECT 1 FROM tasks WHERE id = :scope_id AND organization_id = :organization) END
@@ -154,11 +153,15 @@ _COSTS = """
       LEFT JOIN task_templates template ON template.id = tasks.template_id
     WHERE e.profile IS NOT NULL AND (:organization IS NULL OR tasks.organization_id = :organization)
       AND (:since IS NULL OR e.started_at >= :since)
-    GROUP BY 1 ORDER BY 1
+    GROUP BY {of} ORDER BY 1, {of}
 """
+# Two organizations, or templates, may have one name.
 COSTS: Final = {
-    "org": Query(_COSTS.replace("{key}", "organizations.name")),
-    "provider": Query(_COSTS.replace("{key}", "e.profile")),
-    "template": Query(_COSTS.replace("{key}", "template.name")),
-    "day": Query(_COSTS.replace("{key}", "substr(e.started_at, 1, 10)")),
+    name: Query(_COSTS.replace("{key}", key).replace("{of}", of))
+    for name, key, of in (
+        ("org", "organizations.name", "organizations.id"),
+        ("provider", "e.profile", "e.profile"),
+        ("template", "template.name", "template.id"),
+        ("day", "substr(e.started_at, 1, 10)", "substr(e.started_at, 1, 10)"),
+    )
 }

@@ -85,22 +85,50 @@ OVERDUE_TASKS: Final = Query(f"""
     WHERE id IN ({_OVERDUE}) RETURNING id
 """)
 
-# --- budgets: room that has come back lets the first in order try again -----------------------------------------
+# --- budgets: room that has come back, or that a raised cap has made ----------------------------------------------
+# Of the first thousand that a period blocks, in their order, as many may try as there is room for.  `needs_micro` is
+# what a task needed when it was refused, NULL when that may have changed.
 
 UNBLOCK: Final = Query("""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
     FROM (SELECT 'budget:' || period.id AS blocker, budget.cap_micro - period.spent_micro - period.reserved_micro AS room
       FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
-      WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro) AS roomy
-    WHERE COALESCE(tasks.needs_micro, 0) <= roomy.room AND tasks.id IN (SELECT id FROM tasks AS blocked WHERE blocked.status = 'pending' AND blocked.blocked_by IS NOT NULL
-      AND blocked.blocked_by = roomy.blocker ORDER BY blocked.rank, blocked.run_at_ms, blocked.id LIMIT 10)
+      WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro
+        AND (:budget IS NULL OR budget.id = :budget)) AS roomy
+    WHERE tasks.id IN (
+      SELECT id FROM (SELECT id, sum(needs) OVER (ORDER BY rank, run_at_ms, id) AS total
+        FROM (SELECT id, rank, run_at_ms, COALESCE(needs_micro, 0) AS needs FROM tasks
+          WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by = roomy.blocker
+          ORDER BY rank, run_at_ms, id LIMIT 1000)
+        WHERE needs <= roomy.room)
+      WHERE total <= roomy.room)
     RETURNING id
 """)
 
-# --- budgets: a word about a period that is nearly full, once, and once more when the cap was changed -------------
+# What waits for a budget that somebody has deleted waits for nothing.  From one blocker to the next by the index.
+UNBLOCK_GONE: Final = Query("""
+    WITH RECURSIVE blockers (name) AS (
+      SELECT min(blocked_by) FROM tasks
+      WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by >= 'budget:' AND blocked_by < 'budget;'
+      UNION ALL SELECT (SELECT min(blocked_by) FROM tasks
+        WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by > name AND blocked_by < 'budget;')
+      FROM blockers WHERE name IS NOT NULL)
+    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
+    WHERE id IN (SELECT id FROM tasks WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by IN (
+      SELECT name FROM blockers WHERE NOT EXISTS (SELECT 1 FROM budget_periods WHERE id = substr(name, 8))) LIMIT 1000)
+    RETURNING id
+""")
+
+# --- budgets: a word about a period that is nearly full, once; once more when the cap was changed, or when half of it
+# was free again, since what was reserved was not spent ----------------------------------------------------------
 
 _NEARLY_FULL = """alerted_ms IS NULL AND ends_ms > :now AND spent_micro + reserved_micro > 0
       AND 100 * (spent_micro + reserved_micro) >= :percent * (SELECT cap_micro FROM budgets WHERE id = budget_id)"""
+
+ALERT_AGAIN: Final = Query("""
+    UPDATE budget_periods SET alerted_ms = NULL WHERE alerted_ms IS NOT NULL AND ends_ms > :now
+      AND 2 * (spent_micro + reserved_micro) <= (SELECT cap_micro FROM budgets WHERE id = budget_id)
+""")
 
 ALERT_AUDIT: Final = Query(f"""
     INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)

@@ -167,7 +167,8 @@ BEGUN: Final = Query("""
 STOPPED: Final = Query("SELECT at_ms, actor, reason FROM stops")
 
 FULL_PERIODS: Final = Query("""
-    SELECT period.id, period.ends_ms, period.spent_micro, period.reserved_micro, budget.cap_micro, budget.refused
+    SELECT period.id, budget.id AS budget, period.ends_ms, period.spent_micro, period.reserved_micro, budget.cap_micro,
+      budget.refused
     FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
     WHERE period.id IN (SELECT value FROM json_each(:periods))
 """)
@@ -233,7 +234,8 @@ SETTLED: Final = Query("""
 # A bill that comes after the end: believed when nothing better was known.
 REBILL: Final = Query("""
     UPDATE task_executions SET cost_micro = :cost, cost = :cost / 1000000.0, cost_source = :source, usage = :usage
-    WHERE id = :execution AND status NOT IN {OPEN} AND (cost_micro IS NULL OR cost_source IN ('bound', 'none'))
+    WHERE id = :execution AND status NOT IN {OPEN} AND (cost_micro IS NULL OR cost_source IN ('bound', 'none')
+      OR (:source = 'provider' AND cost_source IN ('declared', 'price_book')))
 """)
 
 # --- release, block, renew, finish ---------------------------------------------------------------------------------
@@ -278,6 +280,7 @@ SITUATIONS: Final = Query("""
     SELECT e.id, e.task_id, e.status AS state, e.profile, e.provider, e.stage AS execution_stage,
       e.candidate AS execution_candidate, e.started_ms, e.external_id, e.resolve_by_ms, e.reserved_micro, e.cost_micro,
       e.budgets, e.looks, e.assigned_to, e.reason AS execution_reason, e.result, e.result_key, e.note,
+      EXISTS (SELECT 1 FROM stops) AS stopped,
       tasks.id AS present, tasks.version, tasks.status, tasks.organization_id, tasks.template_id, tasks.title,
       tasks.description, tasks.input, tasks.reason, tasks.stage, tasks.candidate, tasks.attempt, tasks.repairs, tasks.redos,
       tasks.replaces, tasks.deadline_ms, tasks.feedback, tasks.fed_by,

@@ -11,7 +11,6 @@ from consumer import commands, doctor, queries
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
 from consumer.core.schema import dump_json
-from consumer.core.times import iso, parse_time
 from consumer.web.ask import Ask, query_number
 from consumer.web.problems import Unhealthy
 
@@ -116,10 +115,9 @@ async def adopt(ask: Ask) -> Response:
 
 async def costs(ask: Ask) -> Response:
     """What executions cost."""
-    since = ask.query.get("since")
-    since = iso(parse_time(since, "since")) if since is not None else None
     by = ask.query.get("by", "provider")
-    return reply({"by": by, "costs": await queries.costs(ask.world, ask.organization, by, since)})
+    found = await queries.costs(ask.world, ask.organization, by, ask.query.get("since"))
+    return reply({"by": by, "costs": found})
 
 
 async def inbox(ask: Ask) -> Response:

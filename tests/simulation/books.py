@@ -27,6 +27,7 @@ FINISHED = frozenset({"completed", "failed", "cancelled"})
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 OVERDUE_MS = 2 * 3_600_000
 SLACK_MS = 120_000
+ON_ITS_WAY_S = 60.0
 OPEN = frozenset({"running", "waiting", "unknown"})
 
 
@@ -45,7 +46,7 @@ class Books:
         self.of_task: dict[int, list[int]] = defaultdict(list)
         self.periods: dict[str, Period] = {}
         self.budgets: dict[int, Budget] = {}
-        self.stopped = False
+        self.stopped_at: float | None = None
         self.weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.allowed: dict[str, int] = {}
         self.leases: dict[str, int] = {}
@@ -160,7 +161,7 @@ class Books:
         self.budgets |= {number: budget for number, budget in change.budgets.items() if budget}
         self.periods |= {name: period for name, period in change.periods.items() if period}
         for stop in change.stops.values():
-            self.stopped = stop is not None
+            self.stopped_at = None if stop is None else self.sim.loop.time()
 
     # --- invariants after a commit ------------------------------------------------------------------------------------
 
@@ -313,7 +314,7 @@ class Books:
 
     def nothing_begins_while_stopped(self, execution: Execution) -> None:
         """After a stop no execution begins, on any worker."""
-        self.must("nothing_begins_while_stopped", not self.stopped, "{} began after a stop", execution)
+        self.must("nothing_begins_while_stopped", self.stopped_at is None, "{} began after a stop", execution)
 
     def budget_is_a_wall(self, execution: Execution) -> None:
         """At every admission what is spent, what is reserved and the estimate stay within the cap."""
@@ -361,6 +362,7 @@ class Books:
         self.intent_before_effect(who, execution)
         self.one_submission_at_a_time(execution)
         self.nothing_is_sent_twice(who, execution, again=again)
+        self.nothing_is_sent_long_after_a_stop(who, execution)
         self.sent.add(execution)
 
     def intent_before_effect(self, who: str, execution: int) -> None:
@@ -383,6 +385,12 @@ class Books:
         """Where a provider does not know our keys, an execution is sent once."""
         once = again or execution not in self.sent
         self.must("nothing_is_sent_twice", once, "{} sent {} again", who, execution)
+
+    def nothing_is_sent_long_after_a_stop(self, who: str, execution: int) -> None:
+        """What was begun before it may be on its way; nothing is repeated after it."""
+        since = 0.0 if self.stopped_at is None else self.sim.loop.time() - self.stopped_at
+        words = "{} sent {} {} s after a stop"
+        self.must("nothing_is_sent_long_after_a_stop", since < ON_ITS_WAY_S, words, who, execution, since)
 
     def a_stage_gets_what_the_one_before_made(self, execution: int, value: Any) -> None:
         """What is sent for a later stage is an answer to the stage before it."""

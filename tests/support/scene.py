@@ -133,7 +133,9 @@ class Scene:
             "task_executions budget_periods budgets tasks task_templates users organizations leases outbox"
         )
         names = f"{tables} webhooks dead_letters audit_log api_keys".split()
-        await self.database.inner.batch([Statement(f"DELETE FROM {name}") for name in names])
+        await self.database.inner.batch(
+            [Statement(f"DELETE FROM {name}") for name in (*names, "sqlite_sequence")]
+        )
         return make_scene(self.database.inner, self.kv.inner, self.blobs.inner)
 
     def configure(self, **changes: Any) -> None:

@@ -162,6 +162,12 @@ def key_changes_at_retry(patch: Patch) -> None:
 
 
 @bug
+def repeated_after_a_stop(patch: Patch) -> None:
+    """A call whose fate is unknown is sent again under its key, though all spending was stopped."""
+    patch.sql(work.SITUATIONS, "EXISTS (SELECT 1 FROM stops) AS stopped", "false AS stopped")
+
+
+@bug
 def resolve_by_ignored(patch: Patch) -> None:
     """What nobody answers stays open."""
     patch.set(attend, "_expires", lambda _fact: False)
