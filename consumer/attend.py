@@ -6,6 +6,7 @@ The claim moved each execution's time on, which is its lease: a worker that dies
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,19 +17,23 @@ from consumer.core.decide import ASKED, asks
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
+from consumer.core.template import Candidate
 from consumer.facts import Facts, facts
 from consumer.perform import build_call, first_step, judge, perform
-from consumer.resolve import ended_by, harvest, settle
-from consumer.settle import rebill
+from consumer.ports import PortError, Unavailable
+from consumer.resolve import keep, settle
+from consumer.settle import Verdict
 from consumer.store import webhooks, work
 from consumer.store.commit import commit, rows
 from consumer.store.sql import integer, optional_integer, optional_text, text
+from consumer.telemetry import Event, log
 from providers.contract import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from consumer.ports import Row, Value
+    from consumer.core.template import Plan
+    from consumer.ports import Row, Statement, Value
     from consumer.world import World
     from providers.contract import Call
 
@@ -52,38 +57,94 @@ class Subject:
     feedback: str | None
 
 
-async def publish_outbox(world: World, outgoing: Sequence[tuple[int, int]]) -> None:
+async def publish_outbox(world: World, token: str, tasks: Sequence[int]) -> None:
     """Publish what somebody without a lease has changed; a row stays until its status is written."""
-    done = await publish.again(world, [task for task, _ in outgoing])
-    written = json.dumps(
-        [{"t": task, "until": until, "v": done[task]} for task, until in outgoing if task in done]
-    )
+    done = await publish.again(world, tasks)
+    written = json.dumps([{"t": task, "v": version} for task, version in done.items()])
     due = world.clock.now_ms() + publish.REPAIR_AFTER_MS
-    batch = [work.DONE_OUTBOX(rows=written), work.OVERTAKEN(rows=written, due=due)]
+    batch = [work.DONE_OUTBOX(rows=written, token=token), work.OVERTAKEN(rows=written, due=due)]
     await commit(world.database, world.entropy, batch)
+
+
+def give_back(executions: Iterable[int], now_ms: int) -> Statement:
+    """Executions that were taken, and not looked at."""
+    return work.GIVE_BACK(executions=json.dumps(list(executions)), now=now_ms)
+
+
+async def unheard(world: World, tasks: Sequence[int]) -> list[int]:
+    """The executions of these tasks that were ended while a webhook told of them: `attend` hears it."""
+    statement = webhooks.UNHEARD(tasks=json.dumps(tasks))
+    found = await rows(world.database, world.entropy, statement)
+    if silent := set(tasks) - {integer(row, "task_id") for row in found}:
+        await commit(world.database, world.entropy, [webhooks.HEARD(tasks=json.dumps(sorted(silent)))])
+    return [integer(row, "id") for row in found]
 
 
 async def attend(world: World, execution: int) -> None:
     """Bring one open execution a step further: by what a webhook told, by asking, by cancelling, by its time."""
     found = await facts(world, [execution])
-    if not found or found[0].situation.execution.state in EXECUTION_FINAL:
+    if not found:
         return
     fact = found[0]
+    if fact.situation.execution.state in EXECUTION_FINAL:  # what was told of it while it was being ended
+        await _late(world, fact)
+        await commit(world.database, world.entropy, [webhooks.HEARD(tasks=json.dumps([fact.task_id]))])
+        return
     if integer(fact.row, "looks") > MOST_LOOKS:  # it may be what kills its workers
         if _expires(fact) or fact.situation.execution.resolve_by_ms is None:
             over = _over(fact)
             await settle(world, fact, over, bound=_is_bound(over))
             await late(world, execution)  # what was told of it, now that nobody has to look at it again
         return
-    call = await _call(world, fact)
+    try:
+        call = await _call(world, fact)
+    except PortError:
+        await _survived(world, execution)
+        raise
     told = await _unhandled(world, fact)
-    outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
+    call, outcome = _heard(fact, call, told)
     if outcome is None or (isinstance(outcome, Accepted | Unknown) and _expires(fact)):
         outcome = await _ask(world, fact, call)
-    if outcome is not None:
-        await settle(world, fact, _judged(fact, outcome), bound=_is_bound(outcome))
-    if call is not None:  # without a call nobody could read them: they stay for better times
+    if outcome is None:
+        await _survived(world, execution)
+        return
+    await _settle(world, fact, _judged(fact, outcome), told if call is not None else ())
+
+
+async def hear(world: World, executions: Iterable[int]) -> None:
+    """What was told of executions while they were being ended; what cannot be read now is in the outbox."""
+    for execution in executions:
+        with suppress(PortError):
+            await attend(world, execution)
+
+
+async def _settle(world: World, fact: Facts, outcome: Outcome, told: Sequence[Row]) -> None:
+    """Settle, with the events that told of it.  Without a call nobody could read them: they stay for better times."""
+    execution = fact.situation.execution.id
+    also = [webhooks.HANDLED_AT_THE_END(**_names(world, told), execution=execution)] if told else []
+    verdict, ended = await settle(world, fact, outcome, bound=_is_bound(outcome), also=also)
+    if verdict is Verdict.LATE and not _is_bound(outcome):
+        await keep(world, execution, outcome)
+    if told and verdict is not Verdict.STALE:
         await _handled(world, told)
+    if ended.told_meanwhile:
+        await hear(world, [execution])
+
+
+def _heard(fact: Facts, call: Call | None, told: Sequence[Row]) -> tuple[Call | None, Outcome | None]:
+    """What the events say together; the job that they name, where nobody had told its name yet."""
+    named = next((name for one in told if (name := optional_text(one, "external_id"))), None)
+    if call is not None and call.external_id is None:
+        call = replace(call, external_id=named)
+    outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
+    if isinstance(outcome, Accepted) and outcome.external_id is None:
+        outcome = replace(outcome, external_id=named)
+    return call, outcome
+
+
+async def _survived(world: World, execution: int) -> None:
+    """Nothing came of a look, but its worker lives: only those that died of it count."""
+    await commit(world.database, world.entropy, [work.SURVIVED(executions=json.dumps([execution]))])
 
 
 async def receive(  # an event has this many names
@@ -91,7 +152,8 @@ async def receive(  # an event has this many names
 ) -> int:
     """Keep a verified webhook, once, and wake its execution in the same batch; how many were woken.
 
-    One that comes after its execution has ended is handled at once: nobody will attend to it again."""
+    One that comes after its execution has ended is handled at once: nobody will attend to it again.
+    Raises `Unavailable` when it cannot be read just now: it is kept, and its sender will try again."""
     names: dict[str, Value] = {"profile": profile, "execution": execution, "external": external}
     batch = [
         webhooks.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=body),
@@ -103,29 +165,34 @@ async def receive(  # an event has this many names
         execution = next(
             (integer(row, "id") for row in await rows(world.database, world.entropy, named)), None
         )
-    if not woken.rows and execution is not None:
-        await late(world, execution)
+    if not woken.rows and execution is not None and not await late(world, execution):
+        raise Unavailable("the template or the profile that could read it is not there")
     return len(woken.rows)
 
 
-async def late(world: World, execution: int) -> None:
-    """What a webhook told of an execution that had ended: its answer where one is still needed, its bill always."""
+async def late(world: World, execution: int) -> bool:
+    """What a webhook told of an execution that had ended: its answer where one is still needed, its bill always.
+
+    False when nobody can read it just now."""
     found = await facts(world, [execution])
     if not found or found[0].situation.execution.state not in EXECUTION_FINAL:
-        return
-    fact = found[0]
-    call = await _call(world, fact)
+        return True
+    return await _late(world, found[0])
+
+
+async def _late(world: World, fact: Facts) -> bool:
     told = await _unhandled(world, fact)
-    outcome = _together([_told(fact, call, text(webhook, "body")) for webhook in told])
-    if call is None or outcome is None:
-        return
-    outcome = _judged(fact, outcome)
-    needed = isinstance(outcome, Succeeded) and fact.situation.needed
-    if isinstance(outcome, Accepted | Unknown):
-        pass  # no news of an end
-    elif not (needed and await harvest(world, fact, outcome)):
-        await rebill(world, ended_by(fact, outcome))
+    if not told:
+        return True
+    call, outcome = _heard(fact, await _call(world, fact), told)
+    if call is None or fact.provider is None:
+        return False
+    if outcome is None and fact.provider.abilities.poll and call.external_id is not None:
+        outcome = await _exchange(world, fact, call, Verb.POLL)
+    if outcome is not None and not isinstance(outcome, Accepted | Unknown):
+        await keep(world, call.execution_id, _judged(fact, outcome))
     await _handled(world, told)
+    return True
 
 
 async def _unhandled(world: World, fact: Facts) -> Sequence[Row]:
@@ -137,22 +204,21 @@ async def _unhandled(world: World, fact: Facts) -> Sequence[Row]:
     return await rows(world.database, world.entropy, statement)
 
 
+def _names(world: World, told: Sequence[Row]) -> dict[str, Value]:
+    events = json.dumps([webhook["event_id"] for webhook in told])
+    return {"now": world.clock.now_ms(), "profile": text(told[0], "profile"), "events": events}
+
+
 async def _handled(world: World, told: Sequence[Row]) -> None:
-    if told:
-        events = json.dumps([webhook["event_id"] for webhook in told])
-        profile, now = text(told[0], "profile"), world.clock.now_ms()
-        statement = webhooks.HANDLED(now=now, profile=profile, events=events)
-        await commit(world.database, world.entropy, [statement])
+    await commit(world.database, world.entropy, [webhooks.HANDLED(**_names(world, told))])
 
 
 async def _call(world: World, fact: Facts) -> Call | None:
-    """The call that this execution is; None when the route or the deployment no longer knows it."""
+    """The call that this execution is; None when the deployment no longer knows it, or its template cannot be read."""
     if fact.plan is None or fact.account is None or fact.provider is None:
         return None
     stage, candidate = integer(fact.row, "execution_stage"), integer(fact.row, "execution_candidate")
-    stages = fact.plan.route.stages
-    if stage >= len(stages) or candidate >= len(stages[stage].candidates):
-        return None
+    chosen = _as_begun(fact.plan, stage, candidate, fact.account.name)
     now = world.clock.now_ms()
     external = optional_text(fact.row, "external_id")
     execution = fact.situation.execution.id
@@ -166,10 +232,29 @@ async def _call(world: World, fact: Facts) -> Call | None:
             feedback=optional_text(fact.row, "feedback"),
         )
         return build_call(
-            world, fact.plan, fact.provider, fact.account, execution, stage, candidate, subject, now, external
+            world,
+            fact.plan,
+            fact.provider,
+            fact.account,
+            execution,
+            stage,
+            candidate,
+            chosen,
+            subject,
+            now,
+            external,
         )
     except BadInput:
         return None
+
+
+def _as_begun(plan: Plan, stage: int, candidate: int, profile: str) -> Candidate:
+    """The candidate that an execution is of, whatever became of its route: the one in its place if that is of its
+    profile, else another one of its profile, else one without settings."""
+    stages = plan.route.stages
+    here = stages[stage].candidates if stage < len(stages) else ()
+    known = [*here[candidate : candidate + 1], *here, *(each for one in stages for each in one.candidates)]
+    return next((each for each in known if each.profile == profile), Candidate(profile=profile))
 
 
 def _together(said: Sequence[Outcome | None]) -> Outcome | None:
@@ -184,9 +269,11 @@ def _told(fact: Facts, call: Call | None, body: str) -> Outcome | None:
     if call is None or fact.provider is None:
         return None
     try:
-        return fact.provider.told(call, body.encode())
+        told = fact.provider.told(call, body.encode())
+        return None if told is None else _judged(fact, told)
     except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code
-        return Unknown(f"adapter_error: {type(error).__name__}")
+        log().error(Event.ADAPTER_ERROR, provider=fact.provider.name, error=type(error).__name__)
+        return None
 
 
 async def _ask(world: World, fact: Facts, call: Call | None) -> Outcome | None:
@@ -194,6 +281,8 @@ async def _ask(world: World, fact: Facts, call: Call | None) -> Outcome | None:
     execution = fact.situation.execution
     now = world.clock.now_ms()
     if execution.resolve_by_ms is None and execution.state is ExecutionState.UNKNOWN:
+        if fact.provider is not None and not fact.provider.needs_base_url and execution.person:
+            return Accepted() if fact.situation.needed else Failed(CANCELLED)  # nothing was sent: it is there
         return Unknown("the worker was lost while the call was in flight")
     if execution.person and not _reachable(fact):
         if not fact.situation.needed:

@@ -75,8 +75,10 @@ class Taken:
 
     tasks: list[Claimed]
     executions: list[int]
-    outbox: list[tuple[int, int]]
-    """Task ids, with the time to which their rows were put off."""
+    publish: list[int]
+    """Tasks whose status is to be published."""
+    told: list[int]
+    """Tasks of which webhooks told while what they tell of was being ended."""
 
 
 def statements(world: World, token: str, now_ms: int) -> list[Statement]:
@@ -100,7 +102,7 @@ def statements(world: World, token: str, now_ms: int) -> list[Statement]:
         work.CLAIMED_TEMPLATES(token=token),
         work.CLAIMED_BUDGETS(token=token),
         work.CLAIM_ATTENTION(until=until, now=now_ms, size=config.attention_size),
-        work.CLAIM_OUTBOX(until=until, now=now_ms, size=config.attention_size),
+        work.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.attention_size),
     ]
 
 
@@ -118,7 +120,10 @@ async def read(world: World, token: str, results: Iterable[Result]) -> Taken:
     return Taken(
         claimed,
         [integer(row, "id") for row in attention.rows],
-        [(integer(row, "task_id"), integer(row, "due_ms")) for row in outbox.rows],
+        *(
+            sorted({integer(row, "task_id") for row in outbox.rows if row["kind"] == kind})
+            for kind in ("publish", "told")
+        ),
     )
 
 

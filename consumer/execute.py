@@ -16,18 +16,15 @@ from consumer import attend, claim, doorbells, intent, publish
 from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
-from consumer.core.times import iso
 from consumer.facts import facts
 from consumer.flight import Flight
 from consumer.intent import Intent, Release, prepare
 from consumer.leases import Leases
 from consumer.perform import judge
 from consumer.ports import Refused
-from consumer.resolve import settle
-from consumer.settle import Ended, Verdict, rebill, report, row, statements, told_early, verdicts
-from consumer.store import work
+from consumer.resolve import keep, settle
+from consumer.settle import Ended, Verdict, report, row, statements, told_early, told_meanwhile, verdicts
 from consumer.store.commit import commit
-from consumer.store.sql import chunks
 from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
@@ -150,8 +147,8 @@ class Run:
         releases, self.releases = self.releases, []
 
         begins = intent.statements(intents, now)
-        settles = statements([values for _, values, _ in settling], now, publish_later=False)
-        others = _release_statements(releases, now) + self.leases.statements(now)
+        settles = statements([values for _, values, _ in settling], now)
+        others = intent.given_up(releases, now) + self.leases.statements(now)
         token = self.world.entropy.token() if self._hungry() else None
         claims = claim.statements(self.world, token, now) if token else []
         batch = begins + settles + others + claims
@@ -193,12 +190,12 @@ class Run:
             if one.execution in left_out:
                 continue
             try:
-                results = await self._commit(statements([values], now, publish_later=False))
+                results = await self._commit(statements([values], now))
                 await self._settled([(ended, values, one)], results)
             except Refused:
                 await self._settle_as_failure(ended, one, now)
         if releases:
-            await self._commit(_release_statements(releases, now))
+            await self._commit(intent.given_up(releases, now))
             await self._released(releases)
 
     async def _settle_as_failure(self, ended: Ended, one: Intent, now: int) -> None:
@@ -206,7 +203,7 @@ class Run:
         ended.unstorable()
         values = await row(self.world, ended, one.task.id)
         try:
-            results = await self._commit(statements([values], now, publish_later=False))
+            results = await self._commit(statements([values], now))
         except Refused as error:
             log().error(Event.UNSTORABLE, execution=one.execution, error=str(error)[:200])
             return
@@ -216,15 +213,17 @@ class Run:
 
     async def _take(self, token: str, results: Sequence[Result]) -> None:
         taken = await claim.read(self.world, token, results)
-        self.exhausted = not (taken.tasks or taken.executions or taken.outbox)
+        self.exhausted = not (taken.tasks or taken.executions or taken.publish or taken.told)
         self.summary.claimed += len(taken.tasks)
         self.summary.attended += len(taken.executions)
         self.ready.extend(taken.tasks)
         self.attention.extend(taken.executions)
         if taken.tasks:
             self.leases.take(token, len(taken.tasks))
-        if taken.outbox:
-            await attend.publish_outbox(self.world, taken.outbox)
+        if taken.publish:
+            await attend.publish_outbox(self.world, token, taken.publish)
+        if taken.told:
+            self.attention.extend(await attend.unheard(self.world, taken.told))
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for; what needs no call needs no room."""
@@ -314,6 +313,8 @@ class Run:
         self.leases.published |= {
             one["task"]: one["version"] for one in snapshots if one["task"] not in failed
         }
+        told = told_meanwhile(results)
+        await attend.hear(self.world, [one.execution for _, _, one in settling if one.task.id in told])
 
     def _went(self, ended: Ended, one: Intent, total_micro: object) -> list[dict[str, Any]]:
         """The settle is ours: go on with the task, or say how it stands now."""
@@ -345,10 +346,12 @@ class Run:
     async def _overtaken(self, ended: Ended, verdict: Verdict) -> None:
         """Somebody else moved the task or ended the execution: judge again with fresh facts, keep the bill."""
         if verdict is Verdict.LATE:
-            await rebill(self.world, ended)
+            await keep(self.world, ended.execution.id, ended.outcome)
             return
         for fact in await facts(self.world, [ended.execution.id]):
-            await settle(self.world, fact, ended.outcome)
+            settled, _ = await settle(self.world, fact, ended.outcome)
+            if settled is Verdict.LATE:
+                await keep(self.world, ended.execution.id, ended.outcome)
 
     def _alarm(self, due_ms: int) -> None:
         """A doorbell for what becomes due soon; one serves all that are due within the same second."""
@@ -375,11 +378,13 @@ class Run:
             self.leases.unpublished += [task for task in told if task not in published]
 
     async def _wind_down(self) -> None:
-        """Nothing new: give unbegun tasks back, let calls in flight end within their grace, settle the rest."""
+        """Nothing new: give back what was not begun, let calls in flight end within their grace, settle the rest."""
         self.summary.more |= bool(self.ready or self.attention)
         self.releases += [Release(task, TaskState.PENDING) for task in self.ready]
         self.ready.clear()
-        self.attention.clear()
+        if self.attention:
+            await self._commit([attend.give_back(self.attention, self.world.clock.now_ms())])
+            self.attention.clear()
         await self.flight.end(self.world.config.grace_ms)
         await self._trip()
 
@@ -392,7 +397,3 @@ class Run:
             self.alarms.add(0)
         for delay in sorted(self.alarms)[: self.world.config.doorbells_per_tick]:
             await doorbells.ring(self.world, delay_s=delay)
-
-
-def _release_statements(releases: Sequence[Release], now_ms: int) -> list[Statement]:
-    return [work.RELEASE(rows=part, at=iso(now_ms)) for part in chunks(one.row() for one in releases)]

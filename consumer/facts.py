@@ -65,9 +65,10 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         newest=row["newest"] == row["id"],
         person=provider is not None and provider.kind == "human",
         repeatable=abilities is not None and abilities.honours_key,
-        evidence=abilities is not None and abilities.evidence,
+        evidence=abilities is not None
+        and (abilities.evidence or (abilities.poll and row["external_id"] is not None)),
         resolve_by_ms=optional_integer(row, "resolve_by_ms"),
-        passed=(optional_integer(row, "stage_after") or 0) > stage,
+        passed=bool(row["passed"]),
         accepted=row["external_id"] is not None,
         asked=row["execution_reason"] == ASKED,
     )

@@ -135,9 +135,11 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     assert task.plan is not None  # noqa: S101  # asked before
     at = task.position
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
-    call = build_call(world, task.plan, provider, account, execution, at.stage, at.candidate, task, now_ms)
-    max_cost = task.plan.route.stages[at.stage].candidates[at.candidate].max_cost
-    bound = prices.bound(account, most(provider, call), max_cost, now_ms)
+    chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
+    call = build_call(
+        world, task.plan, provider, account, execution, at.stage, at.candidate, chosen, task, now_ms
+    )
+    bound = prices.bound(account, most(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
@@ -156,6 +158,11 @@ def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
     for part in chunks(intent.row() for intent in intents):
         written += [work.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), work.BEGUN(rows=part)]
     return written
+
+
+def given_up(releases: Sequence[Release], now_ms: int) -> list[Statement]:
+    """The batch that gives claimed tasks up."""
+    return [work.RELEASE(rows=part, at=iso(now_ms)) for part in chunks(one.row() for one in releases)]
 
 
 async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:

@@ -37,7 +37,7 @@ class Leases:
         written: list[Statement] = []
         due = now_ms + publish.REPAIR_AFTER_MS
         if self.unpublished:
-            written.append(work.PUBLISH_LATER(tasks=json.dumps(self.unpublished), due=due))
+            written.append(publish.once_more(now_ms, self.unpublished))
             self.unpublished.clear()
         done = [token for token, left in self.left.items() if left <= 0]
         if done:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer import links
 from consumer.claim import fed, task_input
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
-from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
+from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.outcome import Failed, Outcome, Rejected, Retry, Succeeded
 from consumer.core.schema import clean, dump_json, mismatch, parse_json
 from consumer.core.template import render
 from consumer.facts import Facts, facts
 from consumer.resolve import harvest, settle
+from consumer.settle import JUDGED_AGAIN
 from consumer.store import people as store
 from consumer.store.commit import commit, rows
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
@@ -33,7 +34,8 @@ HOUSE: Final = "inbox"
 """The provider whose executions are assignments by themselves; a link to any other is a question about it."""
 DECLINED: Final = "declined"
 ACCEPTED: Final = "accepted"
-LATE: Final = ("deadline", "unknown_outcome")
+LATE_ANSWER: Final = "late answer: "
+LATE: Final = ("deadline", "unknown_outcome", "cancelled")
 """Reasons of an execution that ended for want of an answer."""
 MAX_NOTE: Final = 2_000
 
@@ -74,6 +76,7 @@ class Receipt:
 
 
 USED: Final = "Thank you. Your answer was recorded and the task goes on."
+KNOWN: Final = "Thank you. It has become known meanwhile what came of it; nothing more is needed."
 KEPT: Final = "Thank you. Your answer was kept, but the task had gone on without it."
 NOT_DONE: Final = "Thank you. It counts as not done: it is tried again, or the task ends."
 TURNED_DOWN: Final = "You declined. The task goes to somebody else, or ends."
@@ -98,7 +101,7 @@ async def decline(world: World, token: str, reason: str) -> Receipt:
     fact = await _facts(world, token)
     if _given_reason(fact) == DECLINED:
         return _receipt(fact, None, NOT_DONE if _kind(fact) == "question" else TURNED_DOWN, used=False)
-    _refuse_ended(fact)
+    _refuse_final(fact)
     why = f"{DECLINED}: {_note(reason)}" if reason.strip() else DECLINED
     question = _kind(fact) == "question"
     await settle(world, fact, Retry(why) if question else Failed(why), bound=question)
@@ -139,7 +142,7 @@ async def review(  # a review has this many parts
         raise BadInput("note", "say what to do better")
     if _given_reason(fact) == "rejected":
         return _receipt(fact, await _given(world, fact), USED, used=True)
-    _refuse_ended(fact)
+    _refuse_final(fact)
     words = {"decision": "reject", "note": _note(note), "redo": redo}
     await settle(world, fact, Rejected(words, _note(note), redo))
     fresh = await _fresh(world, fact)  # as in _settle
@@ -150,10 +153,12 @@ async def review(  # a review has this many parts
 async def _answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
     state = fact.situation.execution.state
     if state is ExecutionState.SUCCEEDED or (
-        state is ExecutionState.CANCELLED and fact.row["result"] is not None
+        state is ExecutionState.CANCELLED and (fact.row["result"] or fact.row["result_key"]) is not None
     ):
-        used = state is ExecutionState.SUCCEEDED
-        return _receipt(fact, await _given(world, fact), USED if used else KEPT, used=used)
+        used, given = state is ExecutionState.SUCCEEDED, await _given(world, fact)
+        if _kind(fact) == "question" and given != output and fact.row["cost_source"] != "bound":  # evidence
+            return _receipt(fact, given, KNOWN, used=False)
+        return _receipt(fact, given, USED if used else KEPT, used=used)
     _check(fact, output)
     if state in EXECUTION_FINAL:
         return await _late(world, fact, output)
@@ -179,19 +184,28 @@ async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is a
     task = fact.situation.task
     if task is None or task.state is TaskState.CANCELLED or _given_reason(fact) not in LATE:
         raise Conflict(_ended_reason(fact))
-    if fact.situation.needed:
-        await harvest(world, fact, Succeeded(output))
-    harvested = store.HARVESTED(task=fact.task_id, late=fact.situation.execution.id)
-    used = one(await rows(world.database, world.entropy, harvested))
+    for _ in range(JUDGED_AGAIN):
+        if not fact.situation.needed or await harvest(world, fact, Succeeded(output)):
+            break
+        fact = await _fresh(world, fact)
+    used = await _harvested(world, fact)
     if used is not None:  # this one, or one before it
         return _receipt(fact, await _stored(world, used), USED, used=True)
     note = store.LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
     await commit(world.database, world.entropy, [note])
-    return _receipt(fact, output, KEPT, used=False)
+    fact = await _fresh(world, fact)  # one that came before is the one that was kept
+    kept = optional_text(fact.row, "note") or ""
+    return _receipt(fact, parse_json(kept.removeprefix(LATE_ANSWER)), KEPT, used=False)
+
+
+async def _harvested(world: World, fact: Facts) -> Row | None:
+    """The answer that was used though it came late."""
+    statement = store.HARVESTED(task=fact.task_id, late=fact.situation.execution.id)
+    return one(await rows(world.database, world.entropy, statement))
 
 
 def _as_note(output: Any) -> str:  # JSON is any value
-    return f"late answer: {dump_json(output)}"[: 16 * MAX_NOTE]
+    return f"{LATE_ANSWER}{dump_json(output)}"
 
 
 def _check(fact: Facts, output: Any) -> None:  # JSON is any value
@@ -223,6 +237,13 @@ def _kind(fact: Facts) -> str:
     return stages[stage].kind if stage < len(stages) else "human"
 
 
+def _refuse_final(fact: Facts) -> None:
+    """Only an answer may be late."""
+    _refuse_ended(fact)
+    if fact.situation.execution.state in EXECUTION_FINAL:
+        raise Conflict(_ended_reason(fact))
+
+
 def _refuse_ended(fact: Facts) -> None:
     if _state(fact) != "open":
         raise Conflict(_ended_reason(fact))
@@ -231,7 +252,7 @@ def _refuse_ended(fact: Facts) -> None:
 def _state(fact: Facts) -> str:
     state = fact.situation.execution.state
     task = fact.situation.task
-    if state is ExecutionState.SUCCEEDED or _given_reason(fact) == "rejected":
+    if state is ExecutionState.SUCCEEDED or (_kind(fact) == "review" and _given_reason(fact) == "rejected"):
         return "answered"
     if task is None or task.state is TaskState.CANCELLED:
         return "ended"
@@ -252,6 +273,8 @@ def _ended_reason(fact: Facts) -> str:
         return "the task is no longer there"
     if task.state is TaskState.CANCELLED:
         return f"the task was cancelled: {text(fact.row, 'reason')}"
+    if task.state in TASK_FINAL and _given_reason(fact) == "cancelled":  # not it, but its task
+        return f"the task has ended: it is {task.state}: {text(fact.row, 'reason')}".removesuffix(": ")
     return f"this assignment has ended: {_given_reason(fact) or fact.situation.execution.state.value}"
 
 
@@ -293,7 +316,9 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
     words = render(
         fact.plan.prompt if fact.plan else "", text(row, "title"), text(row, "description"), task_input(row)
     )
-    state = _state(fact)
+    state, answer = _state(fact), row
+    if state == "ended" and _given_reason(fact) in LATE and (used := await _harvested(world, fact)):
+        state, answer = "answered", used
     return Assignment(
         execution=fact.situation.execution.id,
         task=fact.task_id,
@@ -308,7 +333,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         deadline_ms=optional_integer(row, "resolve_by_ms"),
         reason=_ended_reason(fact) if state == "ended" else None,
         accepted=row["note"] == ACCEPTED,
-        answer=await _given(world, fact) if state == "answered" else None,
+        answer=await _stored(world, answer) if state == "answered" else None,
         feedback=optional_text(row, "feedback"),
         profile=text(row, "profile"),
     )

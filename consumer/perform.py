@@ -13,7 +13,7 @@ from consumer.core.errors import BadInput
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
 from consumer.core.schema import dump_json, mismatch, parse_json
-from consumer.core.template import PLACEHOLDER, Plan, parse, render
+from consumer.core.template import PLACEHOLDER, Candidate, Plan, parse, render
 from consumer.telemetry import Event, log
 from providers.contract import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 
@@ -76,12 +76,12 @@ def build_call(  # noqa: PLR0913, PLR0917  # a call has this many parts
     execution: int,
     stage: int,
     candidate: int,
+    chosen: Candidate,
     task: Subject,
     now_ms: int,
     external_id: str | None = None,
 ) -> Call:
     """The call of an execution.  Raises BadInput when the route's settings no longer fit the adapter."""
-    chosen = plan.route.stages[stage].candidates[candidate]
     where = f"route.stages[{stage}].candidates[{candidate}].settings"
     settings = parse(provider.settings, chosen.settings, where)
     fed = task.fed if stage > 0 else None
@@ -116,7 +116,8 @@ def _prompt(prompt: str, provider: Provider, task: Subject, value: Any) -> str:
 
 def _draft(plan: Plan, stage: int, task: Subject) -> Any:
     """What a reviewer judges, or what a first stage did that was sent back with feedback."""
-    if plan.route.stages[stage].kind == "review":
+    stages = plan.route.stages
+    if stage < len(stages) and stages[stage].kind == "review":
         return task.fed
     return task.fed if stage == 0 and task.feedback is not None else None
 

@@ -23,6 +23,7 @@ from consumer.telemetry import Event, log
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from consumer.ports import Statement
     from consumer.world import World
 
 REPAIR_AFTER_MS: Final = 2_000
@@ -66,10 +67,20 @@ async def again(world: World, tasks: Iterable[int]) -> dict[int, int]:
     return written
 
 
-async def later(world: World, tasks: Iterable[int]) -> None:
-    """Leave it to the outbox, which also repairs an older snapshot that lands late."""
+async def later(world: World, task: int, holder: str) -> None:
+    """Whoever has published without a lease leaves it to the outbox to look once more: the put may have been slow."""
+    await commit(world.database, world.entropy, [once_more(world.clock.now_ms(), [task], holder)])
+
+
+def once_more(now_ms: int, tasks: Iterable[int], holder: str = "") -> Statement:
+    """Publish these from the database, in a moment."""
+    return work.PUBLISH_LATER(tasks=json.dumps(list(tasks)), holder=holder, due=now_ms + REPAIR_AFTER_MS)
+
+
+async def dearer(world: World, task: int) -> None:
+    """A finished task has cost more: its status says so, under the same version."""
     due = world.clock.now_ms() + REPAIR_AFTER_MS
-    await commit(world.database, world.entropy, [work.PUBLISH_LATER(tasks=json.dumps(list(tasks)), due=due)])
+    await commit(world.database, world.entropy, [work.PUBLISH_COST(task=task, due=due)])
 
 
 def moved(

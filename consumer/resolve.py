@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from consumer import doorbells, publish
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
+from consumer.core.outcome import Succeeded
 from consumer.facts import Facts, facts
 from consumer.ports import Refused
 from consumer.settle import (
@@ -22,6 +23,7 @@ from consumer.settle import (
     row,
     statements,
     told_early,
+    told_meanwhile,
     verdicts,
 )
 from consumer.store import people
@@ -30,8 +32,11 @@ from consumer.store.sql import integer, optional_integer, optional_text
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumer.core.decide import Decision
     from consumer.core.outcome import Outcome
+    from consumer.ports import Statement
     from consumer.world import World
 
 
@@ -52,28 +57,50 @@ def ended_by(fact: Facts, outcome: Outcome, *, bound: bool = False) -> Ended:
 
 
 async def settle(
-    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
+    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False, also: Sequence[Statement] = ()
 ) -> tuple[Verdict, Ended]:
     """Settle one execution without a lease, following a moved fence; publish, and ring for what is due."""
     ended = ended_by(fact, outcome, bound=bound)
     verdict: Verdict = Verdict.STALE
+    publisher = world.entropy.token()
     for _ in range(JUDGED_AGAIN):
-        verdict = await _write(world, ended, fact.task_id)
+        if fact.situation.execution.state in EXECUTION_FINAL:
+            verdict = Verdict.LATE
+            break
+        verdict = await _write(world, ended, fact.task_id, publisher, also)
         if verdict is not Verdict.STALE:
             break
         fresh = await facts(world, [ended.execution.id])
-        if not fresh or fresh[0].situation.execution.state in EXECUTION_FINAL:
+        if not fresh:
             verdict = Verdict.LATE
             break
         fact = fresh[0]
         ended = ended_by(fact, ended.outcome, bound=bound)
-    if verdict is Verdict.LATE:
+    if verdict is Verdict.LATE and not bound:  # a bound is no bill: whoever came first knew better
         await rebill(world, ended)
     if verdict is Verdict.MINE:
         report(ended)
         if ended.decision.task is not None:
-            await _tell(world, fact.task_id, ended.decision)
+            await _tell(world, fact.task_id, publisher, ended.decision)
+        elif ended.cost.micro:  # readers of a task that had ended see what it cost in the end
+            await publish.dearer(world, fact.task_id)
     return verdict, ended
+
+
+async def keep(world: World, execution: int, outcome: Outcome) -> None:
+    """What comes for an execution that has ended: its answer where one is still needed, its bill always."""
+    for _ in range(JUDGED_AGAIN):
+        found = await facts(world, [execution])
+        if not found:
+            return
+        (fact,) = found
+        unanswered = fact.situation.execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
+        if not (isinstance(outcome, Succeeded) and unanswered and fact.situation.needed):
+            await rebill(world, ended_by(fact, outcome))
+            return
+        if await harvest(world, fact, outcome):
+            return
+    log().error(Event.UNSTORABLE, execution=execution, error="its task never stood still")
 
 
 async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
@@ -91,36 +118,42 @@ async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
     cost = bill(ended)
     ended.billed_elsewhere = True
     ended.situation = replace(fact.situation, execution=view)
-    group = [await row(world, ended, fact.task_id)]
-    batch = [insert, *statements(group, ended.situation.now_ms, publish_later=True), *cost]
+    group = [await row(world, ended, fact.task_id) | {"late": late.id}]
+    publisher = world.entropy.token()
+    batch = [insert, *statements(group, ended.situation.now_ms, publisher), *cost]
     results = await commit(world.database, world.entropy, batch)
     if verdicts(group, results)[new][0] is not Verdict.MINE:
         return False
     report(ended)
-    await _tell(world, fact.task_id, ended.decision)
+    await _tell(world, fact.task_id, publisher, ended.decision)
     return True
 
 
-async def _write(world: World, ended: Ended, task_id: int) -> Verdict:
+async def _write(
+    world: World, ended: Ended, task_id: int, publisher: str, also: Sequence[Statement]
+) -> Verdict:
     """One batch for one execution; an answer that no row can hold becomes a failure that keeps its cost."""
     now = ended.situation.now_ms
     group = [await row(world, ended, task_id)]
     try:
-        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
+        batch = statements(group, now, publisher, also)
+        results = await commit(world.database, world.entropy, batch)
     except Refused as error:
         log().error(Event.UNSTORABLE, execution=ended.execution.id, error=str(error)[:200])
         ended.unstorable()
         group = [await row(world, ended, task_id)]
-        results = await commit(world.database, world.entropy, statements(group, now, publish_later=True))
+        batch = statements(group, now, publisher, also)
+        results = await commit(world.database, world.entropy, batch)
     if told_early(results):
         await doorbells.ring(world)
+    ended.told_meanwhile = task_id in told_meanwhile(results)
     return verdicts(group, results)[ended.execution.id][0]
 
 
-async def _tell(world: World, task_id: int, decision: Decision) -> None:
+async def _tell(world: World, task_id: int, publisher: str, decision: Decision) -> None:
     """The status store and the queue; both are repaired by the sweep when this fails."""
     await publish.again(world, [task_id])
-    await publish.later(world, [task_id])
+    await publish.later(world, task_id, publisher)
     move = decision.task
     if move is not None and move.state is TaskState.PENDING:
         await doorbells.ring_at(world, move.run_at_ms)

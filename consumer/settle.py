@@ -8,11 +8,12 @@ again with fresh facts.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import prices
+from consumer import prices, publish
 from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
@@ -24,7 +25,7 @@ from consumer.core.times import iso
 from consumer.ports import PortError
 from consumer.store import webhooks, work
 from consumer.store.commit import commit
-from consumer.store.sql import chunks
+from consumer.store.sql import chunks, integer
 from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Ended:
 
     `billed`: the outcome that the provider charges for, where another one had to take its place.
     `charged_micro`: what the provider said it charged before this outcome, while the execution was open.
-    `billed_elsewhere`: another execution's row has the cost."""
+    `billed_elsewhere`: another execution's row has the cost.
+    `told_meanwhile`: a webhook told of it while it was being ended."""
 
     situation: Situation
     outcome: Outcome
@@ -71,6 +73,7 @@ class Ended:
     billed: Outcome | None = None
     charged_micro: int | None = None
     billed_elsewhere: bool = False
+    told_meanwhile: bool = False
     decision: Decision = field(init=False)
     cost: Cost = UNKNOWN
 
@@ -117,6 +120,7 @@ async def _row(world: World, ended: Ended, task_id: int) -> dict[str, Any]:
         "wake": decision.wake_at_ms,
         "resolve": decision.resolve_by_ms,
         "done": None if is_open else iso(ended.situation.now_ms),
+        "told": not is_open and _is_told(world, ended.account),
     }
     move = decision.task
     if move is None:
@@ -137,6 +141,12 @@ async def _row(world: World, ended: Ended, task_id: int) -> dict[str, Any]:
         "reason": _short(move.reason),
         "feedback": _short(move.feedback),
     }
+
+
+def _is_told(world: World, account: Account | None) -> bool:
+    """Whether its provider calls back."""
+    provider = None if account is None else world.providers.get(account.profile.provider)
+    return provider is not None and provider.abilities.webhook
 
 
 def _short(words: str | None) -> str | None:
@@ -209,8 +219,15 @@ async def _result(world: World, execution: int, decision: Decision) -> tuple[str
     return None, key
 
 
-def statements(group: Sequence[Mapping[str, Any]], now_ms: int, *, publish_later: bool) -> list[Statement]:
-    """The batch that settles a group, the reading of its verdicts last in each chunk."""
+def statements(
+    group: Sequence[Mapping[str, Any]],
+    now_ms: int,
+    publisher: str | None = None,
+    also: Sequence[Statement] = (),
+) -> list[Statement]:
+    """The batch that settles a group, the reading of its verdicts last in each chunk.
+
+    `publisher` holds the outbox's rows, where no lease leads to what was not published; `also` follows the settle."""
     written: list[Statement] = []
     for part in chunks(group):
         written += [work.SETTLE_EXECUTIONS(rows=part), work.SETTLE_TASKS(rows=part, at=iso(now_ms))]
@@ -223,11 +240,13 @@ def statements(group: Sequence[Mapping[str, Any]], now_ms: int, *, publish_later
     crowded = [r for r in group if r["crowded"]]
     for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in crowded):
         written.append(work.SETTLE_SIBLINGS(rows=part))
-    if publish_later:
+    if publisher is not None:
         for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in group if r["to"]):
             # Who writes this publishes at once, and says so; the row is for its death, while its put is on the way.
-            written.append(work.SETTLE_OUTBOX(rows=part, due=now_ms + LEASE))
-    return written
+            written.append(work.SETTLE_OUTBOX(rows=part, holder=publisher, due=now_ms + LEASE))
+    written += also
+    ended = json.dumps([r["e"] for r in group if r["told"]])
+    return written if ended == "[]" else [*written, webhooks.TOLD_MEANWHILE(executions=ended, now=now_ms)]
 
 
 def verdicts(
@@ -241,6 +260,11 @@ def verdicts(
 def told_early(results: Iterable[Result]) -> bool:
     """Whether a webhook had come before its acceptance was written: it is handled at the next claim."""
     return any("woken" in found for result in results for found in result.rows)
+
+
+def told_meanwhile(results: Iterable[Result]) -> set[int]:
+    """Tasks of which a webhook told while what it tells of was being ended: it comes before what they do next."""
+    return {integer(found, "told") for result in results for found in result.rows if "told" in found}
 
 
 def _verdict(wanted: Mapping[str, Any], seen: Row | None) -> Verdict:
@@ -268,7 +292,9 @@ def bill(ended: Ended) -> list[Statement]:
 async def rebill(world: World, ended: Ended) -> None:
     """A bill for an execution that somebody else has ended."""
     if statements := bill(ended):
-        await commit(world.database, world.entropy, statements)
+        (changed,) = await commit(world.database, world.entropy, statements)
+        for row in changed.rows:
+            await publish.dearer(world, integer(row, "task_id"))
 
 
 def report(ended: Ended) -> None:

@@ -118,7 +118,8 @@ def _due(world: World, now: int) -> Statement:
 
 
 async def ring_for_due(world: World, due: int) -> int:
-    """As many doorbells as there are batches due, none while as many wait in the queue already."""
+    """As many doorbells as there are batches due, but for those that wait in the queue already.  One in any case: the
+    queue does not say which of those it will deliver only later."""
     wanted = min(-(-due // world.config.batch_size), world.config.doorbells_per_tick)
     if wanted == 0:
         return 0
@@ -126,7 +127,6 @@ async def ring_for_due(world: World, due: int) -> int:
         backlog = await world.queue.backlog() or 0
     except PortError:
         backlog = 0
-    if backlog >= wanted:
-        return 0
-    await doorbells.ring(world, wanted - backlog)
-    return wanted - backlog
+    rung = max(1, wanted - backlog)  # those that wait may be delayed ones
+    await doorbells.ring(world, rung)
+    return rung

@@ -93,13 +93,16 @@ CREATE TABLE stops (
   reason TEXT NOT NULL
 );
 
--- Effects outside that must happen though the process that caused them is gone.
+-- Effects outside that must happen though the process that caused them is gone: a status to publish, events that came
+-- while what they tell of was being ended.  A row is its holder's, who is about to act on it and may be slow: whoever
+-- wants the same meanwhile has a row of their own, and takes nobody's away.  '' is nobody.
 CREATE TABLE outbox (
-  kind TEXT NOT NULL CHECK (kind IN ('publish')),
+  kind TEXT NOT NULL CHECK (kind IN ('publish', 'told')),
   task_id INTEGER NOT NULL,
+  holder TEXT NOT NULL DEFAULT '',
   due_ms INTEGER NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (kind, task_id)
+  PRIMARY KEY (kind, task_id, holder)
 ) WITHOUT ROWID;
 CREATE INDEX outbox_due ON outbox (due_ms);
 

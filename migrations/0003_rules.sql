@@ -133,6 +133,40 @@ BEGIN
   SELECT RAISE(ABORT, 'the budgets of an execution are those of its reservation');
 END;
 
+-- Written anew under its number it would forget what was spent: its periods would go with the old row.
+CREATE TRIGGER budgets_replaced BEFORE INSERT ON budgets
+WHEN EXISTS (SELECT 1 FROM budgets WHERE id = NEW.id)
+BEGIN
+  SELECT RAISE(ABORT, 'a budget is updated, not replaced: its periods would be lost');
+END;
+
+-- Its periods are those of its kind, and what it has admitted or refused was of its scope.
+CREATE TRIGGER budgets_kept BEFORE UPDATE OF id, scope, scope_id, period ON budgets
+WHEN NEW.id IS NOT OLD.id OR NEW.scope IS NOT OLD.scope OR NEW.scope_id IS NOT OLD.scope_id OR NEW.period IS NOT OLD.period
+BEGIN
+  SELECT RAISE(ABORT, 'a budget keeps its scope and period: set another one, and delete this one');
+END;
+
+-- Another budget may apply to it now, or none.
+CREATE TRIGGER tasks_moved AFTER UPDATE OF template_id, organization_id ON tasks
+WHEN NEW.status = 'pending' AND NEW.blocked_by GLOB 'budget:*'
+  AND (NEW.template_id IS NOT OLD.template_id OR NEW.organization_id IS NOT OLD.organization_id)
+BEGIN
+  UPDATE tasks SET run_at_ms = CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER), blocked_by = NULL
+  WHERE id = NEW.id;
+END;
+
+-- Where a table has no AUTOINCREMENT, the number of a deleted row may be given to another.
+CREATE TRIGGER tasks_gone AFTER DELETE ON tasks
+BEGIN
+  DELETE FROM budgets WHERE scope = 'task' AND scope_id = OLD.id;
+END;
+
+CREATE TRIGGER templates_gone AFTER DELETE ON task_templates
+BEGIN
+  DELETE FROM budgets WHERE scope = 'template' AND scope_id = OLD.id;
+END;
+
 -- A task that another application inserts knows only the public columns: give it an organization and a turn,
 -- or say what it lacks.
 CREATE TRIGGER tasks_foreign_insert AFTER INSERT ON tasks
@@ -193,7 +227,7 @@ BEGIN
   WHERE id BETWEEN 1099511627776 + NEW.id * 1024 AND 1099511627776 + NEW.id * 1024 + 1023
     AND +status IN ('waiting', 'unknown') AND NEW.status IN ('completed', 'failed', 'cancelled');
   INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', NEW.id, 0)
-  ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = 0;
+  ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = 0;
   INSERT INTO audit_log (at_ms, organization_id, task_id, actor, event, detail)
   VALUES (CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER), NEW.organization_id, NEW.id,
     'another application', 'edited', OLD.status || ' -> ' || NEW.status);

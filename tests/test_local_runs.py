@@ -22,6 +22,7 @@ from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
 from tests.contracts.foreign import ForeignContract
+from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
 from tests.contracts.people import PeopleContract
 from tests.contracts.replies import AdapterContract, ReplyContract
@@ -165,6 +166,10 @@ class TestSweeps(SweepContract):
 
 
 class TestCallbacks(CallbackContract):
+    """The contract."""
+
+
+class TestInterleavings(InterleavingContract):
     """The contract."""
 
 

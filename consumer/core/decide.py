@@ -285,7 +285,7 @@ def _unknown(at: Situation, outcome: Unknown) -> Decision:
     if not at.current:
         return open_until
     task = _task(at)
-    blind = not execution.repeatable and not execution.evidence and not execution.person
+    blind = not (execution.repeatable or execution.evidence or execution.person or execution.accepted)
     once_more = limits.unknown == "retry" or (limits.unknown == "default" and blind)
     repeated = task.position.replaces
     # Neither the one that was repeated nor the repeat itself: ids of a task's executions follow each other.

@@ -11,7 +11,6 @@ MIGRATIONS: Final = (
     "0001_public_tables.sql",
     "0002_worker.sql",
     "0003_rules.sql",
-    "0004_budgets.sql",
 )
 
 OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -40,7 +39,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks_due": ("index", "0eb175f93606"),
     "tasks_finished": ("trigger", "96cf962aff39"),
     "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
-    "tasks_foreign_edit": ("trigger", "7a3f2afce78f"),
+    "tasks_foreign_edit": ("trigger", "f4ca71ad7cd0"),
     "tasks_foreign_insert": ("trigger", "72cf7238175c"),
     "tasks_foreign_template": ("trigger", "bfc19f62d5a8"),
     "tasks_gone": ("trigger", "b714ce2c69ad"),
@@ -83,7 +82,7 @@ COLUMNS: Final[Mapping[str, str]] = {
         created_at id name
     """,
     "outbox": """
-        attempts due_ms kind task_id
+        attempts due_ms holder kind task_id
     """,
     "stops": """
         actor at_ms id reason

@@ -38,7 +38,7 @@ LOST_TASKS: Final = Query(f"""
 
 LOST_STATUS: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', lost.id, :now FROM {_EXPIRED} WHERE true
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
 EXPIRED_LEASES: Final = Query("""
@@ -71,7 +71,7 @@ _OVERDUE = """SELECT id FROM tasks WHERE status IN ('pending', 'running', 'waiti
 
 OVERDUE_STATUS: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :now FROM ({_OVERDUE}) WHERE true
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
 OVERDUE_CALLS: Final = Query(f"""

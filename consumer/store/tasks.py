@@ -62,7 +62,7 @@ CANCEL_AUDIT: Final = Query("""
 CANCEL_STATUS: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :due FROM tasks
     WHERE id = :task AND status = 'cancelled' AND (:organization IS NULL OR organization_id = :organization)
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
 TASK: Final = Query("""

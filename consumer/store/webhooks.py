@@ -29,9 +29,9 @@ NAMED: Final = Query("""
 # Two selects, each with an index of what is not handled yet.  Joined by OR, or left to SQLite's choice, it would read
 # every webhook that there ever was.
 UNHANDLED: Final = Query("""
-    SELECT profile, event_id, body, received_ms FROM webhooks
+    SELECT profile, event_id, external_id, body, received_ms FROM webhooks
     WHERE handled_ms IS NULL AND execution_id IS NOT NULL AND execution_id = :execution
-    UNION ALL SELECT profile, event_id, body, received_ms FROM webhooks INDEXED BY webhooks_external
+    UNION ALL SELECT profile, event_id, external_id, body, received_ms FROM webhooks INDEXED BY webhooks_external
     WHERE handled_ms IS NULL AND external_id IS NOT NULL AND profile = :profile AND external_id = :external
       AND execution_id IS NULL
     ORDER BY received_ms
@@ -40,6 +40,37 @@ UNHANDLED: Final = Query("""
 HANDLED: Final = Query("""
     UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
 """)
+
+# In the batch that ends the execution they were about: nobody would come back for them.
+HANDLED_AT_THE_END: Final = Query("""
+    UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
+      AND EXISTS (SELECT 1 FROM task_executions WHERE id = :execution AND status NOT IN {OPEN})
+""")
+
+_UNHEARD = """e.status NOT IN {OPEN}
+      AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id IS NOT NULL AND w.execution_id = e.id)
+        OR EXISTS (SELECT 1 FROM webhooks w INDEXED BY webhooks_external
+          WHERE w.handled_ms IS NULL AND w.external_id IS NOT NULL AND w.profile = e.profile
+          AND w.external_id = e.external_id AND w.execution_id IS NULL))"""
+
+# In the batch that ends executions: a webhook that came meanwhile.  Whoever received it saw its execution open, and left
+# it to whoever attends to open ones; now that is nobody.
+TOLD_MEANWHILE: Final = Query(f"""
+    INSERT INTO outbox (kind, task_id, due_ms)
+    SELECT 'told', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
+    WHERE {_UNHEARD}
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
+    RETURNING task_id AS told
+""")
+
+UNHEARD: Final = Query(f"""
+    SELECT e.id, e.task_id FROM json_each(:tasks) AS told CROSS JOIN task_executions e ON e.id BETWEEN {{ids of told.value}}
+    WHERE {_UNHEARD}
+""")
+
+HEARD: Final = Query(
+    "DELETE FROM outbox WHERE kind = 'told' AND task_id IN (SELECT value FROM json_each(:tasks))"
+)
 
 # In the batch that records an acceptance: a webhook that came before it.
 WAKE_FOR_EARLY: Final = Query("""

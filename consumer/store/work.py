@@ -117,17 +117,27 @@ CLAIM_ATTENTION: Final = Query("""
     RETURNING id
 """)
 
-CLAIM_OUTBOX: Final = Query("""
-    UPDATE outbox SET due_ms = :until, attempts = attempts + 1
-    WHERE (kind, task_id) IN (SELECT kind, task_id FROM outbox WHERE due_ms <= :now ORDER BY due_ms LIMIT :size)
-    RETURNING task_id, due_ms
+SURVIVED: Final = Query("""
+    UPDATE task_executions SET looks = 0 WHERE id IN (SELECT value FROM json_each(:executions)) AND +status IN {OPEN}
 """)
 
-# Published is what was written as the task's version, and still is: else a later one may have been overwritten by it.
+# Taken, and not looked at.
+GIVE_BACK: Final = Query("""
+    UPDATE task_executions SET looks = max(0, looks - 1), wake_at_ms = min(wake_at_ms, :now)
+    WHERE id IN (SELECT value FROM json_each(:executions)) AND +status IN ('waiting', 'unknown')
+""")
+
+# Two rows about one task become one: both are served by what is done now.
+CLAIM_OUTBOX: Final = Query("""
+    UPDATE OR REPLACE outbox SET holder = :token, due_ms = :until, attempts = attempts + 1
+    WHERE (kind, task_id, holder) IN (
+      SELECT kind, task_id, holder FROM outbox WHERE due_ms <= :now ORDER BY due_ms LIMIT :size)
+    RETURNING kind, task_id
+""")
+
+# Published, though maybe not as the version that it has by now: then OVERTAKEN leaves a row that is nobody's.
 DONE_OUTBOX: Final = Query("""
-    DELETE FROM outbox WHERE (kind, task_id, due_ms) IN (
-      SELECT 'publish', value ->> 't', value ->> 'until' FROM json_each(:rows)
-      WHERE value ->> 'v' = COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v'))
+    DELETE FROM outbox WHERE (kind, task_id, holder) IN (SELECT 'publish', value ->> 't', :token FROM json_each(:rows))
 """)
 
 # --- begin: the intent, with its reservation, before anything is sent ---------------------------------------------
@@ -187,6 +197,7 @@ SETTLE_EXECUTIONS: Final = Query("""
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'e' AND task_executions.status IN {OPEN}
       AND COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'
+      AND (value ->> 'late' IS NULL OR note = 'late answer of execution ' || (value ->> 'late'))
 """)
 
 SETTLE_TASKS: Final = Query("""
@@ -218,11 +229,11 @@ SETTLE_SIBLINGS: Final = Query("""
 """)
 
 SETTLE_OUTBOX: Final = Query("""
-    INSERT INTO outbox (kind, task_id, due_ms)
-    SELECT 'publish', value ->> 't', :due FROM json_each(:rows)
+    INSERT INTO outbox (kind, task_id, holder, due_ms)
+    SELECT 'publish', value ->> 't', :holder, :due FROM json_each(:rows)
     WHERE EXISTS (SELECT 1 FROM tasks WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' + 1
       AND tasks.last_execution = value ->> 'e')
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
 SETTLED: Final = Query("""
@@ -236,6 +247,8 @@ REBILL: Final = Query("""
     UPDATE task_executions SET cost_micro = :cost, cost = :cost / 1000000.0, cost_source = :source, usage = :usage
     WHERE id = :execution AND status NOT IN {OPEN} AND (cost_micro IS NULL OR cost_source IN ('bound', 'none')
       OR (:source = 'provider' AND cost_source IN ('declared', 'price_book')))
+      AND (cost_micro IS NOT :cost OR cost_source IS NOT :source)
+    RETURNING task_id
 """)
 
 # --- release, block, renew, finish ---------------------------------------------------------------------------------
@@ -266,12 +279,18 @@ OVERTAKEN: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms)
     SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
     WHERE tasks.version > value ->> 'v'
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
+""")
+
+PUBLISH_COST: Final = Query("""
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :due FROM tasks
+    WHERE id = :task AND status IN {FINISHED} ON CONFLICT (kind, task_id, holder) DO NOTHING
 """)
 
 PUBLISH_LATER: Final = Query("""
-    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', value, :due FROM json_each(:tasks) WHERE true
-    ON CONFLICT (kind, task_id) DO UPDATE SET due_ms = excluded.due_ms
+    INSERT INTO outbox (kind, task_id, holder, due_ms)
+    SELECT 'publish', value, :holder, :due FROM json_each(:tasks) WHERE true
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
 # --- views ---------------------------------------------------------------------------------------------------------
@@ -279,13 +298,13 @@ PUBLISH_LATER: Final = Query("""
 SITUATIONS: Final = Query("""
     SELECT e.id, e.task_id, e.status AS state, e.profile, e.provider, e.stage AS execution_stage,
       e.candidate AS execution_candidate, e.started_ms, e.external_id, e.resolve_by_ms, e.reserved_micro, e.cost_micro,
-      e.budgets, e.looks, e.assigned_to, e.reason AS execution_reason, e.result, e.result_key, e.note,
+      e.cost_source, e.budgets, e.looks, e.assigned_to, e.reason AS execution_reason, e.result, e.result_key, e.note,
       EXISTS (SELECT 1 FROM stops) AS stopped,
       tasks.id AS present, tasks.version, tasks.status, tasks.organization_id, tasks.template_id, tasks.title,
       tasks.description, tasks.input, tasks.reason, tasks.stage, tasks.candidate, tasks.attempt, tasks.repairs, tasks.redos,
       tasks.replaces, tasks.deadline_ms, tasks.feedback, tasks.fed_by,
       (SELECT max(s.id) FROM task_executions s WHERE s.id BETWEEN {ids of e.task_id}) AS newest,
-      (SELECT max(s.stage) FROM task_executions s WHERE s.id > e.id AND s.id BETWEEN {ids of e.task_id}) AS stage_after,
+      (SELECT max(s.stage <> e.stage) FROM task_executions s WHERE s.id > e.id AND s.id BETWEEN {ids of e.task_id}) AS passed,
       (SELECT f.result FROM task_executions f WHERE f.id = tasks.fed_by) AS fed,
       (SELECT f.result_key FROM task_executions f WHERE f.id = tasks.fed_by) AS fed_key,
       t.prompt, t.output_schema, t.route, t.limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import sys
 from collections import deque
 from typing import Any
 
@@ -30,7 +31,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Seconds since the simulation began."""
         return self._now
 
+    def in_peace(self) -> None:
+        """What is left is closed, however long that takes."""
+        self._most_turns = sys.maxsize
+
     def _run_once(self) -> None:
+        if (
+            self.turns > self._most_turns
+        ):  # before anything is taken that would be lost, and its task never end
+            raise Stuck("it does not come to rest")
         ready, scheduled = self._ready, self._scheduled
         while scheduled and scheduled[0]._cancelled:
             heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]
@@ -47,9 +56,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if len(batch) > 1:
             self._order.shuffle(batch)
         self.turns += len(batch)
-        if self.turns > self._most_turns:
-            self._most_turns += 1_000_000  # what is left is closed in peace
-            raise Stuck("it does not come to rest")
         for handle in batch:
             if not handle._cancelled:
                 handle._run()

@@ -155,6 +155,8 @@ class Services:
         key, execution = body["key"], body["execution"]
         if verb == "submit":
             return await self._submit(isolate, name, key, execution, body)
+        if self._sim.dice.hit("provider.slow_look", 0.2):  # a webhook may be faster
+            await asyncio.sleep(self._sim.dice.between("provider.slow_looking", 1, 15))
         job = self.jobs.get(key)
         if verb == "lookup" and job is None:
             self.refused_keys.add(key)  # it was said that it never came: it will not be taken any more

@@ -221,6 +221,7 @@ class Simulation:
     def _close(self) -> None:
         """End everybody who still acts, so that nothing of this seed reaches into the next one."""
         self._closing = True
+        self.loop.in_peace()
         self.loop.set_exception_handler(lambda _loop, _context: None)
         while tasks := asyncio.all_tasks(self.loop):
             for task in tasks:

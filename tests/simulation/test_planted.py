@@ -17,6 +17,8 @@ SUBTLE: Final = {
     "begun_after_the_deadline",
     "deadline_ignored",
     "large_answer_not_read",
+    "new_budget_does_not_hold_for_what_is_claimed",
+    "repeated_after_a_stop",
     "late_status_stays",
     "poison_for_ever",
     "redo_unbounded",

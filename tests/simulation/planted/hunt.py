@@ -9,7 +9,7 @@ from tests.simulation.planted.patch import BUGS, Patch
 from tests.simulation.simulation import Plan, simulate
 
 MODULES: Final = (fences, money, words)
-MOST_SEEDS: Final = 40
+MOST_SEEDS: Final = 100
 
 
 class Caught(NamedTuple):

@@ -38,7 +38,8 @@ class _Migrated:
     def __init__(self, objects: list[dict[str, str]], outline: str) -> None:
         self.objects = objects
         self.outline = outline
-        self.tables = [row["name"] for row in objects if row["sql"].startswith("CREATE TABLE")]
+        named = [row["name"] for row in objects if row["sql"].startswith("CREATE TABLE")]
+        self.tables = [*named, "sqlite_sequence"]
         looks = ", ".join(f'EXISTS (SELECT 1 FROM "{name}") AS "{name}"' for name in self.tables)
         self.look = f"SELECT {looks}"
 
