@@ -12,7 +12,7 @@ from consumer import doorbells
 from consumer.core.errors import BadInput, NotFound, Problem
 from consumer.core.money import show, to_micro
 from consumer.core.schema import clean, dump_json
-from consumer.core.template import Id, Model, Route, Template, parse
+from consumer.core.template import Id, Model, Route, Template, dollars, parse
 from consumer.core.times import iso
 from consumer.store import admin as store
 from consumer.store import sweeping, work
@@ -96,7 +96,7 @@ class Budget(Model):
     scope: Literal["organization", "template", "task"]
     scope_id: Id
     period: Literal["day", "month", "total"]
-    cap: Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+    cap: Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False), dollars(9)]
     refused: Literal["wait", "fail"] = "wait"
 
 
@@ -130,13 +130,19 @@ async def put_budget(
     return integer(written.rows[0], "id")
 
 
+Line = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$"}),
+]
+"""Words; blank ones are none."""
+
 # --- the stop -----------------------------------------------------------------------------------------------
 
 
 class NewStop(Model):
     """Why all spending shall stop."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Line
 
 
 async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
@@ -167,9 +173,6 @@ async def stopped(world: World) -> dict[str, Any] | None:
 
 
 # --- organizations, people, keys ----------------------------------------------------------------------------
-
-
-Line = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class NewOrganization(Model):

@@ -10,15 +10,16 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from consumer import doorbells, publish
 from consumer.core import policy
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import TASK_FINAL, TaskState
 from consumer.core.schema import clean, dump_json, mismatch, parse_json
-from consumer.core.template import Id, Limits, Model, parse
+from consumer.core.template import PLAIN, Limits, Model, Text, parse
 from consumer.core.times import iso, parse_time
+from consumer.ports import MAX_INTEGER
 from consumer.store import admin
 from consumer.store import tasks as store
 from consumer.store.commit import commit, rows
@@ -47,33 +48,47 @@ UNNAMED: Final = "an operator names it in each task, or in the query: ?organizat
 T = TypeVar("T")
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, str) and clean(value) != value:
-        msg = "text without NUL characters and without half surrogate pairs"
-        raise ValueError(msg)
-    return value
+def _named(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    an_id = type(value) is int and 1 <= value <= MAX_INTEGER
+    if an_id or (isinstance(value, str) and 1 <= len(value) <= 200 and clean(value) == value):
+        return value
+    msg = "an id, or a name of 1 to 200 characters"
+    raise ValueError(msg)
 
 
-Text = Annotated[str, BeforeValidator(_plain)]
-
-
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Named = Annotated[
+    int | str,
+    BeforeValidator(_named),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER},
+                {"type": "string", "minLength": 1, "maxLength": 200},
+            ]
+        }
+    ),
+]
+Time = Annotated[Text, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 
 
 class NewTask(Model):
     """One task as a caller hands it in.  `template` and `organization` are an id or a name, `assigned_to` is a user's
     id or e-mail.  Without `organization` it is the caller's; an operator names it here or in the address."""
 
-    organization: Id | Name | None = None
-    template: Id | Name
+    organization: Named | None = None
+    template: Named
     title: Annotated[Text, Field(min_length=1, max_length=500)]
     description: Annotated[Text, Field(max_length=20_000)] | None = None
     input: dict[str, Any] | None = None
     priority: Literal["urgent", "high", "medium", "low"] = "medium"
-    assigned_to: Id | Name | None = None
-    due_date: Annotated[Text, Field(max_length=40)] | None = None
-    run_at: Annotated[Text, Field(max_length=40)] | None = None
-    idempotency_key: Annotated[Text, Field(min_length=1, max_length=200, pattern=r"^[^~]")] | None = None
+    assigned_to: Named | None = None
+    due_date: Time | None = None
+    run_at: Time | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^~]"), PLAIN] | None = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +251,8 @@ def _row(task: NewTask, known: _Known, made_key: str, now: int) -> dict[str, Any
         )
     if task.assigned_to is not None and task.assigned_to not in known.users:
         raise BadInput("assigned_to", f"this organization has no user {task.assigned_to}")
-    due = parse_time(task.due_date, "due_date") if task.due_date else None
-    run_at = parse_time(task.run_at, "run_at") if task.run_at else now
+    due = parse_time(task.due_date, "due_date") if task.due_date is not None else None
+    run_at = parse_time(task.run_at, "run_at") if task.run_at is not None else now
     limits = Limits.model_validate_json(text(template, "limits") or "{}")
     return {
         "template": template["id"],

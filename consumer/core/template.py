@@ -11,10 +11,18 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from consumer.core.errors import BadInput, Problem
-from consumer.core.schema import check_schema, dump_json
+from consumer.core.schema import check_schema, clean, dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,9 +50,12 @@ def parse(model: type[M], value: object, field: str = "") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        places = [entry["loc"] for entry in found]
         problems = [
             Problem(_path(field, entry["loc"]), str(entry["msg"]).removeprefix("Value error, "))
-            for entry in error.errors(include_url=False, include_input=False)
+            for entry in found
+            if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
         ]
         raise BadInput.of(problems) from None
     except BadInput as error:  # of a validator, which knows the place better
@@ -53,14 +64,60 @@ def parse(model: type[M], value: object, field: str = "") -> M:
         raise BadInput(field, "nested too deeply") from None
 
 
+def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    """A wrong item is not counted, so that its list is said to be too short as well."""
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
 def _path(field: str, location: tuple[int | str, ...]) -> str:
     for part in location:
         field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
     return field
 
 
-Id = Annotated[int, Field(ge=1, le=2**53 - 2, strict=True)]
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str) and clean(value) != value:
+        msg = "text without NUL characters and without half surrogate pairs"
+        raise ValueError(msg)
+    return value
+
+
+WHOLE: Final = BeforeValidator(_whole)
+"""Behind the bounds of an integer, or the document loses them: JSON may write 3 as 3.0, but not as "3" or true."""
+
+Id = Annotated[int, Field(ge=1, le=2**53 - 2, strict=True), WHOLE]
 """What a row may be called from outside."""
+
+PLAIN: Final = BeforeValidator(_plain)
+"""Behind a pattern too, or the document loses it."""
+
+Text = Annotated[str, PLAIN]
+"""What every database can hold."""
+
+
+def dollars(digits: int) -> WithJsonSchema:
+    """What is promised of an amount below ten to the power of `digits`; other ways to write a decimal are read too."""
+    number = {"type": "number", "minimum": 0, "maximum": 10**digits}
+    return WithJsonSchema(
+        {"anyOf": [number, {"type": "string", "pattern": rf"^[0-9]{{1,{digits}}}(\.[0-9]{{1,30}})?$"}]}
+    )
+
+
+Schema = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"type": {"const": "object"}},
+            "required": ["type"],
+            "description": "A JSON Schema of an object, without `$id`; `$ref` stays inside of it",
+        }
+    ),
+]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 
@@ -72,7 +129,7 @@ class Candidate(Model):
 
     profile: Name
     settings: dict[str, Any] = Field(default_factory=dict)
-    max_cost: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    max_cost: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False), dollars(6)] | None = None
 
 
 class Stage(Model):
@@ -113,18 +170,18 @@ class Route(Model):
 class Limits(Model):
     """Bounds for each task of the template.  Times in seconds."""
 
-    attempts: int = Field(default=4, ge=1, le=20)
+    attempts: Annotated[int, Field(ge=1, le=20, strict=True), WHOLE] = 4
     """Calls of one candidate before the next one is tried."""
-    repairs: int = Field(default=2, ge=0, le=2)
+    repairs: Annotated[int, Field(ge=0, le=2, strict=True), WHOLE] = 2
     """Extra calls of one candidate whose answer did not fit the output schema."""
-    redos: int = Field(default=2, ge=0, le=2)
+    redos: Annotated[int, Field(ge=0, le=2, strict=True), WHOLE] = 2
     """Times that a reviewer may send a draft back."""
-    call_s: int = Field(default=60, ge=1, le=MAX_CALL_S)
-    job_s: int = Field(default=DAY_S, ge=1, le=30 * DAY_S)
+    call_s: Annotated[int, Field(ge=1, le=MAX_CALL_S, strict=True), WHOLE] = 60
+    job_s: Annotated[int, Field(ge=1, le=30 * DAY_S, strict=True), WHOLE] = DAY_S
     """How long a provider may work on what it accepted."""
-    person_s: int = Field(default=7 * DAY_S, ge=1, le=90 * DAY_S)
+    person_s: Annotated[int, Field(ge=1, le=90 * DAY_S, strict=True), WHOLE] = 7 * DAY_S
     """How long a person has for an answer."""
-    task_s: int | None = Field(default=None, ge=1, le=365 * DAY_S)
+    task_s: Annotated[int, Field(ge=1, le=365 * DAY_S, strict=True), WHOLE] | None = None
     """From submission to the end, whatever happens in between."""
     unknown: Literal["default", "retry", "wait", "ask"] = "default"
     """What to do when nobody knows whether a call was done: `retry` once at the price of a duplicate, `wait` for
@@ -135,15 +192,15 @@ class Limits(Model):
 class Template(Model):
     """What `template put` and `PUT /v1/templates/{id}` accept."""
 
-    id: int | None = Field(default=None, ge=1, le=2**53 - 2)
-    organization_id: int | None = Field(default=None, ge=1, le=2**53 - 2)
-    name: str = Field(min_length=1, max_length=200)
-    description: str | None = Field(default=None, max_length=10_000)
-    category: str | None = Field(default=None, max_length=100)
-    estimated_duration: int | None = Field(default=None, ge=0, le=2**31)
-    prompt: str = Field(default="", max_length=50_000)
-    input_schema: dict[str, Any] | None = None
-    output_schema: dict[str, Any]
+    id: Id | None = None
+    organization_id: Id | None = None
+    name: Text = Field(min_length=1, max_length=200)
+    description: Text | None = Field(default=None, max_length=10_000)
+    category: Text | None = Field(default=None, max_length=100)
+    estimated_duration: Annotated[int, Field(ge=0, le=2**31, strict=True), WHOLE] | None = None
+    prompt: Text = Field(default="", max_length=50_000)
+    input_schema: Schema | None = None
+    output_schema: Schema
     route: Route
     limits: Limits = Field(default_factory=Limits)
 

@@ -62,6 +62,10 @@ async def answer(ask: Ask) -> Response:
 
 async def _act(ask: Ask, asked: Assignment, wanted: list[Field], form: Form) -> Response:
     token = ask.part("token")
+    if "decision" in form and form.one("decision") not in dict(pages.DECISIONS):
+        raise BadInput("decision", "approve, edit or reject")
+    if "redo" in form and form.one("redo") != "yes":
+        raise BadInput("redo", "yes, or nothing")
     match form.one("action"):
         case "accept":
             return _assignment(ask, await people.accept(ask.world, token), form)

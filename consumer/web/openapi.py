@@ -35,11 +35,15 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "status": {"schema": {"enum": [state.value for state in TaskState]}},
     "cursor": {"schema": _ID, "description": "From the page before"},
     "by": {"schema": {"enum": list(COSTS), "default": "provider"}},
-    "since": {"schema": {"type": "string"}, "description": "ISO-8601; by the time an execution began"},
+    "since": {
+        "schema": {"type": "string", "format": "date-time"},
+        "description": "ISO-8601; by the time an execution began",
+    },
     "user": {"schema": _ID, "description": "Only what this user or everybody may answer"},
 }
 _PART: Final = re.compile(r"\{(\w+)\}")
 _FORMS: Final = {"Answer": "application/x-www-form-urlencoded"}
+_PAGE: Final[dict[str, Any]] = {"text/html": {}}
 _PAGES: Final = frozenset({"Assignment", "Receipt", "AnswerResult"})
 """What is a page for people, and JSON for who asks for it."""
 
@@ -82,7 +86,13 @@ def _operation(operation: Operation) -> dict[str, Any]:
         ],
         "responses": {
             **{str(status): _answer(status, schema) for status, schema in operation.answers.items()},
-            "default": {"description": "Refused", "content": {MEDIA_TYPE: _schema("Problem")}},
+            "default": {
+                "description": "Refused",
+                "content": {
+                    MEDIA_TYPE: _schema("Problem"),
+                    **(_PAGE if _PAGES & {*operation.answers.values()} else {}),
+                },
+            },
         },
         "security": [{"key": []}] if operation.role else [],
     }
@@ -90,7 +100,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         described["description"] = f"Needs a key with the role {operation.role}, or a higher one."
     if operation.body:
         media_type = _FORMS.get(operation.body, "application/json")
-        described["requestBody"] = {"required": True, "content": {media_type: _schema(operation.body)}}
+        described["requestBody"] = {
+            "required": operation.body != "Event",
+            "content": {media_type: _schema(operation.body)},
+        }
     return described
 
 
@@ -98,8 +111,8 @@ def _answer(status: int, schema: str) -> dict[str, Any]:
     if status == 304:
         return {"description": "Not modified"}
     if not schema:
-        return {"description": "A page", "content": {"text/html": {}}}
-    page: dict[str, Any] = {"text/html": {}} if schema in _PAGES else {}
+        return {"description": "A page", "content": _PAGE}
+    page = _PAGE if schema in _PAGES else {}
     return {"description": schema, "content": {"application/json": _schema(schema), **page}}
 
 

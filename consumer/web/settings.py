@@ -86,7 +86,7 @@ def _own(value: object, owner: int, number: int | None) -> object:
 def _says(value: dict[str, Any], name: str, wanted: int | None) -> bool:
     """Whether a field says the one thing that it may say, or nothing."""
     said = value.get(name)
-    return said is None or (type(said) is int and said == wanted)
+    return said is None or (not isinstance(said, bool) and bool(said == wanted))
 
 
 async def budgets(ask: Ask) -> Response:

@@ -243,7 +243,7 @@ SHAPES: Final[dict[str, Shape]] = {
     ),
     "Health": _shape(status={"const": "ok"}),
     "Received": _shape(status={"const": "received"}),
-    "Event": {"type": "object", "description": "Whatever the provider of the profile sends"},
+    "Event": {"description": "Whatever the provider of the profile sends"},
     "Answer": {
         "type": "object",
         "properties": {

@@ -1,0 +1,236 @@
+"""The document of the API against the API, judged by a tool that is not ours.
+
+Schemathesis reads the document and sends what it allows and what it forbids, leaves out keys, tries other methods and
+follows what it has created.  What it finds is a defect of the server or of the document.  What no document can say,
+because only the database and the deployment know it, stands in `UNSAYABLE`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from consumer.app import App
+from consumer.local.migrate import apply
+from consumer.web.app import OPERATIONS, build
+from scripts.stage import ROOT
+from tests.contracts.house import ROLES, budget, described, stage
+from tests.contracts.web_webhooks import signed
+from tests.fuzz.targets import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from schemathesis import Case, HookContext, Response
+    from schemathesis.core.failures import Failure
+    from schemathesis.schemas import BaseSchema
+
+    from tests.contracts.house import House
+    from tests.fuzz.targets import Arena
+
+    Message = dict[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+pytestmark = pytest.mark.heavy
+
+EACH: Final = 12
+"""Examples of each operation, beside those that cover its schema and those that follow what others made."""
+PEOPLE: Final = 40
+"""Links to assignments: most of what is sent to one ends it."""
+SHOWN: Final = 10
+
+ROUTE: Final = {"stages": [stage("ai", "echo")]}
+EXAMPLES: Final[dict[str, dict[str, list[Any]]]] = {
+    "NewTask": {"template": [1, "echo"], "organization": [1, None], "assigned_to": [None]},
+    "Candidate": {"profile": ["echo"], "settings": [{}]},
+    "Template": {
+        "id": [None],
+        "organization_id": [1, None],
+        "route": [ROUTE],
+        "output_schema": [{"type": "object"}],
+    },
+    "Budget": {"scope_id": [1]},
+}
+"""What the house has, so that not all is refused for what it names."""
+
+_ROUTED: Final = r"route|route\.stages\[\d+\]\.candidates\[\d+\]\.(profile|settings\b.*)"
+_TEMPLATE: Final = rf"id|organization|organization_id|prompt|(in|out)put_schema(?!\.type$).*|{_ROUTED}"
+UNSAYABLE: Final = {
+    "/v1/tasks": r"(tasks\[\d+\]\.)?(organization|template|assigned_to)|tasks",
+    "/v1/users": "organization",
+    "/v1/templates": _TEMPLATE,
+    "/v1/templates/{id}": _TEMPLATE,
+    "/v1/budgets": "organization|scope_id",
+    "/v1/budgets/{id}": "organization|scope_id",
+}
+"""Fields that may be refused though they fit: what they name is not there, or not the caller's; a part of a schema
+that is none; a review with nothing before it; an operator who does not say for whom."""
+
+
+class Served:
+    """The application.  Its house is built when it starts, on the thread that will use its database."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._events = itertools.count()
+        self._app: Any = None
+        self.house: House
+        self.tokens: list[str] = []
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            async with AsyncExitStack() as stack:
+                await self._furnish(stack)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if (scope["method"], scope["path"]) == ("POST", "/webhooks/echo"):
+            scope, receive = await self._told(scope, receive)
+        await self._app(scope, receive, send)
+
+    async def _furnish(self, stack: AsyncExitStack) -> None:
+        """Work for people, a task that has ended, a budget."""
+        migrated = self._directory / "migrated.sqlite3"
+        apply(migrated, ROOT / "migrations")
+        room = self._directory / "room"
+        room.mkdir()
+        arena: Arena = await opened(stack, room, migrated)
+        self.house = house = arena.house
+        person = await house.put(stage("human", "inbox"), name="people")
+        for _ in range(PEOPLE):
+            await house.submit(person)
+        await house.work()
+        await house.ask("POST", f"/v1/tasks/{arena.job}/cancel")
+        await house.ask("POST", "/v1/budgets", budget(house.ours), key="admin")
+        inbox = (await house.ask("GET", "/v1/inbox")).json()
+        self.tokens = [one["link"].rpartition("/")[2] for one in inbox["assignments"]]
+        self._app = build(App(house.world))
+
+    async def _told(self, scope: Message, receive: Receive) -> tuple[Message, Receive]:
+        """The same, signed: the document cannot say how."""
+        first = await receive()
+        headers = signed(self.house, first.get("body", b""), f"event-{next(self._events)}")
+        messages = iter([first])
+
+        async def again() -> Message:
+            for message in messages:
+                return message
+            return await receive()
+
+        added = [(name.encode(), text.encode()) for name, text in headers.items()]
+        return {**scope, "headers": [*scope["headers"], *added]}, again
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    from schemathesis.python import asgi
+
+    made = Served(tmp_path)
+    with asgi.get_client(made):
+        yield made
+    asgi.shutdown_lifespans()
+
+
+def loaded(served: Served, role: str | None) -> BaseSchema:
+    """The document with examples, and how it is tried."""
+    import schemathesis
+    from schemathesis.config import SchemathesisConfig
+
+    known: dict[str, list[Any]] = {
+        "organization": [1],
+        "profile": ["echo"],
+        "token": served.tokens,
+        "id": [1, 2],
+        "template": [1],
+    }
+    where = {name: name for name in known} | {"template": "body.template"}
+    people = {"positive_data_acceptance": ["2xx", "404", "410", "422"], "negative_data_rejection": ["4xx"]}
+    config: dict[str, Any] = {
+        "seed": 1,
+        "continue-on-failure": True,
+        "suppress-health-check": ["all"],
+        "generation": {"max-examples": EACH, "database": "none", "allow-x00": False},
+        "dictionaries": {name: {"values": values} for name, values in known.items()},
+        "parameters": {where[name]: {"dictionary": name, "probability": 0.8} for name in known},
+        "output": {"sanitization": {"enabled": False}},
+        # What a form must hold is what the template of its task says, and a link ends with its assignment.
+        "operations": [
+            {
+                "include-path": "/inbox/{token}",
+                "checks": {name: {"expected-statuses": statuses} for name, statuses in people.items()},
+            }
+        ],
+    }
+    if role is None:
+        config["headers"] = {"Accept": "application/json"}
+    else:
+        config["auth"] = {"openapi": {"key": {"bearer": served.house.keys[role]}}}
+    document = copy.deepcopy(described())
+    for name, examples in EXAMPLES.items():
+        for field, values in examples.items():
+            document["components"]["schemas"][name]["properties"][field]["examples"] = values
+    if role is None:  # all others are asked without a key by those who have one
+        document["paths"] = {one.path: document["paths"][one.path] for one in OPERATIONS if one.role is None}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                if parameter["name"] in known:
+                    parameter["example"] = known[parameter["name"]][0]
+    schema: BaseSchema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
+    schema.app = served
+    schema.hook("filter_failure")(is_defect)
+    return schema
+
+
+def is_defect(_: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Not what only the database knows."""
+    from schemathesis.openapi.checks import RejectedPositiveData
+
+    if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
+        return True
+    fields = [error["field"] for error in response.json().get("errors", [])]
+    known = UNSAYABLE.get(case.operation.path)
+    return not (known and fields and all(re.fullmatch(known, field, re.DOTALL) for field in fields))
+
+
+@pytest.mark.parametrize("role", [None, "reader", "admin", "operator"])
+def test_the_document_is_what_is_served(served: Served, role: str | None) -> None:
+    from schemathesis.engine import events, from_schema
+
+    found: dict[tuple[object, ...], str] = {}
+    answered: dict[str, set[int]] = defaultdict(set)
+    for event in from_schema(loaded(served, role)).execute():
+        assert not isinstance(event, events.FatalError), event.exception
+        assert not isinstance(event, events.NonFatalError), (event.label, event.value)
+        if not isinstance(event, events.ScenarioFinished):
+            continue
+        for name, interaction in event.recorder.interactions.items():
+            if interaction.response is not None:
+                case = event.recorder.cases[name].value
+                answered[f"{case.method} {case.operation.path}"].add(interaction.response.status_code)
+        for name, checks in event.recorder.checks.items():
+            response = event.recorder.interactions[name].response
+            for failed in (check.failure_info for check in checks if check.failure_info):
+                failure, status = failed.failure, response.status_code if response else None
+                answer = response.text[:500] if response else ""
+                said = f"{failure.operation}: {failure}\n{failed.code_sample}\n{status} {answer}"
+                found.setdefault((failure.operation, type(failure), status), said)
+
+    assert not found, "\n\n".join([f"{len(found)} kinds of defects", *list(found.values())[:SHOWN]])
+    may = [
+        one for one in OPERATIONS if one.role is None or (role and ROLES.index(one.role) <= ROLES.index(role))
+    ]
+    missed = [
+        f"{one.method} {one.path}" for one in may if not answered[f"{one.method} {one.path}"] & {*one.answers}
+    ]
+    assert missed == [], "nothing that was sent was accepted"
