@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer import prices
@@ -75,7 +75,7 @@ class Intent:
 class Release:
     """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`.
 
-    `needs_micro`: the room that it needs in the budget that blocks it."""
+    `needs_micro`: the room that it needs in the budget that blocks it.  `unsent`: its execution that was refused."""
 
     task: Claimed
     to: TaskState
@@ -83,6 +83,7 @@ class Release:
     blocked_by: str | None = None
     reason: str | None = None
     needs_micro: int | None = None
+    unsent: int | None = None
 
     def row(self) -> dict[str, Any]:
         """What RELEASE reads."""
@@ -94,6 +95,8 @@ class Release:
             "blocked_by": self.blocked_by,
             "needs": self.needs_micro,
             "reason": self.reason,
+            "e": self.unsent,
+            "lease": self.task.token,
         }
 
 
@@ -162,7 +165,10 @@ def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
 
 def given_up(releases: Sequence[Release], now_ms: int) -> list[Statement]:
     """The batch that gives claimed tasks up."""
-    return [work.RELEASE(rows=part, at=iso(now_ms)) for part in chunks(one.row() for one in releases)]
+    at = iso(now_ms)
+    refused = [one.row() for one in releases if one.unsent is not None]
+    unsent = [work.UNSENT(rows=part, at=at) for part in chunks(refused)]
+    return unsent + [work.RELEASE(rows=part, at=at) for part in chunks(one.row() for one in releases)]
 
 
 async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
@@ -171,10 +177,12 @@ async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
     wanted = json.dumps([period.id for intent in intents for period in intent.periods])
     asked = [work.STOPPED(), work.FULL_PERIODS(periods=wanted)]
     stops, periods = await commit(world.database, world.entropy, asked)
-    if stops.rows:
-        return [Release(intent.task, TaskState.PENDING) for intent in intents]
     now = world.clock.now_ms()
-    return [_refused(intent, periods.rows, now) for intent in intents]
+    released = [
+        Release(intent.task, TaskState.PENDING) if stops.rows else _refused(intent, periods.rows, now)
+        for intent in intents
+    ]
+    return [replace(one, unsent=intent.execution) for one, intent in zip(released, intents, strict=True)]
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:

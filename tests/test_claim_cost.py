@@ -175,6 +175,7 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
         webhooks.TOLD_MEANWHILE(executions=executions, now=1),
         webhooks.UNHEARD(tasks=ids),
         webhooks.HEARD(tasks=ids),
+        work.UNSENT(rows=text, at="now"),
         work.RELEASE(rows=text, at="now"),
         work.SNAPSHOTS(tasks=ids),
         work.PUBLISH_LATER(tasks=ids, holder="", due=1),

@@ -253,6 +253,17 @@ REBILL: Final = Query("""
 
 # --- release, block, renew, finish ---------------------------------------------------------------------------------
 
+# A begin that was refused may land after all: its first sending, when there is room again.  Only whoever knows that
+# nothing was sent can say so, and after the release, which moves the version, it cannot land any more.
+UNSENT: Final = Query("""
+    UPDATE task_executions SET status = 'cancelled', reason = 'never sent', cost_micro = 0, cost = 0, cost_source = 'none',
+      completed_at = :at
+    FROM json_each(:rows)
+    WHERE task_executions.id = value ->> 'e' AND task_executions.status = 'running'
+      AND task_executions.lease = value ->> 'lease'
+      AND EXISTS (SELECT 1 FROM tasks WHERE tasks.id = value ->> 't' AND tasks.version = value ->> 'v' AND tasks.status = 'running')
+""")
+
 RELEASE: Final = Query("""
     UPDATE tasks SET status = value ->> 'to', lease = NULL, version = version + 1, updated_at = :at,
       run_at_ms = COALESCE(value ->> 'run_at', run_at_ms), blocked_by = value ->> 'blocked_by',

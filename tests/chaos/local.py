@@ -20,6 +20,7 @@ from consumer.cli.host import opened
 from consumer.cli.serve import listen
 from consumer.local.layout import Layout
 from consumer.ports import Statement
+from consumer.store.commit import rows
 from tests.chaos.books import Books, compare
 from tests.chaos.clock import Fast
 from tests.chaos.load import FED, Load
@@ -159,8 +160,10 @@ class LocalSite:
     host: Host
 
     async def sql(self, text: str, *parameters: Any) -> list[dict[str, Any]]:
-        (result,) = await self.host.world.database.batch([Statement(text, parameters)])
-        return [dict(row) for row in result.rows]
+        """As another application would: again, when a worker was stopped while it held the database."""
+        world = self.host.world
+        found = await rows(world.database, world.entropy, Statement(text, parameters))
+        return [dict(row) for row in found]
 
     async def ring(self) -> None:
         await self.host.world.queue.send([{"v": 1}])

@@ -20,6 +20,7 @@ from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.profile import accounts
 from consumer.execute import Run
 from consumer.ports import Refused, Unavailable
+from consumer.store import work
 from consumer.store.sql import execution_id
 from providers.contract import Abilities, Settings, Verb
 from tests.contracts.people import WEEK, link
@@ -629,6 +630,34 @@ class InterleavingContract(Suite):
         await scene.later(HOUR)
 
         assert (await scene.task(task))["status"] == "completed"
+
+    async def test_a_begin_that_lands_after_its_own_refusal_is_taken_back(self, scene: Scene) -> None:
+        """Its first sending is given up and repeated, refused for want of room, and lands when there is some."""
+        task = await scene.given(ai("blind"))
+        budget = await scene.budget(0, period="total")
+        inner, begins = scene.database.batch, list[Any]()
+
+        async def batch(statements: Any) -> Any:
+            results = await inner(statements)
+            if any(one.sql == work.BEGIN.sql for one in statements):
+                begins.append(statements)
+            elif begins and any(one.sql == work.FULL_PERIODS.sql for one in statements):
+                await scene.sql("UPDATE budgets SET cap_micro = ?1", PRICE)  # room, and what was on its way
+                await scene.database.inner.batch(begins[0])
+                await scene.sql("UPDATE budgets SET cap_micro = 0")
+            return results
+
+        with instead(scene, batch):
+            await scene.drain()
+        assert scene.network.count() == 0
+        (unsent,) = await scene.executions(task)
+        assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never sent", 0)
+        assert await scene.books(budget) == (0, 0)
+        await scene.sql("UPDATE budgets SET cap_micro = ?1", PRICE)
+        await scene.later(MINUTE)
+
+        assert await scene.states(task) == ["cancelled", "succeeded"]
+        assert await scene.statuses() == {"completed": 1}
 
     async def test_who_publishes_slowly_is_not_taken_off_the_list_by_another(self, scene: Scene) -> None:
         """Two have moved a task without a lease: the second one's put is slow, and it dies over it."""
