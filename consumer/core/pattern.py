@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from re import _constants as op  # type: ignore[attr-defined, unused-ignore]  # known or not, by what else was read
+from re import _parser  # type: ignore[attr-defined, unused-ignore]  # known or not, by what else was read
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
