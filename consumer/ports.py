@@ -8,8 +8,7 @@ below are Cloudflare's (developers.cloudflare.com/d1/platform/limits, /queues, /
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Value = str | int | float | None
 """What a column or a bound parameter may be.  No bytes (they come back from D1 as lists), no bool.
@@ -47,19 +46,17 @@ class Refused(PortError):
     """The request itself is wrong (a constraint, a type, a size).  Nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One SQL statement with numbered placeholders (?1, ?2, ...)."""
 
     sql: str
     parameters: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What one statement gave: its rows, and what the platform counted (None where it does not count)."""
 
-    rows: Sequence[Row] = field(default_factory=tuple)
+    rows: Sequence[Row] = ()
     changes: int = 0
     rows_read: int | None = None
     rows_written: int | None = None

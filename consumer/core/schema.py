@@ -37,12 +37,12 @@ def parse_json(text: str | bytes, field: str = "", *, unique: bool = False) -> A
     """Read JSON strictly: NaN, Infinity and 1e999 are refused, absurd nesting is an error and not a crash.
 
     `unique`: a name that stands twice in an object is refused, for values from outside."""
-    pairs = _refuse_twice if unique else None
+    decoder = _UNIQUE_DECODER if unique else _DECODER
     try:
         text = text if isinstance(text, str) else text.decode("utf-8-sig")
         if nests_too_deeply(text):
             raise BadInput(field, "JSON nested too deeply")
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=pairs)
+        return decoder.decode(text)
     except RecursionError:
         raise BadInput(field, "JSON nested too deeply") from None
     except ValueError as error:
@@ -83,6 +83,12 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         msg = "a name stands twice in an object"
         raise ValueError(msg)
     return value
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_UNIQUE_DECODER: Final = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_refuse_twice
+)
 
 
 def dump_json(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Final
 
 GENERATED: Final = "(generated)"
@@ -12,4 +11,4 @@ GENERATED: Final = "(generated)"
 
 def digest(sql: str) -> str:
     """A short name for a definition, whatever its white space."""
-    return hashlib.sha256(re.sub(r"\s+", " ", sql).strip().encode()).hexdigest()[:12]
+    return hashlib.sha256(" ".join(sql.split()).encode()).hexdigest()[:12]
