@@ -66,7 +66,7 @@ class Books:
     def committed(self, who: str, changes: list[Change]) -> None:
         """One commit, statement by statement."""
         for change in changes:
-            fences = _fences(change)
+            fences = _fences(change) if change.tasks else {}
             for number, task in change.tasks.items():
                 self._task(who, number, task, fences)
             for number, execution in change.executions.items():

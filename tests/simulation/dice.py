@@ -10,33 +10,39 @@ import random
 from collections import Counter, defaultdict
 
 
+class Streams(dict[str, random.Random]):
+    """Streams by name, each begun when it is first needed."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def __missing__(self, name: str) -> random.Random:
+        self[name] = begun = random.Random(f"{self._seed}/{name}")  # noqa: S311  # a seed decides, nothing is secret
+        return begun
+
+
 class Dice:
     """`rage` scales all probabilities; 0 is calm.  `only`: the accidents that may happen, None for all."""
 
     def __init__(self, seed: int, only: frozenset[str] | None = None) -> None:
-        self.seed = seed
         self.rage = 1.0
         self.only = only
         self.happened: list[str] = []
         self.counts: Counter[str] = Counter()
         self._occasions: Counter[str] = Counter()
-        self._streams: dict[str, random.Random] = {}
+        self._streams = Streams(seed)
 
     def stream(self, name: str) -> random.Random:
         """The randomness of one purpose."""
-        found = self._streams.get(name)
-        if found is None:
-            found = random.Random(f"{self.seed}/{name}")  # noqa: S311  # a seed decides, nothing is secret
-            self._streams[name] = found
-        return found
+        return self._streams[name]
 
     def hit(self, kind: str, probability: float) -> bool:
         """Whether this accident happens now."""
-        draw = self.stream(kind).random()
         if self.rage == 0.0:
             return False
         self._occasions[kind] += 1
-        if draw >= probability * self.rage:
+        if self._streams[kind].random() >= probability * self.rage:
             return False
         name = f"{kind}:{self._occasions[kind]}"
         if self.only is not None and name not in self.only:
@@ -47,7 +53,7 @@ class Dice:
 
     def between(self, name: str, low: float, high: float) -> float:
         """A number of the stream `name`."""
-        return low + (high - low) * self.stream(name).random()
+        return low + (high - low) * self._streams[name].random()
 
     def kinds(self) -> dict[str, list[str]]:
         """What has happened, by kind."""

@@ -18,6 +18,7 @@ from consumer.app import App
 from consumer.core.schema import parse_json
 from consumer.limits import check_batch, check_key, check_status_key, check_value, encode_messages
 from consumer.ports import PortError, Result, Statement, Unavailable
+from consumer.web.app import build
 from consumer.world import World
 from tests.simulation import edges
 from tests.support.ports import FakeEntropy
@@ -70,6 +71,7 @@ class Isolate:
             config=sim.config,
         )
         self.app = App(world, lambda: self.stopping, sim.trust)
+        self.web = build(self.app)
 
     # --- life and death ---------------------------------------------------------------------------------------------
 

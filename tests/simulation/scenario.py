@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 ORGANIZATIONS: Final = 3
 KEY: Final = "bizq_simulation_secret"
+"""An operator's, who names the organization."""
 
 HOUR: Final = 3_600
 
@@ -114,14 +115,22 @@ def furnish(sim: Simulation) -> None:
                 (number, scope, scope_id, period, cap, refused),
             )
         )
-    name, secret = KEY.split("_")[1:]
-    batch.append(
-        Statement(
-            "INSERT INTO api_keys (id, hash, role, created_ms) VALUES (?1, ?2, 'operator', 0)",
-            (name, hash_key(secret)),
+    whose: list[tuple[str, str, int | None]] = [(KEY, "operator", None)]
+    whose += [(member_key(number + 1), "member", number + 1) for number in range(ORGANIZATIONS)]
+    for key, role, organization in whose:
+        name, secret = key.split("_")[1:]
+        batch.append(
+            Statement(
+                "INSERT INTO api_keys (id, hash, role, organization_id, created_ms) VALUES (?1, ?2, ?3, ?4, 0)",
+                (name, hash_key(secret), role, organization),
+            )
         )
-    )
     sim.database.commit("setup", batch)
+
+
+def member_key(organization: int) -> str:
+    """The key of an application that hands in tasks of one organization."""
+    return f"bizq_organization{organization}_secret"
 
 
 def organization_of(template: int) -> int:

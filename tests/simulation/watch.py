@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -131,11 +132,16 @@ class Change:
     leases: dict[str, Lease | None] = field(default_factory=dict)
     webhooks: dict[tuple[str, str], Webhook | None] = field(default_factory=dict)
 
-    @property
-    def touched(self) -> bool:
-        """Whether it did anything."""
-        money = self.budgets or self.periods or self.stops
-        return bool(self.tasks or self.executions or money or self.leases or self.webhooks)
+
+_ROWS: Final[dict[str, Callable[[Change], dict[Any, Any]]]] = {
+    "tasks": attrgetter("tasks"),
+    "task_executions": attrgetter("executions"),
+    "budgets": attrgetter("budgets"),
+    "budget_periods": attrgetter("periods"),
+    "stops": attrgetter("stops"),
+    "leases": attrgetter("leases"),
+    "webhooks": attrgetter("webhooks"),
+}
 
 
 @lru_cache(maxsize=1)
@@ -152,6 +158,7 @@ class WatchedDatabase(SqliteDatabase):
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._open = True
         self._now_ms = now_ms
+        self._running: tuple[str, list[Value]] = ("", [])
         self._change: Change | None = None
         self._batch: list[Change] = []
         self.commits = 0
@@ -176,42 +183,22 @@ class WatchedDatabase(SqliteDatabase):
             )
 
     def _noted(self, table: str, kind: type[NamedTuple]) -> Callable[..., None]:
+        rows_of = _ROWS[table]
+
         def note(event: str, *values: Any) -> None:
-            if self._change is not None:
-                getattr(self, f"_note_{table}")(None if event == "DELETE" else kind(*values), values)
+            if self._change is None:
+                sql, parameters = self._running
+                self._change = Change(Statement(sql, tuple(parameters)))
+                self._batch.append(self._change)
+            rows, row = rows_of(self._change), None if event == "DELETE" else kind(*values)
+            key = values[:2] if kind is Webhook else values[0]
+            seen = rows.get(key)
+            # A trigger's own update may be told before the update that caused it: the higher version is the later.
+            earlier = isinstance(row, Task) and isinstance(seen, Task) and row.version < seen.version
+            if not earlier:
+                rows[key] = row
 
         return note
-
-    def _note_tasks(self, row: Task | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        seen = self._change.tasks.get(values[0])
-        # A trigger's own update may be told before the update that caused it: the higher version is the later.
-        if row is None or seen is None or row.version >= seen.version:
-            self._change.tasks[values[0]] = row
-
-    def _note_task_executions(self, row: Execution | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.executions[values[0]] = row
-
-    def _note_budgets(self, row: Budget | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.budgets[values[0]] = row
-
-    def _note_stops(self, row: Stop | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.stops[values[0]] = row
-
-    def _note_budget_periods(self, row: Period | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.periods[values[0]] = row
-
-    def _note_leases(self, row: Lease | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.leases[values[0]] = row
-
-    def _note_webhooks(self, row: Webhook | None, values: tuple[Any, ...]) -> None:
-        assert self._change is not None
-        self._change.webhooks[values[0], values[1]] = row
 
     def commit(self, who: str, statements: Sequence[Statement]) -> list[Result]:
         """Run a batch for somebody, and tell what it changed."""
@@ -226,13 +213,8 @@ class WatchedDatabase(SqliteDatabase):
         return [dict(row) for row in self.run([Statement(sql, parameters)])[0].rows]
 
     def _run(self, sql: str, parameters: list[Value]) -> Result:
-        self._change = change = Change(Statement(sql, tuple(parameters)))
-        try:
-            return super()._run(sql, parameters)
-        finally:
-            self._change = None
-            if change.touched:
-                self._batch.append(change)
+        self._running, self._change = (sql, parameters), None
+        return super()._run(sql, parameters)
 
     def _authorize(self, action: int, first: str | None, second: str | None, *where: str | None) -> int:
         ours = action == sqlite3.SQLITE_FUNCTION and (second or "").startswith("sim_")

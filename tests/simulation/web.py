@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from consumer.web.app import build
 from tests.simulation import edges
 
 if TYPE_CHECKING:
@@ -79,6 +78,6 @@ async def _ask(
         else:
             parts.append(message.get("body", b""))
 
-    await build(isolate.app)(scope, receive, send)
+    await isolate.web(scope, receive, send)
     text = b"".join(parts)
     return started["status"], json.loads(text) if text.startswith((b"{", b"[")) else text
