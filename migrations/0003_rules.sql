@@ -52,6 +52,17 @@ BEGIN
   SELECT RAISE(ABORT, 'a finished execution keeps its status and result: only cost, usage and notes may follow');
 END;
 
+-- Who looks after an open execution of ours is told by `wake_at_ms`: its time, or -1 while a lease holds it; it is gone
+-- when the execution has ended.  Whoever changes the status alone would end a call that is still charged, have it made
+-- a second time while it is in flight, or leave its task waiting for nobody.
+CREATE TRIGGER executions_ours BEFORE UPDATE OF status ON task_executions
+WHEN OLD.id BETWEEN 1099511627776 AND 4503599627370495 AND OLD.status IN ('running', 'waiting', 'unknown')
+  AND NEW.status IS NOT OLD.status AND (NEW.status = 'running' OR CASE WHEN NEW.status IN ('waiting', 'unknown')
+    THEN COALESCE(NEW.wake_at_ms, -1) < 0 ELSE NEW.wake_at_ms IS NOT NULL END)
+BEGIN
+  SELECT RAISE(ABORT, 'task_executions.status: the worker ends what it has begun: cancel the task instead');
+END;
+
 CREATE TRIGGER executions_replaced BEFORE INSERT ON task_executions
 WHEN EXISTS (SELECT 1 FROM task_executions WHERE id = NEW.id
   AND (status IN ('succeeded', 'failed', 'cancelled') OR budgets IS NOT NULL))

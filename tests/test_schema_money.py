@@ -161,9 +161,9 @@ def test_counters_follow_an_execution_from_its_reservation_to_its_bill(sql: Sql)
         assert len(both) == 1
         return both.pop()
 
-    assert after("status = 'waiting'") == (0, 300)
+    assert after("status = 'waiting', wake_at_ms = 0") == (0, 300)
     assert after("reserved_micro = 350") == (0, 350)
-    assert after("status = 'succeeded', cost_micro = ?1", 120) == (120, 0)
+    assert after("status = 'succeeded', wake_at_ms = NULL, cost_micro = ?1", 120) == (120, 0)
     assert after("cost_micro = ?1, cost_source = 'bill'", 1_500) == (1_500, 0)
     assert after("cost_micro = NULL") == (0, 350)
     assert after("cost_micro = 0") == (0, 0)
@@ -199,7 +199,7 @@ def test_the_budgets_of_an_execution_are_those_of_its_reservation(sql: Sql) -> N
         assert "its reservation" in sql.refused(
             "UPDATE task_executions SET budgets = ?1 WHERE id = ?2", budgets, execution
         )
-    sql.run("UPDATE task_executions SET budgets = budgets, status = 'waiting'")
+    sql.run("UPDATE task_executions SET budgets = budgets, status = 'waiting', wake_at_ms = 0")
     assert (books(sql, first), books(sql, second)) == ((0, 10), (0, 0))
 
 

@@ -150,7 +150,8 @@ def test_every_state_of_a_task_can_be_written(sql: Sql, state: str) -> None:
 def test_every_state_of_an_execution_can_be_written(sql: Sql, state: str) -> None:
     sql.new_task(id=1)
     first, second = sql.new_execution(1, 1, status=state), sql.new_execution(1, 2)
-    sql.run("UPDATE task_executions SET status = ?1 WHERE id = ?2", state, second)
+    wake = 0 if state in ("waiting", "unknown") else None
+    sql.run("UPDATE task_executions SET status = ?1, wake_at_ms = ?2 WHERE id = ?3", state, wake, second)
     assert (sql.execution(first)["status"], sql.execution(second)["status"]) == (state, state)
 
 

@@ -188,8 +188,13 @@ def insert(table: str, row: int, state: str | None) -> Statement:
 
 
 def update(table: str, row: int, state: str | None) -> Statement:
-    number = row if table == "tasks" else execution_id(1, row)
-    return Statement(f"UPDATE {table} SET status = ?2 WHERE id = ?1", (number, state))
+    if table == "tasks":
+        return Statement("UPDATE tasks SET status = ?2 WHERE id = ?1", (row, state))
+    wake = 0 if state in ("waiting", "unknown") else None  # as the worker does it
+    return Statement(
+        "UPDATE task_executions SET status = ?2, wake_at_ms = ?3 WHERE id = ?1",
+        (execution_id(1, row), state, wake),
+    )
 
 
 @pytest.fixture
@@ -231,6 +236,9 @@ def test_the_database_lets_go_of_every_state_but_the_finals(
         empty.run([insert(table, row, before)])
         if before in final and after != before:
             with pytest.raises(Refused, match="finished"):
+                empty.run([update(table, row, after)])
+        elif table == "task_executions" and after == "running" != before:
+            with pytest.raises(Refused, match="cancel the task instead"):
                 empty.run([update(table, row, after)])
         else:
             empty.run([update(table, row, after)])

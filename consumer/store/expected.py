@@ -27,6 +27,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_foreign_id": ("trigger", "b0630088e2d7"),
     "executions_foreign_insert": ("trigger", "e717b4bef776"),
     "executions_identity": ("trigger", "46d2aabdef56"),
+    "executions_ours": ("trigger", "379eae1fd18e"),
     "executions_release": ("trigger", "06e6a95b0686"),
     "executions_replaced": ("trigger", "21a79505f5be"),
     "executions_reserve": ("trigger", "5ab13c6c6ca4"),

@@ -88,8 +88,8 @@ LIST: Final = Query(
 
 EXECUTIONS: Final = Query("""
     SELECT id, execution_type, provider, profile, status, stage, candidate, attempt, started_at, completed_at, cost_micro,
-      cost_source, reserved_micro, budgets IS NOT NULL AND cost_micro > reserved_micro AS overrun, usage, external_id, assigned_to, wake_at_ms, resolve_by_ms, reason, note, result,
-      result_key
+      cost_source, reserved_micro, budgets IS NOT NULL AND cost_micro > reserved_micro AS overrun, usage, external_id,
+      assigned_to, NULLIF(wake_at_ms, -1) AS wake_at_ms, resolve_by_ms, reason, note, result, result_key
     FROM task_executions WHERE id BETWEEN {ids of :task} ORDER BY id
 """)
 

@@ -155,9 +155,9 @@ BEGIN_PERIODS: Final = Query("""
 BEGIN: Final = Query(
     """
     INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, stage, candidate, attempt,
-      lease, started_at, started_ms, reserved_micro, budgets, assigned_to)
+      lease, started_at, started_ms, wake_at_ms, reserved_micro, budgets, assigned_to)
     SELECT value ->> 'e', tasks.id, value ->> 'type', value ->> 'provider', value ->> 'profile', 'running',
-      tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, value ->> 'reserve',
+      tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, -1, value ->> 'reserve',
       value ->> 'budgets', value ->> 'who'
     FROM json_each(:rows) AS intent CROSS JOIN tasks ON tasks.id = value ->> 't'
     WHERE tasks.version = value ->> 'v' AND tasks.status = 'running' AND NOT EXISTS (SELECT 1 FROM stops)
@@ -257,7 +257,7 @@ REBILL: Final = Query("""
 # nothing was sent can say so, and after the release, which moves the version, it cannot land any more.
 UNSENT: Final = Query("""
     UPDATE task_executions SET status = 'cancelled', reason = 'never sent', cost_micro = 0, cost = 0, cost_source = 'none',
-      completed_at = :at
+      completed_at = :at, wake_at_ms = NULL
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'e' AND task_executions.status = 'running'
       AND task_executions.lease = value ->> 'lease'

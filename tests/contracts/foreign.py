@@ -208,6 +208,28 @@ class ForeignContract(Suite):
         assert scene.network.count("job") == 1
         assert (await scene.task(task))["status"] == "completed"
 
+    @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled", "running", "unknown"])
+    async def test_an_open_execution_of_ours_is_not_theirs_to_move(self, scene: Scene, status: str) -> None:
+        edit = "UPDATE task_executions SET status = ?1 WHERE task_id = ?2 AND status <> ?1"
+        task, hold = await scene.given(ai("job")), Hold(Accepted("job-1", HOUR))
+        budget = await scene.budget(1_000_000)
+        scene.network.script("job", hold)
+        async with scene.draining():
+            await hold.begun.wait()
+            if status != "running":
+                with pytest.raises(Refused, match="cancel the task instead"):
+                    await scene.sql(edit, status, task)
+            hold.release()
+        if status != "unknown":  # it is waiting now, and to be unknown changes nothing of that
+            with pytest.raises(Refused, match="cancel the task instead"):
+                await scene.sql(edit, status, task)
+
+        await scene.later(HOUR)
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert await scene.states(task) == ["succeeded"]
+        assert await scene.books(budget) == (PRICE, 0)
+
     async def test_a_task_that_they_complete_frees_its_person(self, scene: Scene) -> None:
         task = await scene.given(person())
         await scene.drain()

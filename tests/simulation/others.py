@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.times import iso
 from consumer.ports import PortError, Statement
@@ -13,6 +13,24 @@ from tests.simulation.scenario import KEY, Wanted, member_key
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
+
+_UNFINISHED: Final = "id = ?1 AND status NOT IN ('completed', 'failed', 'cancelled')"
+WRITES: Final = (
+    (0.3, f"UPDATE tasks SET status = 'cancelled' WHERE {_UNFINISHED}"),
+    (0.5, f"UPDATE tasks SET status = 'pending' WHERE {_UNFINISHED}"),
+    (0.55, f"UPDATE tasks SET status = 'completed' WHERE {_UNFINISHED}"),
+    (0.6, f"UPDATE tasks SET status = 'waiting' WHERE {_UNFINISHED} AND status = 'running'"),
+    (0.7, "UPDATE tasks SET description = 'edited' WHERE id = ?1"),
+    (0.8, "UPDATE tasks SET priority = 'urgent', due_date = '2030-01-01T00:00:00Z' WHERE id = ?1"),
+    # What is open is ours to end, and refused; their own executions have ended.
+    (0.85, "UPDATE task_executions SET status = 'cancelled' WHERE task_id = ?1 AND completed_at IS NULL"),
+    (
+        0.9,
+        "INSERT INTO task_executions (task_id, execution_type, status, completed_at) VALUES (?1, 'ai', 'failed', '')",
+    ),
+    (1.0, "UPDATE tasks SET status = 'running' WHERE id = ?1"),  # forbidden for finished ones
+)
+"""What another application writes, and up to which draw."""
 
 
 class Others:
@@ -115,26 +133,7 @@ class Others:
         self._write(task, 0.4)
 
     def _write(self, task: int, what: float) -> None:
-        unfinished = "id = ?1 AND status NOT IN ('completed', 'failed', 'cancelled')"
-        if what < 0.3:
-            sql = f"UPDATE tasks SET status = 'cancelled' WHERE {unfinished}"
-        elif what < 0.5:
-            sql = f"UPDATE tasks SET status = 'pending' WHERE {unfinished}"
-        elif what < 0.55:
-            sql = f"UPDATE tasks SET status = 'completed' WHERE {unfinished}"
-        elif what < 0.6:
-            sql = f"UPDATE tasks SET status = 'waiting' WHERE {unfinished} AND status = 'running'"
-        elif what < 0.7:
-            sql = "UPDATE tasks SET description = 'edited' WHERE id = ?1"
-        elif what < 0.8:
-            sql = "UPDATE tasks SET priority = 'urgent', due_date = '2030-01-01T00:00:00Z' WHERE id = ?1"
-        elif what < 0.9:
-            sql = (
-                "INSERT INTO task_executions (task_id, execution_type, provider, status)"
-                " VALUES (?1, 'human', 'elsewhere', 'failed')"
-            )
-        else:
-            sql = "UPDATE tasks SET status = 'running' WHERE id = ?1"  # forbidden for finished ones
+        sql = next(sql for below, sql in WRITES if what < below)
         try:
             self._sim.database.commit(APPLICATION, [Statement(sql, (task,))])
         except PortError as error:

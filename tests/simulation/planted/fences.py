@@ -238,7 +238,13 @@ def foreign_edit_not_fenced(patch: Patch) -> None:
 @bug
 def cancel_ends_calls(patch: Patch) -> None:
     """A cancel ends what is open at a provider in the books alone."""
-    patch.sql(tasks.CANCEL_CALLS, "SET wake_at_ms = 0", "SET status = 'cancelled'")
+    patch.sql(tasks.CANCEL_CALLS, "SET wake_at_ms = 0", "SET status = 'cancelled', wake_at_ms = NULL")
+
+
+@bug
+def open_executions_are_anybodys(patch: Patch) -> None:
+    """Another application may end an execution that is open, by its status alone."""
+    patch.schema("DROP TRIGGER executions_ours")
 
 
 @bug
