@@ -65,7 +65,7 @@ END;
 
 CREATE TRIGGER executions_replaced BEFORE INSERT ON task_executions
 WHEN EXISTS (SELECT 1 FROM task_executions WHERE id = NEW.id
-  AND (status IN ('succeeded', 'failed', 'cancelled') OR budgets IS NOT NULL))
+  AND (status IN ('succeeded', 'failed', 'cancelled') OR id BETWEEN 1099511627776 AND 4503599627370495))
 BEGIN
   SELECT RAISE(ABORT, 'an execution is not replaced');
 END;

@@ -100,6 +100,17 @@ def test_an_ended_execution_keeps_its_status_and_result(sql: Sql, state: str, ch
     assert sql.value("SELECT count(*) FROM task_executions") == 2
 
 
+@pytest.mark.parametrize("change", ["replace", "upsert"])
+def test_an_open_execution_of_the_worker_is_not_replaced(sql: Sql, change: str) -> None:
+    """Its task would wait for a row that nobody looks after."""
+    sql.new_task(id=1)
+    execution = sql.new_execution(1, status="waiting", wake_at_ms=1)
+
+    assert "not replaced" in sql.refused(CHANGES_OF_AN_ENDED_EXECUTION[change], execution)
+
+    assert sql.execution(execution)["status"] == "waiting"
+
+
 @pytest.mark.parametrize("state", ENDED)
 def test_a_bill_and_a_note_may_follow(sql: Sql, state: str) -> None:
     sql.new_task(id=1)

@@ -29,7 +29,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_identity": ("trigger", "46d2aabdef56"),
     "executions_ours": ("trigger", "379eae1fd18e"),
     "executions_release": ("trigger", "06e6a95b0686"),
-    "executions_replaced": ("trigger", "21a79505f5be"),
+    "executions_replaced": ("trigger", "bc99c61b6c60"),
     "executions_reserve": ("trigger", "5ab13c6c6ca4"),
     "executions_state_insert": ("trigger", "ba29c31d6cc2"),
     "executions_state_update": ("trigger", "de37745461a6"),
