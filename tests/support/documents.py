@@ -1,7 +1,7 @@
 """Documents whose commands are run: what stands below a heading, and the blocks that are marked.
 
 A block `sh offline` needs no account once it is rehearsed; a block `sh api` speaks to a Worker that runs; a block
-`toml offline` is a part of wrangler.toml.
+`toml offline` is a part of wrangler.toml; `sql offline` is a statement, and `sql refused` one that fails.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+DATABASE = ROOT / "docs" / "database.md"
 EXAMPLE = ROOT / "examples" / "producer" / "README.md"
 
-FENCE = re.compile(r"^( *)```(\w+ (?:offline|api))\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(\w+ (?:offline|api|refused))\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def sections(document: Path) -> dict[str, str]:
