@@ -17,6 +17,8 @@ from tests.simulation.simulation import Plan, Report, seldom_collecting, simulat
 from tests.simulation.timeline import lines
 
 PROCESSES = 2
+LOGGED = 50
+"""Of how many seeds a log has a line."""
 
 
 def main() -> int:
@@ -56,7 +58,10 @@ def main() -> int:
 
 def _progress(done: int, of: int, events: int, days: float, violations: int, seconds: float) -> None:
     words = f"{done}/{of} seeds, {events:,} events, {days:.0f} days, {violations} violations, {seconds:.0f} s"
-    print(f"\r{words}", end="", flush=True, file=sys.stderr)
+    if sys.stderr.isatty():
+        print(f"\r{words}", end="", flush=True, file=sys.stderr)
+    elif done % LOGGED == 0:  # a log keeps every line
+        print(words, flush=True, file=sys.stderr)
 
 
 def _replay(given: argparse.Namespace) -> int:
