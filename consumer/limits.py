@@ -49,14 +49,13 @@ def unbindable(value: object) -> str | None:
 
     Types are exact: a bool would become a number, and a subclass whatever JavaScript makes of it.
     """
-    kind = type(value)
-    if kind is str:
-        return None if size(value) <= MAX_VALUE_BYTES else f"more than {MAX_VALUE_BYTES} bytes of text"  # type: ignore[arg-type]
-    if kind is int:
-        return None if -MAX_INTEGER <= value <= MAX_INTEGER else f"{value} is beyond 2^53 - 2"  # type: ignore[operator]
-    if kind is float:
-        return None if math.isfinite(value) else f"{value} is no number"  # type: ignore[arg-type]
-    return None if value is None else f"type {kind.__name__}"
+    if type(value) is str:
+        return None if size(value) <= MAX_VALUE_BYTES else f"more than {MAX_VALUE_BYTES} bytes of text"
+    if type(value) is int:
+        return None if -MAX_INTEGER <= value <= MAX_INTEGER else f"{value} is beyond 2^53 - 2"
+    if type(value) is float:
+        return None if math.isfinite(value) else f"{value} is no number"
+    return None if value is None else f"type {type(value).__name__}"
 
 
 def check_key(key: str) -> None:

@@ -46,15 +46,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._soon.append(handle)
         return handle
 
-    def call_later(
-        self,
-        delay: float,
-        callback: Callable[[*Arguments], object],
-        *args: *Arguments,
-        context: Context | None = None,
-    ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
     def call_at(
         self,
         when: float,

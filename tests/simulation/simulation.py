@@ -87,11 +87,11 @@ class Violated(Exception):
 
 
 class Simulation:
-    """The world of one seed.  `told`: keep a timeline, which is most of the memory it takes."""
+    """The world of one seed.  `timeline`: keep one, which is most of the memory it takes."""
 
-    def __init__(self, plan: Plan, *, told: bool = True) -> None:
+    def __init__(self, plan: Plan, *, timeline: bool = True) -> None:
         self.plan = plan
-        self.told = told
+        self._keeps_timeline = timeline
         self.dice = Dice(plan.seed, plan.only)
         self.loop = VirtualLoop(plan.seed, MOST_TURNS)
         self.report = Report(plan)
@@ -128,7 +128,7 @@ class Simulation:
 
     def note(self, who: str, what: str, which: object = "") -> None:
         """A line of the timeline."""
-        if self.told:
+        if self._keeps_timeline:
             self.report.timeline.append((self.loop.time(), who, what, which))
 
     def violated(self, invariant: str, why: str) -> None:
@@ -324,4 +324,4 @@ def simulate(plan: Plan) -> Report:
 
 def summarize(plan: Plan) -> Report:
     """Run one seed without a timeline, which would have to travel to another process."""
-    return Simulation(plan, told=False).run()
+    return Simulation(plan, timeline=False).run()

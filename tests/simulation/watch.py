@@ -108,17 +108,6 @@ class Webhook(NamedTuple):
     handled_ms: int | None
 
 
-_WATCHED: Final[dict[str, type[NamedTuple]]] = {
-    "tasks": Task,
-    "task_executions": Execution,
-    "budgets": Budget,
-    "budget_periods": Period,
-    "stops": Stop,
-    "leases": Lease,
-    "webhooks": Webhook,
-}
-
-
 @dataclass(slots=True)
 class Change:
     """What one statement did: the last state of each row it touched, None where the row is gone."""
@@ -133,15 +122,17 @@ class Change:
     webhooks: dict[tuple[str, str], Webhook | None] = field(default_factory=dict)
 
 
-_ROWS: Final[dict[str, Callable[[Change], dict[Any, Any]]]] = {
-    "tasks": attrgetter("tasks"),
-    "task_executions": attrgetter("executions"),
-    "budgets": attrgetter("budgets"),
-    "budget_periods": attrgetter("periods"),
-    "stops": attrgetter("stops"),
-    "leases": attrgetter("leases"),
-    "webhooks": attrgetter("webhooks"),
+Rows = Callable[[Change], dict[Any, Any]]
+_WATCHED: Final[dict[str, tuple[type[NamedTuple], Rows]]] = {
+    "tasks": (Task, attrgetter("tasks")),
+    "task_executions": (Execution, attrgetter("executions")),
+    "budgets": (Budget, attrgetter("budgets")),
+    "budget_periods": (Period, attrgetter("periods")),
+    "stops": (Stop, attrgetter("stops")),
+    "leases": (Lease, attrgetter("leases")),
+    "webhooks": (Webhook, attrgetter("webhooks")),
 }
+"""What is looked at of each table, and where a change keeps it."""
 
 
 @lru_cache(maxsize=1)
@@ -169,8 +160,8 @@ class WatchedDatabase(SqliteDatabase):
         self._connection.create_function("julianday", -1, self._julianday)
         self._connection.create_function("strftime", -1, self._strftime)
         self._plain = sqlite3.connect(":memory:")
-        for table, kind in _WATCHED.items():
-            self._connection.create_function(f"sim_{table}", -1, self._noted(table, kind))
+        for table, (kind, rows_of) in _WATCHED.items():
+            self._connection.create_function(f"sim_{table}", -1, self._noted(kind, rows_of))
             self._install(table, kind)
         self._open = False
 
@@ -182,9 +173,7 @@ class WatchedDatabase(SqliteDatabase):
                 f" BEGIN SELECT sim_{table}('{event}', {columns}); END"
             )
 
-    def _noted(self, table: str, kind: type[NamedTuple]) -> Callable[..., None]:
-        rows_of = _ROWS[table]
-
+    def _noted(self, kind: type[NamedTuple], rows_of: Rows) -> Callable[..., None]:
         def note(event: str, *values: Any) -> None:
             if self._change is None:
                 sql, parameters = self._running
