@@ -10,13 +10,13 @@ from structlog.contextvars import bound_contextvars
 from consumer.core import message
 from consumer.core.errors import BadInput, BizQError
 from consumer.core.policy import MINUTE
-from consumer.execute import Run, Summary
 from consumer.ports import PortError
+from consumer.run.run import Run, Summary
+from consumer.run.sweep import Swept, sweep
 from consumer.store import webhooks
-from consumer.store.check import broken
-from consumer.store.commit import commit
+from consumer.store.batch import commit
+from consumer.store.schema.check import broken
 from consumer.store.sql import chunks
-from consumer.sweep import Swept, sweep
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:

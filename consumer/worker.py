@@ -20,7 +20,7 @@ from consumer.cloudflare.kv import WorkersKeyValue
 from consumer.cloudflare.queue import DeliveredMessage, WorkersQueue
 from consumer.core.errors import BadInput
 from consumer.core.profile import accounts, secrets_named
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.web.app import build
 from consumer.world import Config, World
 from providers import PROVIDERS

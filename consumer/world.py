@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from consumer.core.profile import Account
     from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Queue
-    from providers.contract import Provider
+    from consumer.provider import Provider
 
 NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 """What a connected client raises when certainly no byte of a request has left."""

@@ -11,7 +11,7 @@ from providers.openai_compatible import OpenAICompatible
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from providers.contract import Provider
+    from consumer.provider import Provider
 
 _ALL: Final[tuple[Provider, ...]] = (
     Echo(),

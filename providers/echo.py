@@ -14,8 +14,9 @@ from pydantic import Field, model_validator
 from consumer.core.errors import BadInput
 from consumer.core.money import Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
-from consumer.core.schema import dump_json, mismatch
-from providers.contract import (
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import dump_json
+from consumer.provider import (
     Abilities,
     Event,
     Pause,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from providers.contract import Call
+    from consumer.provider import Call
 
 Why = Annotated[str, Field(min_length=1, max_length=200)]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from consumer.core.outcome import Accepted, Failed
-from providers.contract import Abilities, Pause, Provider, Quote, Settings, Verb
+from consumer.provider import Abilities, Pause, Provider, Quote, Settings, Verb
 
 if TYPE_CHECKING:
-    from providers.contract import Call
+    from consumer.provider import Call
 
 
 class InboxSettings(Settings):

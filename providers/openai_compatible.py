@@ -13,16 +13,16 @@ import httpx2
 from pydantic import Field
 
 from consumer.core.errors import BadInput
+from consumer.core.model import Model, parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
-from consumer.core.schema import dump_json
-from consumer.core.template import Model, parse
-from providers.contract import Provider, Quote, Reply, Settings, excerpt, strict_json
+from consumer.core.strictjson import dump_json
+from consumer.provider import Provider, Quote, Reply, Settings, excerpt, strict_json
 
 if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from providers.contract import Call, Verb
+    from consumer.provider import Call, Verb
 
 
 class ChatSettings(Settings):

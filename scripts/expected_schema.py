@@ -1,4 +1,4 @@
-"""Writes consumer/store/expected.py: what every database must hold once migrations/ are applied."""
+"""Writes consumer/store/schema/expected.py: what every database must hold once migrations/ are applied."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from consumer.store.fingerprint import GENERATED, digest  # noqa: E402  # after the path is set
+from consumer.store.schema.fingerprint import GENERATED, digest  # noqa: E402  # after the path is set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MIGRATIONS = ROOT / "migrations"
-TARGET = ROOT / "consumer" / "store" / "expected.py"
+TARGET = ROOT / "consumer" / "store" / "schema" / "expected.py"
 
 OBJECTS = """
     SELECT name, type, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL ORDER BY name

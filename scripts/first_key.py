@@ -13,8 +13,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from consumer.admin import ROLES, hash_key
 from consumer.local.clock import SystemClock, SystemEntropy
+from consumer.service.admin import ROLES, hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from consumer.core.policy import NEVER
-from consumer.store.fingerprint import digest
+from consumer.store.schema.fingerprint import digest
 
 MIGRATIONS: Final = Path(__file__).resolve().parent.parent / "migrations"
 

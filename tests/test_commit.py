@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from consumer.ports import PortError, Refused, Result, Statement, Unavailable
-from consumer.store.commit import TRIES, commit, rows
+from consumer.store.batch import TRIES, commit, rows
 
 BATCH = [Statement("UPDATE tasks SET title = ?1", ("x",)), Statement("SELECT 1")]
 ANSWER = [Result(changes=1), Result(({"1": 1},))]

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from consumer.admin import hash_key
 from consumer.core.profile import accounts, secrets_named
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
+from consumer.service.admin import hash_key
 from providers import PROVIDERS
 from scripts import first_key
 from scripts.stage import ROOT, shipped

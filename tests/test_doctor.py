@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from consumer import doctor
 from consumer.core.policy import HOUR, MINUTE, NEVER
-from consumer.doctor import Finding, examine
 from consumer.local.blobs import FileBlobs
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from consumer.ports import Statement, Unavailable
-from consumer.store.check import broken
-from consumer.store.expected import COLUMNS, MIGRATIONS, OBJECTS
+from consumer.service import doctor
+from consumer.service.doctor import Finding, examine
+from consumer.store.schema.check import broken
+from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
 from consumer.store.sql import execution_id
 from consumer.world import World
 from tests.data.databases import MIGRATIONS as DIRECTORY

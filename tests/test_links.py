@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.core.errors import NotFound
-from consumer.links import GRACE_MS, Expired, read, token
+from consumer.service.links import GRACE_MS, Expired, read, token
 from consumer.store.sql import execution_id
 
 SECRET = "s3cret"

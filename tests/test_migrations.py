@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from consumer import commands
-from consumer.execute import Run
 from consumer.local.blobs import FileBlobs
 from consumer.local.clock import SystemEntropy
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply, pending, split
 from consumer.ports import Refused, Statement
-from consumer.store.check import broken
-from consumer.store.expected import COLUMNS, MIGRATIONS, OBJECTS
-from consumer.store.fingerprint import GENERATED
+from consumer.run.run import Run
+from consumer.service import commands
+from consumer.store.schema.check import broken
+from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
+from consumer.store.schema.fingerprint import GENERATED
 from scripts import bundle, expected_schema
 from scripts.uv import BIN
 from tests.data.databases import MIGRATIONS as DIRECTORY
@@ -124,7 +124,7 @@ async def test_the_result_is_what_the_worker_expects(before: Path) -> None:
 
 
 def test_what_the_worker_expects_is_generated_from_the_migrations() -> None:
-    assert (ROOT / "consumer" / "store" / "expected.py").read_text() == expected_schema.module()
+    assert (ROOT / "consumer" / "store" / "schema" / "expected.py").read_text() == expected_schema.module()
 
 
 # --- rows that were there -----------------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 
+from consumer.core.model import parse
 from consumer.core.money import FREE, UNKNOWN, Cost, Usage
 from consumer.core.outcome import Accepted, Failed, Invalid, Rejected, Retry, Succeeded, Unknown
 from consumer.core.profile import Account, Profile
-from consumer.core.template import parse
-from consumer.prices import bound, rate
-from providers.contract import Quote
+from consumer.execution.prices import bound, rate
+from consumer.provider import Quote
 from tests.fixtures.openai_compatible import FIXTURES
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("genai_prices.calc_price", broken)
     assert rate(account(**BOOK), answer(USAGE), NOW_MS) == UNKNOWN
-    monkeypatch.setattr("consumer.prices.get_snapshot", broken)
+    monkeypatch.setattr("consumer.execution.prices.get_snapshot", broken)
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), None, NOW_MS) is None
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), Decimal(1), NOW_MS) == 1_000_000
 

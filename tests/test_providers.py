@@ -17,14 +17,15 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from consumer.core.errors import BadInput
+from consumer.core.model import parse
 from consumer.core.money import Cost, Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.profile import accounts, secrets_named
-from consumer.core.schema import mismatch, nests_too_deeply
-from consumer.core.template import parse
-from consumer.prices import bound, rate
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import nests_too_deeply
+from consumer.execution.prices import bound, rate
+from consumer.provider import Pause, Reply, Verb, excerpt, standard_webhook, strict_json
 from providers import PROVIDERS
-from providers.contract import Pause, Reply, Verb, excerpt, standard_webhook, strict_json
 from providers.echo import Echo
 from providers.inbox import Inbox
 from providers.openai_compatible import CODES, STATUSES, OpenAICompatible, allows_strict

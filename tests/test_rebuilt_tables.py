@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumer import queries
 from consumer.app import BrokenSchema
 from consumer.local.blobs import FileBlobs
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
+from consumer.service import queries
 from scripts import mend_schema
 from tests.support.ports import FakeClock
 from tests.support.scene import Suite, ai

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consumer.core.budget import period_of
 from consumer.local.database import SqliteDatabase
 from consumer.ports import MAX_INTEGER, Refused, Value
-from consumer.store import work
+from consumer.store import begin as begin_sql
 from consumer.store.sql import execution_id
 from tests.data import databases
 from tests.data.databases import Sql, on_sqlite
@@ -30,7 +30,7 @@ def budget(sql: Sql, cap: int, kind: str = "total", scope_id: int = 1) -> str:
     )
     period = period_of(number, kind, NOW)
     row = {"id": period.id, "budget": number, "starts": period.starts_ms, "ends": period.ends_ms}
-    sql.send(work.BEGIN_PERIODS(periods=json.dumps([row])))
+    sql.send(begin_sql.BEGIN_PERIODS(periods=json.dumps([row])))
     return period.id
 
 
@@ -50,7 +50,7 @@ def begin(sql: Sql, *reservations: int, budgets: list[str] | None) -> list[int]:
         for task, amount in zip(tasks, reservations, strict=True)
     ]
     _, begun = sql.send(
-        work.BEGIN(rows=json.dumps(rows), now=NOW, at="now"), work.BEGUN(rows=json.dumps(rows))
+        begin_sql.BEGIN(rows=json.dumps(rows), now=NOW, at="now"), begin_sql.BEGUN(rows=json.dumps(rows))
     )
     admitted = {row["id"] for row in begun}
     return [place for place, row in enumerate(rows) if row["e"] in admitted]
@@ -272,7 +272,7 @@ def test_counters_are_always_the_sum_of_what_stands_on_executions(steps: list[tu
             before = {period: sum(books(sql, period)) for period in chosen}
             row = {"e": execution_id(task, 1), "t": task, "v": 1, "reserve": first, "type": "ai"}
             row |= {"profile": "p", "provider": "echo", "budgets": json.dumps(chosen) if chosen else None}
-            sql.send(work.BEGIN(rows=json.dumps([row]), now=NOW, at="now"))
+            sql.send(begin_sql.BEGIN(rows=json.dumps([row]), now=NOW, at="now"))
             there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["e"]))
             caps = dict(zip(periods, (50, 100, 150), strict=True))
             assert there == all(taken + first <= caps[period] for period, taken in before.items())

@@ -6,9 +6,10 @@ from typing import Final
 
 import pytest
 
-from consumer.core.schema import clean, dump_json, parse_json
+from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.ports import MAX_INTEGER, Value
-from consumer.store import work
+from consumer.store import claim as claim_sql
+from consumer.store import settle
 from consumer.store.sql import execution_id
 from tests.contracts.database import TEXTS
 from tests.data import databases
@@ -45,10 +46,10 @@ def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql,
     task = sql.run("SELECT * FROM tasks")[0]
     assert (task["organization_id"], task["blocked_by"], task["rank"]) == (1, None, 2)
     claim = [
-        work.CLAIM_LEASE(token="x", until=1, now=MAX_INTEGER, size=10, half=5, start=0, hops=25),
-        work.CLAIM_TASKS(token="x", at="now"),
-        work.CLAIMED(token="x"),
-        work.CLAIMED_TEMPLATES(token="x"),
+        claim_sql.CLAIM_LEASE(token="x", until=1, now=MAX_INTEGER, size=10, half=5, start=0, hops=25),
+        claim_sql.CLAIM_TASKS(token="x", at="now"),
+        claim_sql.CLAIMED(token="x"),
+        claim_sql.CLAIMED_TEMPLATES(token="x"),
     ]
     claimed = sql.send(*claim)[2]
     assert [(row["title"], row["description"]) for row in claimed] == [(text, text)]
@@ -65,7 +66,7 @@ def test_any_text_in_a_settle(sql: Sql, text: str) -> None:
     row |= {"why": words, "reason": words, "external": words, "source": words, "feedback": words}
     rows = dump_json([row])
 
-    sql.send(work.SETTLE_EXECUTIONS(rows=rows), work.SETTLE_TASKS(rows=rows, at="now"))
+    sql.send(settle.SETTLE_EXECUTIONS(rows=rows), settle.SETTLE_TASKS(rows=rows, at="now"))
 
     settled = sql.execution(execution)
     assert {settled[name] for name in ("reason", "external_id", "cost_source")} == {words}

@@ -6,8 +6,6 @@ SQL cannot import them, so they stand there as text; this reads the text, and th
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from collections.abc import Iterator
 from itertools import product
@@ -15,7 +13,6 @@ from typing import Final
 
 import pytest
 
-import consumer.store
 from consumer.core.lifecycle import (
     EXECUTION_FINAL,
     EXECUTION_OPEN,
@@ -29,6 +26,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.ports import Refused, Row, Statement, Value
 from consumer.store.sql import FINISHED, OPEN, Query, execution_id
 from scripts.stage import ROOT
+from tests.support.statements import modules
 
 States = frozenset[str]
 
@@ -139,11 +137,11 @@ def test_a_partial_index_covers_exactly_the_states_that_are_looked_for(database:
 def statements() -> dict[str, str]:
     """Every statement of the store, by the name that it has there."""
     found = {}
-    for module in pkgutil.iter_modules(consumer.store.__path__, "consumer.store."):
-        for name, value in vars(importlib.import_module(module.name)).items():
+    for module in modules():
+        for name, value in vars(module).items():
             for query in value if isinstance(value, tuple) else [value]:
                 if isinstance(query, Query):
-                    found[f"{module.name}.{name}"] = query.sql
+                    found[f"{module.__name__}.{name}"] = query.sql
     return found
 
 

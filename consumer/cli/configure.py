@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer.admin import ROLES
 from consumer.cli.desk import opened_at, organization_id
 from consumer.cli.group import Failure
 from consumer.cli.host import Wanted
 from consumer.cli.options import Where, anywhere, common, say
 from consumer.core.errors import NotFound
 from consumer.core.money import show
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
+from consumer.service.admin import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -40,7 +40,7 @@ from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
 from consumer.local import model
 from consumer.local.layout import Layout
-from consumer.store.commit import rows
+from consumer.store.batch import rows
 from consumer.store.sql import Query
 from consumer.world import Config
 

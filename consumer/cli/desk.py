@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from consumer import admin, commands, doctor, queries, telemetry
+from consumer import telemetry
 from consumer.app import App
 from consumer.cli.host import Wanted, opened
 from consumer.core.errors import NotFound
 from consumer.local.layout import Layout
+from consumer.service import admin, commands, doctor, queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

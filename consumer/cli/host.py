@@ -14,7 +14,7 @@ import httpx2
 
 from consumer.core.errors import BadInput, NotFound
 from consumer.core.profile import accounts, secrets_named
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.local import migrate
 from consumer.local.blobs import FileBlobs
 from consumer.local.clock import SystemClock, SystemEntropy

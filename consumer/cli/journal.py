@@ -11,7 +11,7 @@ import click
 from consumer.cli.desk import opened_at
 from consumer.cli.options import TASK, anywhere, say
 from consumer.cli.tasks import advised
-from consumer.core.schema import dump_json
+from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

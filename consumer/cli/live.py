@@ -18,8 +18,7 @@ from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import KeyValueReader
 from consumer.local.layout import Layout
-from consumer.store import tasks as store
-from consumer.store import work
+from consumer.store import publish, queries
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +78,7 @@ class Reader:
         stored = self._status.get(snapshot.key(number))
         value: dict[str, Any] | None = json.loads(stored) if stored else None
         if value is None or not snapshot.trusted(value, self._clock.now_ms()):
-            rows = self.database.run([work.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
+            rows = self.database.run([publish.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
             value = snapshot.snapshot(rows[0]) if rows else None
         if value is None:
             raise Failure(
@@ -95,7 +94,7 @@ class Reader:
 
     def counts(self) -> dict[str, int]:
         """Tasks by status."""
-        rows = self.database.run([store.COUNTS(organization=None)])[0].rows
+        rows = self.database.run([queries.COUNTS(organization=None)])[0].rows
         return {str(row["status"]): int(row["tasks"] or 0) for row in rows}
 
 

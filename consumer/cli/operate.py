@@ -14,7 +14,7 @@ from consumer.cli.host import Wanted
 from consumer.cli.options import anywhere, say, table
 from consumer.core.money import show
 from consumer.core.times import iso
-from consumer.store.admin import COSTS
+from consumer.store.queries import COSTS
 
 if TYPE_CHECKING:
     from consumer.cli.options import Where

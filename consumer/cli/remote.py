@@ -8,7 +8,7 @@ import httpx2
 
 from consumer.cli.group import Failure
 from consumer.core.errors import BadInput, Conflict, Forbidden, NotFound, Problem
-from consumer.core.schema import dump_json
+from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import uvicorn
 
-from consumer import queries, telemetry
+from consumer import telemetry
 from consumer.app import App
 from consumer.cli.desk import LocalDesk
 from consumer.cli.group import Failure
@@ -31,6 +31,7 @@ from consumer.cli.seed import furnish
 from consumer.cli.working import Stop, working
 from consumer.local import model
 from consumer.local.layout import Layout
+from consumer.service import queries
 from consumer.web.app import build
 from consumer.world import LOCAL
 

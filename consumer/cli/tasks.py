@@ -15,7 +15,7 @@ from consumer.cli.group import Failure
 from consumer.cli.options import TASK, anywhere, say, table
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.money import show as money
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.core.times import iso
 
 if TYPE_CHECKING:

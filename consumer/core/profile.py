@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from consumer.core.errors import BadInput
-from consumer.core.template import Model, Name, parse
+from consumer.core.model import Model, Name, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Organizations, users, keys, templates, budgets, costs."""
+"""What operators change: organizations, users, keys, templates, budgets."""
 
 from __future__ import annotations
 
@@ -16,22 +16,12 @@ CREATE_USER: Final = Query("""
 """)
 
 ORGANIZATION: Final = Query("SELECT id, name FROM organizations WHERE id = :organization")
-ORGANIZATIONS: Final = Query("""
-    SELECT id, name, created_at FROM organizations
-    WHERE (:organization IS NULL OR id = :organization) AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
-""")
-ORGANIZATIONS_NAMED: Final = Query("""
-    SELECT id, name FROM organizations
-    WHERE id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)) ORDER BY id
-""")
 
 CREATE_KEY: Final = Query("""
     INSERT INTO api_keys (id, hash, organization_id, role, created_ms) VALUES (:id, :hash, :organization, :role, :now)
     ON CONFLICT (id) DO NOTHING
 """)
-KEY: Final = Query(
-    "SELECT id, hash, organization_id, role FROM api_keys WHERE id = :id AND revoked_ms IS NULL"
-)
+
 REVOKE_KEY: Final = Query(
     "UPDATE api_keys SET revoked_ms = :now WHERE id = :id AND revoked_ms IS NULL RETURNING id"
 )
@@ -67,25 +57,6 @@ TEMPLATE_NEEDS: Final = Query("""
       AND blocked_by >= 'budget:' AND blocked_by < 'budget;' AND template_id = :id
 """)
 
-TEMPLATE: Final = Query("""
-    SELECT id, organization_id, name, description, category, estimated_duration, prompt, input_schema, output_schema,
-      route, limits, version
-    FROM task_templates WHERE id = :id AND (:organization IS NULL OR organization_id = :organization)
-""")
-
-TEMPLATES: Final = Query("""
-    SELECT id, organization_id, name, description, category, version, route IS NOT NULL AS usable FROM task_templates
-    WHERE (:organization IS NULL OR organization_id = :organization) AND (:name IS NULL OR name = :name)
-    ORDER BY id LIMIT :size
-""")
-
-TEMPLATES_NAMED: Final = Query("""
-    SELECT id, name, input_schema, route, limits FROM task_templates
-    WHERE organization_id = :organization
-      AND (id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)))
-    ORDER BY id
-""")
-
 _BUDGET = "SELECT id FROM budgets WHERE scope = :scope AND scope_id = :scope_id AND period = :period"
 
 # Whoever owns a template or a task has its budgets, though it was another's when they were set.
@@ -110,21 +81,6 @@ BUDGET_AUDIT: Final = Query(f"""
       AND at_ms = :now AND actor = :actor AND detail = 'budget ' || ({_BUDGET}) || ': ' || :detail)
 """)
 
-STOP: Final = Query("""
-    INSERT INTO stops (id, at_ms, actor, reason) VALUES (1, :now, :actor, :reason) ON CONFLICT DO NOTHING RETURNING id
-""")
-
-RESUME: Final = Query("DELETE FROM stops RETURNING id")
-
-STOP_AUDIT: Final = Query("""
-    INSERT INTO audit_log (at_ms, actor, event, detail)
-    SELECT at_ms, actor, 'spending stopped', reason FROM stops WHERE at_ms = :now AND actor = :actor
-""")
-
-RESUME_AUDIT: Final = Query("""
-    INSERT INTO audit_log (at_ms, actor, event, detail) SELECT :now, :actor, 'spending resumed', reason FROM stops
-""")
-
 # A row when the organization has what the scope names, with the budget that there is for it already.
 SCOPE: Final = Query(f"""
     SELECT ({_BUDGET}) AS budget WHERE CASE :scope
@@ -132,36 +88,3 @@ SCOPE: Final = Query(f"""
       WHEN 'template' THEN EXISTS (SELECT 1 FROM task_templates WHERE id = :scope_id AND organization_id = :organization)
       ELSE EXISTS (SELECT 1 FROM tasks WHERE id = :scope_id AND organization_id = :organization) END
 """)
-
-BUDGET: Final = Query("""
-    SELECT budgets.id, budgets.organization_id, scope, scope_id, period, cap_micro, refused,
-      current.id AS current, current.spent_micro, current.reserved_micro, current.ends_ms
-    FROM budgets LEFT JOIN budget_periods AS current
-      ON current.budget_id = budgets.id AND current.starts_ms <= :now AND current.ends_ms > :now
-    WHERE (:id IS NULL OR budgets.id = :id) AND (:organization IS NULL OR budgets.organization_id = :organization)
-    ORDER BY budgets.id
-""")
-
-_COSTS = """
-    SELECT {key} AS key, count(*) AS executions, COALESCE(sum(e.cost_micro), 0) AS cost_micro,
-      COALESCE(sum(CASE WHEN e.cost_source = 'bound' THEN e.cost_micro END), 0) AS bound_micro,
-      COALESCE(sum(CASE WHEN e.budgets IS NOT NULL THEN max(0, e.cost_micro - e.reserved_micro) END), 0) AS overrun_micro,
-      sum(CASE WHEN e.cost_micro IS NULL AND e.status IN ('succeeded', 'failed', 'cancelled') THEN 1 ELSE 0 END) AS unknown,
-      COALESCE(sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END), 0) AS reserved_micro
-    FROM task_executions e JOIN tasks ON tasks.id = e.task_id
-      LEFT JOIN organizations ON organizations.id = tasks.organization_id
-      LEFT JOIN task_templates template ON template.id = tasks.template_id
-    WHERE e.profile IS NOT NULL AND (:organization IS NULL OR tasks.organization_id = :organization)
-      AND (:since IS NULL OR e.started_at >= :since)
-    GROUP BY {of} ORDER BY 1, {of}
-"""
-# Two organizations, or templates, may have one name.
-COSTS: Final = {
-    name: Query(_COSTS.replace("{key}", key).replace("{of}", of))
-    for name, key, of in (
-        ("org", "organizations.name", "organizations.id"),
-        ("provider", "e.profile", "e.profile"),
-        ("template", "template.name", "template.id"),
-        ("day", "substr(e.started_at, 1, 10)", "substr(e.started_at, 1, 10)"),
-    )
-}

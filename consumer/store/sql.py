@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.core.schema import dump_json
+from consumer.core.strictjson import dump_json
 from consumer.ports import Statement
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ The id itself makes a begin repeatable, orders the attempts and is the idempoten
 
 OPEN: Final = "('running', 'waiting', 'unknown')"
 FINISHED: Final = "('completed', 'failed', 'cancelled')"
+APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks.organization_id
+        OR budgets.scope = 'template' AND budgets.scope_id = tasks.template_id
+        OR budgets.scope = 'task' AND budgets.scope_id = tasks.id)"""
+"""Whether a budget applies to a task."""
 
 CHUNK_BYTES: Final = 1_000_000
 """How much JSON one parameter carries: half of what D1 takes."""
@@ -42,7 +46,7 @@ class Query:
 
     def __init__(self, sql: str) -> None:
         self._names: list[str] = []
-        sql = sql.replace("{OPEN}", OPEN).replace("{FINISHED}", FINISHED)
+        sql = sql.replace("{OPEN}", OPEN).replace("{FINISHED}", FINISHED).replace("{APPLIES}", APPLIES)
         sql = _IDS.sub(_ID_RANGE, sql)
         self.sql: Final = re.sub(r"\n\s*", "\n", _NAME.sub(self._number, sql)).strip()
 

@@ -1,4 +1,4 @@
-"""Webhooks, kept before they are answered and handled by the consumer; dead letters."""
+"""Webhooks, kept before they are answered; and dead letters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAKE: Final = Query("""
     RETURNING id, task_id
 """)
 
-NAMED: Final = Query("""
+EXECUTION_NAMED: Final = Query("""
     SELECT id FROM task_executions WHERE profile = :profile AND external_id IS NOT NULL AND external_id = :external
     ORDER BY id DESC LIMIT 1
 """)
@@ -42,7 +42,7 @@ HANDLED: Final = Query("""
 """)
 
 # In the batch that ends the execution they were about: nobody would come back for them.
-HANDLED_AT_THE_END: Final = Query("""
+HANDLED_AT_END: Final = Query("""
     UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
       AND EXISTS (SELECT 1 FROM task_executions WHERE id = :execution AND status NOT IN {OPEN})
 """)
@@ -55,7 +55,7 @@ _UNHEARD = """e.status NOT IN {OPEN}
 
 # In the batch that ends executions: a webhook that came meanwhile.  Whoever received it saw its execution open, and left
 # it to whoever attends to open ones; now that is nobody.
-TOLD_MEANWHILE: Final = Query(f"""
+QUEUE_UNHANDLED: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms)
     SELECT 'told', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
     WHERE {_UNHEARD}
@@ -63,12 +63,12 @@ TOLD_MEANWHILE: Final = Query(f"""
     RETURNING task_id AS told
 """)
 
-UNHEARD: Final = Query(f"""
+UNHANDLED_OF_TASKS: Final = Query(f"""
     SELECT e.id, e.task_id FROM json_each(:tasks) AS told CROSS JOIN task_executions e ON e.id BETWEEN {{ids of told.value}}
     WHERE {_UNHEARD}
 """)
 
-HEARD: Final = Query(
+UNQUEUE: Final = Query(
     "DELETE FROM outbox WHERE kind = 'told' AND task_id IN (SELECT value FROM json_each(:tasks))"
 )
 

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput, Problem, join
-from consumer.core.schema import mismatch, parse_json
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import parse_json
 from consumer.web.forms import ABSENT, MAX_SAFE, Field, Widget
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from consumer import commands, doctor, queries
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
-from consumer.core.schema import dump_json
+from consumer.core.strictjson import dump_json
+from consumer.service import commands, doctor, queries
 from consumer.web.ask import Ask, query_number
 from consumer.web.problems import Unhealthy
 

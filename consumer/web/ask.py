@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
 
-from consumer import queries
 from consumer.core.errors import BadInput, Forbidden, NotFound
-from consumer.core.schema import clean, parse_json
+from consumer.core.strictjson import clean, parse_json
 from consumer.ports import MAX_INTEGER
+from consumer.service import queries
 from consumer.store import admin
-from consumer.store.commit import rows
+from consumer.store.batch import rows
 from consumer.web.problems import Gone, TooLarge, Unauthenticated, Unreadable, WrongMedia
 
 if TYPE_CHECKING:

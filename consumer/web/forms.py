@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from consumer.core.schema import clean, dump_json
+from consumer.core.strictjson import clean, dump_json
 from consumer.web.showing import pretty
 
 if TYPE_CHECKING:

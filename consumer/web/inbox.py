@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import people
 from consumer.core.errors import BadInput, Conflict
+from consumer.service import people
 from consumer.web import answers, forms, pages
 from consumer.web.api import Operation, reply
 from consumer.web.problems import Ended
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from consumer.people import Assignment, Receipt
+    from consumer.service.people import Assignment, Receipt
     from consumer.web.ask import Ask, Form
     from consumer.web.forms import Field
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from starlette.responses import Response
 
-from consumer.core.schema import clean
+from consumer.core.strictjson import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

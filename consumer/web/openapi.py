@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from consumer.admin import Budget, NewOrganization, NewStop, NewUser
-from consumer.commands import NewTask
 from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
 from consumer.ports import MAX_INTEGER
-from consumer.store.admin import COSTS
+from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
+from consumer.service.commands import NewTask
+from consumer.store.queries import COSTS
 from consumer.web.problems import MEDIA_TYPE
 from consumer.web.shapes import SHAPES
 

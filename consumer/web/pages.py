@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from consumer.core.errors import Problem
-    from consumer.people import Assignment, Receipt
+    from consumer.service.people import Assignment, Receipt
     from consumer.web.ask import Form
     from consumer.web.forms import Field
 

@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from consumer.app import BrokenSchema
 from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, Problem
-from consumer.core.schema import dump_json
-from consumer.links import Expired
+from consumer.core.strictjson import dump_json
 from consumer.ports import Unavailable
-from providers.contract import BadSignature
+from consumer.provider import BadSignature
+from consumer.service.links import Expired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

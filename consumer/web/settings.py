@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import admin, queries
 from consumer.core.errors import BadInput
-from consumer.core.template import parse
+from consumer.core.model import parse
+from consumer.service import admin, queries
 from consumer.web.api import Operation, reply
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from consumer.core.errors import BadInput
-from consumer.core.schema import clean, dump_json
+from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
 from consumer.web.markup import Markup, element
 

@@ -9,16 +9,16 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Final
 
-from consumer import attend, doorbells
 from consumer.core.errors import BadInput, NotFound
-from consumer.core.schema import clean
-from consumer.perform import sign
+from consumer.core.strictjson import clean
+from consumer.execution import doorbells, follow_up
+from consumer.execution.call import sign
+from consumer.execution.settle import MAX_WORDS
 from consumer.ports import MAX_INTEGER
-from consumer.settle import MAX_WORDS
+from consumer.provider import BadSignature
 from consumer.telemetry import Event, log
 from consumer.web.api import Operation, reply
 from consumer.web.problems import Unreadable
-from providers.contract import BadSignature
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -73,7 +73,7 @@ async def _keep(
 ) -> None:
     """One row and one waking, together; the doorbell may get lost."""
     external = None if external is None else clean(external[:MAX_WORDS])  # cut as the execution's own is
-    woken = await attend.receive(world, account.name, execution, event, external, body)
+    woken = await follow_up.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:
         await doorbells.ring(world)

@@ -25,7 +25,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from consumer import commands, telemetry
+from consumer import telemetry
 from consumer.app import App
 from consumer.core.profile import accounts
 from consumer.local import migrate
@@ -35,8 +35,9 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
 from consumer.ports import Message, Statement
+from consumer.provider import Call, Verb
+from consumer.service import commands
 from consumer.world import LOCAL, World
-from providers.contract import Call, Verb
 from providers.echo import Echo
 
 ROOT = Path(__file__).resolve().parents[2]

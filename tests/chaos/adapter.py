@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import httpx2
 
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
-from consumer.core.schema import dump_json
-from providers.contract import (
-    Abilities,
-    Event,
-    Provider,
-    Quote,
-    Reply,
-    Verb,
-    standard_webhook,
-    strict_json,
-)
+from consumer.core.strictjson import dump_json
+from consumer.provider import Abilities, Event, Provider, Quote, Reply, Verb, standard_webhook, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from providers.contract import Call
+    from consumer.provider import Call
 
 CHECK_AFTER_MS = 30_000
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.perform import KEY_PREFIX
+from consumer.execution.call import KEY_PREFIX
 from tests.chaos.shop import answer_to
 from tests.support import invariants
 

@@ -20,7 +20,7 @@ from consumer.cli.host import opened
 from consumer.cli.serve import listen
 from consumer.local.layout import Layout
 from consumer.ports import Statement
-from consumer.store.commit import rows
+from consumer.store.batch import rows
 from tests.chaos.books import Books, compare
 from tests.chaos.clock import Fast
 from tests.chaos.load import FED, Load

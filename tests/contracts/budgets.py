@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from consumer import admin, queries
 from consumer.core.errors import BadInput
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE, NEVER
 from consumer.core.times import parse_time
+from consumer.service import admin, queries
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route

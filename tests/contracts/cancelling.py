@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from consumer import commands, queries
 from consumer.core.errors import Conflict, NotFound
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, MINUTE
+from consumer.service import commands, queries
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from consumer import admin, queries, telemetry
+from consumer import telemetry
 from consumer.core.errors import BadInput, NotFound
 from consumer.core.outcome import Accepted, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
-from providers.contract import Verb
+from consumer.provider import Verb
+from consumer.service import admin, queries
 from tests.contracts.budgets import MONTH
 from tests.support.fakes import ANSWER, SCHEMA, Hold
 from tests.support.ports import Crash

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer import claim
 from consumer.core.policy import HOUR, NEVER
 from consumer.core.profile import accounts
-from consumer.execute import Run
-from consumer.store import work
-from consumer.store.commit import commit
+from consumer.run import claim
+from consumer.run.run import Run
+from consumer.store import begin
+from consumer.store import claim as claim_sql
+from consumer.store.batch import commit
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, route
@@ -356,9 +357,9 @@ class Late:
     async def batch(self, statements: Sequence[Statement]) -> list[Result]:
         results = await self._database.batch(statements)
         sent = {statement.sql for statement in statements}
-        if work.CLAIM_LEASE.sql in sent and not self._claim:
+        if claim_sql.CLAIM_LEASE.sql in sent and not self._claim:
             self._claim = list(statements)
-        elif work.RELEASE.sql in sent and not self.landed:
+        elif begin.RELEASE.sql in sent and not self.landed:
             self.landed = True
             await self._database.batch(self._claim)
         return results

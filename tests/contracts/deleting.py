@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from consumer import commands, people
-from consumer.commands import Adopted
 from consumer.core.errors import NotFound
 from consumer.core.policy import DAY
 from consumer.ports import Refused
+from consumer.service import commands, people
+from consumer.service.commands import Adopted
 from consumer.store.sql import execution_id
 from tests.contracts.people import link
 from tests.support.fakes import ANSWER, Hold

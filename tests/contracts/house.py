@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 import pytest
 
-from consumer import admin, telemetry
+from consumer import telemetry
 from consumer.app import App
 from consumer.core.profile import accounts
 from consumer.core.schema import mismatch
 from consumer.ports import Statement
+from consumer.service import admin
 from consumer.web import openapi
 from consumer.web.app import OPERATIONS, build
 from tests.support.fakes import Network

@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-from consumer import attend, people, queries
 from consumer.core.errors import Conflict
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.profile import accounts
-from consumer.execute import Run
+from consumer.execution import follow_up
 from consumer.ports import Refused, Unavailable
-from consumer.store import work
+from consumer.provider import Abilities, Settings, Verb
+from consumer.run.run import Run
+from consumer.service import people, queries
+from consumer.store import begin
 from consumer.store.sql import execution_id
-from providers.contract import Abilities, Settings, Verb
 from tests.contracts.people import WEEK, link
 from tests.support.fakes import ANSWER, Fake, Hold, Job
 from tests.support.ports import Crash
@@ -89,7 +90,7 @@ class InterleavingContract(Suite):
 
     async def test_a_late_answer_does_not_settle_a_call_that_began_meanwhile(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
-        await attend.attend(scene.world, execution_id(task, 1))
+        await follow_up.attend(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
         hold, read = Hold(Accepted("other-1")), asyncio.Event()
         scene.network.script("other", hold)
@@ -117,7 +118,7 @@ class InterleavingContract(Suite):
 
     async def test_late_answer_follows_a_moved_fence(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
-        await attend.attend(scene.world, execution_id(task, 1))
+        await follow_up.attend(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
 
         hold = Hold(Accepted("other-1"))
@@ -143,7 +144,7 @@ class InterleavingContract(Suite):
         late = await link(scene, task)
         scene.clock.advance(WEEK)
         await scene.tick()
-        await attend.attend(scene.world, execution_id(task, 1))
+        await follow_up.attend(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
 
         async def taken() -> None:  # a worker takes the task between the look and the answer
@@ -373,7 +374,7 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"), unknown="retry")
         scene.network.script("job", LATER)
         await scene.drain()
-        await attend.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
+        await follow_up.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
         await scene.finish()
         assert scene.network.count("job") == 1
 
@@ -515,7 +516,7 @@ class InterleavingContract(Suite):
         scene.network.script("job", hold, verb=Verb.CANCEL)
         await scene.drain()
         scene.clock.advance(HOUR)
-        looking = asyncio.create_task(attend.attend(scene.world, execution_id(task, 1)))
+        looking = asyncio.create_task(follow_up.attend(scene.world, execution_id(task, 1)))
         await hold.begun.wait()
         await scene.told(task, "event-1", DONE)
 
@@ -524,7 +525,7 @@ class InterleavingContract(Suite):
             await looking
 
         scene.database.between(2, ended)  # facts, webhooks | settle
-        await attend.attend(scene.world, execution_id(task, 1))
+        await follow_up.attend(scene.world, execution_id(task, 1))
         await scene.finish()
         assert scene.network.count("other") == 0
 
@@ -532,7 +533,7 @@ class InterleavingContract(Suite):
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", hold)
         await scene.die(hold)
-        await attend.receive(
+        await follow_up.receive(
             scene.world, "job", execution_id(task, 1), "e1", "job-9", json.dumps({"progress": 1})
         )
         await scene.later(LEASE_OVER)
@@ -555,7 +556,7 @@ class InterleavingContract(Suite):
             if settles and not overtaken.is_set():
                 overtaken.set()
                 await scene.told(task, "event-1", {"error": "broken"})
-                await attend.attend(scene.world, execution_id(task, 1))
+                await follow_up.attend(scene.world, execution_id(task, 1))
             return results
 
         async with scene.draining():
@@ -605,7 +606,7 @@ class InterleavingContract(Suite):
             return await inner(statements)
 
         with instead(scene, batch), suppress(Crash):
-            await attend.attend(scene.world, execution_id(task, 1))
+            await follow_up.attend(scene.world, execution_id(task, 1))
         await scene.later(LEASE_OVER)
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
@@ -639,9 +640,9 @@ class InterleavingContract(Suite):
 
         async def batch(statements: Any) -> Any:
             results = await inner(statements)
-            if any(one.sql == work.BEGIN.sql for one in statements):
+            if any(one.sql == begin.BEGIN.sql for one in statements):
                 begins.append(statements)
-            elif begins and any(one.sql == work.FULL_PERIODS.sql for one in statements):
+            elif begins and any(one.sql == begin.FULL_PERIODS.sql for one in statements):
                 await scene.sql("UPDATE budgets SET cap_micro = ?1", PRICE)  # room, and what was on its way
                 await scene.database.inner.batch(begins[0])
                 await scene.sql("UPDATE budgets SET cap_micro = 0")

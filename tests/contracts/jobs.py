@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from consumer import commands
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
+from consumer.provider import Verb
+from consumer.service import commands
 from consumer.store.sql import execution_id
-from providers.contract import Verb
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from consumer import commands, links, people, queries
 from consumer.core.errors import BadInput, Conflict, NotFound
 from consumer.core.policy import DAY, HOUR
-from consumer.links import GRACE_MS, Expired
+from consumer.service import commands, links, people, queries
+from consumer.service.links import GRACE_MS, Expired
 from consumer.store.sql import execution_id
 from tests.support.fakes import ANSWER
 from tests.support.ports import Crash

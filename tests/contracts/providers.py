@@ -16,13 +16,13 @@ import httpx2
 import pytest
 
 from consumer.core.errors import BadInput
+from consumer.core.model import parse
 from consumer.core.outcome import Accepted, Failed, Outcome, Retry, Succeeded, Unknown
 from consumer.core.profile import Account, Profile
-from consumer.core.schema import dump_json
-from consumer.core.template import parse
+from consumer.core.strictjson import dump_json
+from consumer.provider import MAX_REPLY_BYTES, BadSignature, Call, Event, Pause, Provider, Quote, Reply, Verb
 from consumer.telemetry import word
 from providers import PROVIDERS
-from providers.contract import MAX_REPLY_BYTES, BadSignature, Call, Event, Pause, Provider, Quote, Reply, Verb
 from tests.fixtures import Delivered, Fixtures, Recorded
 
 NOW_MS = 1_795_305_600_000

@@ -12,9 +12,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from consumer import commands
 from consumer.core.outcome import Accepted, Succeeded, Unknown
-from providers.contract import Call, Pause, Verb
+from consumer.provider import Call, Pause, Verb
+from consumer.service import commands
 from tests.support.fakes import ANSWER
 from tests.support.ports import START_MS
 from tests.support.scene import Scene, Suite, ai, person

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from consumer import people, queries
 from consumer.core.errors import BadInput, Conflict
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY
-from consumer.settle import COMFORT_BYTES
-from providers.contract import Verb
+from consumer.execution.settle import COMFORT_BYTES
+from consumer.provider import Verb
+from consumer.service import people, queries
 from tests.contracts.people import link
 from tests.support.scene import PRICE, Scene, Suite, ai, person
 

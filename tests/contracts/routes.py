@@ -8,8 +8,8 @@ import pytest
 
 from consumer.core.outcome import Failed, Outcome, Retry, Succeeded, Unknown
 from consumer.core.policy import LONGEST_WAIT, MINUTE
+from consumer.provider import Call
 from consumer.store.sql import execution_id, task_of
-from providers.contract import Call
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai, route, until
 

@@ -11,7 +11,7 @@ import pytest
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Succeeded
 from consumer.core.times import iso
-from consumer.execute import Run
+from consumer.run.run import Run
 from consumer.store.sql import execution_id
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai, route, until

@@ -13,9 +13,9 @@ import pytest
 
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import HOUR, LEASE
-from consumer.execute import Run
 from consumer.ports import PortError
-from providers.contract import Verb
+from consumer.provider import Verb
+from consumer.run.run import Run
 from tests.support.fakes import ANSWER, Hold
 from tests.support.invariants import broken
 from tests.support.ports import Crash

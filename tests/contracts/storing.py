@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from consumer import queries
 from consumer.core.money import Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
-from consumer.core.schema import parse_json
-from consumer.settle import COMFORT_BYTES
+from consumer.core.strictjson import parse_json
+from consumer.execution.settle import COMFORT_BYTES
+from consumer.provider import Verb
+from consumer.service import queries
 from consumer.store.sql import execution_id
-from providers.contract import Verb
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai
 

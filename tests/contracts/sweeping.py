@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 
-from consumer import attend, claim, commands, publish
 from consumer.core.outcome import Accepted, Retry, Unknown
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
+from consumer.execution import follow_up, publish
 from consumer.ports import Unavailable
-from consumer.store import work
-from consumer.store.commit import commit
+from consumer.provider import Verb
+from consumer.run import claim
+from consumer.service import commands
+from consumer.store import claim as claim_sql
+from consumer.store.batch import commit
 from consumer.store.sql import execution_id
-from providers.contract import Verb
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
@@ -432,7 +434,7 @@ class SweepContract(Suite):
     async def lost_look(self, scene: Scene) -> list[int]:
         """A worker takes what is due, and dies."""
         until = scene.clock.ms + LEASE
-        statement = work.CLAIM_ATTENTION(until=until, now=scene.clock.ms, size=10)
+        statement = claim_sql.CLAIM_FOLLOW_UPS(until=until, now=scene.clock.ms, size=10)
         (taken,) = await commit(scene.database, scene.entropy, [statement])
         return sorted(int(str(row["id"])) for row in taken.rows)
 
@@ -483,7 +485,7 @@ class SweepContract(Suite):
     async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
         said = '{"output": {"answer": "late"}}'
-        await attend.receive(scene.world, "evident", first, "event-1", None, said)
+        await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
         await scene.sql("UPDATE task_executions SET looks = 9 WHERE id = ?1", first)
 
         await scene.later(DAY)

@@ -8,12 +8,13 @@ from decimal import Decimal
 import httpx2
 import pytest
 
-from consumer import attend, commands, people, queries
 from consumer.core.errors import BadInput, Conflict
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, RESOLVE_WITHOUT_EVIDENCE
+from consumer.execution import follow_up
+from consumer.provider import Verb
+from consumer.service import commands, people, queries
 from consumer.store.sql import execution_id
-from providers.contract import Verb
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
@@ -442,7 +443,7 @@ class UnknownContract(Suite):
         task, _, token = await self.doubted(scene)
         event = ("job", execution_id(task, 1), "event-1", None, '{"output": {"answer": "theirs"}}')
 
-        await attend.receive(scene.world, *event)
+        await follow_up.receive(scene.world, *event)
         await scene.finish()
 
         (execution,) = await scene.executions(task)
@@ -488,7 +489,7 @@ class UnknownContract(Suite):
         assert await scene.books(budget) == (PRICE, PRICE)
         event = ("job", execution_id(task, 1), "event-1", None, '{"output": {"answer": "late"}}')
 
-        await attend.receive(scene.world, *event)
+        await follow_up.receive(scene.world, *event)
 
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.states(task) == ["failed", "waiting", "succeeded"]

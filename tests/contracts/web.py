@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from consumer import admin
 from consumer.ports import MAX_INTEGER
+from consumer.service import admin
 from consumer.web.app import OPERATIONS
 from tests.contracts.house import ROLES, Furnished, House, budget, refused, template
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from consumer import links
 from consumer.core.policy import DAY
+from consumer.service import links
 from consumer.store.sql import execution_id
 from tests.contracts.browsing import (
     ANSWER,

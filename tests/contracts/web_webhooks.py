@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from standardwebhooks import Webhook
 
-from consumer.perform import callback_url, sign
+from consumer.execution.call import callback_url, sign
 from consumer.store.sql import execution_id
 from consumer.web.ask import MAX_BODY
 from tests.contracts.house import SECRETS, Furnished, House, refused, stage

@@ -11,20 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core import schema
+from consumer.core import schema, strictjson
 from consumer.core.errors import BadInput
-from consumer.core.schema import (
-    MAX_BYTES,
-    MAX_DEPTH,
-    MAX_JSON_DEPTH,
-    MAX_PATTERN,
-    check_schema,
-    clean,
-    dump_json,
-    mismatch,
-    nests_too_deeply,
-    parse_json,
-)
+from consumer.core.schema import MAX_BYTES, MAX_DEPTH, MAX_PATTERN, check_schema, mismatch
+from consumer.core.strictjson import MAX_JSON_DEPTH, clean, dump_json, nests_too_deeply, parse_json
 
 DEEP = 10_000
 HALF = "\ud83d"
@@ -111,7 +101,7 @@ def test_absurd_nesting_is_an_error_and_not_a_crash(text: str) -> None:
 
 
 def test_the_parsers_own_limit_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MAX_JSON_DEPTH", 10**9)
+    monkeypatch.setattr(strictjson, "MAX_JSON_DEPTH", 10**9)
     text = "[" * 200_000
     with pytest.raises(BadInput, match=r"^input: JSON nested too deeply$"):
         parse_json(text, "input")

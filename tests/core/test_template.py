@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from consumer.core.errors import BadInput
-from consumer.core.schema import dump_json
+from consumer.core.model import parse
+from consumer.core.strictjson import dump_json
 from consumer.core.template import (
     MAX_CALL_S,
     MAX_EXECUTIONS,
@@ -21,7 +22,6 @@ from consumer.core.template import (
     Stage,
     Template,
     check_prompt,
-    parse,
     render,
 )
 from consumer.store.sql import PER_TASK

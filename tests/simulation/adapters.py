@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import httpx2
 
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
-from consumer.core.schema import dump_json
-from providers.contract import (
-    Abilities,
-    Event,
-    Provider,
-    Quote,
-    Reply,
-    Verb,
-    standard_webhook,
-    strict_json,
-)
+from consumer.core.strictjson import dump_json
+from consumer.provider import Abilities, Event, Provider, Quote, Reply, Verb, standard_webhook, strict_json
 from providers.openai_compatible import OpenAICompatible
 
 if TYPE_CHECKING:
@@ -26,7 +17,7 @@ if TYPE_CHECKING:
 
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from providers.contract import Call
+    from consumer.provider import Call
 
 
 class Plain(Provider):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx2
 
 from consumer.app import App
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.limits import check_batch, check_key, check_status_key, check_value, encode_messages
 from consumer.ports import PortError, Result, Statement, Unavailable
 from consumer.web.app import build

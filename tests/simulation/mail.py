@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.ports import Unavailable
 from tests.simulation import edges
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from consumer import links
+from consumer.service import links
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

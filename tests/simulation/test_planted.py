@@ -6,12 +6,12 @@ from typing import Final
 
 import pytest
 
-from consumer.store import sweeping, tasks, webhooks, work
 from tests.simulation.planted.hunt import hunt
 from tests.simulation.planted.patch import BUGS, Patch
 from tests.simulation.shrink import command, shrink
 from tests.simulation.simulation import Plan, simulate
 from tests.simulation.timeline import lines
+from tests.support.statements import modules
 
 SUBTLE: Final = {
     "begun_after_the_deadline",
@@ -40,7 +40,7 @@ def test_is_caught_within_a_few_seeds(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(BUGS))
 def test_a_bug_fits_the_product_says_what_it_is_and_is_taken_back(name: str) -> None:
-    statements = [vars(module) for module in (sweeping, tasks, webhooks, work)]
+    statements = [vars(module) for module in modules()]
     before = [{key: getattr(value, "sql", value) for key, value in found.items()} for found in statements]
     patch = Patch()
     try:

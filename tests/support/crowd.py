@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from unittest import mock
 
-from consumer import prices
 from consumer.core.outcome import Failed, Outcome, Succeeded, Unknown
-from consumer.execute import Run
+from consumer.execution import prices
 from consumer.local.blobs import FileBlobs
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
-from consumer.sweep import sweep
+from consumer.run.run import Run
+from consumer.run.sweep import sweep
 from tests.support.fakes import ANSWER, Network
 from tests.support.ports import FakeClock, FakeEntropy
 from tests.support.scene import PRICE, make_world
@@ -30,8 +30,8 @@ from tests.support.scene import PRICE, make_world
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
+    from consumer.provider import Call
     from consumer.world import World
-    from providers.contract import Call
 
 PROCESSES: Final = 8
 RUNS: Final = 125

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import httpx2
 
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded
-from providers.contract import Abilities, Call, Event, Provider, Quote, Reply, Verb
+from consumer.provider import Abilities, Call, Event, Provider, Quote, Reply, Verb
 
 if TYPE_CHECKING:
     from consumer.core.profile import Account

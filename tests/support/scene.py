@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from consumer import attend, queries, telemetry
+from consumer import telemetry
 from consumer.app import App
 from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
 from consumer.core.profile import accounts
-from consumer.execute import Run, Summary
+from consumer.execution import follow_up
 from consumer.ports import Statement
-from consumer.store.check import broken
+from consumer.run.run import Run, Summary
+from consumer.service import queries
+from consumer.store.schema.check import broken
 from consumer.store.sql import execution_id
 from consumer.world import Config, World
 from providers import PROVIDERS
@@ -38,8 +40,8 @@ if TYPE_CHECKING:
 
     from consumer.core.profile import Account
     from consumer.ports import Blobs, Database, KeyValue, Row, Value
-    from consumer.sweep import Swept
-    from providers.contract import Provider
+    from consumer.provider import Provider
+    from consumer.run.sweep import Swept
 
 FAKE_PRICE: Final = {"per_task": "0.01"}
 PRICE: Final = 10_000
@@ -294,7 +296,7 @@ class Scene:
     ) -> None:
         """A verified webhook about a task's `number`-th execution arrives."""
         execution = execution_id(task, number)
-        await attend.receive(self.world, profile, execution, event, None, json.dumps(said))
+        await follow_up.receive(self.world, profile, execution, event, None, json.dumps(said))
 
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.admin import hash_key
 from consumer.local import migrate
 from consumer.local.clock import SystemClock, SystemEntropy
+from consumer.service.admin import hash_key
 from scripts.stage import LOCK, shipped
 from tests.workerd.archives import ROOT, packages
 from tests.workerd.deployment import Deployment, Options

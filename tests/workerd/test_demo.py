@@ -10,12 +10,12 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from consumer.admin import hash_key
 from consumer.cli.host import EXAMPLES, MODEL_NAME
 from consumer.cli.options import Target
 from consumer.cli.remote import Api, RemoteDesk
 from consumer.cli.seed import seed
 from consumer.local import model
+from consumer.service.admin import hash_key
 from scripts.stage import shipped
 from tests.workerd.archives import ROOT
 from tests.workerd.deployment import Deployment, Options

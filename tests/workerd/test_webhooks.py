@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from consumer.perform import KEY_PREFIX
+from consumer.execution.call import KEY_PREFIX
 from consumer.store.sql import execution_id
 from tests.workerd.office import SECRETS, Office
 from tests.workerd.replies import Reply

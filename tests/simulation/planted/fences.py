@@ -7,15 +7,20 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from consumer import attend, commands, flight, perform, sweep
-from consumer import claim as claiming
 from consumer.app import App
 from consumer.core import decide
 from consumer.core.outcome import Failed, Unknown
-from consumer.execute import Run, Summary
+from consumer.execution import call as perform
+from consumer.execution import follow_up
 from consumer.ports import PortError, Statement
-from consumer.store import commit as committing
-from consumer.store import sweeping, tasks, work
+from consumer.run import claim as claiming
+from consumer.run import flight, sweep
+from consumer.run.run import Run, Summary
+from consumer.service import commands
+from consumer.store import batch as committing
+from consumer.store import begin, claim, facts, leases, settle
+from consumer.store import commands as commands_sql
+from consumer.store import sweep as sweep_sql
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -27,9 +32,9 @@ if TYPE_CHECKING:
 @bug
 def no_fencing(patch: Patch) -> None:
     """A settle writes whatever version the task has by then."""
-    patch.sql(work.SETTLE_TASKS, "tasks.version = value ->> 'v' AND ", "")
+    patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'v' AND ", "")
     patch.sql(
-        work.SETTLE_EXECUTIONS,
+        settle.SETTLE_EXECUTIONS,
         "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
         "true",
     )
@@ -53,19 +58,19 @@ def acknowledged_before_the_work(patch: Patch) -> None:
 @bug
 def lease_never_released(patch: Patch) -> None:
     """The lease of a batch that is done stays until it expires."""
-    patch.sql(work.FINISH, "WHERE ", "WHERE false AND ")
+    patch.sql(leases.FINISH, "WHERE ", "WHERE false AND ")
 
 
 @bug
 def lost_lease_not_repaired(patch: Patch) -> None:
     """Tasks whose worker died before it began them are left to it."""
-    patch.sql(sweeping.LOST_TASKS, "WHERE ", "WHERE false AND ")
+    patch.sql(sweep_sql.LOST_TASKS, "WHERE ", "WHERE false AND ")
 
 
 @bug
 def lost_call_not_repaired(patch: Patch) -> None:
     """Calls whose worker died in their midst stay `running`."""
-    patch.sql(sweeping.LOST_CALLS, "WHERE id IN", "WHERE false AND id IN")
+    patch.sql(sweep_sql.LOST_CALLS, "WHERE id IN", "WHERE false AND id IN")
 
 
 @bug
@@ -81,20 +86,20 @@ def doorbell_lost_after_commit(patch: Patch) -> None:
 @bug
 def poison_for_ever(patch: Patch) -> None:
     """A task that kills every worker is given to the next one without end."""
-    patch.sql(sweeping.LOST_TASKS, "tasks.lost + 1 >= ?", "tasks.lost + 1 >= 1000000 + ?")
+    patch.sql(sweep_sql.LOST_TASKS, "tasks.lost + 1 >= ?", "tasks.lost + 1 >= 1000000 + ?")
 
 
 @bug
 def poison_with_its_batch(patch: Patch) -> None:
     """What has lost its worker is claimed together with others, and fails them."""
-    patch.sql(work.CLAIM_LEASE, "CASE WHEN max(lost) > 0 THEN", "CASE WHEN false THEN")
+    patch.sql(claim.CLAIM_LEASE, "CASE WHEN max(lost) > 0 THEN", "CASE WHEN false THEN")
 
 
 @bug
 def begun_again_while_open(patch: Patch) -> None:
     """A task that another application set back to pending is run again though its call is open."""
-    patch.sql(work.CLAIMED, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
-    patch.sql(work.BEGIN, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
+    patch.sql(claim.CLAIMED, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
+    patch.sql(begin.BEGIN, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
 
 
 @bug
@@ -145,8 +150,8 @@ def unknown_blocks_nothing(patch: Patch) -> None:
         return replace(original(at, outcome), task=decide._go_on(at, at.task.position))
 
     original = patch.set(decide, "_unknown", unknown)
-    patch.sql(work.CLAIMED, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
-    patch.sql(work.BEGIN, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
+    patch.sql(claim.CLAIMED, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
+    patch.sql(begin.BEGIN, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
 
 
 @bug
@@ -164,19 +169,19 @@ def key_changes_at_retry(patch: Patch) -> None:
 @bug
 def repeated_after_a_stop(patch: Patch) -> None:
     """A call whose fate is unknown is sent again under its key, though all spending was stopped."""
-    patch.sql(work.SITUATIONS, "EXISTS (SELECT 1 FROM stops) AS stopped", "false AS stopped")
+    patch.sql(facts.SITUATIONS, "EXISTS (SELECT 1 FROM stops) AS stopped", "false AS stopped")
 
 
 @bug
 def resolve_by_ignored(patch: Patch) -> None:
     """What nobody answers stays open."""
-    patch.set(attend, "_expires", lambda _fact: False)
+    patch.set(follow_up, "_expires", lambda _fact: False)
 
 
 @bug
 def deadline_ignored(patch: Patch) -> None:
     """Nothing happens at a task's own deadline."""
-    patch.sql(sweeping.OVERDUE_TASKS, "WHERE id IN", "WHERE false AND id IN")
+    patch.sql(sweep_sql.OVERDUE_TASKS, "WHERE id IN", "WHERE false AND id IN")
 
 
 @bug
@@ -190,7 +195,7 @@ def begun_after_the_deadline(patch: Patch) -> None:
         return task
 
     patch.set(claiming, "_claimed", claimed)
-    patch.sql(sweeping.OVERDUE_TASKS, "WHERE id IN", "WHERE false AND id IN")
+    patch.sql(sweep_sql.OVERDUE_TASKS, "WHERE id IN", "WHERE false AND id IN")
 
 
 @bug
@@ -218,12 +223,12 @@ def cancel_overwritten(patch: Patch) -> None:
     """The settle of a call that was in flight undoes a cancel."""
     patch.schema("DROP TRIGGER tasks_finished")
     patch.sql(
-        work.SETTLE_TASKS,
+        settle.SETTLE_TASKS,
         "tasks.version = value ->> 'v'",
         "(tasks.version = value ->> 'v' OR tasks.status = 'cancelled')",
     )
     patch.sql(
-        work.SETTLE_EXECUTIONS,
+        settle.SETTLE_EXECUTIONS,
         "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
         "true",
     )
@@ -238,7 +243,7 @@ def foreign_edit_not_fenced(patch: Patch) -> None:
 @bug
 def cancel_ends_calls(patch: Patch) -> None:
     """A cancel ends what is open at a provider in the books alone."""
-    patch.sql(tasks.CANCEL_CALLS, "SET wake_at_ms = 0", "SET status = 'cancelled', wake_at_ms = NULL")
+    patch.sql(commands_sql.CANCEL_CALLS, "SET wake_at_ms = 0", "SET status = 'cancelled', wake_at_ms = NULL")
 
 
 @bug
@@ -251,12 +256,12 @@ def open_executions_are_anybodys(patch: Patch) -> None:
 def select_then_insert(patch: Patch) -> None:
     """A submission looks for its key first and then inserts, in two steps."""
     patch.schema("DROP INDEX tasks_idempotency")
-    _, clause, tail = tasks.SUBMIT.sql.partition("ON CONFLICT")
-    patch.sql(tasks.SUBMIT, clause + tail, "RETURNING id, idempotency_key")
+    _, clause, tail = commands_sql.SUBMIT.sql.partition("ON CONFLICT")
+    patch.sql(commands_sql.SUBMIT, clause + tail, "RETURNING id, idempotency_key")
     original = committing.commit
 
     async def commit(database: Any, entropy: Any, batch: Any) -> Any:
-        if batch[0].sql == tasks.SUBMIT.sql:
+        if batch[0].sql == commands_sql.SUBMIT.sql:
             (found,) = await original(database, entropy, batch[1:])
             if found.rows:
                 batch = [Statement("SELECT 1 AS created_at, '' AS idempotency_key WHERE false"), *batch[1:]]
@@ -272,7 +277,7 @@ def retried_twice(patch: Patch) -> None:
     count = itertools.count(1)
 
     async def commit(database: Any, entropy: Any, batch: Any) -> Any:
-        if batch[0].sql == tasks.SUBMIT.sql:
+        if batch[0].sql == commands_sql.SUBMIT.sql:
             new = f"-{next(count)}"
             parts = [tuple(_keyed(value, new) for value in one.parameters) for one in batch]
             batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
@@ -289,7 +294,7 @@ def _keyed(value: Any, suffix: str) -> Any:
 def answer_of_the_stage_before_lost(patch: Patch) -> None:
     """A later stage is not given what the one before it made."""
     patch.sql(
-        work.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN fed_by"
+        settle.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN fed_by"
     )
     original = claiming.Claimed.moved
     patch.set(

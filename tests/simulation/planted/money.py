@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from consumer import intent, prices, settle
 from consumer.core import money
 from consumer.core.money import Cost
-from consumer.execute import Run
+from consumer.execution import prices, settle
 from consumer.ports import Statement
-from consumer.store import sweeping, webhooks, work
-from consumer.store.commit import rows
+from consumer.run import begin as intent
+from consumer.run.run import Run
+from consumer.store import begin as begin_sql
+from consumer.store import settle as settle_sql
+from consumer.store import sweep, webhooks
+from consumer.store.batch import rows
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ def reserved_outside_the_batch(patch: Patch) -> None:
     patch.schema("DROP TRIGGER executions_admission")
 
     async def commit(self: Run, batch: Any) -> Any:
-        seen = [await _admitted(self, one) if one.sql == work.BEGIN.sql else one for one in batch]
+        seen = [await _admitted(self, one) if one.sql == begin_sql.BEGIN.sql else one for one in batch]
         return await original(self, seen)
 
     original = patch.set(Run, "_commit", commit)
@@ -36,7 +39,7 @@ async def _admitted(run: Run, begin: Statement) -> Statement:
     place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
     wanted = {row["e"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
     names = json.dumps([name for periods in wanted.values() for name in periods])
-    found = await rows(run.world.database, run.world.entropy, work.FULL_PERIODS(periods=names))
+    found = await rows(run.world.database, run.world.entropy, begin_sql.FULL_PERIODS(periods=names))
     room: dict[Any, Any] = {
         row["id"]: row["cap_micro"] - row["spent_micro"] - row["reserved_micro"]  # type: ignore[operator]
         for row in found
@@ -72,7 +75,7 @@ def one_budget_of_several(patch: Patch) -> None:
 def new_budget_does_not_hold_for_what_is_claimed(patch: Patch) -> None:
     """The budgets that apply are looked up when a task is claimed, and never again."""
     patch.sql(
-        work.BEGIN,
+        begin_sql.BEGIN,
         "NOT EXISTS (SELECT 1 FROM budgets\nWHERE ",
         "NOT EXISTS (SELECT 1 FROM budgets\nWHERE false AND ",
     )
@@ -81,19 +84,19 @@ def new_budget_does_not_hold_for_what_is_claimed(patch: Patch) -> None:
 @bug
 def stop_does_not_reach_what_is_claimed(patch: Patch) -> None:
     """After a stop nothing is claimed, but what was claimed before it begins."""
-    patch.sql(work.BEGIN, "NOT EXISTS (SELECT 1 FROM stops)", "true")
+    patch.sql(begin_sql.BEGIN, "NOT EXISTS (SELECT 1 FROM stops)", "true")
 
 
 @bug
 def room_resumes_nothing(patch: Patch) -> None:
     """What a budget has blocked waits for the next period, whatever room there is."""
-    patch.sql(sweeping.UNBLOCK, "period.ends_ms > ", "false AND period.ends_ms > ")
+    patch.sql(sweep.UNBLOCK, "period.ends_ms > ", "false AND period.ends_ms > ")
 
 
 @bug
 def nearly_full_is_kept_quiet(patch: Patch) -> None:
     """Nobody hears of a budget before it is used up."""
-    patch.sql(sweeping.ALERT, "WHERE ", "WHERE false AND ")
+    patch.sql(sweep.ALERT, "WHERE ", "WHERE false AND ")
 
 
 @bug
@@ -171,5 +174,5 @@ def unknown_price_is_nothing(patch: Patch) -> None:
 def duplicate_webhook_charged_twice(patch: Patch) -> None:
     """An event that is sent twice is billed twice."""
     patch.sql(webhooks.RECEIVE, "DO NOTHING", "DO UPDATE SET handled_ms = NULL")
-    patch.sql(work.REBILL, "SET cost_micro = ?", "SET cost_micro = COALESCE(cost_micro, 0) + ?")
-    patch.sql(work.REBILL, "(cost_micro IS NULL OR ", "(true OR ")
+    patch.sql(settle_sql.REBILL, "SET cost_micro = ?", "SET cost_micro = COALESCE(cost_micro, 0) + ?")
+    patch.sql(settle_sql.REBILL, "(cost_micro IS NULL OR ", "(true OR ")

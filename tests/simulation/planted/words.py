@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from consumer import attend, claim, people, publish, settle
-from consumer.execute import Run
+from consumer.execution import follow_up, inputs, publish, settle
 from consumer.ports import Statement
-from consumer.store import webhooks, work
-from consumer.store.commit import commit
-from providers.contract import standard_webhook
+from consumer.provider import standard_webhook
+from consumer.run.run import Run
+from consumer.service import people
+from consumer.store import publish as publish_sql
+from consumer.store import webhooks
+from consumer.store.batch import commit
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -62,13 +64,13 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
         await commit(world.database, world.entropy, [done])
         await publish.again(world, outgoing)
 
-    patch.set(attend, "publish_outbox", publish_outbox)
+    patch.set(follow_up, "publish_outbox", publish_outbox)
 
 
 @bug
 def late_status_stays(patch: Patch) -> None:
     """Whoever wrote a status does not look whether it is still the task's."""
-    patch.sql(work.OVERTAKEN, "tasks.version > value ->> 'v'", "false")
+    patch.sql(publish_sql.OVERTAKEN, "tasks.version > value ->> 'v'", "false")
 
 
 @bug
@@ -89,10 +91,10 @@ def webhook_handled_before_it_is_settled(patch: Patch) -> None:
     async def unhandled(world: Any, fact: Any) -> Any:
         told = await original(world, fact)
         if told:
-            await attend._handled(world, told)
+            await follow_up._handled(world, told)
         return told
 
-    original = patch.set(attend, "_unhandled", unhandled)
+    original = patch.set(follow_up, "_unhandled", unhandled)
 
 
 @bug
@@ -136,4 +138,4 @@ def large_answer_not_read(patch: Patch) -> None:
     async def fed(_world: Any, row: Mapping[str, Any]) -> Any:
         return None if row["fed"] is None else json.loads(str(row["fed"]))
 
-    patch.everywhere(claim.fed, fed)
+    patch.everywhere(inputs.fed, fed)

@@ -1,4 +1,4 @@
-"""What callers ask of tasks: submit, cancel, retry, adopt, list, show."""
+"""What callers change about tasks: submit, cancel, retry, adopt."""
 
 from __future__ import annotations
 
@@ -65,36 +65,6 @@ CANCEL_STATUS: Final = Query("""
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
-TASK: Final = Query("""
-    SELECT tasks.*, template.name AS template_name, template.route, e.result AS outcome, e.result_key AS outcome_key,
-      (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of tasks.id}) AS total_micro
-    FROM tasks LEFT JOIN task_templates template ON template.id = tasks.template_id
-      LEFT JOIN task_executions e ON e.id = tasks.last_execution AND tasks.status = 'completed' AND e.status = 'succeeded'
-    WHERE tasks.id = :task AND (:organization IS NULL OR tasks.organization_id = :organization)
-""")
-
-_LIST = """
-    SELECT id, template_id, organization_id, title, status, priority, due_date, created_at, updated_at, version, stage,
-      attempt, blocked_by, reason, run_at_ms
-    FROM tasks WHERE {whose} AND id < :before AND (:status IS NULL OR status = :status)
-"""
-# One of the two gives nothing; as one condition with OR, the tasks of all organizations would be read.
-LIST: Final = Query(
-    _LIST.replace("{whose}", "organization_id = :organization")
-    + "UNION ALL"
-    + _LIST.replace("{whose}", ":organization IS NULL")
-    + "ORDER BY id DESC LIMIT :size"
-)
-
-EXECUTIONS: Final = Query("""
-    SELECT id, execution_type, provider, profile, status, stage, candidate, attempt, started_at, completed_at, cost_micro,
-      cost_source, reserved_micro, budgets IS NOT NULL AND cost_micro > reserved_micro AS overrun, usage, external_id,
-      assigned_to, NULLIF(wake_at_ms, -1) AS wake_at_ms, resolve_by_ms, reason, note, result, result_key
-    FROM task_executions WHERE id BETWEEN {ids of :task} ORDER BY id
-""")
-
-AUDIT: Final = Query("SELECT at_ms, actor, event, detail FROM audit_log WHERE task_id = :task ORDER BY id")
-
 ADOPT: Final = Query("""
     UPDATE tasks SET
       run_at_ms = CASE WHEN organization_id IS NOT NULL AND EXISTS (
@@ -107,21 +77,14 @@ ADOPT: Final = Query("""
     RETURNING id, blocked_by
 """)
 
-COUNTS: Final = Query("""
-    SELECT status, count(*) AS tasks FROM tasks
-    WHERE (:organization IS NULL OR organization_id = :organization) GROUP BY status ORDER BY status
+ORGANIZATIONS_NAMED: Final = Query("""
+    SELECT id, name FROM organizations
+    WHERE id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)) ORDER BY id
 """)
 
-# The first condition is that of the index `executions_wake`, word for word, so that only open executions are read.
-INBOX: Final = Query("""
-    SELECT e.id, e.task_id, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
-      CASE WHEN e.status = 'unknown' THEN 'question' WHEN e.execution_type = 'hybrid' THEN 'review' ELSE 'human' END AS kind,
-      tasks.organization_id, tasks.title, tasks.priority, tasks.due_date, template.name AS template_name
-    FROM task_executions e JOIN tasks ON tasks.id = e.task_id
-      LEFT JOIN task_templates template ON template.id = tasks.template_id
-    WHERE e.status IN ('waiting', 'unknown') AND tasks.status = 'waiting'
-      AND ((e.status = 'waiting' AND e.provider = 'inbox') OR (e.status = 'unknown' AND e.reason = 'asked'))
-      AND (:organization IS NULL OR tasks.organization_id = :organization)
-      AND (:user IS NULL OR e.assigned_to IS NULL OR e.assigned_to = :user)
-    ORDER BY tasks.rank, e.id LIMIT :size
+TEMPLATES_NAMED: Final = Query("""
+    SELECT id, name, input_schema, route, limits FROM task_templates
+    WHERE organization_id = :organization
+      AND (id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)))
+    ORDER BY id
 """)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
-from consumer.core.schema import parse_json
 from consumer.core.times import iso
-from consumer.facts import position
-from consumer.perform import read_plan
+from consumer.execution.call import read_plan
+from consumer.execution.inputs import fed, position, task_input
 from consumer.ports import PortError
-from consumer.store import work
+from consumer.store import claim
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def statements(world: World, token: str, now_ms: int) -> list[Statement]:
     size = config.batch_size
     start = int(world.entropy.draw() * 2**31)
     return [
-        work.CLAIM_LEASE(
+        claim.CLAIM_LEASE(
             token=token,
             until=until,
             now=now_ms,
@@ -97,12 +96,12 @@ def statements(world: World, token: str, now_ms: int) -> list[Statement]:
             start=start,
             hops=WALK_HOPS,
         ),
-        work.CLAIM_TASKS(token=token, at=iso(now_ms)),
-        work.CLAIMED(token=token),
-        work.CLAIMED_TEMPLATES(token=token),
-        work.CLAIMED_BUDGETS(token=token),
-        work.CLAIM_ATTENTION(until=until, now=now_ms, size=config.attention_size),
-        work.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.attention_size),
+        claim.CLAIM_TASKS(token=token, at=iso(now_ms)),
+        claim.CLAIMED(token=token),
+        claim.CLAIMED_TEMPLATES(token=token),
+        claim.CLAIMED_BUDGETS(token=token),
+        claim.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.attention_size),
+        claim.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.attention_size),
     ]
 
 
@@ -165,23 +164,3 @@ def _plan(row: Row, template: Row | None) -> tuple[Plan | None, str | None]:
         return read_plan(template), None
     except BadInput as error:
         return None, f"no_route:{row['template_id']}:{error}"[:200]
-
-
-def task_input(row: Row) -> Any:  # JSON is any value
-    """A task's input; one that another application inserted has its title and description."""
-    stored = optional_text(row, "input")
-    if stored is None:
-        return {"title": text(row, "title"), "description": text(row, "description")}
-    return parse_json(stored, "input")
-
-
-async def fed(world: World, row: Row) -> Any:  # JSON is any value
-    """The output of the stage before, from its row or from the blobs.  Raises BadInput, PortError."""
-    key = optional_text(row, "fed_key")
-    if key is not None:
-        data = await world.blobs.get(key)
-        if data is None:
-            raise BadInput("result", f"there is no {key} any more")
-        return parse_json(data, "result")
-    stored = optional_text(row, "fed")
-    return None if stored is None else parse_json(stored, "result")

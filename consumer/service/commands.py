@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from consumer import doorbells, publish
 from consumer.core import policy
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import TASK_FINAL, TaskState
-from consumer.core.schema import clean, dump_json, mismatch, parse_json
-from consumer.core.template import PLAIN, Limits, Model, Text, parse
+from consumer.core.model import PLAIN, Model, Text, parse
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import clean, dump_json, parse_json
+from consumer.core.template import Limits
 from consumer.core.times import iso, parse_time
+from consumer.execution import doorbells, publish
 from consumer.ports import MAX_INTEGER
-from consumer.store import admin
-from consumer.store import tasks as store
-from consumer.store.commit import commit, rows
+from consumer.store import commands, queries
+from consumer.store.batch import commit, rows
 from consumer.store.sql import chunks, integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ async def submit(world: World, organization: int | None, items: Sequence[object]
     now = iso(world.clock.now_ms())
     sent: list[tuple[int, Statement]] = []
     for whose, group in _by_organization(made):
-        sent += [(whose, store.SUBMIT(organization=whose, at=now, rows=part)) for part in chunks(group)]
+        sent += [(whose, commands.SUBMIT(organization=whose, at=now, rows=part)) for part in chunks(group)]
         keys = ({"key": row["key"]} for row in group)
-        sent += [(whose, store.SUBMITTED(organization=whose, rows=part)) for part in chunks(keys)]
+        sent += [(whose, commands.SUBMITTED(organization=whose, rows=part)) for part in chunks(keys)]
     results = await commit(world.database, world.entropy, [statement for _, statement in sent])
     created: set[tuple[int, object]] = set()
     found: dict[tuple[int, object], Row] = {}
@@ -203,8 +204,8 @@ def _names(organization: int, tasks: Iterable[NewTask]) -> list[Statement]:
     templates = sorted({str(task.template) for task in tasks})
     people = sorted({str(task.assigned_to) for task in tasks if task.assigned_to is not None})
     return [
-        admin.TEMPLATES_NAMED(organization=organization, wanted=json.dumps(templates)),
-        store.USERS_NAMED(organization=organization, wanted=json.dumps(people)),
+        commands.TEMPLATES_NAMED(organization=organization, wanted=json.dumps(templates)),
+        commands.USERS_NAMED(organization=organization, wanted=json.dumps(people)),
     ]
 
 
@@ -225,7 +226,7 @@ async def _placed(
     named = sorted({str(task.organization) for _, task in new if task.organization is not None})
     by_name: dict[object, object] = {}
     if named:
-        wanted = admin.ORGANIZATIONS_NAMED(wanted=json.dumps(named))
+        wanted = commands.ORGANIZATIONS_NAMED(wanted=json.dumps(named))
         found = await rows(world.database, world.entropy, wanted)
         by_name.update((row["name"], row["id"]) for row in reversed(found))
         by_name.update((row["id"], row["id"]) for row in found)
@@ -295,11 +296,11 @@ async def cancel(world: World, organization: int | None, task: int, actor: str) 
     now = world.clock.now_ms()
     scope: dict[str, Value] = {"task": task, "organization": organization}
     batch = [
-        store.CANCEL(**scope, reason=f"cancelled by {actor}", at=iso(now)),
-        store.CANCEL_CALLS(**scope),
-        store.CANCEL_AUDIT(**scope, now=now, actor=actor),
-        store.CANCEL_STATUS(**scope, due=now + publish.REPAIR_AFTER_MS),
-        store.TASK(**scope),
+        commands.CANCEL(**scope, reason=f"cancelled by {actor}", at=iso(now)),
+        commands.CANCEL_CALLS(**scope),
+        commands.CANCEL_AUDIT(**scope, now=now, actor=actor),
+        commands.CANCEL_STATUS(**scope, due=now + publish.REPAIR_AFTER_MS),
+        queries.TASK(**scope),
     ]
     results = await commit(world.database, world.entropy, batch)
     row = one(results[-1].rows)
@@ -316,7 +317,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     """A new task like a finished one, that names it; the same one however often it is asked for, until it has ended.
 
     Raises NotFound, Conflict when it has not ended."""
-    row = one(await rows(world.database, world.entropy, store.TASK(task=task, organization=organization)))
+    row = one(await rows(world.database, world.entropy, queries.TASK(task=task, organization=organization)))
     if row is None:
         raise NotFound(f"no task {task}")
     if row["status"] not in TASK_FINAL:
@@ -327,7 +328,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     now = world.clock.now_ms()
     limits = await _limits(world, row)
     key = f"{MADE_KEY}retry-{task}-"
-    earlier = store.RETRIES(organization=owner, first=key, beyond=f"{key}~")
+    earlier = commands.RETRIES(organization=owner, first=key, beyond=f"{key}~")
     (found,) = await rows(world.database, world.entropy, earlier)
     copy = {
         "template": row["template_id"],
@@ -345,8 +346,8 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     }
     part = json.dumps([copy])
     batch = [
-        store.SUBMIT(organization=owner, at=iso(now), rows=part),
-        store.SUBMITTED(organization=owner, rows=part),
+        commands.SUBMIT(organization=owner, at=iso(now), rows=part),
+        commands.SUBMITTED(organization=owner, rows=part),
     ]
     created, submitted = await commit(world.database, world.entropy, batch)
     made = submitted.rows[0]
@@ -355,7 +356,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
 
 
 async def _limits(world: World, row: Row) -> Limits:
-    statement = admin.TEMPLATE(id=row["template_id"], organization=None)
+    statement = queries.TEMPLATE(id=row["template_id"], organization=None)
     template = one(await rows(world.database, world.entropy, statement))
     return Limits.model_validate_json((optional_text(template, "limits") if template else None) or "{}")
 
@@ -366,7 +367,7 @@ async def adopt(world: World, organization: int | None) -> Adopted:
     more = True
     while more and ready + lacking < MAX_ADOPTED:
         now = world.clock.now_ms()
-        statement = store.ADOPT(organization=organization, now=now, size=ADOPTED_AT_ONCE)
+        statement = commands.ADOPT(organization=organization, now=now, size=ADOPTED_AT_ONCE)
         found = await rows(world.database, world.entropy, statement)
         ready += sum(1 for row in found if row["blocked_by"] is None)
         lacking += sum(1 for row in found if row["blocked_by"] is not None)

@@ -10,9 +10,10 @@ from consumer.core import policy
 from consumer.core.money import show
 from consumer.core.times import iso
 from consumer.ports import Refused
-from consumer.store import check, work
-from consumer.store.commit import commit, rows
-from consumer.store.expected import MIGRATIONS
+from consumer.store import stops
+from consumer.store.batch import commit, rows
+from consumer.store.schema import check
+from consumer.store.schema.expected import MIGRATIONS
 from consumer.store.sql import integer, optional_integer, text
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
     cron = now_ms - OVERDUE_MS
     known = json.dumps(sorted(profiles))
     return [
-        (work.STOPPED(), _stopped),
+        (stops.STOPPED(), _stopped),
         (check.BLOCKED(most=MOST), _blocked),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, most=MOST), _backlog),

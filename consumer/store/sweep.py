@@ -1,4 +1,4 @@
-"""The statements of the sweep: repair, raise, end, unblock, and see what is due.  All of them may run twice."""
+"""The sweep: repair expired leases, raise ranks, end overdue tasks, unblock, alert, and count due work."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ _WAITING_LONG = """
       ORDER BY run_at_ms, id LIMIT 200)
     RETURNING id
 """
+
 RAISE_WAITING_LONG: Final = tuple(Query(_WAITING_LONG.replace("{rank}", str(rank))) for rank in (1, 2, 3))
 
 # --- deadlines of tasks: what is open at a provider is attended to, then the task ends --------------------------

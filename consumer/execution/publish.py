@@ -12,12 +12,12 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.lifecycle import TASK_FINAL
-from consumer.core.schema import dump_json
 from consumer.core.snapshot import key, snapshot
+from consumer.core.strictjson import dump_json
 from consumer.core.times import iso
 from consumer.ports import PortError
-from consumer.store import work
-from consumer.store.commit import commit, rows
+from consumer.store import publish
+from consumer.store.batch import commit, rows
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int)
 async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
     """Snapshots made from the database's truth; tasks that are gone are left out."""
     wanted = json.dumps(list(tasks))
-    return [snapshot(row) for row in await rows(world.database, world.entropy, work.SNAPSHOTS(tasks=wanted))]
+    return [
+        snapshot(row) for row in await rows(world.database, world.entropy, publish.SNAPSHOTS(tasks=wanted))
+    ]
 
 
 async def again(world: World, tasks: Iterable[int]) -> dict[int, int]:
@@ -74,13 +76,13 @@ async def later(world: World, task: int, holder: str) -> None:
 
 def once_more(now_ms: int, tasks: Iterable[int], holder: str = "") -> Statement:
     """Publish these from the database, in a moment."""
-    return work.PUBLISH_LATER(tasks=json.dumps(list(tasks)), holder=holder, due=now_ms + REPAIR_AFTER_MS)
+    return publish.PUBLISH_LATER(tasks=json.dumps(list(tasks)), holder=holder, due=now_ms + REPAIR_AFTER_MS)
 
 
 async def dearer(world: World, task: int) -> None:
     """A finished task has cost more: its status says so, under the same version."""
     due = world.clock.now_ms() + REPAIR_AFTER_MS
-    await commit(world.database, world.entropy, [work.PUBLISH_COST(task=task, due=due)])
+    await commit(world.database, world.entropy, [publish.PUBLISH_COST(task=task, due=due)])
 
 
 def moved(

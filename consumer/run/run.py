@@ -12,27 +12,37 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from consumer import attend, claim, doorbells, intent, publish
 from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
-from consumer.facts import facts
-from consumer.flight import Flight
-from consumer.intent import Intent, Release, prepare
-from consumer.leases import Leases
-from consumer.perform import judge
+from consumer.execution import doorbells, follow_up, publish
+from consumer.execution.call import judge
+from consumer.execution.facts import facts
+from consumer.execution.resolve import keep, settle
+from consumer.execution.settle import (
+    Ended,
+    Verdict,
+    report,
+    row,
+    statements,
+    told_early,
+    told_meanwhile,
+    verdicts,
+)
 from consumer.ports import Refused
-from consumer.resolve import keep, settle
-from consumer.settle import Ended, Verdict, report, row, statements, told_early, told_meanwhile, verdicts
-from consumer.store.commit import commit
+from consumer.run import begin, claim
+from consumer.run.begin import Intent, Release, prepare
+from consumer.run.flight import Flight
+from consumer.run.leases import Leases
+from consumer.store.batch import commit
 from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumer.claim import Claimed
     from consumer.core.outcome import Outcome
     from consumer.ports import Result, Statement
+    from consumer.run.claim import Claimed
     from consumer.world import World
 
 Settling = tuple[Ended, dict[str, Any], Intent]
@@ -88,8 +98,6 @@ class Run:
         self.summary.left = len(self.leases.left)
         return self.summary
 
-    # --- the loop's questions -------------------------------------------------------------------------------------
-
     def _over(self) -> bool:
         return self.stopping() or self.world.clock.now_ms() >= self.stop_at_ms
 
@@ -132,8 +140,6 @@ class Run:
         await self.flight.wait(until)
         self.stalled = self.flight.free_connections <= 0
 
-    # --- one round trip -------------------------------------------------------------------------------------------
-
     async def _trip(self) -> None:
         """Write all there is to write and take the next tasks, in one batch."""
         while self.attention and self.flight.room > 0 and self.flight.free_connections > 0:
@@ -146,9 +152,9 @@ class Run:
         settling = [await self._settling(one, outcome, now) for one, outcome in ended]
         releases, self.releases = self.releases, []
 
-        begins = intent.statements(intents, now)
+        begins = begin.statements(intents, now)
         settles = statements([values for _, values, _ in settling], now)
-        others = intent.given_up(releases, now) + self.leases.statements(now)
+        others = begin.given_up(releases, now) + self.leases.statements(now)
         token = self.world.entropy.token() if self._hungry() else None
         claims = claim.statements(self.world, token, now) if token else []
         batch = begins + settles + others + claims
@@ -180,7 +186,7 @@ class Run:
         left_out: set[int] = set()
         for one in intents:
             try:
-                begun = await self._commit(intent.statements([one], now))
+                begun = await self._commit(begin.statements([one], now))
             except Refused:
                 self.releases.append(Release(one.task, TaskState.FAILED, reason="unstorable"))
                 left_out.add(one.execution)
@@ -195,7 +201,7 @@ class Run:
             except Refused:
                 await self._settle_as_failure(ended, one, now)
         if releases:
-            await self._commit(intent.given_up(releases, now))
+            await self._commit(begin.given_up(releases, now))
             await self._released(releases)
 
     async def _settle_as_failure(self, ended: Ended, one: Intent, now: int) -> None:
@@ -209,8 +215,6 @@ class Run:
             return
         await self._settled([(ended, values, one)], results)
 
-    # --- claim and begin ------------------------------------------------------------------------------------------
-
     async def _take(self, token: str, results: Sequence[Result]) -> None:
         taken = await claim.read(self.world, token, results)
         self.exhausted = not (taken.tasks or taken.executions or taken.publish or taken.told)
@@ -221,9 +225,9 @@ class Run:
         if taken.tasks:
             self.leases.take(token, len(taken.tasks))
         if taken.publish:
-            await attend.publish_outbox(self.world, token, taken.publish)
+            await follow_up.publish_outbox(self.world, token, taken.publish)
         if taken.told:
-            self.attention.extend(await attend.unheard(self.world, taken.told))
+            self.attention.extend(await follow_up.unheard(self.world, taken.told))
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for; what needs no call needs no room."""
@@ -262,10 +266,8 @@ class Run:
         self.summary.executions += len(intents) - len(left_out)
         if not left_out:
             return set()
-        self.releases += await intent.refused(self.world, left_out)
+        self.releases += await begin.refused(self.world, left_out)
         return {one.execution for one in left_out}
-
-    # --- settle and publish ---------------------------------------------------------------------------------------
 
     async def _settling(self, one: Intent, outcome: Outcome, now: int) -> Settling:
         task = one.task
@@ -314,7 +316,7 @@ class Run:
             one["task"]: one["version"] for one in snapshots if one["task"] not in failed
         }
         told = told_meanwhile(results)
-        await attend.hear(self.world, [one.execution for _, _, one in settling if one.task.id in told])
+        await follow_up.hear(self.world, [one.execution for _, _, one in settling if one.task.id in told])
 
     def _went(self, ended: Ended, one: Intent, total_micro: object) -> list[dict[str, Any]]:
         """The settle is ours: go on with the task, or say how it stands now."""
@@ -359,8 +361,6 @@ class Run:
         if wait <= doorbells.RING_WITHIN_MS:
             self.alarms.add(max(0, -(-wait // 1000)))
 
-    # --- releases, the end ----------------------------------------------------------------------------------------
-
     async def _released(self, releases: Sequence[Release]) -> None:
         """Readers hear of a task that failed or is blocked; one given back untouched changes nothing for them."""
         for one in releases:
@@ -383,7 +383,7 @@ class Run:
         self.releases += [Release(task, TaskState.PENDING) for task in self.ready]
         self.ready.clear()
         if self.attention:
-            await self._commit([attend.give_back(self.attention, self.world.clock.now_ms())])
+            await self._commit([follow_up.give_back(self.attention, self.world.clock.now_ms())])
             self.attention.clear()
         await self.flight.end(self.world.config.grace_ms)
         await self._trip()

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import prices, publish
 from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
 from consumer.core.money import UNKNOWN, Cost
 from consumer.core.outcome import Accepted, Failed, Outcome
 from consumer.core.policy import LEASE
-from consumer.core.schema import clean, dump_json
+from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
+from consumer.execution import prices, publish
 from consumer.ports import PortError
-from consumer.store import webhooks, work
-from consumer.store.commit import commit
+from consumer.store import settle, webhooks
+from consumer.store.batch import commit
 from consumer.store.sql import chunks, integer
 from consumer.telemetry import Event, log, word
 
@@ -230,8 +230,8 @@ def statements(
     `publisher` holds the outbox's rows, where no lease leads to what was not published; `also` follows the settle."""
     written: list[Statement] = []
     for part in chunks(group):
-        written += [work.SETTLE_EXECUTIONS(rows=part), work.SETTLE_TASKS(rows=part, at=iso(now_ms))]
-        written.append(work.SETTLED(rows=part))
+        written += [settle.SETTLE_EXECUTIONS(rows=part), settle.SETTLE_TASKS(rows=part, at=iso(now_ms))]
+        written.append(settle.SETTLED(rows=part))
     accepted = [
         {"e": r["e"], "external": r["external"]} for r in group if r["state"] == ExecutionState.WAITING
     ]
@@ -239,14 +239,14 @@ def statements(
         written.append(webhooks.WAKE_FOR_EARLY(rows=part))
     crowded = [r for r in group if r["crowded"]]
     for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in crowded):
-        written.append(work.SETTLE_SIBLINGS(rows=part))
+        written.append(settle.SETTLE_SIBLINGS(rows=part))
     if publisher is not None:
         for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in group if r["to"]):
             # Who writes this publishes at once, and says so; the row is for its death, while its put is on the way.
-            written.append(work.SETTLE_OUTBOX(rows=part, holder=publisher, due=now_ms + LEASE))
+            written.append(settle.SETTLE_OUTBOX(rows=part, holder=publisher, due=now_ms + LEASE))
     written += also
     ended = json.dumps([r["e"] for r in group if r["told"]])
-    return written if ended == "[]" else [*written, webhooks.TOLD_MEANWHILE(executions=ended, now=now_ms)]
+    return written if ended == "[]" else [*written, webhooks.QUEUE_UNHANDLED(executions=ended, now=now_ms)]
 
 
 def verdicts(
@@ -286,7 +286,7 @@ def bill(ended: Ended) -> list[Statement]:
     if cost.micro is None:
         return []
     values = {"cost": cost.micro, "source": cost.source, "usage": _usage(ended)}
-    return [work.REBILL(execution=ended.execution.id, **values)]
+    return [settle.REBILL(execution=ended.execution.id, **values)]
 
 
 async def rebill(world: World, ended: Ended) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from standardwebhooks import Webhook
 
 from consumer.core.errors import BadInput
+from consumer.core.model import Model
 from consumer.core.outcome import Failed
-from consumer.core.schema import parse_json
-from consumer.core.template import Model
+from consumer.core.strictjson import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from consumer import doorbells, publish
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
 from consumer.core.outcome import Succeeded
-from consumer.facts import Facts, facts
-from consumer.ports import Refused
-from consumer.settle import (
+from consumer.execution import doorbells, publish
+from consumer.execution.facts import Facts, facts
+from consumer.execution.settle import (
     JUDGED_AGAIN,
     Ended,
     Verdict,
@@ -26,8 +25,9 @@ from consumer.settle import (
     told_meanwhile,
     verdicts,
 )
-from consumer.store import people
-from consumer.store.commit import commit
+from consumer.ports import Refused
+from consumer.store import settle as settle_sql
+from consumer.store.batch import commit
 from consumer.store.sql import integer, optional_integer, optional_text
 from consumer.telemetry import Event, log
 
@@ -112,7 +112,7 @@ async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
     if task is None:
         return False
     new = integer(fact.row, "newest") + 1
-    insert = people.HARVEST(execution=new, late=late.id, version=task.version)
+    insert = settle_sql.INSERT_LATE_ANSWER(execution=new, late=late.id, version=task.version)
     view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
     ended = ended_by(fact, outcome)
     cost = bill(ended)

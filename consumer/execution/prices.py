@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account, Price
-    from providers.contract import Quote
+    from consumer.provider import Quote
 
 MILLION: Final = 1_000_000
 _MOST: Final = 2**53 - 2

@@ -10,32 +10,33 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import publish
-from consumer.claim import fed, task_input
 from consumer.core import policy
 from consumer.core.decide import ASKED, asks
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState
 from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
 from consumer.core.template import Candidate
-from consumer.facts import Facts, facts
-from consumer.perform import build_call, first_step, judge, perform
+from consumer.execution import publish
+from consumer.execution.call import build_call, first_step, judge, perform
+from consumer.execution.facts import Facts, facts
+from consumer.execution.inputs import fed, task_input
+from consumer.execution.resolve import keep, settle
+from consumer.execution.settle import Verdict
 from consumer.ports import PortError, Unavailable
-from consumer.resolve import keep, settle
-from consumer.settle import Verdict
-from consumer.store import webhooks, work
-from consumer.store.commit import commit, rows
+from consumer.provider import Verb
+from consumer.store import follow_up, webhooks
+from consumer.store import publish as publish_sql
+from consumer.store.batch import commit, rows
 from consumer.store.sql import integer, optional_integer, optional_text, text
 from consumer.telemetry import Event, log
-from providers.contract import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from consumer.core.template import Plan
     from consumer.ports import Row, Statement, Value
+    from consumer.provider import Call
     from consumer.world import World
-    from providers.contract import Call
 
 CANCELLED: Final = "cancelled"
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
@@ -62,21 +63,21 @@ async def publish_outbox(world: World, token: str, tasks: Sequence[int]) -> None
     done = await publish.again(world, tasks)
     written = json.dumps([{"t": task, "v": version} for task, version in done.items()])
     due = world.clock.now_ms() + publish.REPAIR_AFTER_MS
-    batch = [work.DONE_OUTBOX(rows=written, token=token), work.OVERTAKEN(rows=written, due=due)]
+    batch = [publish_sql.DONE_OUTBOX(rows=written, token=token), publish_sql.OVERTAKEN(rows=written, due=due)]
     await commit(world.database, world.entropy, batch)
 
 
 def give_back(executions: Iterable[int], now_ms: int) -> Statement:
     """Executions that were taken, and not looked at."""
-    return work.GIVE_BACK(executions=json.dumps(list(executions)), now=now_ms)
+    return follow_up.GIVE_BACK(executions=json.dumps(list(executions)), now=now_ms)
 
 
 async def unheard(world: World, tasks: Sequence[int]) -> list[int]:
     """The executions of these tasks that were ended while a webhook told of them: `attend` hears it."""
-    statement = webhooks.UNHEARD(tasks=json.dumps(tasks))
+    statement = webhooks.UNHANDLED_OF_TASKS(tasks=json.dumps(tasks))
     found = await rows(world.database, world.entropy, statement)
     if silent := set(tasks) - {integer(row, "task_id") for row in found}:
-        await commit(world.database, world.entropy, [webhooks.HEARD(tasks=json.dumps(sorted(silent)))])
+        await commit(world.database, world.entropy, [webhooks.UNQUEUE(tasks=json.dumps(sorted(silent)))])
     return [integer(row, "id") for row in found]
 
 
@@ -88,7 +89,7 @@ async def attend(world: World, execution: int) -> None:
     fact = found[0]
     if fact.situation.execution.state in EXECUTION_FINAL:  # what was told of it while it was being ended
         await _late(world, fact)
-        await commit(world.database, world.entropy, [webhooks.HEARD(tasks=json.dumps([fact.task_id]))])
+        await commit(world.database, world.entropy, [webhooks.UNQUEUE(tasks=json.dumps([fact.task_id]))])
         return
     if integer(fact.row, "looks") > MOST_LOOKS:  # it may be what kills its workers
         if _expires(fact) or fact.situation.execution.resolve_by_ms is None:
@@ -121,7 +122,7 @@ async def hear(world: World, executions: Iterable[int]) -> None:
 async def _settle(world: World, fact: Facts, outcome: Outcome, told: Sequence[Row]) -> None:
     """Settle, with the events that told of it.  Without a call nobody could read them: they stay for better times."""
     execution = fact.situation.execution.id
-    also = [webhooks.HANDLED_AT_THE_END(**_names(world, told), execution=execution)] if told else []
+    also = [webhooks.HANDLED_AT_END(**_names(world, told), execution=execution)] if told else []
     verdict, ended = await settle(world, fact, outcome, bound=_is_bound(outcome), also=also)
     if verdict is Verdict.LATE and not _is_bound(outcome):
         await keep(world, execution, outcome)
@@ -144,7 +145,9 @@ def _heard(fact: Facts, call: Call | None, told: Sequence[Row]) -> tuple[Call | 
 
 async def _survived(world: World, execution: int) -> None:
     """Nothing came of a look, but its worker lives: only those that died of it count."""
-    await commit(world.database, world.entropy, [work.SURVIVED(executions=json.dumps([execution]))])
+    await commit(
+        world.database, world.entropy, [follow_up.RESET_FOLLOW_UPS(executions=json.dumps([execution]))]
+    )
 
 
 async def receive(  # an event has this many names
@@ -161,7 +164,7 @@ async def receive(  # an event has this many names
     ]
     _, woken = await commit(world.database, world.entropy, batch)
     if not woken.rows and execution is None and external is not None:
-        named = webhooks.NAMED(profile=profile, external=external)
+        named = webhooks.EXECUTION_NAMED(profile=profile, external=external)
         execution = next(
             (integer(row, "id") for row in await rows(world.database, world.entropy, named)), None
         )

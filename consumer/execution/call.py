@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httpx2
 
 from consumer.core.errors import BadInput
+from consumer.core.model import parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
-from consumer.core.schema import dump_json, mismatch, parse_json
-from consumer.core.template import PLACEHOLDER, Candidate, Plan, parse, render
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import dump_json, parse_json
+from consumer.core.template import PLACEHOLDER, Candidate, Plan, render
+from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 from consumer.telemetry import Event, log
-from providers.contract import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

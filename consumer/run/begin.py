@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import prices
 from consumer.core import policy
 from consumer.core.budget import Period, period_of
 from consumer.core.errors import BadInput
@@ -14,21 +13,23 @@ from consumer.core.lifecycle import TaskState
 from consumer.core.money import show
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
-from consumer.perform import NoSuchCandidate, at_once, build_call, find_candidate, first_step, most
-from consumer.store import work
-from consumer.store.commit import commit
+from consumer.execution import prices
+from consumer.execution.call import NoSuchCandidate, at_once, build_call, find_candidate, first_step, most
+from consumer.store import begin
+from consumer.store import stops as stops_sql
+from consumer.store.batch import commit
 from consumer.store.sql import chunks, execution_id, integer, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from consumer.claim import Claimed
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from consumer.perform import Step
+    from consumer.execution.call import Step
     from consumer.ports import Row, Statement
+    from consumer.provider import Call, Provider
+    from consumer.run.claim import Claimed
     from consumer.world import World
-    from providers.contract import Call, Provider
 
 RECHECK_MS: Final = 15 * policy.MINUTE
 """When a task that this deployment cannot do now is looked at again."""
@@ -157,9 +158,9 @@ def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
     rows = (
         {"id": p.id, "budget": p.budget, "starts": p.starts_ms, "ends": p.ends_ms} for p in periods.values()
     )
-    written = [work.BEGIN_PERIODS(periods=part) for part in chunks(rows)]
+    written = [begin.BEGIN_PERIODS(periods=part) for part in chunks(rows)]
     for part in chunks(intent.row() for intent in intents):
-        written += [work.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), work.BEGUN(rows=part)]
+        written += [begin.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), begin.BEGUN(rows=part)]
     return written
 
 
@@ -167,15 +168,15 @@ def given_up(releases: Sequence[Release], now_ms: int) -> list[Statement]:
     """The batch that gives claimed tasks up."""
     at = iso(now_ms)
     refused = [one.row() for one in releases if one.unsent is not None]
-    unsent = [work.UNSENT(rows=part, at=at) for part in chunks(refused)]
-    return unsent + [work.RELEASE(rows=part, at=at) for part in chunks(one.row() for one in releases)]
+    unsent = [begin.UNSENT(rows=part, at=at) for part in chunks(refused)]
+    return unsent + [begin.RELEASE(rows=part, at=at) for part in chunks(one.row() for one in releases)]
 
 
 async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
     """Why begins were not admitted: a stop, or a budget without room.  Without either, they may try again at once: the
     room has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
     wanted = json.dumps([period.id for intent in intents for period in intent.periods])
-    asked = [work.STOPPED(), work.FULL_PERIODS(periods=wanted)]
+    asked = [stops_sql.STOPPED(), begin.FULL_PERIODS(periods=wanted)]
     stops, periods = await commit(world.database, world.entropy, asked)
     now = world.clock.now_ms()
     released = [

@@ -7,20 +7,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import links, publish
-from consumer.admin import ROLES, hash_key
 from consumer.core import policy, snapshot
 from consumer.core.decide import ASKED
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
-from consumer.core.schema import parse_json
+from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
+from consumer.execution import publish
 from consumer.ports import PortError
-from consumer.store import admin, work
-from consumer.store import tasks as store
-from consumer.store.check import broken
-from consumer.store.commit import commit, rows
+from consumer.service import links
+from consumer.service.admin import ROLES, hash_key
+from consumer.store import queries
+from consumer.store import stops as stops_sql
+from consumer.store.batch import commit, rows
+from consumer.store.schema.check import broken
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ async def authenticate(world: World, bearer: str) -> Caller | None:
     name, _, secret = rest.partition("_")
     if prefix != "bizq" or not name or not secret or len(bearer) > 200:
         return None
-    row = one(await rows(world.database, world.entropy, admin.KEY(id=name)))
+    row = one(await rows(world.database, world.entropy, queries.KEY(id=name)))
     if row is None or not hmac.compare_digest(text(row, "hash"), hash_key(secret)):
         return None
     return Caller(name, optional_integer(row, "organization_id"), text(row, "role"))
@@ -81,7 +82,7 @@ async def task(world: World, organization: int | None, number: int) -> dict[str,
 
 
 async def _task(world: World, organization: int | None, number: int) -> Row:
-    row = one(await rows(world.database, world.entropy, store.TASK(task=number, organization=organization)))
+    row = one(await rows(world.database, world.entropy, queries.TASK(task=number, organization=organization)))
     if row is None:
         raise NotFound(f"no task {number}")
     return row
@@ -102,7 +103,7 @@ async def task_list(
     size: int = PAGE,
 ) -> dict[str, Any]:
     """A page of tasks, newest first: {tasks, cursor}; the cursor is None on the last page."""
-    statement = store.LIST(
+    statement = queries.LIST(
         organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, 200) + 1
     )
     found = [dict(row) for row in await rows(world.database, world.entropy, statement)]
@@ -117,7 +118,7 @@ async def history(world: World, organization: int | None, number: int) -> dict[s
     executions, audit, stops = await commit(
         world.database,
         world.entropy,
-        [store.EXECUTIONS(task=number), store.AUDIT(task=number), work.STOPPED()],
+        [queries.EXECUTIONS(task=number), queries.AUDIT(task=number), stops_sql.STOPPED()],
     )
     why = explain(shown, executions.rows, world.clock.now_ms())
     if stops.rows and shown["status"] == "pending":
@@ -223,22 +224,22 @@ async def costs(
 ) -> list[dict[str, Any]]:
     """What executions cost by org, provider, template or day: exact micro-dollars, how much of it is a bound, how
     many ended at an unknown price, and what is still reserved.  Raises BadInput."""
-    if by not in admin.COSTS:
-        raise BadInput("by", f"one of {', '.join(admin.COSTS)}")
+    if by not in queries.COSTS:
+        raise BadInput("by", f"one of {', '.join(queries.COSTS)}")
     begun = iso(parse_time(since, "since")) if since is not None else None
-    statement = admin.COSTS[by](organization=organization, since=begun)
+    statement = queries.COSTS[by](organization=organization, since=begun)
     return [dict(row) for row in await rows(world.database, world.entropy, statement)]
 
 
 async def counts(world: World, organization: int | None) -> dict[str, int]:
     """Tasks by status."""
-    found = await rows(world.database, world.entropy, store.COUNTS(organization=organization))
+    found = await rows(world.database, world.entropy, queries.COUNTS(organization=organization))
     return {text(row, "status"): integer(row, "tasks") for row in found}
 
 
 async def inbox(world: World, organization: int | None, user: int | None = None) -> list[dict[str, Any]]:
     """What waits for people, first things first, each with its link."""
-    statement = store.INBOX(organization=organization, user=user, size=200)
+    statement = queries.INBOX(organization=organization, user=user, size=200)
     return [
         dict(row) | {"link": person_link(world, row)}
         for row in await rows(world.database, world.entropy, statement)
@@ -255,7 +256,7 @@ def person_link(world: World, row: Row) -> str:
 
 async def organizations(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
     """The organizations that a caller may see; only those of a name, if one is given."""
-    statement = admin.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
+    statement = queries.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
     return [
         {"id": row["id"], "name": row["name"]} for row in await rows(world.database, world.entropy, statement)
     ]
@@ -263,14 +264,16 @@ async def organizations(world: World, organization: int | None, name: str | None
 
 async def templates(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
     """What templates there are; only those of a name, if one is given."""
-    statement = admin.TEMPLATES(organization=organization, name=name, size=LISTED)
+    statement = queries.TEMPLATES(organization=organization, name=name, size=LISTED)
     found = await rows(world.database, world.entropy, statement)
     return [dict(row) | {"usable": bool(row["usable"])} for row in found]
 
 
 async def template(world: World, organization: int | None, number: int) -> dict[str, Any]:
     """One template.  Raises NotFound."""
-    row = one(await rows(world.database, world.entropy, admin.TEMPLATE(id=number, organization=organization)))
+    row = one(
+        await rows(world.database, world.entropy, queries.TEMPLATE(id=number, organization=organization))
+    )
     if row is None:
         raise NotFound(f"no template {number}")
     parsed = {name: optional_text(row, name) for name in ("input_schema", "output_schema", "route", "limits")}
@@ -279,7 +282,7 @@ async def template(world: World, organization: int | None, number: int) -> dict[
 
 async def budgets(world: World, organization: int | None, number: int | None = None) -> list[dict[str, Any]]:
     """Budgets with their current period.  Raises NotFound when one is asked for that is not there."""
-    statement = admin.BUDGET(id=number, organization=organization, now=world.clock.now_ms())
+    statement = queries.BUDGET(id=number, organization=organization, now=world.clock.now_ms())
     found = [dict(row) for row in await rows(world.database, world.entropy, statement)]
     if number is not None and not found:
         raise NotFound(f"no budget {number}")

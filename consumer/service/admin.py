@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from consumer import doorbells
 from consumer.core.errors import BadInput, NotFound, Problem
+from consumer.core.model import Id, Model, dollars, parse
 from consumer.core.money import show, to_micro
-from consumer.core.schema import clean, dump_json
-from consumer.core.template import Id, Model, Route, Template, dollars, parse
+from consumer.core.strictjson import clean, dump_json
+from consumer.core.template import Route, Template
 from consumer.core.times import iso
-from consumer.store import admin as store
-from consumer.store import sweeping, work
-from consumer.store.commit import commit, rows
+from consumer.execution import doorbells
+from consumer.store import admin, stops, sweep
+from consumer.store.batch import commit, rows
 from consumer.store.sql import integer, one, optional_integer
 from consumer.telemetry import Event, log
 
@@ -75,12 +75,12 @@ async def put_template(world: World, organization: int, value: object) -> int:
         "limits": template.limits.model_dump_json(exclude_defaults=True),
     }
     if template.id is None:
-        written = await world.database.batch([store.INSERT_TEMPLATE(**fields, at=iso(now))])
+        written = await world.database.batch([admin.INSERT_TEMPLATE(**fields, at=iso(now))])
         return integer(written[0].rows[0], "id")
     batch = [
-        store.UPDATE_TEMPLATE(**fields, id=template.id),
-        store.UNBLOCK_TEMPLATE(id=template.id, now=now),
-        store.TEMPLATE_NEEDS(id=template.id),
+        admin.UPDATE_TEMPLATE(**fields, id=template.id),
+        admin.UNBLOCK_TEMPLATE(id=template.id, now=now),
+        admin.TEMPLATE_NEEDS(id=template.id),
     ]
     written = await commit(world.database, world.entropy, batch)
     if not written[0].rows:
@@ -107,7 +107,7 @@ async def put_budget(
     new = parse(Budget, value)
     now, cap = world.clock.now_ms(), to_micro(new.cap)
     place: dict[str, Value] = {"scope": new.scope, "scope_id": new.scope_id, "period": new.period}
-    found = one(await rows(world.database, world.entropy, store.SCOPE(**place, organization=organization)))
+    found = one(await rows(world.database, world.entropy, admin.SCOPE(**place, organization=organization)))
     if found is None:
         raise BadInput("scope_id", f"this organization has no such {new.scope}")
     before = optional_integer(found, "budget")
@@ -119,10 +119,10 @@ async def put_budget(
         world.database,
         world.entropy,
         [
-            store.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused),
-            store.ALERT_AGAIN(**place, now=now),
-            store.BUDGET_AUDIT(**place, **audit, now=now),
-            *([] if before is None else [sweeping.UNBLOCK(now=now, budget=before)]),
+            admin.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused),
+            admin.ALERT_AGAIN(**place, now=now),
+            admin.BUDGET_AUDIT(**place, **audit, now=now),
+            *([] if before is None else [sweep.UNBLOCK(now=now, budget=before)]),
         ],
     )
     if any(result.rows for result in unblocked):
@@ -149,7 +149,11 @@ async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
     """Stop all spending at once: nothing is claimed and no execution begins, on any worker.  What is in flight ends,
     and is settled.  The stop that holds: this one, or one before it.  Raises BadInput."""
     values: dict[str, Value] = {"now": world.clock.now_ms(), "actor": actor}
-    batch = [store.STOP(**values, reason=_name(reason, "reason")), store.STOP_AUDIT(**values), work.STOPPED()]
+    batch = [
+        stops.STOP(**values, reason=_name(reason, "reason")),
+        stops.STOP_AUDIT(**values),
+        stops.STOPPED(),
+    ]
     made, _, found = await world.database.batch(batch)
     if made.rows:
         log().warning(Event.SPENDING_STOPPED)
@@ -158,7 +162,7 @@ async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
 
 async def resume(world: World, actor: str) -> bool:
     """Go on after a stop.  False when there was none."""
-    batch = [store.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor), store.RESUME()]
+    batch = [stops.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor), stops.RESUME()]
     _, resumed = await world.database.batch(batch)
     if resumed.rows:
         log().warning(Event.SPENDING_RESUMED)
@@ -168,7 +172,7 @@ async def resume(world: World, actor: str) -> bool:
 
 async def stopped(world: World) -> dict[str, Any] | None:
     """Since when, by whom and why all spending is stopped; None while it is not."""
-    row = one(await rows(world.database, world.entropy, work.STOPPED()))
+    row = one(await rows(world.database, world.entropy, stops.STOPPED()))
     return None if row is None else dict(row)
 
 
@@ -192,7 +196,7 @@ class NewUser(Model):
 async def create_organization(world: World, name: str) -> int:
     """Raises BadInput."""
     name = _name(name, "name")
-    written = await world.database.batch([store.CREATE_ORGANIZATION(name=name, at=iso(world.clock.now_ms()))])
+    written = await world.database.batch([admin.CREATE_ORGANIZATION(name=name, at=iso(world.clock.now_ms()))])
     return integer(written[0].rows[0], "id")
 
 
@@ -204,7 +208,7 @@ async def create_user(world: World, organization: int, email: str, name: str, ro
         "name": _name(name, "name"),
         "role": _name(role, "role"),
     }
-    written = await world.database.batch([store.CREATE_USER(**fields, at=iso(world.clock.now_ms()))])
+    written = await world.database.batch([admin.CREATE_USER(**fields, at=iso(world.clock.now_ms()))])
     return integer(written[0].rows[0], "id")
 
 
@@ -230,7 +234,7 @@ async def create_key(world: World, organization: int | None, role: str) -> str:
     if (role == "operator") != (organization is None):
         raise BadInput("organization", "an operator's key has none, every other key has one")
     if organization is not None and not await rows(
-        world.database, world.entropy, store.ORGANIZATION(organization=organization)
+        world.database, world.entropy, admin.ORGANIZATION(organization=organization)
     ):
         raise BadInput("organization", f"no organization {organization}")
     name, secret = world.entropy.token()[:12], world.entropy.token()
@@ -240,13 +244,13 @@ async def create_key(world: World, organization: int | None, role: str) -> str:
         "organization": organization,
         "role": role,
     }
-    await commit(world.database, world.entropy, [store.CREATE_KEY(**fields, now=world.clock.now_ms())])
+    await commit(world.database, world.entropy, [admin.CREATE_KEY(**fields, now=world.clock.now_ms())])
     return f"bizq_{name}_{secret}"
 
 
 async def revoke_key(world: World, name: str) -> None:
     """End a key at once.  Accepts its id or the whole key.  Raises NotFound."""
     wanted = name.removeprefix("bizq_").partition("_")[0]
-    found = await rows(world.database, world.entropy, store.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
+    found = await rows(world.database, world.entropy, admin.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
     if not found:
         raise NotFound(f"no key {wanted} that is not revoked")

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from consumer import doorbells
 from consumer.core import policy
 from consumer.core.times import iso
+from consumer.execution import doorbells
 from consumer.ports import PortError
-from consumer.store import sweeping
-from consumer.store.commit import commit
+from consumer.store import sweep as sweep_sql
+from consumer.store.batch import commit
 from consumer.store.sql import integer
 from consumer.telemetry import Event, log
 
@@ -73,11 +73,11 @@ def repair_leases(now: int) -> list[Statement]:
     cutoff = now - policy.CLOCK_SLACK
     at = iso(now)
     return [
-        sweeping.LOST_CALLS(cutoff=cutoff),
-        sweeping.ORPHANED_TASKS(cutoff=cutoff, at=at),
-        sweeping.LOST_TASKS(cutoff=cutoff, at=at, now=now, limit=policy.LOST_LEASES),
-        sweeping.LOST_STATUS(cutoff=cutoff, now=now),
-        sweeping.EXPIRED_LEASES(cutoff=cutoff),
+        sweep_sql.LOST_CALLS(cutoff=cutoff),
+        sweep_sql.ORPHANED_TASKS(cutoff=cutoff, at=at),
+        sweep_sql.LOST_TASKS(cutoff=cutoff, at=at, now=now, limit=policy.LOST_LEASES),
+        sweep_sql.LOST_STATUS(cutoff=cutoff, now=now),
+        sweep_sql.EXPIRED_LEASES(cutoff=cutoff),
     ]
 
 
@@ -85,36 +85,36 @@ def raise_ranks(now: int) -> list[Statement]:
     """Near the due date, or waiting long: one rank higher, once."""
     since = now - policy.WAITING_LONG
     return [
-        sweeping.RAISE_NEAR_DUE(now=now),
-        *(query(since=since) for query in sweeping.RAISE_WAITING_LONG),
+        sweep_sql.RAISE_NEAR_DUE(now=now),
+        *(query(since=since) for query in sweep_sql.RAISE_WAITING_LONG),
     ]
 
 
 def end_overdue(now: int) -> list[Statement]:
     """Tasks whose own deadline has passed fail, whatever they wait for."""
     return [
-        sweeping.OVERDUE_STATUS(now=now),
-        sweeping.OVERDUE_CALLS(now=now),
-        sweeping.OVERDUE_TASKS(now=now, at=iso(now)),
+        sweep_sql.OVERDUE_STATUS(now=now),
+        sweep_sql.OVERDUE_CALLS(now=now),
+        sweep_sql.OVERDUE_TASKS(now=now, at=iso(now)),
     ]
 
 
 def unblock(now: int) -> list[Statement]:
     """Budgets with room again, or that are gone: the first of those they blocked may try."""
-    return [sweeping.UNBLOCK(now=now, budget=None), sweeping.UNBLOCK_GONE(now=now)]
+    return [sweep_sql.UNBLOCK(now=now, budget=None), sweep_sql.UNBLOCK_GONE(now=now)]
 
 
 def alert(now: int) -> list[Statement]:
     """Budgets that are nearly full: said once in a period, in the log and in the audit log."""
     return [
-        sweeping.ALERT_AGAIN(now=now),
-        sweeping.ALERT_AUDIT(now=now, percent=ALERT_PERCENT),
-        sweeping.ALERT(now=now, percent=ALERT_PERCENT),
+        sweep_sql.ALERT_AGAIN(now=now),
+        sweep_sql.ALERT_AUDIT(now=now, percent=ALERT_PERCENT),
+        sweep_sql.ALERT(now=now, percent=ALERT_PERCENT),
     ]
 
 
 def _due(world: World, now: int) -> Statement:
-    return sweeping.DUE(now=now, most=world.config.doorbells_per_tick * world.config.batch_size)
+    return sweep_sql.DUE(now=now, most=world.config.doorbells_per_tick * world.config.batch_size)
 
 
 async def ring_for_due(world: World, due: int) -> int:

@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consumer import publish
 from consumer.core.policy import RENEW_EVERY
-from consumer.store import work
+from consumer.execution import publish
+from consumer.store import leases
+from consumer.store import publish as publish_sql
 
 if TYPE_CHECKING:
     from consumer.ports import Statement
@@ -43,12 +44,12 @@ class Leases:
         if done:
             if self.published:
                 versions = [{"t": task, "v": version} for task, version in self.published.items()]
-                written.append(work.OVERTAKEN(rows=json.dumps(versions), due=due))
+                written.append(publish_sql.OVERTAKEN(rows=json.dumps(versions), due=due))
                 self.published.clear()
-            written.append(work.FINISH(tokens=json.dumps(done)))
+            written.append(leases.FINISH(tokens=json.dumps(done)))
             for token in done:
                 del self.left[token]
         if now_ms >= self.renew_at_ms:
             self.renew_at_ms = now_ms + RENEW_EVERY
-            written.append(work.RENEW(tokens=json.dumps(list(self.left)), until=now_ms + self.length_ms))
+            written.append(leases.RENEW(tokens=json.dumps(list(self.left)), until=now_ms + self.length_ms))
         return written

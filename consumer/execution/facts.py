@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer.core.decide import ASKED, ExecutionView, Position, Situation, TaskView
+from consumer.core.decide import ASKED, ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.template import Candidate, Limits, Route, Stage
-from consumer.perform import read_plan
-from consumer.store import work
-from consumer.store.commit import commit
+from consumer.execution.call import read_plan
+from consumer.execution.inputs import position
+from consumer.store import facts as facts_sql
+from consumer.store.batch import commit
 from consumer.store.sql import integer, optional_integer, optional_text
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from consumer.core.profile import Account
     from consumer.core.template import Plan
     from consumer.ports import Row
+    from consumer.provider import Provider
     from consumer.world import World
-    from providers.contract import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Facts:
 async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
     """What is known of these executions.  The ones that are gone are left out."""
     wanted = json.dumps(list(executions))
-    (result,) = await commit(world.database, world.entropy, [work.SITUATIONS(executions=wanted)])
+    (result,) = await commit(world.database, world.entropy, [facts_sql.SITUATIONS(executions=wanted)])
     now, draw = world.clock.now_ms(), world.entropy.draw()
     return [_facts(world, row, now, draw) for row in result.rows]
 
@@ -95,16 +96,4 @@ def _task_view(row: Row) -> TaskView | None:
         position=position(row),
         deadline_ms=optional_integer(row, "deadline_ms"),
         held=False,
-    )
-
-
-def position(row: Row) -> Position:
-    """Where a task's row says it stands."""
-    return Position(
-        stage=integer(row, "stage"),
-        candidate=integer(row, "candidate"),
-        attempt=integer(row, "attempt"),
-        repairs=integer(row, "repairs"),
-        redos=integer(row, "redos"),
-        replaces=optional_integer(row, "replaces"),
     )

@@ -12,18 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer import links
-from consumer.claim import fed, task_input
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.outcome import Failed, Outcome, Rejected, Retry, Succeeded
-from consumer.core.schema import clean, dump_json, mismatch, parse_json
+from consumer.core.schema import mismatch
+from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.core.template import render
-from consumer.facts import Facts, facts
-from consumer.resolve import harvest, settle
-from consumer.settle import JUDGED_AGAIN
-from consumer.store import people as store
-from consumer.store.commit import commit, rows
+from consumer.execution.facts import Facts, facts
+from consumer.execution.inputs import fed, task_input
+from consumer.execution.resolve import harvest, settle
+from consumer.execution.settle import JUDGED_AGAIN
+from consumer.service import links
+from consumer.store import people
+from consumer.store import settle as settle_sql
+from consumer.store.batch import commit, rows
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ async def accept(world: World, token: str) -> Assignment:
     """Say that you will do it.  Nothing else changes.  Raises Conflict when it has ended."""
     fact = await _facts(world, token)
     _refuse_ended(fact)
-    note = store.NOTE(execution=fact.situation.execution.id, note=ACCEPTED)
+    note = people.NOTE(execution=fact.situation.execution.id, note=ACCEPTED)
     await commit(world.database, world.entropy, [note])
     return await assignment(world, token)
 
@@ -191,7 +193,7 @@ async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is a
     used = await _harvested(world, fact)
     if used is not None:  # this one, or one before it
         return _receipt(fact, await _stored(world, used), USED, used=True)
-    note = store.LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
+    note = people.NOTE_LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
     await commit(world.database, world.entropy, [note])
     fact = await _fresh(world, fact)  # one that came before is the one that was kept
     kept = optional_text(fact.row, "note") or ""
@@ -200,7 +202,7 @@ async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is a
 
 async def _harvested(world: World, fact: Facts) -> Row | None:
     """The answer that was used though it came late."""
-    statement = store.HARVESTED(task=fact.task_id, late=fact.situation.execution.id)
+    statement = settle_sql.LATE_ANSWER_USED(task=fact.task_id, late=fact.situation.execution.id)
     return one(await rows(world.database, world.entropy, statement))
 
 

@@ -8,16 +8,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from consumer import attend, publish
 from consumer.core.lifecycle import TaskState
 from consumer.core.outcome import Outcome, Unknown
-from consumer.perform import perform
+from consumer.execution import follow_up, publish
+from consumer.execution.call import perform
 from consumer.ports import PortError
+from consumer.provider import Verb
 from consumer.telemetry import Event, log
-from providers.contract import Verb
 
 if TYPE_CHECKING:
-    from consumer.intent import Intent
+    from consumer.run.begin import Intent
     from consumer.world import World
 
 LONGEST_NAP_S: Final = 1.0
@@ -58,7 +58,7 @@ class Flight:
 
     def attend(self, execution: int) -> None:
         """Bring an open execution a step further; it counts as a call over the network."""
-        self._started(asyncio.create_task(attend.attend(self.world, execution)), None, connected=True)
+        self._started(asyncio.create_task(follow_up.attend(self.world, execution)), None, connected=True)
 
     def _started(self, call: asyncio.Task[None], intent: Intent | None, *, connected: bool) -> None:
         self.calls[call] = intent

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from consumer.store.commit import commit
-from consumer.store.expected import COLUMNS, OBJECTS
-from consumer.store.fingerprint import GENERATED, digest
+from consumer.store.batch import commit
+from consumer.store.schema.expected import COLUMNS, OBJECTS
+from consumer.store.schema.fingerprint import GENERATED, digest
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, Query
 
 if TYPE_CHECKING:

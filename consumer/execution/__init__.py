@@ -1,0 +1,1 @@
+"""One execution: its inputs, call, price, settlement, status and follow-ups."""

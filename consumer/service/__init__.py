@@ -1,0 +1,1 @@
+"""What callers may ask, checked at the edge."""
