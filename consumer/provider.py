@@ -243,6 +243,6 @@ class Provider(ABC):
         """Verify a webhook and say which event it is.  `headers` have lower-case names.  Raises BadSignature."""
         raise BadSignature(f"{self.name} sends no webhooks")
 
-    def told(self, call: Call, body: bytes) -> Outcome | None:
+    def read_webhook(self, call: Call, body: bytes) -> Outcome | None:
         """What a verified webhook means for its execution; None: ask the provider (POLL)."""
         return None

@@ -9,12 +9,13 @@ import httpx2
 
 from consumer.core import policy
 from consumer.core.errors import BadInput
+from consumer.store.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from consumer.core.profile import Account
-    from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Queue
+    from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Queue, Row, Statement
     from consumer.provider import Provider
 
 NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -33,7 +34,7 @@ class Config:
     """The same with those to the status store: what Cloudflare allows.  One at least is left for storage."""
     concurrency: int = 50
     """Executions in flight in one invocation, those that wait without a connection included."""
-    attention_size: int = 10
+    follow_up_size: int = 10
     """Open executions and outbox rows attended to at once."""
     invocation_ms: int = 10 * policy.MINUTE
     """After this nothing new is started; an invocation is ended by the platform after 15 minutes."""
@@ -42,12 +43,12 @@ class Config:
     flush_after_ms: int = 50
     """How long a finished call may wait for company before it is settled."""
     flush_size: int = 50
-    wave: int = 10
+    begin_size: int = 10
     """Calls begun in one round trip."""
-    share_trip_at: int = 1
+    settle_with_begins_at: int = 1
     """Finished calls that are worth settling in the round trip that begins the next ones.  More than 1 starts calls
     sooner, where a round trip costs next to nothing."""
-    claim_ahead: int = 0
+    prefetch_below: int = 0
     """While nothing more can be started, more is claimed once fewer tasks than this are left in hand: where a round
     trip costs next to nothing, the next call then never waits for a claim."""
     lease_ms: int = policy.LEASE
@@ -67,10 +68,10 @@ class Config:
 
 LOCAL: Final = Config(
     batch_size=50,
-    wave=5,
-    share_trip_at=50,
+    begin_size=5,
+    settle_with_begins_at=50,
     flush_after_ms=10,
-    claim_ahead=50,
+    prefetch_below=50,
     all_connections=50,
     statements=2**53,
 )
@@ -92,6 +93,22 @@ class World:
     accounts: Mapping[str, Account]
     link_secret: str = field(repr=False)
     config: Config = field(default_factory=Config)
+
+    def batch(self) -> Batch:
+        """An empty batch for the database."""
+        return Batch(self.database, self.entropy)
+
+    async def rows(self, statement: Statement) -> Sequence[Row]:
+        """The rows of one statement that may be sent twice.  Raises `Unavailable`, `Refused`."""
+        batch = self.batch()
+        found = batch.add(statement)
+        return (await batch.commit()).rows(found)
+
+    async def write(self, *statements: Statement) -> None:
+        """Apply statements as one batch that may be sent twice.  Raises `Unavailable`, `Refused`."""
+        batch = self.batch()
+        batch.add(*statements)
+        await batch.commit()
 
     def __post_init__(self) -> None:
         """Raises BadInput naming the profile that no adapter can work with."""

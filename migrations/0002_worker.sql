@@ -25,7 +25,7 @@ ALTER TABLE tasks ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN repairs INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN redos INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN replaces INTEGER;
-ALTER TABLE tasks ADD COLUMN fed_by INTEGER;
+ALTER TABLE tasks ADD COLUMN input_from INTEGER;
 ALTER TABLE tasks ADD COLUMN feedback TEXT;
 ALTER TABLE tasks ADD COLUMN last_execution INTEGER;
 ALTER TABLE tasks ADD COLUMN reason TEXT;
@@ -48,7 +48,7 @@ ALTER TABLE task_executions ADD COLUMN result_key TEXT;
 ALTER TABLE task_executions ADD COLUMN external_id TEXT;
 ALTER TABLE task_executions ADD COLUMN assigned_to INTEGER;
 ALTER TABLE task_executions ADD COLUMN wake_at_ms INTEGER;
-ALTER TABLE task_executions ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task_executions ADD COLUMN follow_ups NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN resolve_by_ms INTEGER;
 ALTER TABLE task_executions ADD COLUMN reason TEXT;
 ALTER TABLE task_executions ADD COLUMN note TEXT;
@@ -97,7 +97,7 @@ CREATE TABLE stops (
 -- while what they tell of was being ended.  A row is its holder's, who is about to act on it and may be slow: whoever
 -- wants the same meanwhile has a row of their own, and takes nobody's away.  '' is nobody.
 CREATE TABLE outbox (
-  kind TEXT NOT NULL CHECK (kind IN ('publish', 'told')),
+  kind TEXT NOT NULL CHECK (kind IN ('publish', 'webhook')),
   task_id INTEGER NOT NULL,
   holder TEXT NOT NULL DEFAULT '',
   due_ms INTEGER NOT NULL,

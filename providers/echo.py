@@ -95,7 +95,7 @@ class Echo(Provider):
         external_id = _data(body).get("external_id")
         return Event(event, external_id if isinstance(external_id, str) else None)
 
-    def told(self, call: Call, body: bytes) -> Outcome | None:
+    def read_webhook(self, call: Call, body: bytes) -> Outcome | None:
         data, charge = _data(body), _step(call).charge
         if "output" in data:
             return Succeeded(data["output"], usage=_usage(call, data["output"]), charged=charge)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from consumer.ports import PortError, Refused, Result, Statement, Unavailable
-from consumer.store.batch import TRIES, commit, rows
+from consumer.store.batch import TRIES, Batch, commit
 
 BATCH = [Statement("UPDATE tasks SET title = ?1", ("x",)), Statement("SELECT 1")]
 ANSWER = [Result(changes=1), Result(({"1": 1},))]
@@ -110,8 +110,12 @@ async def test_nothing_else_is_tried_again(slept: list[float], error: BaseExcept
     assert (len(database.sent), slept) == (1, [])
 
 
-async def test_rows_are_those_of_the_one_statement(slept: list[float]) -> None:
+async def test_rows_are_read_by_the_handle_of_what_was_added(slept: list[float]) -> None:
     database = Flaky(*lost(1))
-    assert await rows(database, Draws(0.5), BATCH[1]) == ({"1": 1},)
-    assert database.sent == [[BATCH[1]]] * 2
+    batch = Batch(database, Draws(0.5))
+    changed, read = batch.add(BATCH[0]), batch.add(BATCH[1])
+    results = await batch.commit()
+    assert (results.rows(changed), results.first(changed)) == ((), None)
+    assert (results.rows(read), results.first(read)) == (({"1": 1},), {"1": 1})
+    assert database.sent == [BATCH] * 2
     assert len(slept) == 1

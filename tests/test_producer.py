@@ -252,7 +252,7 @@ const shown = {
   description: text("description"), priority: text("priority"), assignedTo: integer("assigned_to"),
   createdBy: integer("created_by"), dueDate: text("due_date"), organizationId: integer("organization_id"),
   blockedBy: text("blocked_by"), raiseAtMs: integer("raise_at_ms"), deadlineMs: integer("deadline_ms"),
-  lease: text("lease"), replaces: integer("replaces"), fedBy: integer("fed_by"), feedback: text("feedback"),
+  lease: text("lease"), replaces: integer("replaces"), fedBy: integer("input_from"), feedback: text("feedback"),
   lastExecution: integer("last_execution"), reason: text("reason"), input: text("input"),
   idempotencyKey: text("idempotency_key"), retryOf: integer("retry_of"),
   rank: integer("rank").generatedAlwaysAs(sql`0`),

@@ -40,7 +40,6 @@ from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
 from consumer.local import model
 from consumer.local.layout import Layout
-from consumer.store.batch import rows
 from consumer.store.sql import Query
 from consumer.world import Config
 
@@ -238,12 +237,12 @@ async def _follow(host: Host, tasks: list[int], console: Console, stop: Stop) ->
 
 
 async def _tasks(host: Host, tasks: list[int]) -> Sequence[Row]:
-    return await rows(host.world.database, host.world.entropy, TASKS(tasks=json.dumps(tasks)))
+    return await host.world.rows(TASKS(tasks=json.dumps(tasks)))
 
 
 async def sum_up(host: Host, tasks: list[int]) -> Report:
     """What became of these tasks."""
-    costs = await rows(host.world.database, host.world.entropy, COSTS(tasks=json.dumps(tasks)))
+    costs = await host.world.rows(COSTS(tasks=json.dumps(tasks)))
     waiting = [one for one in await LocalDesk(host).inbox(None, None) if one["task_id"] in tasks]
     return Report(await _tasks(host, tasks), costs, waiting)
 

@@ -280,7 +280,7 @@ def _unknown(at: Situation, outcome: Unknown) -> Decision:
     if execution.repeatable or execution.evidence:
         # The consumer attends to it: looks it up, or repeats it under its key.
         age = max(at.now_ms - execution.started_ms, 0)
-        wake_at = min(resolve_by, at.now_ms + policy.look_again(age, at.draw))
+        wake_at = min(resolve_by, at.now_ms + policy.poll_delay(age, at.draw))
         open_until = replace(open_until, wake_at_ms=wake_at)
     if not at.current:
         return open_until

@@ -53,6 +53,6 @@ def retry_delay(attempt: int, draw: float, after_ms: int | None) -> int:
     return min(max(after_ms, 0), LONGEST_WAIT) + min(jitter, SECOND)
 
 
-def look_again(age_ms: int, draw: float) -> int:
+def poll_delay(age_ms: int, draw: float) -> int:
     """When to ask about an accepted job again: more rarely as it grows older."""
     return int(min(LOOK_AGAIN_MAX, max(2 * SECOND, age_ms // 4)) * (0.75 + draw / 2))

@@ -166,7 +166,7 @@ def most(provider: Provider, call: Call) -> Quote:
         return Quote(output_tokens=None)
 
 
-def at_once(step: Step) -> Outcome | None:
+def immediate_outcome(step: Step) -> Outcome | None:
     """The outcome of a step that needs neither a request nor time; None for all others."""
     return step.outcome if isinstance(step, Pause) and step.after_ms == 0 else None
 

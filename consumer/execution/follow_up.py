@@ -24,9 +24,10 @@ from consumer.execution.resolve import keep, settle
 from consumer.execution.settle import Verdict
 from consumer.ports import PortError, Unavailable
 from consumer.provider import Verb
-from consumer.store import follow_up, webhooks
+from consumer.store import follow_up as follow_up_sql
 from consumer.store import publish as publish_sql
-from consumer.store.batch import commit, rows
+from consumer.store import webhooks
+from consumer.store.batch import commit
 from consumer.store.sql import integer, optional_integer, optional_text, text
 from consumer.telemetry import Event, log
 
@@ -60,7 +61,7 @@ class Subject:
 
 async def publish_outbox(world: World, token: str, tasks: Sequence[int]) -> None:
     """Publish what somebody without a lease has changed; a row stays until its status is written."""
-    done = await publish.again(world, tasks)
+    done = await publish.republish(world, tasks)
     written = json.dumps([{"t": task, "v": version} for task, version in done.items()])
     due = world.clock.now_ms() + publish.REPAIR_AFTER_MS
     batch = [publish_sql.DONE_OUTBOX(rows=written, token=token), publish_sql.OVERTAKEN(rows=written, due=due)]
@@ -69,19 +70,19 @@ async def publish_outbox(world: World, token: str, tasks: Sequence[int]) -> None
 
 def give_back(executions: Iterable[int], now_ms: int) -> Statement:
     """Executions that were taken, and not looked at."""
-    return follow_up.GIVE_BACK(executions=json.dumps(list(executions)), now=now_ms)
+    return follow_up_sql.GIVE_BACK(executions=json.dumps(list(executions)), now=now_ms)
 
 
-async def unheard(world: World, tasks: Sequence[int]) -> list[int]:
+async def with_unhandled_webhooks(world: World, tasks: Sequence[int]) -> list[int]:
     """The executions of these tasks that were ended while a webhook told of them: `attend` hears it."""
     statement = webhooks.UNHANDLED_OF_TASKS(tasks=json.dumps(tasks))
-    found = await rows(world.database, world.entropy, statement)
+    found = await world.rows(statement)
     if silent := set(tasks) - {integer(row, "task_id") for row in found}:
-        await commit(world.database, world.entropy, [webhooks.UNQUEUE(tasks=json.dumps(sorted(silent)))])
+        await world.write(webhooks.UNQUEUE(tasks=json.dumps(sorted(silent))))
     return [integer(row, "id") for row in found]
 
 
-async def attend(world: World, execution: int) -> None:
+async def follow_up(world: World, execution: int) -> None:
     """Bring one open execution a step further: by what a webhook told, by asking, by cancelling, by its time."""
     found = await facts(world, [execution])
     if not found:
@@ -89,9 +90,9 @@ async def attend(world: World, execution: int) -> None:
     fact = found[0]
     if fact.situation.execution.state in EXECUTION_FINAL:  # what was told of it while it was being ended
         await _late(world, fact)
-        await commit(world.database, world.entropy, [webhooks.UNQUEUE(tasks=json.dumps([fact.task_id]))])
+        await world.write(webhooks.UNQUEUE(tasks=json.dumps([fact.task_id])))
         return
-    if integer(fact.row, "looks") > MOST_LOOKS:  # it may be what kills its workers
+    if integer(fact.row, "follow_ups") > MOST_LOOKS:  # it may be what kills its workers
         if _expires(fact) or fact.situation.execution.resolve_by_ms is None:
             over = _over(fact)
             await settle(world, fact, over, bound=_is_bound(over))
@@ -112,11 +113,11 @@ async def attend(world: World, execution: int) -> None:
     await _settle(world, fact, _judged(fact, outcome), told if call is not None else ())
 
 
-async def hear(world: World, executions: Iterable[int]) -> None:
+async def handle_webhooks(world: World, executions: Iterable[int]) -> None:
     """What was told of executions while they were being ended; what cannot be read now is in the outbox."""
     for execution in executions:
         with suppress(PortError):
-            await attend(world, execution)
+            await follow_up(world, execution)
 
 
 async def _settle(world: World, fact: Facts, outcome: Outcome, told: Sequence[Row]) -> None:
@@ -129,7 +130,7 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, told: Sequence[Ro
     if told and verdict is not Verdict.STALE:
         await _handled(world, told)
     if ended.told_meanwhile:
-        await hear(world, [execution])
+        await handle_webhooks(world, [execution])
 
 
 def _heard(fact: Facts, call: Call | None, told: Sequence[Row]) -> tuple[Call | None, Outcome | None]:
@@ -146,7 +147,7 @@ def _heard(fact: Facts, call: Call | None, told: Sequence[Row]) -> tuple[Call | 
 async def _survived(world: World, execution: int) -> None:
     """Nothing came of a look, but its worker lives: only those that died of it count."""
     await commit(
-        world.database, world.entropy, [follow_up.RESET_FOLLOW_UPS(executions=json.dumps([execution]))]
+        world.database, world.entropy, [follow_up_sql.RESET_FOLLOW_UPS(executions=json.dumps([execution]))]
     )
 
 
@@ -165,9 +166,7 @@ async def receive(  # an event has this many names
     _, woken = await commit(world.database, world.entropy, batch)
     if not woken.rows and execution is None and external is not None:
         named = webhooks.EXECUTION_NAMED(profile=profile, external=external)
-        execution = next(
-            (integer(row, "id") for row in await rows(world.database, world.entropy, named)), None
-        )
+        execution = next((integer(row, "id") for row in await world.rows(named)), None)
     if not woken.rows and execution is not None and not await late(world, execution):
         raise Unavailable("the template or the profile that could read it is not there")
     return len(woken.rows)
@@ -204,7 +203,7 @@ async def _unhandled(world: World, fact: Facts) -> Sequence[Row]:
         profile=optional_text(fact.row, "profile"),
         external=optional_text(fact.row, "external_id"),
     )
-    return await rows(world.database, world.entropy, statement)
+    return await world.rows(statement)
 
 
 def _names(world: World, told: Sequence[Row]) -> dict[str, Value]:
@@ -213,7 +212,7 @@ def _names(world: World, told: Sequence[Row]) -> dict[str, Value]:
 
 
 async def _handled(world: World, told: Sequence[Row]) -> None:
-    await commit(world.database, world.entropy, [webhooks.HANDLED(**_names(world, told))])
+    await world.write(webhooks.HANDLED(**_names(world, told)))
 
 
 async def _call(world: World, fact: Facts) -> Call | None:
@@ -272,7 +271,7 @@ def _told(fact: Facts, call: Call | None, body: str) -> Outcome | None:
     if call is None or fact.provider is None:
         return None
     try:
-        told = fact.provider.told(call, body.encode())
+        told = fact.provider.read_webhook(call, body.encode())
         return None if told is None else _judged(fact, told)
     except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code
         log().error(Event.ADAPTER_ERROR, provider=fact.provider.name, error=type(error).__name__)
@@ -377,7 +376,7 @@ def _paced(fact: Facts, outcome: Outcome, now: int) -> Outcome:
     """A job that goes on is asked about more rarely as it grows older, unless the provider said when."""
     if isinstance(outcome, Accepted) and outcome.check_after_ms is None:
         age = max(0, now - fact.situation.execution.started_ms)
-        return replace(outcome, check_after_ms=policy.look_again(age, fact.situation.draw))
+        return replace(outcome, check_after_ms=policy.poll_delay(age, fact.situation.draw))
     return outcome
 
 

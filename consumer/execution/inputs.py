@@ -24,13 +24,13 @@ def task_input(row: Row) -> Any:  # JSON is any value
 
 async def fed(world: World, row: Row) -> Any:  # JSON is any value
     """The output of the stage before, from its row or from the blobs.  Raises BadInput, PortError."""
-    key = optional_text(row, "fed_key")
+    key = optional_text(row, "previous_key")
     if key is not None:
         data = await world.blobs.get(key)
         if data is None:
             raise BadInput("result", f"there is no {key} any more")
         return parse_json(data, "result")
-    stored = optional_text(row, "fed")
+    stored = optional_text(row, "previous")
     return None if stored is None else parse_json(stored, "result")
 
 

@@ -2,7 +2,7 @@
 
 A snapshot carries the task's version; a reader drops an older one than it has seen.  Whoever has no lease, and
 whoever's put failed, leaves an outbox row that reads the database again.  A put may be slow, and land on a later one:
-whoever has written a version looks, afterwards, whether it was still the task's.
+whoever has written a version follow_ups, afterwards, whether it was still the task's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from consumer.core.strictjson import dump_json
 from consumer.core.times import iso
 from consumer.ports import PortError
 from consumer.store import publish
-from consumer.store.batch import commit, rows
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -53,12 +52,10 @@ async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int)
 async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
     """Snapshots made from the database's truth; tasks that are gone are left out."""
     wanted = json.dumps(list(tasks))
-    return [
-        snapshot(row) for row in await rows(world.database, world.entropy, publish.SNAPSHOTS(tasks=wanted))
-    ]
+    return [snapshot(row) for row in await world.rows(publish.SNAPSHOTS(tasks=wanted))]
 
 
-async def again(world: World, tasks: Iterable[int]) -> dict[int, int]:
+async def republish(world: World, tasks: Iterable[int]) -> dict[int, int]:
     """Publish tasks from the database: the versions of those that were written; 0 for one that is gone."""
     written = dict.fromkeys(tasks, 0)
     for value in await current(world, written):
@@ -69,20 +66,20 @@ async def again(world: World, tasks: Iterable[int]) -> dict[int, int]:
     return written
 
 
-async def later(world: World, task: int, holder: str) -> None:
+async def check_later(world: World, task: int, holder: str) -> None:
     """Whoever has published without a lease leaves it to the outbox to look once more: the put may have been slow."""
-    await commit(world.database, world.entropy, [once_more(world.clock.now_ms(), [task], holder)])
+    await world.write(republish_later(world.clock.now_ms(), [task], holder))
 
 
-def once_more(now_ms: int, tasks: Iterable[int], holder: str = "") -> Statement:
+def republish_later(now_ms: int, tasks: Iterable[int], holder: str = "") -> Statement:
     """Publish these from the database, in a moment."""
     return publish.PUBLISH_LATER(tasks=json.dumps(list(tasks)), holder=holder, due=now_ms + REPAIR_AFTER_MS)
 
 
-async def dearer(world: World, task: int) -> None:
+async def cost_changed(world: World, task: int) -> None:
     """A finished task has cost more: its status says so, under the same version."""
     due = world.clock.now_ms() + REPAIR_AFTER_MS
-    await commit(world.database, world.entropy, [publish.PUBLISH_COST(task=task, due=due)])
+    await world.write(publish.PUBLISH_COST(task=task, due=due))
 
 
 def moved(

@@ -13,7 +13,7 @@ from consumer.core.outcome import Succeeded
 from consumer.execution import doorbells, publish
 from consumer.execution.facts import Facts, facts
 from consumer.execution.settle import (
-    JUDGED_AGAIN,
+    MAX_SETTLE_ATTEMPTS,
     Ended,
     Verdict,
     bill,
@@ -63,7 +63,7 @@ async def settle(
     ended = ended_by(fact, outcome, bound=bound)
     verdict: Verdict = Verdict.STALE
     publisher = world.entropy.token()
-    for _ in range(JUDGED_AGAIN):
+    for _ in range(MAX_SETTLE_ATTEMPTS):
         if fact.situation.execution.state in EXECUTION_FINAL:
             verdict = Verdict.LATE
             break
@@ -83,13 +83,13 @@ async def settle(
         if ended.decision.task is not None:
             await _tell(world, fact.task_id, publisher, ended.decision)
         elif ended.cost.micro:  # readers of a task that had ended see what it cost in the end
-            await publish.dearer(world, fact.task_id)
+            await publish.cost_changed(world, fact.task_id)
     return verdict, ended
 
 
 async def keep(world: World, execution: int, outcome: Outcome) -> None:
     """What comes for an execution that has ended: its answer where one is still needed, its bill always."""
-    for _ in range(JUDGED_AGAIN):
+    for _ in range(MAX_SETTLE_ATTEMPTS):
         found = await facts(world, [execution])
         if not found:
             return
@@ -98,12 +98,12 @@ async def keep(world: World, execution: int, outcome: Outcome) -> None:
         if not (isinstance(outcome, Succeeded) and unanswered and fact.situation.needed):
             await rebill(world, ended_by(fact, outcome))
             return
-        if await harvest(world, fact, outcome):
+        if await use_late_answer(world, fact, outcome):
             return
     log().error(Event.UNSTORABLE, execution=execution, error="its task never stood still")
 
 
-async def harvest(world: World, fact: Facts, outcome: Outcome) -> bool:
+async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     """Use an answer whose execution has ended without one: as an execution of its own, in the same batch.  What it
     cost is billed to the one that ended, which was charged its bound or nothing until now.
 
@@ -152,8 +152,8 @@ async def _write(
 
 async def _tell(world: World, task_id: int, publisher: str, decision: Decision) -> None:
     """The status store and the queue; both are repaired by the sweep when this fails."""
-    await publish.again(world, [task_id])
-    await publish.later(world, task_id, publisher)
+    await publish.republish(world, [task_id])
+    await publish.check_later(world, task_id, publisher)
     move = decision.task
     if move is not None and move.state is TaskState.PENDING:
         await doorbells.ring_at(world, move.run_at_ms)

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from consumer.ports import Result, Row, Statement
     from consumer.world import World
 
-COMFORT_BYTES: Final = 64_000
+INLINE_RESULT_MAX: Final = 64_000
 """A result longer than this lives with the blobs, keyed by its execution."""
-MAX_WORDS: Final = 2_000
+MAX_TEXT_CHARS: Final = 2_000
 """Characters of a reason or a feedback that are kept."""
 MAX_USAGE: Final = 16_000
 """Characters of the raw usage that are kept."""
-JUDGED_AGAIN: Final = 5
+MAX_SETTLE_ATTEMPTS: Final = 5
 """How often a moved fence is followed before the rest is left to the next worker."""
 
 
@@ -151,7 +151,7 @@ def _is_told(world: World, account: Account | None) -> bool:
 
 def _short(words: str | None) -> str | None:
     """Words from outside, as a row can hold them."""
-    return None if words is None else clean(words[:MAX_WORDS])
+    return None if words is None else clean(words[:MAX_TEXT_CHARS])
 
 
 def _cost_so_far(ended: Ended) -> Cost:
@@ -206,7 +206,7 @@ async def _result(world: World, execution: int, decision: Decision) -> tuple[str
         return None, None
     text = dump_json(decision.keeps)
     data = text.encode()
-    if len(data) <= COMFORT_BYTES:
+    if len(data) <= INLINE_RESULT_MAX:
         return text, None
     # With its content's name: two answers for one execution never share a key, whichever of them is used.
     key = f"results/{execution}-{hashlib.sha256(data).hexdigest()[:16]}"
@@ -294,7 +294,7 @@ async def rebill(world: World, ended: Ended) -> None:
     if statements := bill(ended):
         (changed,) = await commit(world.database, world.entropy, statements)
         for row in changed.rows:
-            await publish.dearer(world, integer(row, "task_id"))
+            await publish.cost_changed(world, integer(row, "task_id"))
 
 
 def report(ended: Ended) -> None:

@@ -119,7 +119,7 @@ class SqliteKeyValue:
             now_ms = self._clock.now_ms()
             if now_ms >= self._next_purge_ms:
                 purged = connection.execute(_PURGE, (now_ms, _PURGE_ROWS)).rowcount
-                # A full harvest means that more is left: go on with the next write.
+                # A full use_late_answer means that more is left: go on with the next write.
                 self._next_purge_ms = now_ms + (0 if purged == _PURGE_ROWS else _PURGE_INTERVAL_MS)
             connection.execute("COMMIT")
         except BaseException:

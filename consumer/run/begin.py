@@ -14,7 +14,14 @@ from consumer.core.money import show
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
-from consumer.execution.call import NoSuchCandidate, at_once, build_call, find_candidate, first_step, most
+from consumer.execution.call import (
+    NoSuchCandidate,
+    build_call,
+    find_candidate,
+    first_step,
+    immediate_outcome,
+    most,
+)
 from consumer.store import begin
 from consumer.store import stops as stops_sql
 from consumer.store.batch import commit
@@ -50,9 +57,9 @@ class Intent:
     started_ms: int
 
     @property
-    def at_once(self) -> Outcome | None:
+    def immediate_outcome(self) -> Outcome | None:
         """Its outcome, where nothing is sent and no time passes."""
-        return at_once(self.step)
+        return immediate_outcome(self.step)
 
     def row(self) -> dict[str, Any]:
         """What BEGIN reads."""

@@ -100,8 +100,8 @@ def statements(world: World, token: str, now_ms: int) -> list[Statement]:
         claim.CLAIMED(token=token),
         claim.CLAIMED_TEMPLATES(token=token),
         claim.CLAIMED_BUDGETS(token=token),
-        claim.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.attention_size),
-        claim.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.attention_size),
+        claim.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.follow_up_size),
+        claim.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.follow_up_size),
     ]
 
 
@@ -121,7 +121,7 @@ async def read(world: World, token: str, results: Iterable[Result]) -> Taken:
         [integer(row, "id") for row in attention.rows],
         *(
             sorted({integer(row, "task_id") for row in outbox.rows if row["kind"] == kind})
-            for kind in ("publish", "told")
+            for kind in ("publish", "webhook")
         ),
     )
 

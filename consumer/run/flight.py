@@ -56,9 +56,9 @@ class Flight:
         self._started(call, intent, connected=intent.provider.needs_base_url)
         self.slow.append((intent.started_ms + self.world.config.running_snapshot_ms, intent))
 
-    def attend(self, execution: int) -> None:
+    def follow_up(self, execution: int) -> None:
         """Bring an open execution a step further; it counts as a call over the network."""
-        self._started(asyncio.create_task(follow_up.attend(self.world, execution)), None, connected=True)
+        self._started(asyncio.create_task(follow_up.follow_up(self.world, execution)), None, connected=True)
 
     def _started(self, call: asyncio.Task[None], intent: Intent | None, *, connected: bool) -> None:
         self.calls[call] = intent

@@ -38,7 +38,7 @@ class Leases:
         written: list[Statement] = []
         due = now_ms + publish.REPAIR_AFTER_MS
         if self.unpublished:
-            written.append(publish.once_more(now_ms, self.unpublished))
+            written.append(publish.republish_later(now_ms, self.unpublished))
             self.unpublished.clear()
         done = [token for token, left in self.left.items() if left <= 0]
         if done:

@@ -1,5 +1,4 @@
 """One run: claim -> begin -> perform -> judge -> settle -> publish -> finish, until nothing is due.
-
 A run belongs to one invocation.  Each turn of its loop is at most one round trip to the database, which carries
 whatever is there to be written: the settles of finished calls, the begins of the next ones, releases, the
 renewal of leases and the next claim.
@@ -54,7 +53,7 @@ class Summary:
 
     claimed: int = 0
     executions: int = 0
-    attended: int = 0
+    followed_up: int = 0
     more: bool = False
     left: int = 0
 
@@ -71,7 +70,7 @@ class Run:
         self.leases = Leases(world.config.lease_ms, now + RENEW_EVERY)
         self.flight = Flight(world, self.leases.published, self.leases.unpublished)
         self.ready: deque[Claimed] = deque()
-        self.attention: deque[int] = deque()
+        self.follow_ups: deque[int] = deque()
         self.releases: list[Release] = []
         self.alarms: set[int] = set()
         self.exhausted = False
@@ -102,7 +101,7 @@ class Run:
         return self.stopping() or self.world.clock.now_ms() >= self.stop_at_ms
 
     def _busy(self) -> bool:
-        return bool(self.ready or self.attention or self.flight.calls or self.flight.ended or self.releases)
+        return bool(self.ready or self.follow_ups or self.flight.calls or self.flight.ended or self.releases)
 
     def _hungry(self) -> bool:
         """Whether a round trip should claim."""
@@ -110,14 +109,14 @@ class Run:
         if self.exhausted or self._over() or self.sent >= config.statements:
             return False
         if self.ready:
-            return len(self.ready) < config.claim_ahead and flight.room <= 0 and not flight.ended
+            return len(self.ready) < config.prefetch_below and flight.room <= 0 and not flight.ended
         return flight.room > 0 and flight.free_connections > 0
 
     def _can_start(self) -> bool:
         if self.flight.room <= 0:
             return False
         return bool(self.ready and not self.stalled) or bool(
-            self.attention and self.flight.free_connections > 0
+            self.follow_ups and self.flight.free_connections > 0
         )
 
     def _worth_a_trip(self) -> bool:
@@ -142,13 +141,13 @@ class Run:
 
     async def _trip(self) -> None:
         """Write all there is to write and take the next tasks, in one batch."""
-        while self.attention and self.flight.room > 0 and self.flight.free_connections > 0:
-            self.flight.attend(self.attention.popleft())
+        while self.follow_ups and self.flight.room > 0 and self.flight.free_connections > 0:
+            self.flight.follow_up(self.follow_ups.popleft())
         now = self.world.clock.now_ms()
         intents = self._next_intents(now)
-        worth_it = len(self.flight.ended) >= self.world.config.share_trip_at or self._flush_due()
+        worth_it = len(self.flight.ended) >= self.world.config.settle_with_begins_at or self._flush_due()
         ended = self.flight.take_ended() if worth_it or not intents else []
-        ended += [(one, one.at_once) for one in intents if one.at_once is not None]
+        ended += [(one, one.immediate_outcome) for one in intents if one.immediate_outcome is not None]
         settling = [await self._settling(one, outcome, now) for one, outcome in ended]
         releases, self.releases = self.releases, []
 
@@ -219,24 +218,24 @@ class Run:
         taken = await claim.read(self.world, token, results)
         self.exhausted = not (taken.tasks or taken.executions or taken.publish or taken.told)
         self.summary.claimed += len(taken.tasks)
-        self.summary.attended += len(taken.executions)
+        self.summary.followed_up += len(taken.executions)
         self.ready.extend(taken.tasks)
-        self.attention.extend(taken.executions)
+        self.follow_ups.extend(taken.executions)
         if taken.tasks:
             self.leases.take(token, len(taken.tasks))
         if taken.publish:
             await follow_up.publish_outbox(self.world, token, taken.publish)
         if taken.told:
-            self.attention.extend(await follow_up.unheard(self.world, taken.told))
+            self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.told))
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for; what needs no call needs no room."""
         chosen: list[Intent] = []
-        room = min(self.flight.room, self.world.config.wave)
+        room = min(self.flight.room, self.world.config.begin_size)
         connections = self.flight.free_connections
         while self.ready and room > 0 and not self._over():
             prepared = prepare(self.world, self.ready[0], now)
-            if isinstance(prepared, Intent) and prepared.at_once is None:
+            if isinstance(prepared, Intent) and prepared.immediate_outcome is None:
                 if prepared.provider.needs_base_url:
                     if connections == 0:
                         self.stalled = True
@@ -257,7 +256,7 @@ class Run:
         }
         left_out = []
         for one in intents:
-            if one.execution in begun and one.at_once is not None:
+            if one.execution in begun and one.immediate_outcome is not None:
                 continue
             if begun.get(one.execution) == ExecutionState.RUNNING:
                 self.flight.start(one)
@@ -316,7 +315,9 @@ class Run:
             one["task"]: one["version"] for one in snapshots if one["task"] not in failed
         }
         told = told_meanwhile(results)
-        await follow_up.hear(self.world, [one.execution for _, _, one in settling if one.task.id in told])
+        await follow_up.handle_webhooks(
+            self.world, [one.execution for _, _, one in settling if one.task.id in told]
+        )
 
     def _went(self, ended: Ended, one: Intent, total_micro: object) -> list[dict[str, Any]]:
         """The settle is ours: go on with the task, or say how it stands now."""
@@ -373,18 +374,18 @@ class Run:
                 log().info(Event.TASK_ENDED, status=one.to.value, **fields)
         told = [one.task.id for one in releases if one.blocked_by or one.reason]
         if told:
-            published = await publish.again(self.world, told)
+            published = await publish.republish(self.world, told)
             self.leases.published |= published
             self.leases.unpublished += [task for task in told if task not in published]
 
     async def _wind_down(self) -> None:
         """Nothing new: give back what was not begun, let calls in flight end within their grace, settle the rest."""
-        self.summary.more |= bool(self.ready or self.attention)
+        self.summary.more |= bool(self.ready or self.follow_ups)
         self.releases += [Release(task, TaskState.PENDING) for task in self.ready]
         self.ready.clear()
-        if self.attention:
-            await self._commit([follow_up.give_back(self.attention, self.world.clock.now_ms())])
-            self.attention.clear()
+        if self.follow_ups:
+            await self._commit([follow_up.give_back(self.follow_ups, self.world.clock.now_ms())])
+            self.follow_ups.clear()
         await self.flight.end(self.world.config.grace_ms)
         await self._trip()
 

@@ -16,7 +16,7 @@ from consumer.core.template import Route, Template
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.store import admin, stops, sweep
-from consumer.store.batch import commit, rows
+from consumer.store.batch import commit
 from consumer.store.sql import integer, one, optional_integer
 from consumer.telemetry import Event, log
 
@@ -107,7 +107,7 @@ async def put_budget(
     new = parse(Budget, value)
     now, cap = world.clock.now_ms(), to_micro(new.cap)
     place: dict[str, Value] = {"scope": new.scope, "scope_id": new.scope_id, "period": new.period}
-    found = one(await rows(world.database, world.entropy, admin.SCOPE(**place, organization=organization)))
+    found = one(await world.rows(admin.SCOPE(**place, organization=organization)))
     if found is None:
         raise BadInput("scope_id", f"this organization has no such {new.scope}")
     before = optional_integer(found, "budget")
@@ -172,7 +172,7 @@ async def resume(world: World, actor: str) -> bool:
 
 async def stopped(world: World) -> dict[str, Any] | None:
     """Since when, by whom and why all spending is stopped; None while it is not."""
-    row = one(await rows(world.database, world.entropy, stops.STOPPED()))
+    row = one(await world.rows(stops.STOPPED()))
     return None if row is None else dict(row)
 
 
@@ -233,9 +233,7 @@ async def create_key(world: World, organization: int | None, role: str) -> str:
         raise BadInput("role", f"one of {', '.join(ROLES)}")
     if (role == "operator") != (organization is None):
         raise BadInput("organization", "an operator's key has none, every other key has one")
-    if organization is not None and not await rows(
-        world.database, world.entropy, admin.ORGANIZATION(organization=organization)
-    ):
+    if organization is not None and not await world.rows(admin.ORGANIZATION(organization=organization)):
         raise BadInput("organization", f"no organization {organization}")
     name, secret = world.entropy.token()[:12], world.entropy.token()
     fields: dict[str, Value] = {
@@ -244,13 +242,13 @@ async def create_key(world: World, organization: int | None, role: str) -> str:
         "organization": organization,
         "role": role,
     }
-    await commit(world.database, world.entropy, [admin.CREATE_KEY(**fields, now=world.clock.now_ms())])
+    await world.write(admin.CREATE_KEY(**fields, now=world.clock.now_ms()))
     return f"bizq_{name}_{secret}"
 
 
 async def revoke_key(world: World, name: str) -> None:
     """End a key at once.  Accepts its id or the whole key.  Raises NotFound."""
     wanted = name.removeprefix("bizq_").partition("_")[0]
-    found = await rows(world.database, world.entropy, admin.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
+    found = await world.rows(admin.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
     if not found:
         raise NotFound(f"no key {wanted} that is not revoked")

@@ -23,7 +23,7 @@ from consumer.core.times import iso, parse_time
 from consumer.execution import doorbells, publish
 from consumer.ports import MAX_INTEGER
 from consumer.store import commands, queries
-from consumer.store.batch import commit, rows
+from consumer.store.batch import commit
 from consumer.store.sql import chunks, integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ MAX_INPUT_BYTES: Final = 256_000
 ADOPTED_AT_ONCE: Final = 1_000
 MAX_ADOPTED: Final = 100_000
 """In one call: each thousand is a statement."""
-MADE_KEY: Final = "~"
+GENERATED_KEY_PREFIX: Final = "~"
 """How an idempotency key begins that nobody chose."""
 
 
@@ -138,7 +138,7 @@ async def submit(world: World, organization: int | None, items: Sequence[object]
         Submitted(
             integer(found[whose, row["key"]], "id"),
             text(found[whose, row["key"]], "status"),
-            (whose, row["key"]) in created or row["key"].startswith(MADE_KEY),
+            (whose, row["key"]) in created or row["key"].startswith(GENERATED_KEY_PREFIX),
         )
         for whose, row in made
     ]
@@ -190,7 +190,7 @@ async def _rows(
     made = []
     for index, (whose, (place, task)) in enumerate(placed):
         try:
-            made.append((whose, _row(task, known[whose], f"{MADE_KEY}{token}:{index}", now)))
+            made.append((whose, _row(task, known[whose], f"{GENERATED_KEY_PREFIX}{token}:{index}", now)))
         except BadInput as error:
             problems += error.within(place).problems
     if problems:
@@ -227,7 +227,7 @@ async def _placed(
     by_name: dict[object, object] = {}
     if named:
         wanted = commands.ORGANIZATIONS_NAMED(wanted=json.dumps(named))
-        found = await rows(world.database, world.entropy, wanted)
+        found = await world.rows(wanted)
         by_name.update((row["name"], row["id"]) for row in reversed(found))
         by_name.update((row["id"], row["id"]) for row in found)
     placed = []
@@ -308,7 +308,7 @@ async def cancel(world: World, organization: int | None, task: int, actor: str) 
         raise NotFound(f"no task {task}")
     if row["status"] != TaskState.CANCELLED:
         raise Conflict(f"task {task} has ended already: it is {row['status']}")
-    await publish.again(world, [task])
+    await publish.republish(world, [task])
     await doorbells.ring(world, task=task)
     return text(row, "status")
 
@@ -317,7 +317,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     """A new task like a finished one, that names it; the same one however often it is asked for, until it has ended.
 
     Raises NotFound, Conflict when it has not ended."""
-    row = one(await rows(world.database, world.entropy, queries.TASK(task=task, organization=organization)))
+    row = one(await world.rows(queries.TASK(task=task, organization=organization)))
     if row is None:
         raise NotFound(f"no task {task}")
     if row["status"] not in TASK_FINAL:
@@ -327,9 +327,9 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
         raise Conflict(f"task {task} has no organization or no route")
     now = world.clock.now_ms()
     limits = await _limits(world, row)
-    key = f"{MADE_KEY}retry-{task}-"
+    key = f"{GENERATED_KEY_PREFIX}retry-{task}-"
     earlier = commands.RETRIES(organization=owner, first=key, beyond=f"{key}~")
-    (found,) = await rows(world.database, world.entropy, earlier)
+    (found,) = await world.rows(earlier)
     copy = {
         "template": row["template_id"],
         "title": row["title"],
@@ -357,7 +357,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
 
 async def _limits(world: World, row: Row) -> Limits:
     statement = queries.TEMPLATE(id=row["template_id"], organization=None)
-    template = one(await rows(world.database, world.entropy, statement))
+    template = one(await world.rows(statement))
     return Limits.model_validate_json((optional_text(template, "limits") if template else None) or "{}")
 
 
@@ -368,7 +368,7 @@ async def adopt(world: World, organization: int | None) -> Adopted:
     while more and ready + lacking < MAX_ADOPTED:
         now = world.clock.now_ms()
         statement = commands.ADOPT(organization=organization, now=now, size=ADOPTED_AT_ONCE)
-        found = await rows(world.database, world.entropy, statement)
+        found = await world.rows(statement)
         ready += sum(1 for row in found if row["blocked_by"] is None)
         lacking += sum(1 for row in found if row["blocked_by"] is not None)
         more = len(found) == ADOPTED_AT_ONCE

@@ -11,7 +11,7 @@ from consumer.core.money import show
 from consumer.core.times import iso
 from consumer.ports import Refused
 from consumer.store import stops
-from consumer.store.batch import commit, rows
+from consumer.store.batch import commit
 from consumer.store.schema import check
 from consumer.store.schema.expected import MIGRATIONS
 from consumer.store.sql import integer, optional_integer, text
@@ -84,7 +84,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
 async def _migrations(world: World) -> list[Finding]:
     """The books of `wrangler d1 migrations` and of the local host against what ships."""
     try:
-        found = await rows(world.database, world.entropy, check.MIGRATED())
+        found = await world.rows(check.MIGRATED())
     except Refused:
         advice = "apply the migrations with `wrangler d1 migrations apply`, or let the local host do it"
         return [Finding("warning", "there is no record of applied migrations (table d1_migrations)", advice)]

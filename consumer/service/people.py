@@ -20,19 +20,18 @@ from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import fed, task_input
-from consumer.execution.resolve import harvest, settle
-from consumer.execution.settle import JUDGED_AGAIN
+from consumer.execution.resolve import settle, use_late_answer
+from consumer.execution.settle import MAX_SETTLE_ATTEMPTS
 from consumer.service import links
 from consumer.store import people
 from consumer.store import settle as settle_sql
-from consumer.store.batch import commit, rows
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from consumer.ports import Row
     from consumer.world import World
 
-HOUSE: Final = "inbox"
+BUILTIN_INBOX: Final = "inbox"
 """The provider whose executions are assignments by themselves; a link to any other is a question about it."""
 DECLINED: Final = "declined"
 ACCEPTED: Final = "accepted"
@@ -94,7 +93,7 @@ async def accept(world: World, token: str) -> Assignment:
     fact = await _facts(world, token)
     _refuse_ended(fact)
     note = people.NOTE(execution=fact.situation.execution.id, note=ACCEPTED)
-    await commit(world.database, world.entropy, [note])
+    await world.write(note)
     return await assignment(world, token)
 
 
@@ -186,24 +185,24 @@ async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is a
     task = fact.situation.task
     if task is None or task.state is TaskState.CANCELLED or _given_reason(fact) not in LATE:
         raise Conflict(_ended_reason(fact))
-    for _ in range(JUDGED_AGAIN):
-        if not fact.situation.needed or await harvest(world, fact, Succeeded(output)):
+    for _ in range(MAX_SETTLE_ATTEMPTS):
+        if not fact.situation.needed or await use_late_answer(world, fact, Succeeded(output)):
             break
         fact = await _fresh(world, fact)
-    used = await _harvested(world, fact)
+    used = await _late_answer_used(world, fact)
     if used is not None:  # this one, or one before it
         return _receipt(fact, await _stored(world, used), USED, used=True)
     note = people.NOTE_LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
-    await commit(world.database, world.entropy, [note])
+    await world.write(note)
     fact = await _fresh(world, fact)  # one that came before is the one that was kept
     kept = optional_text(fact.row, "note") or ""
     return _receipt(fact, parse_json(kept.removeprefix(LATE_ANSWER)), KEPT, used=False)
 
 
-async def _harvested(world: World, fact: Facts) -> Row | None:
+async def _late_answer_used(world: World, fact: Facts) -> Row | None:
     """The answer that was used though it came late."""
     statement = settle_sql.LATE_ANSWER_USED(task=fact.task_id, late=fact.situation.execution.id)
-    return one(await rows(world.database, world.entropy, statement))
+    return one(await world.rows(statement))
 
 
 def _as_note(output: Any) -> str:  # JSON is any value
@@ -222,7 +221,7 @@ def _check(fact: Facts, output: Any) -> None:  # JSON is any value
 async def _facts(world: World, token: str) -> Facts:
     execution, purpose = links.read(world.link_secret, token, world.clock.now_ms())
     found = await facts(world, [execution])
-    if not found or (purpose == "person") != (found[0].row["provider"] == HOUSE):
+    if not found or (purpose == "person") != (found[0].row["provider"] == BUILTIN_INBOX):
         raise NotFound("no such assignment")
     return found[0]
 
@@ -232,7 +231,7 @@ async def _fresh(world: World, fact: Facts) -> Facts:
 
 
 def _kind(fact: Facts) -> str:
-    if fact.row["provider"] != HOUSE:
+    if fact.row["provider"] != BUILTIN_INBOX:
         return "question"
     stage = fact.situation.execution.stage
     stages = fact.situation.route.stages
@@ -301,7 +300,7 @@ async def _stored(world: World, row: Row) -> Any:  # JSON is any value
     return None if stored is None else parse_json(stored)
 
 
-def _house_note(fact: Facts) -> str:
+def _route_note(fact: Facts) -> str:
     """What the route says to this candidate in particular."""
     stages, stage = fact.situation.route.stages, fact.situation.execution.stage
     number = integer(fact.row, "execution_candidate")
@@ -319,7 +318,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         fact.plan.prompt if fact.plan else "", text(row, "title"), text(row, "description"), task_input(row)
     )
     state, answer = _state(fact), row
-    if state == "ended" and _given_reason(fact) in LATE and (used := await _harvested(world, fact)):
+    if state == "ended" and _given_reason(fact) in LATE and (used := await _late_answer_used(world, fact)):
         state, answer = "answered", used
     return Assignment(
         execution=fact.situation.execution.id,
@@ -328,7 +327,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         kind=kind if kind in ("review", "question") else "human",
         title=text(row, "title"),
         description=text(row, "description"),
-        instructions="\n\n".join(filter(None, [_house_note(fact), words])),
+        instructions="\n\n".join(filter(None, [_route_note(fact), words])),
         value=task_input(row) if kind == "review" else value,
         draft=before if kind == "review" else None,
         output_schema=fact.plan.output_schema if fact.plan else {"type": "object"},

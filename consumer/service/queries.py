@@ -20,7 +20,7 @@ from consumer.service import links
 from consumer.service.admin import ROLES, hash_key
 from consumer.store import queries
 from consumer.store import stops as stops_sql
-from consumer.store.batch import commit, rows
+from consumer.store.batch import commit
 from consumer.store.schema.check import broken
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
@@ -39,7 +39,7 @@ _HIDDEN: Final = (
     "route",
     "outcome_key",
     "last_execution",
-    "fed_by",
+    "input_from",
 )
 
 
@@ -63,7 +63,7 @@ async def authenticate(world: World, bearer: str) -> Caller | None:
     name, _, secret = rest.partition("_")
     if prefix != "bizq" or not name or not secret or len(bearer) > 200:
         return None
-    row = one(await rows(world.database, world.entropy, queries.KEY(id=name)))
+    row = one(await world.rows(queries.KEY(id=name)))
     if row is None or not hmac.compare_digest(text(row, "hash"), hash_key(secret)):
         return None
     return Caller(name, optional_integer(row, "organization_id"), text(row, "role"))
@@ -82,7 +82,7 @@ async def task(world: World, organization: int | None, number: int) -> dict[str,
 
 
 async def _task(world: World, organization: int | None, number: int) -> Row:
-    row = one(await rows(world.database, world.entropy, queries.TASK(task=number, organization=organization)))
+    row = one(await world.rows(queries.TASK(task=number, organization=organization)))
     if row is None:
         raise NotFound(f"no task {number}")
     return row
@@ -106,7 +106,7 @@ async def task_list(
     statement = queries.LIST(
         organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, 200) + 1
     )
-    found = [dict(row) for row in await rows(world.database, world.entropy, statement)]
+    found = [dict(row) for row in await world.rows(statement)]
     more = len(found) > size
     found = found[:size]
     return {"tasks": found, "cursor": found[-1]["id"] if more else None}
@@ -228,22 +228,19 @@ async def costs(
         raise BadInput("by", f"one of {', '.join(queries.COSTS)}")
     begun = iso(parse_time(since, "since")) if since is not None else None
     statement = queries.COSTS[by](organization=organization, since=begun)
-    return [dict(row) for row in await rows(world.database, world.entropy, statement)]
+    return [dict(row) for row in await world.rows(statement)]
 
 
 async def counts(world: World, organization: int | None) -> dict[str, int]:
     """Tasks by status."""
-    found = await rows(world.database, world.entropy, queries.COUNTS(organization=organization))
+    found = await world.rows(queries.COUNTS(organization=organization))
     return {text(row, "status"): integer(row, "tasks") for row in found}
 
 
 async def inbox(world: World, organization: int | None, user: int | None = None) -> list[dict[str, Any]]:
     """What waits for people, first things first, each with its link."""
     statement = queries.INBOX(organization=organization, user=user, size=200)
-    return [
-        dict(row) | {"link": person_link(world, row)}
-        for row in await rows(world.database, world.entropy, statement)
-    ]
+    return [dict(row) | {"link": person_link(world, row)} for row in await world.rows(statement)]
 
 
 def person_link(world: World, row: Row) -> str:
@@ -257,23 +254,19 @@ def person_link(world: World, row: Row) -> str:
 async def organizations(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
     """The organizations that a caller may see; only those of a name, if one is given."""
     statement = queries.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
-    return [
-        {"id": row["id"], "name": row["name"]} for row in await rows(world.database, world.entropy, statement)
-    ]
+    return [{"id": row["id"], "name": row["name"]} for row in await world.rows(statement)]
 
 
 async def templates(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
     """What templates there are; only those of a name, if one is given."""
     statement = queries.TEMPLATES(organization=organization, name=name, size=LISTED)
-    found = await rows(world.database, world.entropy, statement)
+    found = await world.rows(statement)
     return [dict(row) | {"usable": bool(row["usable"])} for row in found]
 
 
 async def template(world: World, organization: int | None, number: int) -> dict[str, Any]:
     """One template.  Raises NotFound."""
-    row = one(
-        await rows(world.database, world.entropy, queries.TEMPLATE(id=number, organization=organization))
-    )
+    row = one(await world.rows(queries.TEMPLATE(id=number, organization=organization)))
     if row is None:
         raise NotFound(f"no template {number}")
     parsed = {name: optional_text(row, name) for name in ("input_schema", "output_schema", "route", "limits")}
@@ -283,7 +276,7 @@ async def template(world: World, organization: int | None, number: int) -> dict[
 async def budgets(world: World, organization: int | None, number: int | None = None) -> list[dict[str, Any]]:
     """Budgets with their current period.  Raises NotFound when one is asked for that is not there."""
     statement = queries.BUDGET(id=number, organization=organization, now=world.clock.now_ms())
-    found = [dict(row) for row in await rows(world.database, world.entropy, statement)]
+    found = [dict(row) for row in await world.rows(statement)]
     if number is not None and not found:
         raise NotFound(f"no budget {number}")
     return found

@@ -1,24 +1,29 @@
-"""Sending a batch: again after an ambiguous failure, because every batch here may be sent twice."""
+"""Batches: statements that the database applies together, and results that are read by handle.
+
+Every batch of the product may be sent twice.  That is why a batch whose fate is unknown is simply sent again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from consumer.ports import Unavailable
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from consumer.ports import Database, Entropy, Result, Row, Statement
+    from consumer.ports import Database, Entropy, Result, Row, Statement, Value
+    from consumer.store.sql import Query
 
 TRIES: Final = 5
 FIRST_DELAY_S: Final = 0.1
 
 
 async def commit(database: Database, entropy: Entropy, statements: Sequence[Statement]) -> list[Result]:
-    """Run a repeatable batch.  Raises `Unavailable` after 5 tries with full jitter, `Refused` at once."""
+    """Apply a batch that may be sent twice.  Raises `Unavailable` after 5 tries with full jitter, `Refused` immediately."""
     for attempt in range(1, TRIES):
         try:
             return await database.batch(statements)
@@ -28,7 +33,63 @@ async def commit(database: Database, entropy: Entropy, statements: Sequence[Stat
     return await database.batch(statements)
 
 
-async def rows(database: Database, entropy: Entropy, statement: Statement) -> Sequence[Row]:
-    """The rows of one repeatable statement."""
-    (result,) = await commit(database, entropy, [statement])
-    return result.rows
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Consecutive statements of one batch, whose rows are read together."""
+
+    first: int
+    end: int
+
+
+NOTHING: Final = Handle(0, 0)
+"""No statement: it has no rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a batch brought back."""
+
+    _results: Sequence[Result]
+
+    def rows(self, handle: Handle) -> Sequence[Row]:
+        """The rows of the handle's statements, in order."""
+        if handle.end - handle.first == 1:
+            return self._results[handle.first].rows
+        return [row for result in self._results[handle.first : handle.end] for row in result.rows]
+
+    def first(self, handle: Handle) -> Row | None:
+        """The first row of the handle's statements; None if there is none."""
+        rows = self.rows(handle)
+        return rows[0] if rows else None
+
+
+class Batch:
+    """Collects statements, and sends them as one atomic batch.
+
+    `add` and `each` return the handle by which the caller reads the rows of what it added."""
+
+    __slots__ = ("_database", "_entropy", "_statements")
+
+    def __init__(self, database: Database, entropy: Entropy) -> None:
+        self._database = database
+        self._entropy = entropy
+        self._statements: list[Statement] = []
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    def add(self, *statements: Statement) -> Handle:
+        """Add statements, which run in this order."""
+        first = len(self._statements)
+        self._statements += statements
+        return Handle(first, len(self._statements))
+
+    def each(self, query: Query, parts: Iterable[str], **values: Value) -> Handle:
+        """Add a query once for each part of its `rows` (see `store.sql.chunks`)."""
+        return self.add(*(query(rows=part, **values) for part in parts))
+
+    async def commit(self) -> Results:
+        """Send the batch; an empty one is not sent.  Raises as `commit` does."""
+        if not self._statements:
+            return Results(())
+        return Results(await commit(self._database, self._entropy, self._statements))

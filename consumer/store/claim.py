@@ -73,12 +73,12 @@ CLAIM_TASKS: Final = Query("""
 
 CLAIMED: Final = Query("""
     SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
-      input, stage, candidate, attempt, repairs, redos, replaces, fed_by, feedback,
+      input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback,
       (SELECT max(e.id) FROM task_executions e WHERE e.id BETWEEN {ids of tasks.id}) AS newest,
       (SELECT e.id FROM task_executions e WHERE e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {ids of tasks.id})
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces) AS open_execution,
-      (SELECT e.result FROM task_executions e WHERE e.id = tasks.fed_by) AS fed,
-      (SELECT e.result_key FROM task_executions e WHERE e.id = tasks.fed_by) AS fed_key
+      (SELECT e.result FROM task_executions e WHERE e.id = tasks.input_from) AS previous,
+      (SELECT e.result_key FROM task_executions e WHERE e.id = tasks.input_from) AS previous_key
     FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value
     WHERE lease = :token
 """)
@@ -97,15 +97,15 @@ CLAIMED_BUDGETS: Final = Query("""
 """)
 
 # --- attend: open executions whose time has come; taking one moves its time on, which is its lease -----------------
-# `looks` counts until something is settled: one that was taken before, and of which nothing came, is taken alone, so
+# `follow_ups` counts until something is settled: one that was taken before, and of which nothing came, is taken alone, so
 # that what kills its workers takes no neighbours along.
 
 CLAIM_FOLLOW_UPS: Final = Query("""
-    UPDATE task_executions SET wake_at_ms = :until, looks = looks + 1
+    UPDATE task_executions SET wake_at_ms = :until, follow_ups = follow_ups + 1
     WHERE id IN (
-      WITH due (id, looks) AS MATERIALIZED (SELECT id, looks FROM task_executions
+      WITH due (id, follow_ups) AS MATERIALIZED (SELECT id, follow_ups FROM task_executions
         WHERE status IN ('waiting', 'unknown') AND wake_at_ms <= :now ORDER BY wake_at_ms LIMIT :size)
-      SELECT id FROM due WHERE id = COALESCE((SELECT min(id) FROM due WHERE looks > 0), id))
+      SELECT id FROM due WHERE id = COALESCE((SELECT min(id) FROM due WHERE follow_ups > 0), id))
     RETURNING id
 """)
 

@@ -7,11 +7,11 @@ from typing import Final
 from consumer.store.sql import Query
 
 RESET_FOLLOW_UPS: Final = Query("""
-    UPDATE task_executions SET looks = 0 WHERE id IN (SELECT value FROM json_each(:executions)) AND +status IN {OPEN}
+    UPDATE task_executions SET follow_ups = 0 WHERE id IN (SELECT value FROM json_each(:executions)) AND +status IN {OPEN}
 """)
 
 # Taken, and not looked at.
 GIVE_BACK: Final = Query("""
-    UPDATE task_executions SET looks = max(0, looks - 1), wake_at_ms = min(wake_at_ms, :now)
+    UPDATE task_executions SET follow_ups = max(0, follow_ups - 1), wake_at_ms = min(wake_at_ms, :now)
     WHERE id IN (SELECT value FROM json_each(:executions)) AND +status IN ('waiting', 'unknown')
 """)

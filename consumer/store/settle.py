@@ -16,7 +16,7 @@ SETTLE_EXECUTIONS: Final = Query("""
       cost_micro = value ->> 'cost', cost = (value ->> 'cost') / 1000000.0, cost_source = value ->> 'source',
       usage = value ->> 'usage', reason = value ->> 'why', external_id = COALESCE(value ->> 'external', external_id),
       wake_at_ms = value ->> 'wake', resolve_by_ms = value ->> 'resolve', completed_at = value ->> 'done',
-      looks = 0
+      follow_ups = 0
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'e' AND task_executions.status IN {OPEN}
       AND COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'
@@ -29,10 +29,10 @@ SETTLE_TASKS: Final = Query("""
       lease = CASE WHEN value ->> 'to' = 'running' THEN lease END, lost = 0,
       stage = value ->> 'stage', candidate = value ->> 'candidate', attempt = value ->> 'attempt',
       repairs = value ->> 'repairs', redos = value ->> 'redos', replaces = value ->> 'replaces',
-      fed_by = CASE WHEN value ->> 'fed' THEN value ->> 'e'
+      input_from = CASE WHEN value ->> 'fed' THEN value ->> 'e'
         WHEN value ->> 'stage' < stage AND value ->> 'stage' > 0 THEN (SELECT max(f.id) FROM task_executions f
           WHERE f.id BETWEEN {ids of tasks.id} AND f.stage = (value ->> 'stage') - 1 AND f.status = 'succeeded')
-        ELSE fed_by END,
+        ELSE input_from END,
       run_at_ms = value ->> 'run_at', reason = value ->> 'reason',
       feedback = COALESCE(value ->> 'feedback', CASE WHEN stage = value ->> 'stage'
         AND (candidate = value ->> 'candidate' OR repairs = 0) THEN feedback END)

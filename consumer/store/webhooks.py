@@ -57,7 +57,7 @@ _UNHEARD = """e.status NOT IN {OPEN}
 # it to whoever attends to open ones; now that is nobody.
 QUEUE_UNHANDLED: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms)
-    SELECT 'told', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
+    SELECT 'webhook', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
     WHERE {_UNHEARD}
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
     RETURNING task_id AS told
@@ -69,7 +69,7 @@ UNHANDLED_OF_TASKS: Final = Query(f"""
 """)
 
 UNQUEUE: Final = Query(
-    "DELETE FROM outbox WHERE kind = 'told' AND task_id IN (SELECT value FROM json_each(:tasks))"
+    "DELETE FROM outbox WHERE kind = 'webhook' AND task_id IN (SELECT value FROM json_each(:tasks))"
 )
 
 # In the batch that records an acceptance: a webhook that came before it.

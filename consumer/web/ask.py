@@ -14,7 +14,6 @@ from consumer.core.strictjson import clean, parse_json
 from consumer.ports import MAX_INTEGER
 from consumer.service import queries
 from consumer.store import admin
-from consumer.store.batch import rows
 from consumer.web.problems import Gone, TooLarge, Unauthenticated, Unreadable, WrongMedia
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Ask:
             raise BadInput("organization", "an operator names it in the query: ?organization=ID")
         if self.role == "operator":
             wanted = admin.ORGANIZATION(organization=self.organization)
-            if not await rows(self.world.database, self.world.entropy, wanted):
+            if not await self.world.rows(wanted):
                 raise BadInput("organization", f"no organization {self.organization}")
         return self.organization
 

@@ -13,7 +13,7 @@ from consumer.core.errors import BadInput, NotFound
 from consumer.core.strictjson import clean
 from consumer.execution import doorbells, follow_up
 from consumer.execution.call import sign
-from consumer.execution.settle import MAX_WORDS
+from consumer.execution.settle import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
 from consumer.provider import BadSignature
 from consumer.telemetry import Event, log
@@ -72,7 +72,7 @@ async def _keep(
     world: World, account: Account, execution: int | None, event: str, external: str | None, body: str
 ) -> None:
     """One row and one waking, together; the doorbell may get lost."""
-    external = None if external is None else clean(external[:MAX_WORDS])  # cut as the execution's own is
+    external = None if external is None else clean(external[:MAX_TEXT_CHARS])  # cut as the execution's own is
     woken = await follow_up.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:

@@ -116,7 +116,7 @@ def run(office: Office, kind: Kind, count: int, batch: int) -> Measured:
 def drain(office: Office, kind: Kind, count: int, batch: int) -> Measured:
     """Submit tasks together, and deliver the one doorbell of that and those that the Worker sends itself."""
     template = prepare(office, kind)
-    submission = submit(office, template, count, at_once=count)
+    submission = submit(office, template, count, immediate_outcome=count)
     tasks = [
         row["id"] for row in office.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
     ]
@@ -168,15 +168,15 @@ def prepare(office: Office, kind: Kind) -> int:
     return template
 
 
-def submit(office: Office, template: int, count: int, *, at_once: int = 1) -> Usage:
+def submit(office: Office, template: int, count: int, *, immediate_outcome: int = 1) -> Usage:
     """Submit tasks as a caller does, over HTTP; what one task's share is."""
     office.worker.events()
     office.worker.logs()
     cpu = cpu_ms(office.worker.pid)
     headers = {"authorization": f"Bearer bizq_bill_{KEY}", "content-type": "application/json"}
-    for start in range(0, count, at_once):
-        tasks = [{"template": template, "title": f"task {start + n}"} for n in range(at_once)]
-        body: Any = tasks[0] if at_once == 1 else tasks
+    for start in range(0, count, immediate_outcome):
+        tasks = [{"template": template, "title": f"task {start + n}"} for n in range(immediate_outcome)]
+        body: Any = tasks[0] if immediate_outcome == 1 else tasks
         reply = office.worker.fetch("POST", "/v1/tasks", headers=headers, body=json.dumps(body).encode())
         assert reply.status in {200, 201}, reply.text
     events = office.worker.events()

@@ -40,7 +40,7 @@ def throughput(office: Office, kind: Kind, count: int) -> float:
     """Submit all at once, and wait for the last."""
     template = prepare(office, kind)
     began = time.perf_counter()
-    submit(office, template, count, at_once=count)
+    submit(office, template, count, immediate_outcome=count)
     open_tasks = "SELECT count(*) AS n FROM tasks WHERE template_id = ?1 AND status <> 'completed'"
     eventually(lambda: not office.sql(open_tasks, template)[0]["n"], PATIENCE_S)
     return count / (time.perf_counter() - began)

@@ -52,7 +52,7 @@ class Ledgered(Provider):
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         return Event(event, str(strict_json(body)["id"]))
 
-    def told(self, call: Call, body: bytes) -> Outcome | None:  # noqa: ARG002  # the contract's arguments
+    def read_webhook(self, call: Call, body: bytes) -> Outcome | None:  # noqa: ARG002  # the contract's arguments
         return _meaning(strict_json(body))
 
 

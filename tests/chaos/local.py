@@ -20,7 +20,6 @@ from consumer.cli.host import opened
 from consumer.cli.serve import listen
 from consumer.local.layout import Layout
 from consumer.ports import Statement
-from consumer.store.batch import rows
 from tests.chaos.books import Books, compare
 from tests.chaos.clock import Fast
 from tests.chaos.load import FED, Load
@@ -162,7 +161,7 @@ class LocalSite:
     async def sql(self, text: str, *parameters: Any) -> list[dict[str, Any]]:
         """As another application would: again, when a worker was stopped while it held the database."""
         world = self.host.world
-        found = await rows(world.database, world.entropy, Statement(text, parameters))
+        found = await world.rows(Statement(text, parameters))
         return [dict(row) for row in found]
 
     async def ring(self) -> None:

@@ -32,7 +32,7 @@ class CallbackContract(Suite):
     async def test_a_webhook_ends_its_job(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"
@@ -44,7 +44,7 @@ class CallbackContract(Suite):
     async def test_a_webhook_that_says_it_failed_ends_its_job(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", {"error": "no such city"})
+        await scene.webhook(task, "event-1", {"error": "no such city"})
         await scene.drain()
 
         row = await scene.task(task)
@@ -55,7 +55,7 @@ class CallbackContract(Suite):
         scene.network.script("job", hold)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", DONE)
+            await scene.webhook(task, "event-1", DONE)
             hold.release()
         await scene.finish()
 
@@ -69,7 +69,7 @@ class CallbackContract(Suite):
         scene.network.script("job", hold)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", DONE)
+            await scene.webhook(task, "event-1", DONE)
             hold.release()
 
         await scene.later(MINUTE)
@@ -83,7 +83,7 @@ class CallbackContract(Suite):
         task, hold = await scene.given(ai("job")), Hold(ACCEPTED)
         scene.network.script("job", hold)
         await scene.die(hold)
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         await scene.later(LEASE_OVER)
 
@@ -93,10 +93,10 @@ class CallbackContract(Suite):
     async def test_a_webhook_that_is_delivered_twice_counts_once(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", DONE)
-        await scene.told(task, "event-1", {"error": "a forged repeat"})
+        await scene.webhook(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", {"error": "a forged repeat"})
         await scene.drain()
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"
@@ -109,20 +109,20 @@ class CallbackContract(Suite):
     ) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         for number, said in enumerate(others):
             scene.clock.advance(1)
-            await scene.told(task, f"event-{number + 2}", said)
+            await scene.webhook(task, f"event-{number + 2}", said)
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"
 
     async def test_an_older_progress_that_comes_late_changes_nothing(self, scene: Scene) -> None:
         task = await self.accepted(scene)
-        await scene.told(task, "event-2", DONE)
+        await scene.webhook(task, "event-2", DONE)
         await scene.drain()
 
-        await scene.told(task, "event-1", {"progress": 50})
+        await scene.webhook(task, "event-1", {"progress": 50})
         await scene.later(HOUR)
 
         assert await scene.states(task) == ["succeeded"]
@@ -130,14 +130,14 @@ class CallbackContract(Suite):
     async def test_a_webhook_that_says_nothing_is_a_reason_to_ask(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", {})
+        await scene.webhook(task, "event-1", {})
         await scene.drain()
 
         assert scene.network.count("job", Verb.POLL) == 1
         assert (await scene.task(task))["status"] == "completed"
 
     async def test_a_webhook_of_a_task_that_does_not_exist_harms_nothing(self, scene: Scene) -> None:
-        await scene.told(12_345, "event-1", DONE)
+        await scene.webhook(12_345, "event-1", DONE)
 
         await scene.later(HOUR)
 
@@ -149,7 +149,7 @@ class CallbackContract(Suite):
         await scene.later(HOUR)
         assert await scene.states(task) == ["unknown"]
 
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"
@@ -166,7 +166,7 @@ class CallbackContract(Suite):
             await scene.later(DAY)
         assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
 
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         (execution,) = await scene.executions(task)
         assert (execution["cost_source"], execution["cost_micro"]) == ("declared", PRICE)
@@ -199,7 +199,7 @@ class CallbackContract(Suite):
     async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
         task = await self.accepted(scene)
 
-        await scene.told(task, "event-1", {"output": {"answer": 7}})
+        await scene.webhook(task, "event-1", {"output": {"answer": 7}})
         await scene.finish()
 
         assert await scene.states(task) == ["failed", "succeeded"]
@@ -224,7 +224,7 @@ class CallbackContract(Suite):
         task = await self.accepted(scene)
         (template,) = await scene.sql("SELECT id, route FROM task_templates")
         await scene.sql("UPDATE task_templates SET route = 'no json'")
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.finish()
         assert await scene.states(task) == ["waiting"]
         assert scene.queue.delays == [600]  # for the poll that it had asked for

@@ -277,9 +277,12 @@ class CapContract(Suite):
         assert (await scene.executions(task))[0]["cost_source"] == "declared"
         provider = scene.world.providers["job"]
         monkeypatch.setattr(
-            type(provider), "told", lambda *_: Succeeded(ANSWER, charged=Decimal("0.02")), raising=True
+            type(provider),
+            "read_webhook",
+            lambda *_: Succeeded(ANSWER, charged=Decimal("0.02")),
+            raising=True,
         )
-        await scene.told(task, "bill", {"output": ANSWER})
+        await scene.webhook(task, "bill", {"output": ANSWER})
         (one,) = await scene.executions(task)
         assert (one["cost_micro"], one["cost_source"]) == (20_000, "provider")
 
@@ -341,7 +344,7 @@ class CapContract(Suite):
         await scene.sql("DELETE FROM tasks")
         (new,) = await scene.tasks(1, template)
         await scene.drain()
-        await scene.told(old, "event of the old job", {"output": {"answer": "of the old one"}})
+        await scene.webhook(old, "event of the old job", {"output": {"answer": "of the old one"}})
         await scene.finish()
         (one,) = await scene.executions(new)
         assert one["result"] is None, one["result"]

@@ -90,7 +90,7 @@ class InterleavingContract(Suite):
 
     async def test_a_late_answer_does_not_settle_a_call_that_began_meanwhile(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
-        await follow_up.attend(scene.world, execution_id(task, 1))
+        await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
         hold, read = Hold(Accepted("other-1")), asyncio.Event()
         scene.network.script("other", hold)
@@ -104,7 +104,9 @@ class InterleavingContract(Suite):
 
         async def claimed() -> None:  # a worker has claimed the task, and is about to begin it
             scene.database.between(3, begun_first)
-            telling.append(asyncio.create_task(scene.told(task, "event-1", {"output": {"answer": "late"}})))
+            telling.append(
+                asyncio.create_task(scene.webhook(task, "event-1", {"output": {"answer": "late"}}))
+            )
             await read.wait()
 
         scene.database.between(1, claimed)
@@ -118,19 +120,19 @@ class InterleavingContract(Suite):
 
     async def test_late_answer_follows_a_moved_fence(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
-        await follow_up.attend(scene.world, execution_id(task, 1))
+        await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
 
         hold = Hold(Accepted("other-1"))
         scene.network.script("other", hold)
 
-        async def claimed() -> None:  # a worker claims the task between the look and the harvest
+        async def claimed() -> None:  # a worker claims the task between the look and the use_late_answer
             working.append(asyncio.create_task(scene.drain()))
             await hold.begun.wait()
 
         working: list[Any] = []
         scene.database.between(3, claimed)  # RECEIVE, SITUATIONS, UNHANDLED | HARVEST
-        await scene.told(task, "event-1", {"output": {"answer": "late"}})
+        await scene.webhook(task, "event-1", {"output": {"answer": "late"}})
         hold.release()
         await working[0]
         await scene.later(HOUR)
@@ -144,7 +146,7 @@ class InterleavingContract(Suite):
         late = await link(scene, task)
         scene.clock.advance(WEEK)
         await scene.tick()
-        await follow_up.attend(scene.world, execution_id(task, 1))
+        await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
 
         async def taken() -> None:  # a worker takes the task between the look and the answer
@@ -169,7 +171,7 @@ class InterleavingContract(Suite):
         scene.clock.advance(DAY)
         async with scene.draining():  # the last look, slow
             await hold.begun.wait()
-            await scene.told(task, "event-1", {"error": "it broke"})
+            await scene.webhook(task, "event-1", {"error": "it broke"})
             await scene.drain()  # another worker takes the webhook up
             await scene.drain()  # and the next candidate begins
             execution, _ = await scene.executions(task)
@@ -225,7 +227,7 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
-        await scene.told(task, "event-1", {"progress": 50})
+        await scene.webhook(task, "event-1", {"progress": 50})
         await scene.drain()
         await scene.later(HOUR)
         await scene.later(HOUR)
@@ -236,8 +238,8 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
-        await scene.told(task, "event-1", {"progress": 50})
-        await scene.told(task, "event-2", {})
+        await scene.webhook(task, "event-1", {"progress": 50})
+        await scene.webhook(task, "event-2", {})
         await scene.drain()
         await scene.later(HOUR)
         assert (await scene.task(task))["status"] == "completed"
@@ -254,7 +256,7 @@ class InterleavingContract(Suite):
         await scene.finish()
         assert await scene.states(task) == ["failed", "waiting"]
         scene.network._scripts["job", Verb.POLL].clear()  # from now on a poll finds the answer
-        await scene.told(task, "event-1", {})
+        await scene.webhook(task, "event-1", {})
         await scene.finish()
         await scene.later(HOUR)
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
@@ -268,7 +270,7 @@ class InterleavingContract(Suite):
         scene.network.script("job", hold)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", {"output": {"answer": "early"}})
+            await scene.webhook(task, "event-1", {"output": {"answer": "early"}})
             hold.release()
         await scene.later(HOUR)
         states = [(r["profile"], r["status"], r["result"]) for r in await scene.executions(task)]
@@ -285,7 +287,7 @@ class InterleavingContract(Suite):
         for _ in range(6):
             await scene.later(10 * MINUTE)
         await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.later(HOUR)
         await scene.later(HOUR)
         assert (await scene.task(task))["status"] == "completed"
@@ -314,7 +316,7 @@ class InterleavingContract(Suite):
         await scene.drain()
         assert await scene.states(task) == ["failed", "waiting"]
         await scene.sql("UPDATE task_templates SET route = ?1", json.dumps(route(ai("other"))))
-        await scene.told(task, "event-1", DONE, number=2, profile="tuned")
+        await scene.webhook(task, "event-1", DONE, number=2, profile="tuned")
         for _ in range(3):
             await scene.later(DAY)
         row = await scene.task(task)
@@ -401,7 +403,7 @@ class InterleavingContract(Suite):
         await scene.later(DAY)
         (asked,) = await queries.inbox(scene.world, 1)
         token = str(asked["link"]).rpartition("/")[2]
-        await scene.told(task, "event-1", {"error": "rejected: content policy"})
+        await scene.webhook(task, "event-1", {"error": "rejected: content policy"})
         await scene.finish()
         assert (await people.assignment(scene.world, token)).state == "ended"
 
@@ -415,7 +417,7 @@ class InterleavingContract(Suite):
         await scene.later(DAY)
         (asked,) = await queries.inbox(scene.world, 1)
         token = str(asked["link"]).rpartition("/")[2]
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         await scene.finish()
         receipt = await people.submit(scene.world, token, {"answer": "mine"})
         assert "Your answer was recorded" not in receipt.message
@@ -453,10 +455,10 @@ class InterleavingContract(Suite):
         (template,) = await scene.sql("SELECT id, route FROM task_templates")
         await scene.sql("UPDATE task_templates SET route = 'no json'")
         with pytest.raises(Unavailable):
-            await scene.told(task, "event-1", DONE)
+            await scene.webhook(task, "event-1", DONE)
         await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
 
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         assert [row["cost_source"] for row in await scene.executions(task)] == ["declared"]
 
@@ -474,7 +476,7 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         async def bump() -> None:
             await scene.sql("UPDATE tasks SET version = version + 1 WHERE id = ?1", task)
@@ -502,9 +504,9 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
-        await scene.told(task, "event-1", {"output": {"answer": 7}})
+        await scene.webhook(task, "event-1", {"output": {"answer": 7}})
         scene.clock.advance(1)
-        await scene.told(task, "event-2", DONE)
+        await scene.webhook(task, "event-2", DONE)
         await scene.finish()
         assert scene.network.count("job") == 1
 
@@ -516,16 +518,16 @@ class InterleavingContract(Suite):
         scene.network.script("job", hold, verb=Verb.CANCEL)
         await scene.drain()
         scene.clock.advance(HOUR)
-        looking = asyncio.create_task(follow_up.attend(scene.world, execution_id(task, 1)))
+        looking = asyncio.create_task(follow_up.follow_up(scene.world, execution_id(task, 1)))
         await hold.begun.wait()
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         async def ended() -> None:
             hold.release()
             await looking
 
         scene.database.between(2, ended)  # facts, webhooks | settle
-        await follow_up.attend(scene.world, execution_id(task, 1))
+        await follow_up.follow_up(scene.world, execution_id(task, 1))
         await scene.finish()
         assert scene.network.count("other") == 0
 
@@ -555,8 +557,8 @@ class InterleavingContract(Suite):
             settles = any("WITH" not in s.sql and "last_execution = value" in s.sql for s in statements)
             if settles and not overtaken.is_set():
                 overtaken.set()
-                await scene.told(task, "event-1", {"error": "broken"})
-                await follow_up.attend(scene.world, execution_id(task, 1))
+                await scene.webhook(task, "event-1", {"error": "broken"})
+                await follow_up.follow_up(scene.world, execution_id(task, 1))
             return results
 
         async with scene.draining():
@@ -584,7 +586,7 @@ class InterleavingContract(Suite):
         scene.clock.advance(HOUR)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", {"output": ANSWER, "charged": 1})
+            await scene.webhook(task, "event-1", {"output": ANSWER, "charged": 1})
             hold.release()
         await scene.later(HOUR)
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
@@ -594,7 +596,7 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
         inner = scene.database.batch
 
         async def batch(statements: Any) -> Any:
@@ -606,7 +608,7 @@ class InterleavingContract(Suite):
             return await inner(statements)
 
         with instead(scene, batch), suppress(Crash):
-            await follow_up.attend(scene.world, execution_id(task, 1))
+            await follow_up.follow_up(scene.world, execution_id(task, 1))
         await scene.later(LEASE_OVER)
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []

@@ -162,7 +162,7 @@ class JobContract(Suite):
     async def test_a_webhook_that_comes_after_the_cancel_is_paid_and_kept(self, scene: Scene) -> None:
         task = await self.accepted(scene)
         await commands.cancel(scene.world, 1, task, "tester")
-        await scene.told(task, "event-1", DONE)
+        await scene.webhook(task, "event-1", DONE)
 
         await scene.drain()
 
@@ -222,7 +222,7 @@ class JobContract(Suite):
 
         for _ in range(30):
             await scene.later(HOUR)
-            await scene.told(task, f"event-{scene.clock.ms}", {"progress": 1}, profile=profile)
+            await scene.webhook(task, f"event-{scene.clock.ms}", {"progress": 1}, profile=profile)
 
         assert (await scene.task(task))["status"] == "failed"
         assert (await scene.executions(task))[0]["cost_source"] == "bound"

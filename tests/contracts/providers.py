@@ -417,7 +417,7 @@ class ProviderContract:
 
     def test_a_webhook_says_what_it_meant(self, provider: Provider) -> None:
         for _, _, delivered in _delivered(provider):
-            outcome = provider.told(make_call(provider), delivered.body)
+            outcome = provider.read_webhook(make_call(provider), delivered.body)
 
             assert outcome == delivered.outcome, delivered.name
             if outcome is not None:
@@ -433,7 +433,7 @@ class ProviderContract:
                 continue
             bodies += [json.dumps(mutated).encode() for mutated in mutations(value)]
         for body in bodies:
-            outcome = provider.told(make_call(provider), body)
+            outcome = provider.read_webhook(make_call(provider), body)
             if outcome is not None:
                 assert_sound(outcome)
 
@@ -493,7 +493,7 @@ class ProviderContract:
         if not provider.abilities.webhook:
             with pytest.raises(BadSignature):
                 provider.webhook(make_account(provider), {}, b"{}", NOW_MS)
-            assert provider.told(make_call(provider), b"{}") is None
+            assert provider.read_webhook(make_call(provider), b"{}") is None
 
 
 def _delivered(provider: Provider) -> Iterator[tuple[Account, Mapping[str, str], Delivered]]:

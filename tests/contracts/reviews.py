@@ -13,7 +13,7 @@ import pytest
 from consumer.core.errors import BadInput, Conflict
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY
-from consumer.execution.settle import COMFORT_BYTES
+from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.provider import Verb
 from consumer.service import people, queries
 from tests.contracts.people import link
@@ -55,7 +55,7 @@ class ReviewContract(Suite):
 
     async def test_approving_a_large_draft_reads_it_from_the_blobs(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), person(kind="review"))
-        large = {"answer": "x" * (COMFORT_BYTES + 1)}
+        large = {"answer": "x" * (INLINE_RESULT_MAX + 1)}
         scene.network.script("blind", Succeeded(large))
         await scene.drain()
 
@@ -277,7 +277,7 @@ class ReviewContract(Suite):
         await scene.drain()
         assert await scene.states(task) == ["unknown", "succeeded", "failed", "waiting"]
 
-        await scene.told(task, "event-1", {"output": {"answer": "of before"}}, profile="evident")
+        await scene.webhook(task, "event-1", {"output": {"answer": "of before"}}, profile="evident")
         await scene.drain()
 
         first, *_, redo = await scene.executions(task)

@@ -25,7 +25,7 @@ Story = Callable[[Scene], Awaitable[int]]
 
 
 async def idle(_: Scene) -> int:
-    """Nothing to do: every batch looks, and changes nothing."""
+    """Nothing to do: every batch checks, and changes nothing."""
     return 0
 
 
@@ -37,7 +37,7 @@ async def crowded(scene: Scene) -> int:
     return await scene.given(ai("blind"), count=23)
 
 
-async def at_once(scene: Scene) -> int:
+async def immediate_outcome(scene: Scene) -> int:
     """Nothing is sent: begun and settled in one batch, and then another stage."""
     return await scene.given(ai("echo", output=ANSWER), ai("echo", output=ANSWER), ai("blind"), count=3)
 
@@ -68,7 +68,7 @@ async def limited(scene: Scene) -> int:
     return task
 
 
-STORIES: list[Story] = [idle, simple, crowded, at_once, people, winding, hopeless, job, limited]
+STORIES: list[Story] = [idle, simple, crowded, immediate_outcome, people, winding, hopeless, job, limited]
 
 
 async def ending(scene: Scene) -> dict[str, Any]:
@@ -110,13 +110,13 @@ class _Faults(Suite):
 
         A look that finds nothing is the same in all stories, and has its turn in the idle one."""
         await play(scene)
-        looks = {statements for statements, _ in scene.database.ran} if story is not idle else set()
+        checks = {statements for statements, _ in scene.database.ran} if story is not idle else set()
         first = await scene.anew()
         await story(first)
         expected, ran = await play(first), first.database.ran
         assert expected["leases"] == 0
         for batch, (statements, changed) in enumerate(ran, 1):
-            if statements in looks and not changed:
+            if statements in checks and not changed:
                 continue
             fresh = await scene.anew()
             await story(fresh)
@@ -127,7 +127,7 @@ class _Faults(Suite):
             assert found == expected, f"batch {batch} of {len(ran)}"
             assert await broken(fresh.database.inner) == []
 
-    @pytest.mark.parametrize("story", [simple, winding, at_once, limited])
+    @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, limited])
     async def test_every_batch_may_fail_once(self, scene: Scene, story: Story) -> None:
         await story(scene)
         expected, batches = await play(scene), scene.database.batches
@@ -138,7 +138,7 @@ class _Faults(Suite):
 
         assert await play(fresh) == expected
 
-    @pytest.mark.parametrize("story", [simple, winding, at_once, people])
+    @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, people])
     async def test_a_worker_that_dies_at_any_batch_loses_and_repeats_nothing_but_what_was_in_flight(
         self, scene: Scene, story: Story
     ) -> None:
@@ -190,7 +190,7 @@ class SettleContract(Suite):
         scene.clock.advance(HOUR)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", {"output": {"answer": "told"}})
+            await scene.webhook(task, "event-1", {"output": {"answer": "told"}})
             await scene.drain()
             hold.release()
 

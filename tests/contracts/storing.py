@@ -13,14 +13,14 @@ import pytest
 from consumer.core.money import Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.strictjson import parse_json
-from consumer.execution.settle import COMFORT_BYTES
+from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.provider import Verb
 from consumer.service import queries
 from consumer.store.sql import execution_id
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai
 
-LARGE = {"answer": "x" * (COMFORT_BYTES + 1)}
+LARGE = {"answer": "x" * (INLINE_RESULT_MAX + 1)}
 
 
 class StoringContract(Suite):
@@ -43,7 +43,7 @@ class StoringContract(Suite):
 
     async def test_an_output_of_just_the_comfortable_size_stays_in_its_row(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
-        fits = {"answer": "é" * ((COMFORT_BYTES - len('{"answer":""}')) // 2)}
+        fits = {"answer": "é" * ((INLINE_RESULT_MAX - len('{"answer":""}')) // 2)}
         scene.network.script("blind", Succeeded(fits))
 
         await scene.drain()
@@ -81,7 +81,7 @@ class StoringContract(Suite):
         scene.clock.advance(1_000)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.told(task, "event-1", {"output": LARGE})
+            await scene.webhook(task, "event-1", {"output": LARGE})
             await scene.drain()
             hold.release()
 

@@ -354,7 +354,7 @@ class SweepContract(Suite):
 
         async def meanwhile() -> None:  # somebody with a lease ends the task, and publishes that
             await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            assert await publish.again(scene.world, [task])
+            assert await publish.republish(scene.world, [task])
 
         scene.kv.slow = meanwhile
         await scene.drain()
@@ -375,7 +375,7 @@ class SweepContract(Suite):
 
         async def meanwhile() -> None:
             await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            await publish.later(scene.world, task, "another")
+            await publish.check_later(scene.world, task, "another")
             await scene.later(5 * SECOND)
             assert await scene.count("outbox") == 1
 
@@ -459,7 +459,7 @@ class SweepContract(Suite):
 
     async def test_after_three_lost_looks_only_its_time_is_waited_for(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
-        await scene.sql("UPDATE task_executions SET looks = 3 WHERE id = ?1", first)
+        await scene.sql("UPDATE task_executions SET follow_ups = 3 WHERE id = ?1", first)
 
         await scene.later(HOUR)
         asked = {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
@@ -472,10 +472,12 @@ class SweepContract(Suite):
 
     async def test_a_lost_call_that_nobody_survives_to_look_at_ends_all_the_same(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
-        await scene.sql("UPDATE task_executions SET looks = 9, resolve_by_ms = NULL WHERE id = ?1", first)
+        await scene.sql(
+            "UPDATE task_executions SET follow_ups = 9, resolve_by_ms = NULL WHERE id = ?1", first
+        )
 
         await scene.later(HOUR)
-        await scene.sql("UPDATE task_executions SET looks = 9 WHERE id = ?1", first)
+        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
         await scene.later(DAY)
         await scene.later(DAY)
 
@@ -486,7 +488,7 @@ class SweepContract(Suite):
         first, *_ = await self.doubts(scene)
         said = '{"output": {"answer": "late"}}'
         await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
-        await scene.sql("UPDATE task_executions SET looks = 9 WHERE id = ?1", first)
+        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
 
         await scene.later(DAY)
 

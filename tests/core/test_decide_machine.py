@@ -269,7 +269,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.is_late(call) for call in self.calls.values()))
     @rule()
-    def harvest(self) -> None:
+    def use_late_answer(self) -> None:
         """A person answers after their deadline, and the task still waits at that stage."""
         late = next(call for call in self.calls.values() if self.is_late(call))
         new = self.newest + 1

@@ -109,7 +109,7 @@ def test_a_doubt_stays_open_as_long_as_somebody_may_tell(kind: Kind, patience: i
 @pytest.mark.parametrize("kind", [WITH_KEYS, WITH_EVIDENCE])
 def test_a_doubt_is_looked_into_soon(kind: Kind) -> None:
     decision = decide(at(call=execution(**kind), draw=0.5), Unknown("lost"))
-    assert decision.wake_at_ms == NOW_MS + policy.look_again(NOW_MS - STARTED_MS, 0.5)
+    assert decision.wake_at_ms == NOW_MS + policy.poll_delay(NOW_MS - STARTED_MS, 0.5)
 
 
 def test_the_next_look_never_lies_behind_the_time_to_resolve() -> None:
@@ -121,7 +121,7 @@ def test_the_next_look_never_lies_behind_the_time_to_resolve() -> None:
 def test_a_clock_that_went_back_does_no_harm() -> None:
     call = execution(started_ms=NOW_MS + 60_000, evidence=True)
     decision = decide(at(call=call, draw=0.5), Unknown("lost"))
-    assert decision.wake_at_ms == NOW_MS + policy.look_again(0, 0.5)
+    assert decision.wake_at_ms == NOW_MS + policy.poll_delay(0, 0.5)
 
 
 def test_no_evidence_yet_keeps_the_time_to_resolve_and_the_task() -> None:

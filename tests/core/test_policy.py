@@ -20,7 +20,7 @@ from consumer.core.policy import (
     RANKS,
     RENEW_EVERY,
     SECOND,
-    look_again,
+    poll_delay,
     raise_at,
     rank,
     retry_delay,
@@ -86,11 +86,11 @@ def test_a_retry_after_in_seconds_is_kept_to_the_second() -> None:
 @given(st.integers(0, 400 * DAY), draws)
 def test_a_job_is_asked_about_more_rarely_as_it_grows_older(age: int, draw: float) -> None:
     base = min(max(2 * SECOND, age // 4), LOOK_AGAIN_MAX)
-    assert int(0.75 * base) <= look_again(age, draw) <= int(1.25 * base)
+    assert int(0.75 * base) <= poll_delay(age, draw) <= int(1.25 * base)
 
 
 def test_looks_are_spread_around_a_quarter_of_the_age() -> None:
-    assert [look_again(age, 0.5) for age in (0, 8_000, MINUTE, HOUR)] == [
+    assert [poll_delay(age, 0.5) for age in (0, 8_000, MINUTE, HOUR)] == [
         2_000,
         2_000,
         15_000,

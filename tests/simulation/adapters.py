@@ -59,7 +59,7 @@ class Plain(Provider):
         external = strict_json(body).get("id")
         return Event(event, external if isinstance(external, str) else None)
 
-    def told(self, call: Call, body: bytes) -> Outcome | None:  # noqa: ARG002  # the contract's arguments
+    def read_webhook(self, call: Call, body: bytes) -> Outcome | None:  # noqa: ARG002  # the contract's arguments
         return _meaning(strict_json(body))
 
 

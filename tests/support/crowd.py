@@ -99,7 +99,7 @@ async def _take_part(job: Job) -> Done:
         world = make_world(
             database, kv, FileBlobs(beside, fsync=False), provider.network, clock=clock, entropy=entropy
         )
-        narrow = replace(world.config, batch_size=1, wave=1, connections=1, concurrency=1)
+        narrow = replace(world.config, batch_size=1, begin_size=1, connections=1, concurrency=1)
         world = replace(world, config=narrow)
         _barrier.wait(60)
         claims = 0

@@ -127,7 +127,7 @@ class Fake(Provider):
     def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         return Event(str(headers["webhook-id"]), None)
 
-    def told(self, call: Call, body: bytes) -> Outcome | None:
+    def read_webhook(self, call: Call, body: bytes) -> Outcome | None:
         said: dict[str, Any] = json.loads(body)
         if "output" in said:
             return Succeeded(said["output"])

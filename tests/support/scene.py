@@ -291,7 +291,7 @@ class Scene:
             await working
         hold.begun.clear()
 
-    async def told(
+    async def webhook(
         self, task: int, event: str, said: Mapping[str, Any], number: int = 1, profile: str = "job"
     ) -> None:
         """A verified webhook about a task's `number`-th execution arrives."""

@@ -24,7 +24,7 @@ def job(office: Office) -> int:
     return task
 
 
-def tell(office: Office, task: int, event: str = "", *, answer: str = "told") -> Reply:
+def tell(office: Office, task: int, event: str = "", *, answer: str = "webhook") -> Reply:
     """Send the webhook that says that the first execution of a task is done."""
     from datetime import UTC, datetime
 

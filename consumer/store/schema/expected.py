@@ -90,7 +90,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "task_executions": """
         assigned_to attempt budgets candidate completed_at cost cost_micro cost_source execution_type
-        external_id id lease looks note profile provider reason reserved_micro resolve_by_ms result
+        external_id follow_ups id lease note profile provider reason reserved_micro resolve_by_ms result
         result_key stage started_at started_ms status task_id usage wake_at_ms
     """,
     "task_templates": """
@@ -99,7 +99,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "tasks": """
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
-        due_date fed_by feedback id idempotency_key input last_execution lease lost needs_micro
+        due_date feedback id idempotency_key input input_from last_execution lease lost needs_micro
         organization_id priority raise_at_ms rank(generated) reason redos repairs replaces retry_of
         run_at_ms stage status template_id title updated_at version
     """,

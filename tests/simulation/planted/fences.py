@@ -108,7 +108,7 @@ def sent_without_intent(patch: Patch) -> None:
 
     async def begun(self: Run, intents: Any, _results: object) -> set[int]:
         for one in intents:
-            if one.at_once is None:
+            if one.immediate_outcome is None:
                 self.flight.start(one)
         return set()
 
@@ -294,7 +294,7 @@ def _keyed(value: Any, suffix: str) -> Any:
 def answer_of_the_stage_before_lost(patch: Patch) -> None:
     """A later stage is not given what the one before it made."""
     patch.sql(
-        settle.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN fed_by"
+        settle.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN input_from"
     )
     original = claiming.Claimed.moved
     patch.set(

@@ -14,7 +14,6 @@ from consumer.run.run import Run
 from consumer.store import begin as begin_sql
 from consumer.store import settle as settle_sql
 from consumer.store import sweep, webhooks
-from consumer.store.batch import rows
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ async def _admitted(run: Run, begin: Statement) -> Statement:
     place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
     wanted = {row["e"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
     names = json.dumps([name for periods in wanted.values() for name in periods])
-    found = await rows(run.world.database, run.world.entropy, begin_sql.FULL_PERIODS(periods=names))
+    found = await run.world.rows(begin_sql.FULL_PERIODS(periods=names))
     room: dict[Any, Any] = {
         row["id"]: row["cap_micro"] - row["spent_micro"] - row["reserved_micro"]  # type: ignore[operator]
         for row in found

@@ -62,7 +62,7 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
     async def publish_outbox(world: Any, token: str, outgoing: Any) -> None:
         done = Statement("DELETE FROM outbox WHERE kind = 'publish' AND holder = ?1", (token,))
         await commit(world.database, world.entropy, [done])
-        await publish.again(world, outgoing)
+        await publish.republish(world, outgoing)
 
     patch.set(follow_up, "publish_outbox", publish_outbox)
 
@@ -125,7 +125,7 @@ def large_answer_lost(patch: Patch) -> None:
 
     async def result(world: Any, execution: int, decision: Any) -> Any:
         text, key = await original(world, execution, decision)
-        lost = text is not None and len(text) > settle.COMFORT_BYTES
+        lost = text is not None and len(text) > settle.INLINE_RESULT_MAX
         return (None, f"results/{execution}") if lost else (text, key)
 
     original = patch.set(settle, "_result", result)
@@ -136,6 +136,6 @@ def large_answer_not_read(patch: Patch) -> None:
     """A later stage sees nothing of what lies with the blobs."""
 
     async def fed(_world: Any, row: Mapping[str, Any]) -> Any:
-        return None if row["fed"] is None else json.loads(str(row["fed"]))
+        return None if row["previous"] is None else json.loads(str(row["previous"]))
 
     patch.everywhere(inputs.fed, fed)

@@ -40,8 +40,8 @@ class _Migrated:
         self.outline = outline
         named = [row["name"] for row in objects if row["sql"].startswith("CREATE TABLE")]
         self.tables = [*named, "sqlite_sequence"]
-        looks = ", ".join(f'EXISTS (SELECT 1 FROM "{name}") AS "{name}"' for name in self.tables)
-        self.look = f"SELECT {looks}"
+        checks = ", ".join(f'EXISTS (SELECT 1 FROM "{name}") AS "{name}"' for name in self.tables)
+        self.look = f"SELECT {checks}"
 
 
 _migrated: list[_Migrated] = []
