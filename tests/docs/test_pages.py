@@ -20,7 +20,9 @@ def test_the_glossary_has_one_line_for_each_word_and_every_word_that_it_uses() -
     words = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")][1:]
     assert words == sorted(set(words))
     used = {
-        word.removesuffix("'s") for line in lines[6:] for word in re.findall(r"\*([a-z ]+(?:'s)?)\*", line)
+        word.removesuffix("'s")
+        for line in lines[6:]
+        for word in re.findall(r"\*([a-z][a-z -]*(?:'s)?)\*", line)
     }
     assert {word for word in used if not _known(word, words)} == set()
 
