@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -202,7 +202,7 @@ class TestTheDocument(Suite):
         """A task that knows only the public columns, and where needed its organization and its template."""
         if not await scene.count("organizations"):
             await scene.organization(1)
-        limits = {} if task_s is None else {"task_s": task_s}
+        limits: dict[str, Any] = {} if task_s is None else {"task_s": task_s}
         number = template or await scene.template(route(ai("blind")), organization=organization, **limits)
         names = ["template_id", "title", *columns]
         slots = ", ".join(f"?{place}" for place in range(1, len(names) + 1))

@@ -69,6 +69,8 @@ def test_every_example_is_accepted(profiles: dict[str, Any]) -> None:
 def test_the_examples_use_every_field() -> None:
     used = {name for found in examples() for profile in found.values() for name in profile}
     assert used == set(Profile.model_fields) - {"webhook_secret"}
+    named = {name for found in examples() for name in found}
+    assert named >= {"groq", "openrouter", "vllm", "ollama", "litellm", "cloudflare", "openai"}
 
 
 def test_a_new_data_directory_begins_with_the_profiles_of_the_page(tmp_path: Path) -> None:
