@@ -29,8 +29,8 @@ HEAD = """\
 
 Made by `python -m scripts.lifecycle_doc` from `consumer/core/lifecycle.py`: change the tables there.
 
-A **task** is one piece of work; an **execution** is one attempt at it by one candidate. A task has as many executions as
-it needs, and usually one of them is open at a time. `consumer/core/decide.py` decides which move follows from an
+A **task** is one piece of work; an **execution** is one attempt at it by one candidate. A task has as many executions
+as it needs, and usually one of them is open at a time. `consumer/core/decide.py` decides which move follows from an
 outcome. Every move raises the task's `version`, and a statement that names an older version changes nothing. A state
 without a way out is final: neither code nor SQL leaves it.
 """
