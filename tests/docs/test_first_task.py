@@ -9,6 +9,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import pytest
+
 from consumer.core.profile import accounts
 from consumer.core.template import Candidate, parse
 from providers import PROVIDERS
@@ -47,6 +49,7 @@ def worker(directory: Path) -> Iterator[str]:
         process.communicate()
 
 
+@pytest.mark.heavy
 def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     def run(script: str) -> str:
         return shell(script, tmp_path, {"NO_PROXY": "127.0.0.1"})

@@ -11,9 +11,11 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 
 from consumer.core.errors import BadInput
-from consumer.core.profile import Price, Profile, accounts, secrets_named
+from consumer.core.profile import Account, Price, Profile, accounts, secrets_named
 from providers import PROVIDERS
+from providers.contract import Verb
 from scripts.stage import ROOT
+from tests.contracts.providers import make_call
 from tests.support.documents import sections, tables
 
 if TYPE_CHECKING:
@@ -81,6 +83,19 @@ def test_a_new_data_directory_begins_with_the_profiles_of_the_page(tmp_path: Pat
     prepare(layout, create=True)
 
     assert [json.loads(layout.profiles.read_text())] == examples("json first")
+
+
+def test_headers_of_the_profile_replace_those_of_the_adapter() -> None:
+    adapter = PROVIDERS["openai_compatible"]
+    profile = Profile(
+        provider=adapter.name, base_url="https://ai.example.com/v1/", headers={"Accept": "text/plain"}
+    )
+    account = Account("test", profile, key="key", secret_headers={"Authorization": "Basic secret"})
+
+    request: Any = adapter.request(make_call(adapter, account=account), Verb.SUBMIT)
+
+    assert (request.headers["accept"], request.headers["authorization"]) == ("text/plain", "Basic secret")
+    assert str(request.url) == "https://ai.example.com/v1/chat/completions"
 
 
 def test_a_price_and_a_price_book_together_are_refused() -> None:

@@ -25,10 +25,15 @@ from consumer.core.template import (
 from consumer.core.template import render as fill
 from providers.openai_compatible import allows_strict
 from scripts.stage import ROOT
+from tests import test_local_runs
 from tests.support.documents import sections, tables
+from tests.support.scene import Scene, Suite, ai, route
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+migrated, database = test_local_runs.migrated, test_local_runs.database
+kv, blobs = test_local_runs.kv, test_local_runs.blobs
 
 PAGE: Final = ROOT / "docs" / "templates.md"
 SECTIONS: Final = sections(PAGE)
@@ -157,6 +162,33 @@ def test_every_placeholder_of_the_page_is_filled_and_no_other_is_taken() -> None
 def test_a_missing_field_is_empty_and_a_number_is_json() -> None:
     assert fill("[{{input.absent}}] {{input.count}}", "", "", TASK) == "[] 2"
     assert fill("{{title}}", "{{description}}", "D", TASK) == "{{description}}"
+
+
+class TestPrompts(Suite):
+    """The prompt that a model gets, in the first stage and in a later one."""
+
+    async def test_input_is_the_result_of_the_stage_before_in_a_later_stage(self, scene: Scene) -> None:
+        await self.work(scene, "{{input.name}} {{input.answer}}", ai("blind"), ai("other"))
+
+        assert [call.prompt for call in scene.network.calls("blind")] == ["Ada "]
+        assert [call.prompt for call in scene.network.calls("other")] == [" yes"]
+
+    async def test_a_prompt_without_placeholders_gets_the_input(self, scene: Scene) -> None:
+        await self.work(scene, "Greet.", ai("blind"))
+
+        assert [call.prompt for call in scene.network.calls("blind")] == ['Greet.\n\n{"name":"Ada"}']
+
+    async def test_an_empty_prompt_is_left_to_the_adapter(self, scene: Scene) -> None:
+        await self.work(scene, "", ai("blind"))
+
+        assert [call.prompt for call in scene.network.calls("blind")] == [""]
+
+    async def work(self, scene: Scene, prompt: str, *stages: dict[str, Any]) -> None:
+        await scene.organization(1)
+        template = await scene.template(route(*stages), prompt=prompt)
+        await scene.tasks(1, template, input='{"name":"Ada"}')
+        await scene.drain()
+        assert await scene.statuses() == {"completed": 1}
 
 
 # -------------------------------------------------------------------------------------------------- schemas
