@@ -29,24 +29,24 @@ HEAD = """\
 
 Made by `python -m scripts.lifecycle_doc` from `consumer/core/lifecycle.py`: change the tables there.
 
-A **task** is something to get done; an **execution** is one attempt at it by one candidate. A task has as many
-executions as it takes, and usually one of them is open at a time. Which move an answer leads to is decided in
-`consumer/core/decide.py`; every move raises the task's `version`, and a statement that names an older version
-changes nothing. A state without a way out is final: neither code nor SQL lets it go.
+A **task** is one piece of work; an **execution** is one attempt at it by one candidate. A task has as many executions
+as it needs, and usually one of them is open at a time. `consumer/core/decide.py` decides which move follows from an
+outcome. Every move raises the task's `version`, and a statement that names an older version changes nothing. A state
+without a way out is final: neither code nor SQL leaves it.
 """
 
 TASK = """\
 ## Task
 
-`tasks.status`. A worker moves a task under the lease that its claim gave it; an answer that no lease holder
-brings (a webhook, a form, a poll, the sweep) moves it without one.
+The states are the values of `tasks.status`. A worker moves a task under the lease of its claim. An answer that arrives
+without a lease (from a webhook, a form, a poll or the sweep) moves the task without one.
 """
 
 EXECUTION = """\
 ## Execution
 
-`task_executions.status`. It begins as an intent, with its reservation, before anything is sent. While it is
-open, whatever becomes of its task, somebody attends to it at its time.
+The states are the values of `task_executions.status`. An execution begins as an intent, with its reservation, before
+anything is sent. While it is open, the worker follows it up at its wake time, even if its task has ended.
 """
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from consumer.core.errors import BadInput
 from consumer.core.model import parse
 from consumer.core.money import Cost, Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
-from consumer.core.profile import accounts, secrets_named
 from consumer.core.schema import mismatch
 from consumer.core.strictjson import nests_too_deeply
 from consumer.execution.prices import bound, rate
@@ -65,28 +63,6 @@ def test_recorded_replies_have_names_of_their_own() -> None:
     for name in PROVIDERS:
         names = [recorded.name for recorded in fixtures_of(name).replies]
         assert len(names) == len(set(names))
-
-
-def test_the_profiles_in_the_documentation_work() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
-    profiles: dict[str, object] = {}
-    for block in text.split("```json\n")[1:]:
-        profiles |= json.loads(block.partition("```")[0])
-    secrets = dict.fromkeys(secrets_named(profiles), "a-secret")
-    books = {provider.id for provider in get_snapshot().providers}
-
-    for account in accounts(profiles, secrets).values():
-        PROVIDERS[account.profile.provider].check(account)
-        assert account.profile.price_book is None or account.profile.price_book in books
-    assert {"groq", "openrouter", "vllm", "ollama", "litellm", "cloudflare", "local"} <= set(profiles)
-
-
-def test_the_documentation_names_every_adapter_and_setting() -> None:
-    text = (Path(__file__).parent.parent / "docs" / "providers.md").read_text()
-
-    for name, provider in PROVIDERS.items():
-        assert f"`{name}`" in text
-        assert not [field for field in provider.settings.model_fields if f"`{field}`" not in text]
 
 
 # ------------------------------------------------------------------------------------- the contract's helpers

@@ -1,4 +1,4 @@
-// What wrangler.toml binds: the worker's own database, queue and stores.
+// The bindings of wrangler.toml: the worker's own database, queue and stores, and its API.
 
 /** Says that there is work.  The database decides which, so the task's id is only for tracing. */
 export interface Doorbell {
@@ -11,4 +11,10 @@ export interface Env {
   DOORBELLS: Queue<Doorbell>;
   STATUS: KVNamespace;
   BLOBS: R2Bucket;
+  /** The task worker, for its API. */
+  TASKS: Fetcher;
+  /** An API key of the role `member` or higher: a secret. */
+  BIZQ_KEY: string;
+  /** Where the API is if not behind TASKS: set on a developer's machine only. */
+  BIZQ_URL?: string;
 }

@@ -1,10 +1,10 @@
-// Looking at a task: its live status, which is cheap and may be late, and its outcome, which is the truth.
+// Reading a task: its live status, which is cheap and may be late, and its result, which is the truth.
 import { desc, eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/d1";
 import type { Env } from "./env.ts";
 import { type TaskState, taskExecutions, tasks } from "./schema.ts";
 
-/** What the worker publishes in KV. */
+/** The snapshot that the worker publishes in KV. */
 export interface LiveStatus {
   task: number;
   organization: number | null;
@@ -13,12 +13,12 @@ export interface LiveStatus {
   version: number;
   /** Which stage of the route it is at, from 0. */
   stage: number;
-  /** The profile that does it or did it. */
+  /** The name of the profile that does it or did it. */
   provider: string | null;
   attempt: number;
-  /** What all its executions cost so far, in millionths of a dollar; null when none has a known price yet. */
+  /** The cost of all its executions so far, in millionths of a dollar; null when none has a known price yet. */
   cost_micro: number | null;
-  /** Why it waits or how it ended. */
+  /** Why it waits, or why it ended. */
   reason: string | null;
   updated_at: string;
 }
@@ -34,18 +34,18 @@ export async function liveStatus(env: Env, id: number, seen = -1): Promise<LiveS
   return found !== null && found.version > seen ? found : null;
 }
 
-export interface Outcome {
+export interface TaskResult {
   status: TaskState;
   /** The answer of the last stage; null unless the task is completed. */
   answer: unknown;
   /** Dollars, all attempts together, the failed ones too. */
   cost: number;
-  /** Some attempt has no price yet, or none that anybody knows. */
+  /** The cost of some attempt is not known, or not known yet. */
   costIsPartial: boolean;
 }
 
-/** How a task stands; undefined when there is none. */
-export async function outcome(env: Env, id: number): Promise<Outcome | undefined> {
+/** The state and the answer of a task; undefined when there is no such task. */
+export async function taskResult(env: Env, id: number): Promise<TaskResult | undefined> {
   const db = drizzle(env.DB);
   const [found, attempts] = await db.batch([
     db.select({ status: tasks.status }).from(tasks).where(eq(tasks.id, id)),
@@ -54,12 +54,12 @@ export async function outcome(env: Env, id: number): Promise<Outcome | undefined
   const [task] = found;
   if (task === undefined) return undefined;
   // Every stage has one succeeded execution; the newest is the last stage's.
-  const last = task.status === "completed" ? attempts.find((each) => each.status === "succeeded") : undefined;
+  const last = task.status === "completed" ? attempts.find((attempt) => attempt.status === "succeeded") : undefined;
   return {
     status: task.status,
     answer: last === undefined ? null : (last.result ?? (await large(env, last.id))),
-    cost: attempts.reduce((sum, each) => sum + (each.cost ?? 0), 0),
-    costIsPartial: attempts.some((each) => each.cost === null),
+    cost: attempts.reduce((sum, attempt) => sum + (attempt.cost ?? 0), 0),
+    costIsPartial: attempts.some((attempt) => attempt.cost === null),
   };
 }
 

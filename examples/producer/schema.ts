@@ -2,7 +2,7 @@
 //
 // Only the public columns: the worker's own need not be known here, each has a default or may be NULL.  Declare the
 // defaults that the database has, as below.  For a column without a value and without a declared default Drizzle
-// does not leave the column out, it sends NULL, and the default in the database never comes to pass.
+// does not leave the column out but sends NULL, so that the default in the database is never used.
 import { sql } from "drizzle-orm";
 import { integer, numeric, sqliteTable, text } from "drizzle-orm/sqlite-core";
 

@@ -39,6 +39,22 @@ def blocks(document: Path, section: str, kind: str = "sh offline") -> list[str]:
     ]
 
 
+def tables(document: Path, section: str) -> list[list[dict[str, str]]]:
+    """The tables of a section, each as its rows: a cell by the head of its column.  A backslash keeps a bar."""
+    found: list[list[dict[str, str]]] = []
+    lines = [*sections(document)[section].splitlines(), ""]
+    block: list[list[str]] = []
+    for line in lines:
+        if line.startswith("|"):
+            cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+            block.append([cell.strip().replace("\\|", "|") for cell in cells])
+        elif block:
+            head, _, *rows = block
+            found.append([dict(zip(head, row, strict=True)) for row in rows])
+            block = []
+    return found
+
+
 def rehearsed(block: str) -> str:
     """The same without an account: on a local database, and without deploying what is built."""
     return block.replace("--remote", "--local").replace("wrangler deploy", "wrangler deploy --dry-run")

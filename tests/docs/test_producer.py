@@ -17,14 +17,16 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from consumer.ports import Refused, Statement
+from scripts import first_key
 from scripts.stage import ROOT, shipped
-from tests.support.ports import FakeClock
+from tests.support.ports import FakeClock, FakeEntropy
 from tests.support.scene import Suite, ai, route
 from tests.workerd import pytest_inside
 from tests.workerd.archives import packages
 from tests.workerd.deployment import Deployment
 from tests.workerd.harness import Workerd
 from tests.workerd.office import eventually
+from tests.workerd.replies import Reply
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
 if TYPE_CHECKING:
@@ -98,6 +100,9 @@ def test_the_schema_is_the_public_tables_and_nothing_else(toolchain: Toolchain) 
 
 # ------------------------------------------------------------------------ the two sides, in one runtime
 
+KEY, KEY_SQL = first_key.made("of the web application", "member", FakeEntropy(), 1)
+"""An API key of the example, and the statements that make it known."""
+
 BESIDE = """
 // The Miniflare that the harness asks for, with one more Worker in it: the same stores, the same queue.
 const real = require({real});
@@ -113,6 +118,7 @@ exports.Miniflare = class extends real.Miniflare {{
 
 def beside(toolchain: Toolchain, directory: Path) -> Toolchain:
     """A toolchain in whose runtime the example runs beside the Worker, built as it would be deployed."""
+    secrets = {"BIZQ_KEY": {"type": "text", "value": KEY}}
     wrangler = toolchain.node_modules / "wrangler" / "bin" / "wrangler.js"
     built, modules = directory / "built", directory / "node_modules"
     run(toolchain, wrangler, "deploy", "--dry-run", "--outdir", built, cwd=EXAMPLE)
@@ -123,7 +129,7 @@ def beside(toolchain: Toolchain, directory: Path) -> Toolchain:
             "name": "producer",
             "compatibilityDate": deployment.compatibility_date,
             "manifest": {"mainModule": "worker.js", "modulesRoot": str(built), "modules": source},
-            "env": deployment.environment,
+            "env": {**deployment.environment, "TASKS": {"type": "worker", "worker": "worker"}, **secrets},
             "triggers": [{"type": "fetch", "pattern": "producer.test/*"}],
         },
         "dev": {"rootPath": str(built), "unsafeRegisterWorker": False},
@@ -143,6 +149,8 @@ class Producer:
         self.worker = worker
         worker.database("DB").migrate(MIGRATIONS)
         self.sql("INSERT INTO organizations (id, name) VALUES (1, 'of the web application')")
+        for statement in KEY_SQL.splitlines():
+            self.sql(statement)
 
     def sql(self, text: str, *parameters: object) -> list[dict[str, Any]]:
         return self.worker.database("DB").run(text, *parameters)
@@ -157,9 +165,12 @@ class Producer:
         )
         return int(row["id"])
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def fetch(self, method: str, path: str, body: object = None) -> Reply:
         data = None if body is None else json.dumps(body).encode()
-        reply = self.worker.fetch(method, f"http://producer.test{path}", body=data)
+        return self.worker.fetch(method, f"http://producer.test{path}", body=data)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        reply = self.fetch(method, path, body)
         assert reply.status < 300, reply.text
         return reply.json()
 
@@ -185,7 +196,7 @@ def producer(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class TestBesideTheWorker:
-    """Drizzle inserts, the Python Worker hears the doorbell and claims, the example reads: real D1, KV, R2, queue."""
+    """Drizzle inserts, the Python Worker gets the doorbell and claims, the example reads: real D1, KV, R2, queue."""
 
     pytestmark = needs_node
 
@@ -199,6 +210,25 @@ class TestBesideTheWorker:
             "cost": 0.25,
             "costIsPartial": False,
         }
+
+    def test_a_task_with_an_input_goes_through_the_api_which_checks_it(self, producer: Producer) -> None:
+        value = json.loads((EXAMPLE / "greeting.json").read_text())
+        producer.sql(
+            "INSERT INTO task_templates (organization_id, name, prompt, input_schema, output_schema, route)"
+            " VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+            *(value["name"], value["prompt"]),
+            *(json.dumps(value[part]) for part in ("input_schema", "output_schema", "route")),
+        )
+        task = {"template": value["name"], "title": "Greet Ada", "idempotency_key": "greet-ada"}
+
+        made = [producer.submit(**task, input={"name": "Ada"}) for _ in range(2)]
+        refused = producer.fetch(
+            "POST", "/tasks", {**task, "idempotency_key": "other", "input": {"nom": "Ada"}}
+        )
+
+        assert made[0] == made[1], "the same key is the same task"
+        assert producer.until(made[0], "completed")["answer"] == {"name": "Ada"}
+        assert (refused.status, refused.json()["errors"][0]["field"]) == (422, "input")
 
     def test_the_live_status_is_read_once_for_each_version(self, producer: Producer) -> None:
         task = producer.submit(templateId=producer.template())

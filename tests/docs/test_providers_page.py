@@ -1,0 +1,103 @@
+"""docs/providers.md says what the adapters do: settings, defaults, codes, statuses, the steps to a new one."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from consumer.core import outcome
+from consumer.provider import Reply, Verb
+from providers import PROVIDERS
+from providers.openai_compatible import CODES, ChatOptions
+from scripts.stage import ROOT
+from tests.contracts.providers import make_call
+from tests.support.documents import sections, tables
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+PAGE: Final = ROOT / "docs" / "providers.md"
+CHAT: Final = PROVIDERS["openai_compatible"]
+SETTINGS: Final = "Settings in a route"
+MEANING: Final = "What a reply means"
+
+
+def default(model: type[BaseModel], field: str) -> str:
+    """The default of a field, as the page writes it."""
+    info = model.model_fields[field]
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "none"
+    if isinstance(value, int):
+        return str(value)
+    return f"`{value}`" if value else "empty"
+
+
+def test_every_adapter_has_a_row() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE.read_text().partition("\n## ")[0], re.MULTILINE)
+    assert dict(rows) == {name: provider.kind for name, provider in PROVIDERS.items()}
+
+
+@pytest.mark.parametrize(
+    ("model", "number"),
+    [
+        (CHAT.settings, 0),
+        (ChatOptions, 1),
+        (PROVIDERS["inbox"].settings, 2),
+        (PROVIDERS["echo"].settings, 3),
+    ],
+)
+def test_every_setting_has_a_row_with_its_default(model: type[BaseModel], number: int) -> None:
+    rows = [list(row.values()) for row in tables(PAGE, SETTINGS)[number]]
+
+    assert {name.strip("`"): written for name, written, _ in rows} == {
+        name: default(model, name) for name in model.model_fields
+    }
+
+
+def test_every_adapter_has_a_table_of_its_settings() -> None:
+    assert set(re.findall(r"^\*\*(\w+)\*\*", sections(PAGE)[SETTINGS], re.MULTILINE)) == set(PROVIDERS)
+
+
+def test_every_outcome_of_an_adapter_has_a_row() -> None:
+    made_by_the_worker = {"Invalid", "Rejected"}
+    rows = {row["outcome"].strip("`") for row in tables(PAGE, MEANING)[0]}
+    assert rows == {kind.__name__ for kind in outcome.Outcome.__args__} - made_by_the_worker
+
+
+def test_every_code_has_a_row() -> None:
+    rows = {row["code"].strip("`"): row["outcome"].strip("`") for row in tables(PAGE, MEANING)[1]}
+    assert rows == {code: ending.__name__ for code, ending in CODES.items()}
+
+
+def documented(status: int) -> str:
+    """The outcome of a status, as the rows say: a number in a row goes before a range."""
+    again, failed, unknown = tables(PAGE, MEANING)[2]
+    for row in (again, failed):
+        if str(status) in re.findall(r"\b\d{3}\b(?! on)", row["status"].partition("every other")[0]):
+            return row["outcome"].strip("`")
+    return (failed if status < 500 else unknown)["outcome"].split("`")[1]
+
+
+def test_every_status_means_what_its_row_says() -> None:
+    statuses = range(300, 600)
+    replies: dict[int, Any] = {
+        status: CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, b"")) for status in statuses
+    }
+    assert {status: type(reply).__name__ for status, reply in replies.items()} == {
+        status: documented(status) for status in statuses
+    }
+
+
+def test_the_steps_name_files_that_are_there() -> None:
+    steps = sections(PAGE)["A new adapter"]
+    for path in ("providers/__init__.py", "tests/contracts/providers.py", "tests/test_providers.py"):
+        assert path in steps
+        assert (ROOT / path).is_file(), path
+    assert "\nexpected-modules:" in (ROOT / "Makefile").read_text()
