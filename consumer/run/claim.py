@@ -29,9 +29,10 @@ SCAN_HOPS: Final = 25
 
 @dataclass(slots=True)
 class Claimed:
-    """A task under our lease, at the version that we gave it.  `why_not`: what keeps it from being begun.
+    """A task under our lease, at the version that the claim gave it.
 
-    `unreadable`: what is wrong with its input for good; `unreachable`: what cannot be read just now."""
+    `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be read.
+    `unreachable`: why its input cannot be read at the moment."""
 
     id: int
     version: int
@@ -54,9 +55,9 @@ class Claimed:
     unreachable: str | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
-        """The task after it went on under our lease.
+        """The task after a settle that continues it under our lease.
 
-        What a reviewer said holds for the stage; what was wrong with an answer, for the candidate that gave it."""
+        A reviewer's feedback stays for the stage.  Feedback about an invalid answer stays for the candidate."""
         before, after = self.position, move.position
         holds = before.stage == after.stage and (before.candidate == after.candidate or before.repairs == 0)
         return replace(
@@ -84,7 +85,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """A claim in a batch, under the lease `token`, and where the batch's results say what it brought."""
+    """A claim in a batch, under the lease `token`, and the handles of what it brings."""
 
     token: str
     _tasks: Handle
