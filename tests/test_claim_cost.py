@@ -170,7 +170,6 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
         | {"budgets": '["1:total"]', "lease": token, "state": "succeeded", "status": "completed", "stage": 0}
         | {"candidate": 0, "attempt": 1, "repairs": 0, "redos": 0, "run_at_ms": 0, "result": "{}"}
         | {"cost_micro": 5, "feeds_next": 0, "external_id": "x"}
-        | {"t": row["id"], "v": row["version"], "e": execution_id(int(str(row["id"])), 2), "external": "x"}
         for row in made.run([claim_sql.CLAIMED(token=token)])[0].rows
     ]
     text, ids = json.dumps(rows), json.dumps([row["task"] for row in rows])

@@ -19,7 +19,7 @@ from consumer.core.schema import mismatch
 from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
-from consumer.execution.inputs import fed, task_input
+from consumer.execution.inputs import previous_result, task_input
 from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS
 from consumer.execution.settle import settle_without_lease as settle
@@ -133,7 +133,7 @@ async def review(  # a review has this many parts
     fact = await _facts(world, token)
     if _kind(fact) != "review":
         raise BadInput("decision", "there is no draft to review: submit an answer")
-    draft = await fed(world, fact.row)
+    draft = await previous_result(world, fact.row)
     if decision == "approve":
         return await _answer(world, fact, draft)
     if decision == "edit":
@@ -313,7 +313,7 @@ def _route_note(fact: Facts) -> str:
 async def _assignment(world: World, fact: Facts) -> Assignment:
     row, stage = fact.row, fact.situation.execution.stage
     kind = _kind(fact)
-    before = await fed(world, row) if stage > 0 else None
+    before = await previous_result(world, row) if stage > 0 else None
     value = task_input(row) if stage == 0 else before
     words = render(
         fact.plan.prompt if fact.plan else "", text(row, "title"), text(row, "description"), task_input(row)

@@ -17,7 +17,7 @@ from consumer.core.errors import Conflict
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.profile import accounts
-from consumer.execution import follow_up
+from consumer.execution import follow_up, webhooks
 from consumer.ports import Refused, Unavailable
 from consumer.provider import Abilities, Settings, Verb
 from consumer.run.run import Run
@@ -376,7 +376,7 @@ class InterleavingContract(Suite):
         task = await scene.given(ai("job"), unknown="retry")
         scene.network.script("job", LATER)
         await scene.drain()
-        await follow_up.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
+        await webhooks.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
         await scene.finish()
         assert scene.network.count("job") == 1
 
@@ -535,7 +535,7 @@ class InterleavingContract(Suite):
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", hold)
         await scene.die(hold)
-        await follow_up.receive(
+        await webhooks.receive(
             scene.world, "job", execution_id(task, 1), "e1", "job-9", json.dumps({"progress": 1})
         )
         await scene.later(LEASE_OVER)

@@ -11,7 +11,7 @@ import pytest
 from consumer.core.outcome import Accepted, Retry, Unknown
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
-from consumer.execution import follow_up, publish
+from consumer.execution import publish, webhooks
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.run import claim
@@ -489,7 +489,7 @@ class SweepContract(Suite):
     async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
         said = '{"output": {"answer": "late"}}'
-        await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
+        await webhooks.receive(scene.world, "evident", first, "event-1", None, said)
         await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
 
         await scene.later(DAY)
