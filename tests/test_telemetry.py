@@ -12,7 +12,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from consumer.telemetry import FIELDS, Event, configure, log, word
+from consumer.telemetry import FIELDS, Event, configure, log, reason_code, silence
 
 
 @pytest.fixture
@@ -134,4 +134,4 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
     ],
 )
 def test_a_line_carries_no_more_of_a_reason_than_our_own_word(reason: str | None, said: str | None) -> None:
-    assert word(reason) == said
+    assert reason_code(reason) == said

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from consumer.app import BrokenSchema
 from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, Problem
 from consumer.core.strictjson import dump_json
 from consumer.ports import Unavailable
 from consumer.provider import BadSignature
+from consumer.run.schema import BrokenSchema
 from consumer.service.links import Expired
 
 if TYPE_CHECKING:

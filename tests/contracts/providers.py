@@ -21,7 +21,7 @@ from consumer.core.outcome import Accepted, Failed, Outcome, Retry, Succeeded, U
 from consumer.core.profile import Account, Profile
 from consumer.core.strictjson import dump_json
 from consumer.provider import MAX_REPLY_BYTES, BadSignature, Call, Event, Pause, Provider, Quote, Reply, Verb
-from consumer.telemetry import word
+from consumer.telemetry import reason_code
 from providers import PROVIDERS
 from tests.fixtures import Delivered, Fixtures, Recorded
 
@@ -397,7 +397,7 @@ class ProviderContract:
             for body in (said, *map(json.dumps, shapes)):
                 for verb in provider.abilities.verbs:
                     outcome = provider.reply(call, verb, Reply(status, {}, body.encode()))
-                    assert word(getattr(outcome, "why", None)) != said, (status, body)
+                    assert reason_code(getattr(outcome, "why", None)) != said, (status, body)
 
     # ---------------------------------------------------------------------------------------- webhooks
 
