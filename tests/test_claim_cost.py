@@ -208,7 +208,7 @@ def requests(template: int) -> list[Statement]:
         queries_sql.INBOX(organization=7, user=None, size=10),
         commands.CANCEL(task=42, organization=None, reason="r", at="now"),
         commands.CANCEL_CALLS(task=42, organization=None),
-        people.NOTE(execution=execution_id(42, 1), note="n"),
+        people.NOTE_ACCEPTED(execution=execution_id(42, 1), note="n"),
         webhooks.WAKE(profile="echo", execution=None, external="nobody's", event="e"),
         webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
     ]
