@@ -198,7 +198,7 @@ def requests(template: int) -> list[Statement]:
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
     return [
-        commands.TEMPLATES_NAMED(organization=7, wanted='["template"]'),
+        commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
         commands.SUBMIT(organization=7, at="now", rows=rows),
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
