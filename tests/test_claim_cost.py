@@ -292,7 +292,7 @@ def test_a_request_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) 
 def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> None:
     """In a large database it stops at ten thousand of each kind."""
     asked = [statement for statement, _ in doctor.questions(NOW["all are due"], ["echo"])]
-    assert sum(steps(pair[1], asked)) < 40 * doctor.MOST
+    assert sum(steps(pair[1], asked)) < 40 * doctor.MAX_COUNTED
 
 
 async def test_the_doctor_can_ask_on_both_engines(sql: Sql) -> None:

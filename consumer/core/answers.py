@@ -29,7 +29,7 @@ LATE_ANSWER: Final = "late answer: "
 
 @dataclass(frozen=True, slots=True)
 class AssignmentView:
-    """What is known of an assignment at one moment.
+    """An assignment as it was read at one moment.
 
     `execution`, `reason` and `has_result` belong to its execution, `task` and `task_reason` to its task.
     `task` is None when the task was deleted.  `needed`: the task still needs an answer for this stage."""

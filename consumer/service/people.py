@@ -23,8 +23,7 @@ from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import fed, task_input
 from consumer.execution.late import use_late_answer
-from consumer.execution.settle import MAX_SETTLE_ATTEMPTS
-from consumer.execution.settle import settle_without_lease as settle
+from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.service import links
 from consumer.store import people
 from consumer.store import settle as settle_sql
@@ -113,7 +112,7 @@ async def decline(world: World, token: str, reason: str) -> Receipt:
             return _receipt(fact, None, message, used=False)
         case answers.Open():
             why = f"{answers.DECLINED}: {_note(reason)}" if reason.strip() else answers.DECLINED
-            await settle(world, fact, Retry(why) if question else Failed(why), bound=question)
+            await settle_without_lease(world, fact, Retry(why) if question else Failed(why), bound=question)
         case _:
             raise Conflict(answers.end_reason(view))
     fresh = await _fresh(world, fact)
@@ -163,7 +162,7 @@ async def _reject(world: World, fact: Facts, note: str, *, redo: bool) -> Receip
             return _receipt(fact, await _stored(world, fact.row), USED, used=True)
         case answers.Open():
             rejection = {"decision": "reject", "note": note, "redo": redo}
-            await settle(world, fact, Rejected(rejection, note, redo))
+            await settle_without_lease(world, fact, Rejected(rejection, note, redo))
         case _:
             raise Conflict(answers.end_reason(view))
     fresh = await _fresh(world, fact)  # as in _record_answer
@@ -209,7 +208,7 @@ async def _first_receipt(world: World, fact: Facts, output: Any, message: str, *
 
 async def _record_answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
     """Settle the open execution with an answer."""
-    await settle(world, fact, Succeeded(output), bound=_kind(fact) == "question")
+    await settle_without_lease(world, fact, Succeeded(output), bound=_kind(fact) == "question")
     # Read the state back and ignore the verdict: two answers at the same moment make the same move, so the verdict may
     # be `mine` for both of them.
     fresh = await _fresh(world, fact)
