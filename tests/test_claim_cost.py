@@ -207,7 +207,7 @@ def requests(template: int) -> list[Statement]:
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
     return [
-        commands.TEMPLATES_NAMED(organization=7, wanted='["template"]'),
+        commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
         commands.SUBMIT(organization=7, at="now", rows=rows),
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
@@ -217,7 +217,7 @@ def requests(template: int) -> list[Statement]:
         queries_sql.INBOX(organization=7, user=None, size=10),
         commands.CANCEL(task=42, organization=None, reason="r", at="now"),
         commands.CANCEL_CALLS(task=42, organization=None),
-        people.NOTE(execution=execution_id(42, 1), note="n"),
+        people.NOTE_ACCEPTED(execution=execution_id(42, 1), note="n"),
         webhooks.WAKE(profile="echo", execution=None, external="nobody's", event="e"),
         webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
     ]
@@ -291,7 +291,7 @@ def test_a_request_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) 
 def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> None:
     """In a large database it stops at ten thousand of each kind."""
     asked = [statement for statement, _ in doctor.questions(NOW["all are due"], ["echo"])]
-    assert sum(steps(pair[1], asked)) < 40 * doctor.MOST
+    assert sum(steps(pair[1], asked)) < 40 * doctor.MAX_COUNTED
 
 
 async def test_the_doctor_can_ask_on_both_engines(sql: Sql) -> None:
