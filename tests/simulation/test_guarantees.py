@@ -33,7 +33,7 @@ def test_the_page_names_every_invariant_and_no_other() -> None:
 
 
 def test_every_test_that_the_page_names_is_there() -> None:
-    named = set(re.findall(r"`(\w+)\.(test_\w+)`", PAGE))
+    named = set(re.findall(r"`([\w/]+)\.(test_\w+)`", PAGE))
     missing = [
         f"{module}.{test}"
         for module, test in sorted(named)

@@ -6,8 +6,8 @@ import pytest
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.ports import Value
-from tests.data import databases
-from tests.data.databases import Sql
+from tests.schema import databases
+from tests.schema.databases import Sql
 
 empty, sql = databases.empty, databases.sql
 

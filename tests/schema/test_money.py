@@ -14,8 +14,8 @@ from consumer.local.database import SqliteDatabase
 from consumer.ports import MAX_INTEGER, Refused, Value
 from consumer.store import begin as begin_sql
 from consumer.store.sql import execution_id
-from tests.data import databases
-from tests.data.databases import Sql, on_sqlite
+from tests.schema import databases
+from tests.schema.databases import Sql, on_sqlite
 
 empty, sql = databases.empty, databases.sql
 

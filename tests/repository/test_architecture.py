@@ -117,7 +117,7 @@ def repository_files() -> list[Path]:
 
 def test_importing_what_ships_does_nothing_else() -> None:
     """The Worker's global scope may not do I/O or ask for randomness, and its clock stands still."""
-    command = [sys.executable, "-m", "tests.import_probe"]
+    command = [sys.executable, "-m", "tests.repository.import_probe"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [name for name in shipped() if name.endswith(".py")]

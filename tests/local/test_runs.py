@@ -37,7 +37,7 @@ from tests.contracts.unknowns import UnknownContract
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 class SecondsPass:

@@ -12,8 +12,8 @@ from consumer.store import claim as claim_sql
 from consumer.store import settle
 from consumer.store.sql import execution_id
 from tests.contracts.database import TEXTS
-from tests.data import databases
-from tests.data.databases import Sql
+from tests.schema import databases
+from tests.schema.databases import Sql
 
 empty, sql = databases.empty, databases.sql
 

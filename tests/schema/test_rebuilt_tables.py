@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.scene import Scene
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 PUBLIC = (MIGRATIONS / "0001_public_tables.sql").read_text()
 TABLES = dict(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) (\(.*?\n\));", PUBLIC, re.DOTALL))
 """The public tables: the columns of each, as SQL."""

@@ -1,6 +1,6 @@
 """Imports what ships, as the Worker's global scope would: any I/O, clock or randomness of ours is an error.
 
-A program of its own, because a module is imported once: `python -m tests.import_probe`.
+A program of its own, because a module is imported once: `python -m tests.repository.import_probe`.
 """
 
 from __future__ import annotations

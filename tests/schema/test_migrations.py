@@ -26,7 +26,7 @@ from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
 from consumer.store.schema.fingerprint import GENERATED
 from scripts import bundle, expected_schema
 from scripts.uv import BIN
-from tests.data.databases import MIGRATIONS as DIRECTORY
+from tests.schema.databases import MIGRATIONS as DIRECTORY
 from tests.support.fakes import SCHEMA, Network
 from tests.support.ports import FakeClock
 from tests.support.scene import ai, make_world, route
@@ -34,8 +34,8 @@ from tests.support.scene import ai, make_world, route
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[1]
-DATA: Final = Path(__file__).parent / "data"
+ROOT = Path(__file__).parents[2]
+DATA: Final = Path(__file__).parent
 PUBLIC: Final = ("organizations", "users", "task_templates", "tasks", "task_executions")
 NEVER: Final = 2**53 - 2
 SPELLINGS: Final = ("nothing", "plain", "drizzle")

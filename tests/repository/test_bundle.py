@@ -19,7 +19,7 @@ from consumer.core.profile import accounts
 from providers import PROVIDERS
 from scripts.stage import ENTRY, PACKAGES, ROOT, shipped
 
-EXPECTED = ROOT / "tests" / "expected_modules.txt"
+EXPECTED = ROOT / "tests" / "repository" / "expected_modules.txt"
 DEVELOPMENT, RUNNING, WORKER = (ROOT / "requirements" / f"{name}.txt" for name in ("dev", "run", "worker"))
 INSIDE = ROOT / "tests" / "workerd" / "requirements.txt"
 LOCKS = [*sorted((ROOT / "requirements").glob("*.txt")), INSIDE]

@@ -22,7 +22,7 @@ from tests.support.witness import WITNESS
 
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("crowd")]
 
-MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
 TASKS: Final = 1_000
 WIDE: Final = 60
 NARROW: Final = 40

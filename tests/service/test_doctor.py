@@ -21,8 +21,8 @@ from consumer.store.schema.check import broken
 from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
 from consumer.store.sql import execution_id
 from consumer.world import World
-from tests.data.databases import MIGRATIONS as DIRECTORY
-from tests.data.databases import Sql, on_sqlite
+from tests.schema.databases import MIGRATIONS as DIRECTORY
+from tests.schema.databases import Sql, on_sqlite
 from tests.support.fakes import Network
 from tests.support.ports import FakeClock, FakeEntropy, Faulty
 from tests.support.scene import ai, make_world, route

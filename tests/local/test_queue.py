@@ -724,7 +724,7 @@ asyncio.run(main())
 def child(path: Path, what: str) -> subprocess.Popen[bytes]:
     """Another process on the same queue."""
     command = [sys.executable, "-c", CHILD, str(path), what]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
 
 
 async def test_another_process_wakes_a_consumer_that_waits_without_a_timer(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class TestProviders(ProviderContract):
 
 def test_every_adapter_is_registered_and_recorded() -> None:
     """An adapter without fixtures would pass the contract by having nothing to say."""
-    files = {path.stem for path in (Path(__file__).parent.parent / "providers").glob("*.py")}
+    files = {path.stem for path in (Path(__file__).parents[2] / "providers").glob("*.py")}
 
     assert set(PROVIDERS) == files - {"__init__", "contract"}
     for name, provider in PROVIDERS.items():

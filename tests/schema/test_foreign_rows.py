@@ -12,8 +12,8 @@ from consumer.core.policy import NEVER, raise_at
 from consumer.core.times import iso
 from consumer.ports import Value
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, execution_id
-from tests.data import databases
-from tests.data.databases import Sql
+from tests.schema import databases
+from tests.schema.databases import Sql
 
 empty, sql = databases.empty, databases.sql
 

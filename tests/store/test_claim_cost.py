@@ -24,8 +24,8 @@ from consumer.store import sweep as sweep_sql
 from consumer.store.schema import check
 from consumer.store.sql import Query, execution_id
 from consumer.world import Config, World
-from tests.data import databases
-from tests.data.databases import MIGRATIONS, Sql, on_sqlite
+from tests.schema import databases
+from tests.schema.databases import MIGRATIONS, Sql, on_sqlite
 from tests.support.ports import FakeEntropy
 from tests.support.statements import modules
 
