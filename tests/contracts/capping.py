@@ -16,7 +16,7 @@ from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
 from consumer.provider import Verb
 from consumer.service import admin, queries
-from tests.contracts.budgets import MONTH
+from tests.support.budgets import MONTH
 from tests.support.fakes import ANSWER, SCHEMA, Hold
 from tests.support.ports import Crash
 from tests.support.scene import PRICE, Scene, Suite, ai, route

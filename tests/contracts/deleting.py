@@ -10,7 +10,7 @@ from consumer.ports import Refused
 from consumer.service import commands, people
 from consumer.service.commands import Adopted
 from consumer.store.sql import execution_id
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person
 

@@ -10,7 +10,7 @@ from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
 from consumer.service import admin, people, queries
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
 

@@ -8,22 +8,14 @@ from typing import Any
 import pytest
 
 from consumer.core.errors import BadInput, Conflict, NotFound
-from consumer.core.policy import DAY, HOUR
+from consumer.core.policy import HOUR
 from consumer.service import commands, links, people, queries
 from consumer.service.links import GRACE_MS, Expired
 from consumer.store.sql import execution_id
+from tests.support.assignments import WEEK, link
 from tests.support.fakes import ANSWER
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person, route
-
-WEEK = 7 * DAY
-
-
-async def link(scene: Scene, task: int, number: int = 1) -> str:
-    """The token of a task's `number`-th execution, as its person gets it."""
-    execution = execution_id(task, number)
-    (row,) = [one for one in await queries.inbox(scene.world, None) if one["id"] == execution]
-    return str(row["link"]).rpartition("/")[2]
 
 
 class PeopleContract(Suite):

@@ -16,7 +16,7 @@ from consumer.core.policy import DAY
 from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.provider import Verb
 from consumer.service import people, queries
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.scene import PRICE, Scene, Suite, ai, person
 
 DRAFT = {"answer": "draft"}

@@ -8,17 +8,14 @@ from typing import Any
 
 import pytest
 
-from consumer.core.outcome import Accepted, Retry, Unknown
+from consumer.core.outcome import Accepted, Retry
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
-from consumer.execution import follow_up, publish
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.run import claim
 from consumer.service import commands
-from consumer.store import claim as claim_sql
 from consumer.store.batch import commit
-from consumer.store.sql import execution_id
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
@@ -328,170 +325,3 @@ class SweepContract(Suite):
         await scene.drain()
 
         assert ((await scene.task(task))["status"], scene.network.count()) == ("failed", 0)
-
-    # --- the outbox ---------------------------------------------------------------------------------
-
-    async def test_a_slow_write_of_an_older_status_is_repaired(self, scene: Scene) -> None:
-        """Whoever has no lease publishes at once, and once more a moment later."""
-        task = await scene.given(person())
-        await scene.drain()
-        stale = (await scene.kv.get(f"status:{task}")) or ""
-        await commands.cancel(scene.world, 1, task, "tester")
-        await scene.kv.inner.put(f"status:{task}", stale)
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_from_the_outbox_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
-        task = await scene.given(person())
-        await scene.drain()
-        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
-
-        async def meanwhile() -> None:  # somebody with a lease ends the task, and publishes that
-            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            assert await publish.republish(scene.world, [task])
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "failed"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_from_the_outbox_is_noticed_though_another_has_published(
-        self, scene: Scene
-    ) -> None:
-        """Whoever is slow keeps a row of its own, whatever others do meanwhile."""
-        task = await scene.given(person())
-        await scene.drain()
-        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
-
-        async def meanwhile() -> None:
-            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            await publish.check_later(scene.world, task, "another")
-            await scene.later(5 * SECOND)
-            assert await scene.count("outbox") == 1
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "failed"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_of_a_run_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
-        task = await scene.given(person())
-
-        async def meanwhile() -> None:
-            await commands.cancel(scene.world, 1, task, "tester")
-            await scene.later(5 * SECOND)  # another worker publishes it once more
-            assert await scene.count("outbox") == 0
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_of_a_running_status_does_not_overwrite_a_later_one_for_good(
-        self, scene: Scene
-    ) -> None:
-        task, hold = await scene.given(ai("blind")), Hold()
-        scene.network.script("blind", hold)
-        scene.configure(running_snapshot_ms=0)
-
-        async def meanwhile() -> None:
-            await commands.cancel(scene.world, 1, task, "tester")
-            await scene.later(5 * SECOND)
-            assert await scene.count("outbox") == 0
-            hold.release()
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "running"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    # --- what kills whoever looks at it -------------------------------------------------------------
-
-    async def lost_look(self, scene: Scene) -> list[int]:
-        """A worker takes what is due, and dies."""
-        until = scene.clock.ms + LEASE
-        statement = claim_sql.CLAIM_FOLLOW_UPS(until=until, now=scene.clock.ms, size=10)
-        (taken,) = await commit(scene.database, scene.entropy, [statement])
-        return sorted(int(str(row["id"])) for row in taken.rows)
-
-    async def doubts(self, scene: Scene) -> list[int]:
-        """Three executions of unknown outcome, all due for a look."""
-        task = await scene.given(ai("evident"), count=3)
-        scene.network.script("evident", *[Unknown("lost")] * 3)
-        scene.network.script("evident", *[Unknown("?")] * 999, verb=Verb.LOOKUP)
-        await scene.drain()
-        scene.clock.advance(MINUTE)
-        return [execution_id(task + number, 1) for number in range(3)]
-
-    async def test_what_was_looked_at_in_vain_is_looked_at_alone(self, scene: Scene) -> None:
-        first, second, third = await self.doubts(scene)
-
-        assert await self.lost_look(scene) == [first, second, third]
-        scene.clock.advance(LEASE)
-
-        assert await self.lost_look(scene) == [first]
-        assert await self.lost_look(scene) == [second]
-        assert await self.lost_look(scene) == [third]
-
-    async def test_after_three_lost_looks_only_its_time_is_waited_for(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        await scene.sql("UPDATE task_executions SET follow_ups = 3 WHERE id = ?1", first)
-
-        await scene.later(HOUR)
-        asked = {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
-        assert first not in asked
-        assert len(asked) == 2
-
-        await scene.later(DAY)
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
-
-    async def test_a_lost_call_that_nobody_survives_to_look_at_ends_all_the_same(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        await scene.sql(
-            "UPDATE task_executions SET follow_ups = 9, resolve_by_ms = NULL WHERE id = ?1", first
-        )
-
-        await scene.later(HOUR)
-        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
-        await scene.later(DAY)
-        await scene.later(DAY)
-
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
-
-    async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        said = '{"output": {"answer": "late"}}'
-        await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
-        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
-
-        await scene.later(DAY)
-
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "declared")
-        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []

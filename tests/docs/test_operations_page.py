@@ -11,12 +11,12 @@ from consumer.cli.group import COMMANDS
 from consumer.core import policy
 from consumer.core.template import Limits
 from consumer.telemetry import Event
-from tests.local import test_runs
+from tests.local import host
 from tests.support.documents import OPERATIONS, ROOT, sections, tables
 from tests.support.scene import Scene, Suite, ai
 
-migrated, database = test_runs.migrated, test_runs.database
-kv, blobs = test_runs.kv, test_runs.blobs
+migrated, database = host.migrated, host.database
+kv, blobs = host.kv, host.blobs
 
 SECTIONS: Final = sections(OPERATIONS)
 WHY: Final = "Why is this task not running?"

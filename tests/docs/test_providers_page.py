@@ -12,7 +12,7 @@ from consumer.provider import Reply, Verb
 from providers import PROVIDERS
 from providers.openai_compatible import CODES, ChatOptions
 from scripts.stage import ROOT
-from tests.contracts.providers import make_call
+from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
 
 if TYPE_CHECKING:

@@ -39,10 +39,10 @@ from tests.fuzz.values import (
     values,
     written,
 )
+from tests.local.host import SecondsPass
 from tests.support import invariants
 from tests.support.fakes import Network
 from tests.support.ports import RecordingMessage
-from tests.web.test_local_web import SecondsPass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
-
-from consumer.local.blobs import FileBlobs
-from consumer.local.clock import SystemClock
-from consumer.local.database import SqliteDatabase
-from consumer.local.kv import SqliteKeyValue
-from consumer.local.migrate import apply
-from consumer.local.queue import LocalQueue
+from tests.contracts.budget_room import BudgetRoomContract
 from tests.contracts.budgets import BudgetContract
 from tests.contracts.callbacks import CallbackContract
 from tests.contracts.cancelling import CancelCommandContract, CancelContract
@@ -21,10 +10,15 @@ from tests.contracts.capping import CapContract
 from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
+from tests.contracts.evidence import EvidenceContract
 from tests.contracts.foreign import ForeignContract
 from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
+from tests.contracts.late_people import LatePeopleContract
+from tests.contracts.lost_follow_ups import LostFollowUpContract
 from tests.contracts.people import PeopleContract
+from tests.contracts.publishing import PublishContract
+from tests.contracts.questions import QuestionContract
 from tests.contracts.replies import AdapterContract, ReplyContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
@@ -33,56 +27,10 @@ from tests.contracts.settling import AmbiguousCommitContract, OutageContract, Se
 from tests.contracts.storing import StoringContract
 from tests.contracts.sweeping import SweepContract
 from tests.contracts.unknowns import UnknownContract
+from tests.contracts.unusual_webhooks import UnusualWebhookContract
+from tests.local import host
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
-
-
-class SecondsPass:
-    """A clock that is a second later whenever it is read, so that no key is written twice within one."""
-
-    def __init__(self) -> None:
-        self.ms = 0
-
-    def now_ms(self) -> int:
-        self.ms += 1_000
-        return self.ms
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to be copied: applying the migrations takes longer than most tests."""
-    file = tmp_path_factory.mktemp("migrated") / "tasks.sqlite3"
-    apply(file, MIGRATIONS)
-    return file
-
-
-@pytest.fixture
-def database(tmp_path: Path, migrated: Path) -> Iterator[SqliteDatabase]:
-    made = SqliteDatabase(shutil.copy(migrated, tmp_path))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def kv(tmp_path: Path) -> Iterator[SqliteKeyValue]:
-    made = SqliteKeyValue(tmp_path / "kv.sqlite3", SecondsPass())
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def blobs(tmp_path: Path) -> FileBlobs:
-    return FileBlobs(tmp_path / "blobs", fsync=False)
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[LocalQueue]:
-    made = LocalQueue(tmp_path / "queue.sqlite3", "doorbells", SystemClock())
-    yield made
-    made.close()
+migrated, database, kv, blobs, queue = host.migrated, host.database, host.kv, host.blobs, host.queue
 
 
 class TestRuns(RunContract):
@@ -174,4 +122,32 @@ class TestInterleavings(InterleavingContract):
 
 
 class TestDeletes(DeleteContract):
+    """The contract."""
+
+
+class TestBudgetRoom(BudgetRoomContract):
+    """The contract."""
+
+
+class TestEvidence(EvidenceContract):
+    """The contract."""
+
+
+class TestQuestions(QuestionContract):
+    """The contract."""
+
+
+class TestLatePeople(LatePeopleContract):
+    """The contract."""
+
+
+class TestUnusualWebhooks(UnusualWebhookContract):
+    """The contract."""
+
+
+class TestPublishing(PublishContract):
+    """The contract."""
+
+
+class TestLostFollowUps(LostFollowUpContract):
     """The contract."""

@@ -11,7 +11,7 @@ from consumer.ports import MAX_INTEGER, Value
 from consumer.store import claim as claim_sql
 from consumer.store import settle
 from consumer.store.sql import execution_id
-from tests.contracts.database import TEXTS
+from tests.contracts.database_values import TEXTS
 from tests.schema import databases
 from tests.schema.databases import Sql
 
