@@ -20,8 +20,9 @@ from consumer.execution import publish
 from consumer.execution.call import build_call, first_step, judge, perform
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import fed, task_input
-from consumer.execution.resolve import keep, settle
+from consumer.execution.late import keep
 from consumer.execution.settle import Verdict
+from consumer.execution.settle import settle_without_lease as settle
 from consumer.ports import PortError, Unavailable
 from consumer.provider import Verb
 from consumer.store import follow_up as follow_up_sql
@@ -124,12 +125,12 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, told: Sequence[Ro
     """Settle, with the events that told of it.  Without a call nobody could read them: they stay for better times."""
     execution = fact.situation.execution.id
     also = [webhooks.HANDLED_AT_END(**_names(world, told), execution=execution)] if told else []
-    verdict, ended = await settle(world, fact, outcome, bound=_is_bound(outcome), also=also)
-    if verdict is Verdict.LATE and not _is_bound(outcome):
+    ending = await settle(world, fact, outcome, bound=_is_bound(outcome), also=also)
+    if ending.verdict is Verdict.LATE and not _is_bound(outcome):
         await keep(world, execution, outcome)
-    if told and verdict is not Verdict.STALE:
+    if told and ending.verdict is not Verdict.STALE:
         await _handled(world, told)
-    if ended.told_meanwhile:
+    if ending.unhandled:
         await handle_webhooks(world, [execution])
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import policy
 from consumer.core.budget import Period, period_of
+from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
-from consumer.core.lifecycle import TaskState
+from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.money import show
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
@@ -22,9 +23,12 @@ from consumer.execution.call import (
     immediate_outcome,
     most,
 )
-from consumer.store import begin
+from consumer.execution.call import judge as judge_output
+from consumer.execution.facts import traits
+from consumer.execution.settle import calls_back
+from consumer.execution.settlement import Ended, Rated
+from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
-from consumer.store.batch import commit
 from consumer.store.sql import chunks, execution_id, integer, number_of
 
 if TYPE_CHECKING:
@@ -33,9 +37,10 @@ if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.execution.call import Step
-    from consumer.ports import Row, Statement
+    from consumer.ports import Row
     from consumer.provider import Call, Provider
     from consumer.run.claim import Claimed
+    from consumer.store.batch import Batch, Handle
     from consumer.world import World
 
 RECHECK_MS: Final = 15 * policy.MINUTE
@@ -66,16 +71,16 @@ class Intent:
         assert self.task.plan is not None  # noqa: S101  # an intent is made from a plan
         stage = self.task.plan.route.stages[self.task.position.stage]
         return {
-            "e": self.execution,
-            "t": self.task.id,
-            "v": self.task.version,
+            "execution": self.execution,
+            "task": self.task.id,
+            "version": self.task.version,
             "lease": self.task.token,
-            "type": stage.execution_type,
+            "execution_type": stage.execution_type,
             "provider": self.provider.name,
             "profile": self.account.name,
-            "reserve": self.reserved_micro,
+            "reserved_micro": self.reserved_micro,
             "budgets": json.dumps([period.id for period in self.periods]) if self.periods else None,
-            "who": self.provider.person(self.call),
+            "assigned_to": self.provider.person(self.call),
         }
 
 
@@ -96,14 +101,14 @@ class Release:
     def row(self) -> dict[str, Any]:
         """What RELEASE reads."""
         return {
-            "t": self.task.id,
-            "v": self.task.version,
-            "to": self.to,
-            "run_at": self.run_at_ms,
+            "task": self.task.id,
+            "version": self.task.version,
+            "status": self.to,
+            "run_at_ms": self.run_at_ms,
             "blocked_by": self.blocked_by,
-            "needs": self.needs_micro,
+            "needs_micro": self.needs_micro,
             "reason": self.reason,
-            "e": self.unsent,
+            "execution": self.unsent,
             "lease": self.task.token,
         }
 
@@ -159,38 +164,47 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     )
 
 
-def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
-    """The batch that begins a group; BEGUN reads which of them were admitted."""
+def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
+    """Add a group of begins to a batch.  The handle reads the id and the status of each execution that was admitted."""
     periods = {period.id: period for intent in intents for period in intent.periods}
     rows = (
-        {"id": p.id, "budget": p.budget, "starts": p.starts_ms, "ends": p.ends_ms} for p in periods.values()
+        {"id": p.id, "budget": p.budget, "starts_ms": p.starts_ms, "ends_ms": p.ends_ms}
+        for p in periods.values()
     )
-    written = [begin.BEGIN_PERIODS(periods=part) for part in chunks(rows)]
-    for part in chunks(intent.row() for intent in intents):
-        written += [begin.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), begin.BEGUN(rows=part)]
-    return written
+    batch.each(sql.BEGIN_PERIODS, chunks(rows))
+    parts = list(chunks(intent.row() for intent in intents))
+    batch.each(sql.BEGIN, parts, now=now_ms, at=iso(now_ms))
+    return batch.each(sql.BEGUN, parts)
 
 
-def given_up(releases: Sequence[Release], now_ms: int) -> list[Statement]:
-    """The batch that gives claimed tasks up."""
+def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
+    """Add to a batch what gives claimed tasks up.  An execution that was refused is taken back first."""
     at = iso(now_ms)
-    refused = [one.row() for one in releases if one.unsent is not None]
-    unsent = [begin.UNSENT(rows=part, at=at) for part in chunks(refused)]
-    return unsent + [begin.RELEASE(rows=part, at=at) for part in chunks(one.row() for one in releases)]
+    refused = (release.row() for release in releases if release.unsent is not None)
+    batch.each(sql.UNSENT, chunks(refused), at=at)
+    batch.each(sql.RELEASE, chunks(release.row() for release in releases), at=at)
 
 
-async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
-    """Why begins were not admitted: a stop, or a budget without room.  Without either, they may try again at once: the
-    room has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
+async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
+    """Release tasks whose begins were not admitted, each with the reason: a stop, or a budget without room.
+
+    Without either the task may try again immediately: room came back, or another writer moved the task, and then the
+    fence keeps the release from changing anything."""
     wanted = json.dumps([period.id for intent in intents for period in intent.periods])
-    asked = [stops_sql.STOPPED(), begin.FULL_PERIODS(periods=wanted)]
-    stops, periods = await commit(world.database, world.entropy, asked)
+    batch = world.batch()
+    stops = batch.add(stops_sql.STOPPED())
+    periods = batch.add(sql.FULL_PERIODS(periods=wanted))
+    results = await batch.commit()
     now = world.clock.now_ms()
     released = [
-        Release(intent.task, TaskState.PENDING) if stops.rows else _refused(intent, periods.rows, now)
+        Release(intent.task, TaskState.PENDING)
+        if results.rows(stops)
+        else _refused(intent, results.rows(periods), now)
         for intent in intents
     ]
-    return [replace(one, unsent=intent.execution) for one, intent in zip(released, intents, strict=True)]
+    return [
+        replace(release, unsent=intent.execution) for release, intent in zip(released, intents, strict=True)
+    ]
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
@@ -216,3 +230,34 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     last = max(full, key=lambda row: integer(row, "ends_ms"))
     blocker, ends = f"budget:{last['id']}", integer(last, "ends_ms")
     return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)
+
+
+def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -> Ended:
+    """An execution that this run began, with the outcome of its call."""
+    task = intent.task
+    assert task.plan is not None  # noqa: S101  # an intent is made from a plan
+    execution = ExecutionView(
+        id=intent.execution,
+        state=ExecutionState.RUNNING,
+        stage=task.position.stage,
+        started_ms=intent.started_ms,
+        newest=True,
+        resolve_by_ms=None,
+        **traits(intent.provider, has_job=False),
+    )
+    view = TaskView(task.id, task.version, TaskState.RUNNING, task.position, task.deadline_ms, held=True)
+    draw = world.entropy.draw()
+    judged = judge_output(task.plan, outcome)
+    return Ended(
+        Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw),
+        judged,
+        Rated(judged),
+        judged.usage,
+        task.id,
+        intent.account,
+        task.organization,
+        intent.account.name,
+        intent.reserved_micro,
+        has_budget=bool(intent.periods),
+        calls_back=calls_back(world, intent.account),
+    )

@@ -1,4 +1,4 @@
-"""Claiming: one round trip that takes due tasks, open executions whose time has come, and outbox rows."""
+"""Claiming: one round trip takes due tasks, open executions that are due for a follow-up, and outbox rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consumer.core.times import iso
 from consumer.execution.call import read_plan
 from consumer.execution.inputs import fed, position, task_input
 from consumer.ports import PortError
-from consumer.store import claim
+from consumer.store import claim as sql
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from consumer.core.decide import Position, TaskMove
     from consumer.core.template import Plan
-    from consumer.ports import Result, Row, Statement
+    from consumer.ports import Row
+    from consumer.store.batch import Batch, Handle, Results
     from consumer.world import World
 
-WALK_HOPS: Final = 25
-"""Organizations looked at from each of two places when one organization would fill more than half a batch."""
+SCAN_HOPS: Final = 25
+"""Organizations read from each of two places when one organization would fill more than half a batch."""
 
 
 @dataclass(slots=True)
@@ -74,55 +75,76 @@ class Taken:
 
     tasks: list[Claimed]
     executions: list[int]
+    """Open executions to follow up."""
     publish: list[int]
-    """Tasks whose status is to be published."""
-    told: list[int]
-    """Tasks of which webhooks told while what they tell of was being ended."""
+    """Tasks whose status must be published."""
+    unhandled: list[int]
+    """Tasks for which a webhook came while their execution was being settled."""
 
 
-def statements(world: World, token: str, now_ms: int) -> list[Statement]:
-    """The claim.  It may be sent again: the lease's token makes the second time read what the first time took."""
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """A claim in a batch, under the lease `token`, and where the batch's results say what it brought."""
+
+    token: str
+    _tasks: Handle
+    _templates: Handle
+    _budgets: Handle
+    _follow_ups: Handle
+    _outbox: Handle
+
+    async def read(self, world: World, results: Results) -> Taken:
+        """What the claim brought, tasks in order of rank (no statement keeps that order)."""
+        by_template = {row["id"]: row for row in results.rows(self._templates)}
+        by_task: dict[object, list[Row]] = defaultdict(list)
+        for row in results.rows(self._budgets):
+            by_task[row["task_id"]].append(row)
+        ordered = sorted(
+            results.rows(self._tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"])
+        )
+        tasks = [
+            await _claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered
+        ]
+        for task in tasks:
+            task.budgets = by_task.get(task.id, ())
+        outbox = results.rows(self._outbox)
+        return Taken(
+            tasks,
+            [integer(row, "id") for row in results.rows(self._follow_ups)],
+            publish=_tasks_of(outbox, "publish"),
+            unhandled=_tasks_of(outbox, "webhook"),
+        )
+
+
+def _tasks_of(outbox: Iterable[Row], kind: str) -> list[int]:
+    return sorted({integer(row, "task_id") for row in outbox if row["kind"] == kind})
+
+
+def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
+    """Add a claim to a batch.
+
+    It may be sent twice: the token of the lease makes the second time read what the first time took."""
     config = world.config
     until = now_ms + config.lease_ms
     size = config.batch_size
     start = int(world.entropy.draw() * 2**31)
-    return [
-        claim.CLAIM_LEASE(
-            token=token,
-            until=until,
-            now=now_ms,
-            size=size,
-            half=max(1, size // 2),
-            start=start,
-            hops=WALK_HOPS,
-        ),
-        claim.CLAIM_TASKS(token=token, at=iso(now_ms)),
-        claim.CLAIMED(token=token),
-        claim.CLAIMED_TEMPLATES(token=token),
-        claim.CLAIMED_BUDGETS(token=token),
-        claim.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.follow_up_size),
-        claim.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.follow_up_size),
-    ]
-
-
-async def read(world: World, token: str, results: Iterable[Result]) -> Taken:
-    """What the claim's statements brought, tasks in order of rank (no statement keeps it)."""
-    _, _, tasks, templates, budgets, attention, outbox = results
-    by_template = {row["id"]: row for row in templates.rows}
-    by_task: dict[object, list[Row]] = defaultdict(list)
-    for row in budgets.rows:
-        by_task[row["task_id"]].append(row)
-    ordered = sorted(tasks.rows, key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
-    claimed = [await _claimed(world, token, row, by_template.get(row["template_id"])) for row in ordered]
-    for task in claimed:
-        task.budgets = by_task.get(task.id, ())
-    return Taken(
-        claimed,
-        [integer(row, "id") for row in attention.rows],
-        *(
-            sorted({integer(row, "task_id") for row in outbox.rows if row["kind"] == kind})
-            for kind in ("publish", "webhook")
-        ),
+    lease = sql.CLAIM_LEASE(
+        token=token,
+        until=until,
+        now=now_ms,
+        size=size,
+        half=max(1, size // 2),
+        start=start,
+        hops=SCAN_HOPS,
+    )
+    batch.add(lease, sql.CLAIM_TASKS(token=token, at=iso(now_ms)))
+    return Claiming(
+        token,
+        batch.add(sql.CLAIMED(token=token)),
+        batch.add(sql.CLAIMED_TEMPLATES(token=token)),
+        batch.add(sql.CLAIMED_BUDGETS(token=token)),
+        batch.add(sql.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.follow_up_size)),
+        batch.add(sql.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.follow_up_size)),
     )
 
 

@@ -20,8 +20,9 @@ from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import fed, task_input
-from consumer.execution.resolve import settle, use_late_answer
+from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS
+from consumer.execution.settle import settle_without_lease as settle
 from consumer.service import links
 from consumer.store import people
 from consumer.store import settle as settle_sql

@@ -78,6 +78,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self._statements)
 
+    @property
+    def statements(self) -> Sequence[Statement]:
+        """The statements so far, in order."""
+        return self._statements
+
     def add(self, *statements: Statement) -> Handle:
         """Add statements, which run in this order."""
         first = len(self._statements)

@@ -13,7 +13,7 @@ from consumer.core.errors import BadInput, NotFound
 from consumer.core.strictjson import clean
 from consumer.execution import doorbells, follow_up
 from consumer.execution.call import sign
-from consumer.execution.settle import MAX_TEXT_CHARS
+from consumer.execution.settlement import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
 from consumer.provider import BadSignature
 from consumer.telemetry import Event, log

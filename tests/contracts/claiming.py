@@ -14,7 +14,6 @@ from consumer.run import claim
 from consumer.run.run import Run
 from consumer.store import begin
 from consumer.store import claim as claim_sql
-from consumer.store.batch import commit
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, route
@@ -28,8 +27,10 @@ if TYPE_CHECKING:
 async def taken(scene: Scene) -> list[int]:
     """The tasks of one claim, which is left to expire."""
     token, now = scene.entropy.token(), scene.clock.now_ms()
-    results = await commit(scene.world.database, scene.entropy, claim.statements(scene.world, token, now))
-    return [task.id for task in (await claim.read(scene.world, token, results)).tasks]
+    batch = scene.world.batch()
+    claiming = claim.claim(batch, scene.world, token, now)
+    taken = await claiming.read(scene.world, await batch.commit())
+    return [task.id for task in taken.tasks]
 
 
 async def organizations(scene: Scene, tasks: list[int]) -> list[int]:

@@ -235,7 +235,7 @@ class StoringContract(Suite):
         self, scene: Scene
     ) -> None:
         task = await scene.given(ai("blind"), count=10)
-        scene.database.refuse(f'"e":{execution_id(task + 4, 1)}')
+        scene.database.refuse(f'"execution":{execution_id(task + 4, 1)}')
 
         await scene.drain()
 

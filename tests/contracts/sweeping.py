@@ -114,7 +114,9 @@ class SweepContract(Suite):
     async def test_a_lease_that_was_renewed_is_left_alone(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         token, now = scene.entropy.token(), scene.clock.ms
-        await commit(scene.database, scene.entropy, claim.statements(scene.world, token, now))
+        batch = scene.world.batch()
+        claim.claim(batch, scene.world, token, now)
+        await batch.commit()
         await scene.sql("UPDATE leases SET until_ms = until_ms + 60000")
         scene.clock.advance(LEASE_OVER)
 

@@ -61,9 +61,10 @@ def test_any_text_in_a_settle(sql: Sql, text: str) -> None:
     task = sql.new_task(status="running", version=3)
     execution = sql.new_execution(task)
     result, words = dump_json({"answer": text}), clean(text)
-    row = {"e": execution, "t": task, "v": 3, "state": "failed", "to": "failed", "stage": 0, "candidate": 0}
-    row |= {"attempt": 1, "repairs": 0, "redos": 0, "run_at": 0, "result": result, "usage": result}
-    row |= {"why": words, "reason": words, "external": words, "source": words, "feedback": words}
+    row = {"execution": execution, "task": task, "version": 3, "state": "failed", "status": "failed"}
+    row |= {"stage": 0, "candidate": 0, "attempt": 1, "repairs": 0, "redos": 0, "run_at_ms": 0}
+    row |= {"result": result, "usage": result, "reason": words, "task_reason": words, "external_id": words}
+    row |= {"cost_source": words, "feedback": words}
     rows = dump_json([row])
 
     sql.send(settle.SETTLE_EXECUTIONS(rows=rows), settle.SETTLE_TASKS(rows=rows, at="now"))

@@ -119,11 +119,11 @@ class Books(CommitInvariants, EffectInvariants):
 
 
 def _fences(change: Change) -> dict[int, int]:
-    """The versions that a statement names: rows like {"t": task, "v": version}."""
+    """The versions that a statement names: rows with a task and its version."""
     found: dict[int, int] = {}
     for value in change.statement.parameters:
-        if isinstance(value, str) and value.startswith('[{"') and '"v":' in value:
+        if isinstance(value, str) and value.startswith('[{"') and '"version":' in value:
             for row in json.loads(value):
-                if "t" in row and "v" in row:
-                    found[row["t"]] = row["v"]
+                if "task" in row and "version" in row:
+                    found[row["task"]] = row["version"]
     return found

@@ -21,6 +21,7 @@ from consumer.store import begin, commands, facts, leases, people, publish, sett
 from consumer.store import claim as claim_sql
 from consumer.store import queries as queries_sql
 from consumer.store import sweep as sweep_sql
+from consumer.store.batch import Batch
 from consumer.store.schema import check
 from consumer.store.sql import Query, execution_id
 from consumer.world import Config, World
@@ -142,32 +143,41 @@ def same(small: list[int], large: list[int]) -> None:
 _numbers = itertools.count()
 
 
+def claim_statements(world: World, token: str, now: int) -> list[Statement]:
+    batch = Batch(world.database, world.entropy)
+    claim.claim(batch, world, token, now)
+    return list(batch.statements)
+
+
 def a_claim(now: int, token: str | None = None) -> list[Statement]:
     world = cast("World", _Piece())
-    return claim.statements(world, token or f"token {next(_numbers)}", now)
+    return claim_statements(world, token or f"token {next(_numbers)}", now)
 
 
 class _Piece:
     """As much of a world as a claim needs."""
 
     config = Config(batch_size=CLAIMED)
+    database = None
     entropy = FakeEntropy(value=0.3)
 
 
 def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
     """Begin, settle and publish what was claimed."""
     rows: list[dict[str, Any]] = [
-        {"t": row["id"], "v": row["version"], "e": execution_id(int(str(row["id"])), 2), "type": "ai"}
-        | {"provider": "echo", "profile": "echo", "reserve": 5, "budgets": '["1:total"]', "lease": token}
-        | {"state": "succeeded", "to": "completed", "stage": 0, "candidate": 0, "attempt": 1, "repairs": 0}
-        | {"redos": 0, "run_at": 0, "result": "{}", "cost": 5, "fed": 0, "external": "x"}
+        {"task": row["id"], "version": row["version"], "execution": execution_id(int(str(row["id"])), 2)}
+        | {"execution_type": "ai", "provider": "echo", "profile": "echo", "reserved_micro": 5}
+        | {"budgets": '["1:total"]', "lease": token, "state": "succeeded", "status": "completed", "stage": 0}
+        | {"candidate": 0, "attempt": 1, "repairs": 0, "redos": 0, "run_at_ms": 0, "result": "{}"}
+        | {"cost_micro": 5, "feeds_next": 0, "external_id": "x"}
+        | {"t": row["id"], "v": row["version"], "e": execution_id(int(str(row["id"])), 2), "external": "x"}
         for row in made.run([claim_sql.CLAIMED(token=token)])[0].rows
     ]
-    text, ids = json.dumps(rows), json.dumps([row["t"] for row in rows])
-    period = [{"id": "1:total", "budget": 1, "starts": 0, "ends": NEVER}]
-    executions = json.dumps([row["e"] for row in rows])
+    text, ids = json.dumps(rows), json.dumps([row["task"] for row in rows])
+    period = [{"id": "1:total", "budget": 1, "starts_ms": 0, "ends_ms": NEVER}]
+    executions = json.dumps([row["execution"] for row in rows])
     return [
-        begin.BEGIN_PERIODS(periods=json.dumps(period)),
+        begin.BEGIN_PERIODS(rows=json.dumps(period)),
         begin.BEGIN(rows=text, now=1, at="now"),
         begin.BEGUN(rows=text),
         begin.FULL_PERIODS(periods='["1:total"]'),
@@ -323,7 +333,7 @@ def test_no_organization_is_too_far_from_the_beginning() -> None:
     piece = _Piece()
     for draw in range(100):
         piece.entropy = FakeEntropy(value=draw * 0.618034 % 1)
-        made.run(claim.statements(cast("World", piece), f"token {next(_numbers)}", START)[:2])
+        made.run(claim_statements(cast("World", piece), f"token {next(_numbers)}", START)[:2])
     left = sql.run(
         "SELECT DISTINCT organization_id FROM tasks WHERE organization_id >= 60 AND status = 'pending'"
     )

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 @bug
 def no_fencing(patch: Patch) -> None:
     """A settle writes whatever version the task has by then."""
-    patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'v' AND ", "")
+    patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'version' AND ", "")
     patch.sql(
         settle.SETTLE_EXECUTIONS,
-        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
+        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 'task'), value ->> 'version') = value ->> 'version'",
         "true",
     )
 
@@ -224,12 +224,12 @@ def cancel_overwritten(patch: Patch) -> None:
     patch.schema("DROP TRIGGER tasks_finished")
     patch.sql(
         settle.SETTLE_TASKS,
-        "tasks.version = value ->> 'v'",
-        "(tasks.version = value ->> 'v' OR tasks.status = 'cancelled')",
+        "tasks.version = value ->> 'version'",
+        "(tasks.version = value ->> 'version' OR tasks.status = 'cancelled')",
     )
     patch.sql(
         settle.SETTLE_EXECUTIONS,
-        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
+        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 'task'), value ->> 'version') = value ->> 'version'",
         "true",
     )
 
@@ -294,7 +294,9 @@ def _keyed(value: Any, suffix: str) -> Any:
 def answer_of_the_stage_before_lost(patch: Patch) -> None:
     """A later stage is not given what the one before it made."""
     patch.sql(
-        settle.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN input_from"
+        settle.SETTLE_TASKS,
+        "WHEN value ->> 'feeds_next' THEN value ->> 'execution'",
+        "WHEN value ->> 'feeds_next' THEN input_from",
     )
     original = claiming.Claimed.moved
     patch.set(

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from consumer.execution import follow_up, inputs, publish, settle
+from consumer.execution.settlement import Settlement, row_of
 from consumer.ports import Statement
 from consumer.provider import standard_webhook
 from consumer.run.run import Run
@@ -33,15 +34,16 @@ def status_without_version(patch: Patch) -> None:
 def status_before_the_commit(patch: Patch) -> None:
     """Readers are told of an end before it is written."""
 
-    async def settling(self: Run, one: Any, outcome: Any, now: int) -> Any:
-        made = await original(self, one, outcome, now)
-        move = made[0].decision.task
-        if move is not None:
-            told = publish.moved(one.task.id, one.task.organization, one.task.version + 1, move.state, now)
-            await publish.put(self.world, told)
+    async def ends(self: Run, intents: Any, now: int) -> Any:
+        made = await original(self, intents, now)
+        for intent, stored in made:
+            task, move = intent.task, stored.settlement.decision.task
+            if move is not None:
+                early = publish.moved(task.id, task.organization, task.version + 1, move.state, now)
+                await publish.put(self.world, early)
         return made
 
-    original = patch.set(Run, "_settling", settling)
+    original = patch.set(Run, "_ends", ends)
 
 
 @bug
@@ -123,12 +125,15 @@ def receipt_of_hope(patch: Patch) -> None:
 def large_answer_lost(patch: Patch) -> None:
     """A large answer whose blob could not be written is taken for written."""
 
-    async def result(world: Any, execution: int, decision: Any) -> Any:
-        text, key = await original(world, execution, decision)
-        lost = text is not None and len(text) > settle.INLINE_RESULT_MAX
-        return (None, f"results/{execution}") if lost else (text, key)
+    async def store_result(world: Any, settlement: Settlement) -> settle.Stored:
+        stored = await original(world, settlement)
+        text = stored.row["result"]
+        if text is None or len(text) <= settle.INLINE_RESULT_MAX:
+            return stored
+        return settle.Stored(settlement, row_of(settlement, None, f"results/{settlement.execution}"))
 
-    original = patch.set(settle, "_result", result)
+    original = settle.store_result
+    patch.everywhere(original, store_result)
 
 
 @bug
