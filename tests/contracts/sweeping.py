@@ -15,7 +15,6 @@ from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.run import claim
 from consumer.service import commands
-from consumer.store.batch import commit
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route

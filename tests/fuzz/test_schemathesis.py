@@ -142,7 +142,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def loaded(served: Served, role: str | None) -> BaseSchema:
-    """The document with examples, and how it is tried."""
+    """The OpenAPI document with examples, and the settings under which it is tried."""
     import schemathesis
     from schemathesis.config import SchemathesisConfig
 
@@ -175,21 +175,31 @@ def loaded(served: Served, role: str | None) -> BaseSchema:
         config["headers"] = {"Accept": "application/json"}
     else:
         config["auth"] = {"openapi": {"key": {"bearer": served.house.keys[role]}}}
+    document = with_examples(known, without_a_key=role is None)
+    schema: BaseSchema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
+    schema.app = served
+    schema.hook("filter_failure")(is_defect)
+    return schema
+
+
+def with_examples(known: dict[str, list[Any]], *, without_a_key: bool) -> dict[str, Any]:
+    """The OpenAPI document with examples; `without_a_key`: only the operations that need none."""
     document = copy.deepcopy(described())
     for name, examples in EXAMPLES.items():
         for field, values in examples.items():
             document["components"]["schemas"][name]["properties"][field]["examples"] = values
-    if role is None:  # all others are asked without a key by those who have one
-        document["paths"] = {one.path: document["paths"][one.path] for one in OPERATIONS if one.role is None}
+    if without_a_key:  # the other operations are tried without a key in the runs of the roles
+        document["paths"] = {
+            operation.path: document["paths"][operation.path]
+            for operation in OPERATIONS
+            if operation.role is None
+        }
     for operations in document["paths"].values():
         for operation in operations.values():
             for parameter in operation["parameters"]:
                 if parameter["name"] in known:
                     parameter["example"] = known[parameter["name"]][0]
-    schema: BaseSchema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
-    schema.app = served
-    schema.hook("filter_failure")(is_defect)
-    return schema
+    return document
 
 
 def is_defect(_: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
@@ -23,12 +20,12 @@ from consumer.store import queries as queries_sql
 from consumer.store import sweep as sweep_sql
 from consumer.store.batch import Batch
 from consumer.store.schema import check
-from consumer.store.sql import Query, execution_id
+from consumer.store.sql import execution_id
 from consumer.world import Config, World
 from tests.schema import databases
 from tests.schema.databases import MIGRATIONS, Sql, on_sqlite
+from tests.store.many_tasks import START, database
 from tests.support.ports import FakeEntropy
-from tests.support.statements import modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -42,8 +39,6 @@ LARGE: Final = [20_000, pytest.param(1_000_000, marks=[pytest.mark.heavy, pytest
 CLAIMED: Final = 10
 STEPS_PER_TASK: Final = 3_000
 """Of SQLite's virtual machine, for the whole claim.  It takes 700, and 2,200 behind a crowd."""
-
-START: Final = 1_700_000_000_000
 NOW: Final = {
     "nothing is due": START,
     "one organization is due": START + 150_000_000,
@@ -51,57 +46,6 @@ NOW: Final = {
     "all are due": START + 400_000_000,
 }
 """Moments in the life of the database below: which of its quarters are due."""
-
-TASKS: Final = f"""
-    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :size)
-    INSERT INTO tasks (template_id, title, idempotency_key, organization_id, priority, run_at_ms, blocked_by)
-    SELECT 1, 'Task ' || n, 'key ' || n,
-      CASE n % 4 WHEN 0 THEN 7 ELSE 1 + n / 4 % 10000 END,
-      CASE n % 4 WHEN 2 THEN 'urgent' END,
-      CASE n % 4 WHEN 3 THEN {NEVER} ELSE {START} + 100000000 * (1 + n % 4) + n END,
-      CASE n % 4 WHEN 3 THEN 'budget:' || (10 + n / 4 % 10) || char(58) || 'total' END
-    FROM numbers
-"""
-EXECUTIONS: Final = """
-    INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, cost_micro, wake_at_ms)
-    SELECT 1099511627776 + id * 1024 + 1, id, 'ai', 'echo', 'echo', 'succeeded', 5, 1 FROM tasks
-"""
-
-BUDGETS: Final = """
-    INSERT INTO budgets (id, organization_id, scope, scope_id, period, cap_micro)
-    SELECT value, 1, 'organization', 1 + value, 'total', 0 FROM json_each('[10,11,12,13,14,15,16,17,18,19]')
-"""
-PERIODS: Final = f"""
-    INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms)
-    SELECT id || char(58) || 'total', id, 0, {NEVER} FROM budgets
-"""
-"""Those that tasks above are blocked by, without room."""
-
-WEBHOOKS: Final = """
-    INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, handled_ms, body)
-    SELECT 'echo', id, id, id, 1, 2, '{}' FROM tasks WHERE id % 10 = 0
-"""
-
-
-@cache
-def database(size: int) -> SqliteDatabase:
-    """So many tasks of 10,000 organizations, each with an execution that has ended and some with a webhook.
-
-    A quarter is one organization's, one of all others, one urgent, and one is blocked by a budget.  Indexes and
-    triggers come last, which is ten times faster."""
-    made = SqliteDatabase(":memory:")
-    apply(made, MIGRATIONS)
-    sql = on_sqlite(made)
-    objects = sql.run(
-        "SELECT type, name, sql FROM sqlite_master WHERE tbl_name IN ('tasks', 'task_executions') AND sql IS NOT NULL"
-        " AND type IN ('trigger', 'index')"
-    )
-    sql.send(*(Statement(f"DROP {row['type']} {row['name']}") for row in objects))
-    sql.run("INSERT INTO organizations (id, name) VALUES (1, 'one')")
-    sql.run("INSERT INTO task_templates (id, organization_id, name, route) VALUES (1, 1, 'template', '{}')")
-    sql.send(Query(TASKS)(size=size), *map(Statement, (EXECUTIONS, BUDGETS, PERIODS, WEBHOOKS)))
-    sql.send(*(Statement(row["sql"]) for row in objects))
-    return made
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -340,64 +284,3 @@ def test_no_organization_is_too_far_from_the_beginning() -> None:
     assert left == []
     assert sql.value("SELECT count(*) FROM tasks WHERE organization_id = 1 AND status = 'running'") == 500
     made.close()
-
-
-# --- plans ---------------------------------------------------------------------------------------------------
-
-EVERYTHING: Final = {"COUNTS", "INBOX"}
-"""Statements that are about all tasks, or about all that wait."""
-CHECKED_BY_FOREIGN_KEYS: Final = {"SUBMIT", "CREATE_USER", "INSERT_TEMPLATE"}
-"""The plan shows a scan that SQLite only does while a deferred foreign key is violated."""
-
-
-def queries(module: ModuleType) -> dict[str, Query]:
-    """The statements of a module by their names."""
-    found = {}
-    for name, value in vars(module).items():
-        for place, one in enumerate(value if isinstance(value, tuple) else [value]):
-            if isinstance(one, Query):
-                found[f"{name}[{place}]" if isinstance(value, tuple) else name] = one
-    return {name: one for name, one in found.items() if name not in EVERYTHING | CHECKED_BY_FOREIGN_KEYS}
-
-
-def scans(sql: Sql, query: Query) -> set[str]:
-    """The tables and indexes, of those that grow without end, that a statement reads from one end to the other.
-
-    In the program of a statement that is `Rewind` on a cursor that was opened on one of them."""
-    growing = "('tasks', 'task_executions', 'webhooks', 'audit_log', 'budget_periods')"
-    pages = sql.run(f"SELECT rootpage, name FROM sqlite_master WHERE tbl_name IN {growing} AND rootpage > 0")
-    names = {row["rootpage"]: row["name"] for row in pages}
-    placeholders = {int(number) for number in re.findall(r"\?(\d+)", query.sql)}
-    found: set[str] = set()
-    opened: dict[int, str] = {}
-    for row in sql.run(f"EXPLAIN {query.sql}", *[None] * len(placeholders)):
-        if row["addr"] == 0:  # the statement itself, then each trigger with cursors of its own
-            opened = {}
-        if row["opcode"] in {"OpenRead", "OpenWrite"} and row["p2"] in names:
-            opened[row["p1"]] = names[row["p2"]]
-        if row["opcode"] == "Rewind" and row["p1"] in opened:
-            found.add(opened[row["p1"]])
-    return found
-
-
-@pytest.mark.parametrize("analyzed", [False, True], ids=["fresh", "analyzed"])
-def test_no_statement_reads_a_growing_table_as_a_whole(sql: Sql, *, analyzed: bool) -> None:
-    """Neither with SQLite's guesses nor with statistics, which somebody may have collected."""
-    if analyzed:
-        sql.send(Query(TASKS)(size=300), Statement(EXECUTIONS), Statement("ANALYZE"))
-    found = {
-        f"{module.__name__}.{name}": scanned
-        for module in modules()
-        if module.__package__ == "consumer.store"  # its folder `schema` reads the schema, not rows
-        for name, query in queries(module).items()
-        if (scanned := scans(sql, query))
-    }
-    assert found == {}
-
-
-def test_a_scan_would_be_seen(sql: Sql) -> None:
-    """Of a table, and of an index."""
-    assert scans(sql, Query("SELECT * FROM tasks WHERE title = :title")) == {"tasks"}
-    assert scans(
-        sql, Query("SELECT wake_at_ms FROM task_executions WHERE status IN ('waiting', 'unknown')")
-    ) == {"executions_wake"}
