@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from consumer.core.policy import NEVER
 from consumer.local.database import SqliteDatabase
@@ -11,10 +11,6 @@ from consumer.local.migrate import apply
 from consumer.ports import Statement
 from consumer.store.sql import Query
 from tests.schema.databases import MIGRATIONS, on_sqlite
-
-if TYPE_CHECKING:
-    pass
-
 
 START: Final = 1_700_000_000_000
 

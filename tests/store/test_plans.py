@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -12,11 +12,8 @@ from consumer.ports import Statement
 from consumer.store.sql import Query
 from tests.schema import databases
 from tests.schema.databases import Sql
-from tests.support.statements import modules
-
-if TYPE_CHECKING:
-    pass
 from tests.store.many_tasks import EXECUTIONS, TASKS
+from tests.support.statements import modules
 
 empty, sql = databases.empty, databases.sql
 

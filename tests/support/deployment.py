@@ -64,7 +64,7 @@ def budget(scope_id: int, **fields: Any) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class House:
+class Deployment:
     """What tests of the web have.  `template` and `foreign_template` are those of `ours` and `theirs`."""
 
     world: World
@@ -114,18 +114,18 @@ class House:
         return list(result.rows)
 
 
-class Furnished:
-    """A contract whose tests take the house."""
+class DeploymentSuite:
+    """A contract whose tests take the deployment."""
 
     @pytest.fixture
-    async def house(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[House]:
-        async with furnished(database, kv, blobs) as house:
-            yield house
+    async def deployment(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Deployment]:
+        async with deployed(database, kv, blobs) as deployment:
+            yield deployment
 
 
 @asynccontextmanager
-async def furnished(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[House]:
-    """The house, on the ports of a host."""
+async def deployed(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Deployment]:
+    """The deployment, on the ports of a host."""
     log = io.StringIO()
     telemetry.configure("INFO", log)
     network, faulty, recording, queue, clock = (
@@ -145,7 +145,9 @@ async def furnished(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIter
     mine, foreign = [await admin.put_template(world, each, template()) for each in (ours, theirs)]
     transport = httpx2.ASGITransport(app=build(App(world)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://bizq.test") as client:
-        yield House(world, client, faulty, recording, queue, clock, log, ours, theirs, keys, mine, foreign)
+        yield Deployment(
+            world, client, faulty, recording, queue, clock, log, ours, theirs, keys, mine, foreign
+        )
     await network.client.aclose()
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from tests.contracts.house import House, stage
+from tests.support.deployment import Deployment, stage
 
 if TYPE_CHECKING:
     import httpx2
@@ -50,48 +50,52 @@ ANSWER: Final = {
 
 
 async def assigned(
-    house: House, *stages: dict[str, Any], schema: dict[str, Any] = SCHEMA, **fields: Any
+    deployment: Deployment, *stages: dict[str, Any], schema: dict[str, Any] = SCHEMA, **fields: Any
 ) -> tuple[int, str]:
     """A task that waits for a person: (task, the path of the link)."""
-    made = await house.put(
+    made = await deployment.put(
         *(stages or (PERSON,)), name="form", output_schema=schema, prompt="Look at {{title}}."
     )
-    task = await house.submit(made, **fields)
-    await house.work()
-    return task, await link(house, task)
+    task = await deployment.submit(made, **fields)
+    await deployment.work()
+    return task, await link(deployment, task)
 
 
-async def link(house: House, task: int) -> str:
-    listed = (await house.ask("GET", "/v1/inbox")).json()["assignments"]
+async def link(deployment: Deployment, task: int) -> str:
+    listed = (await deployment.ask("GET", "/v1/inbox")).json()["assignments"]
     (found,) = [each["link"] for each in listed if each["task_id"] == task]
     return str(found).removeprefix("http://bizq.test")
 
 
 async def look(
-    house: House, place: str, method: str = "GET", accept: str = "text/html,*/*"
+    deployment: Deployment, place: str, method: str = "GET", accept: str = "text/html,*/*"
 ) -> httpx2.Response:
-    return await house.ask(method, place, key=None, headers={"Accept": accept})
+    return await deployment.ask(method, place, key=None, headers={"Accept": accept})
 
 
 async def send(
-    house: House, place: str, typed: dict[str, Any] | None = None, accept: str = "text/html,*/*", **more: str
+    deployment: Deployment,
+    place: str,
+    typed: dict[str, Any] | None = None,
+    accept: str = "text/html,*/*",
+    **more: str,
 ) -> httpx2.Response:
     """Press a button: `submit` if no other is said."""
     content = urlencode({"action": "submit", **(typed or {}), **more}, doseq=True)
     headers = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
-    return await house.ask("POST", place, key=None, content=content, headers=headers)
+    return await deployment.ask("POST", place, key=None, content=content, headers=headers)
 
 
-async def outcome(house: House, task: int) -> Any:
-    await house.work()
-    return (await house.ask("GET", f"/v1/tasks/{task}")).json()["outcome"]
+async def outcome(deployment: Deployment, task: int) -> Any:
+    await deployment.work()
+    return (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"]
 
 
-async def snapshot(house: House) -> list[Any]:
+async def snapshot(deployment: Deployment) -> list[Any]:
     """Everything that a request could have changed."""
     tables = ("tasks", "task_executions", "outbox", "audit_log", "webhooks")
-    return [[dict(row) for row in await house.rows(f"SELECT * FROM {table}")] for table in tables] + [
-        house.queue.sent[:]
+    return [[dict(row) for row in await deployment.rows(f"SELECT * FROM {table}")] for table in tables] + [
+        deployment.queue.sent[:]
     ]
 
 
