@@ -29,9 +29,9 @@ from tests.support.documents import DEPLOY, FENCE, OPERATIONS, blocks, rehearsed
 from tests.support.ports import FakeEntropy
 from tests.workerd import pytest_inside
 from tests.workerd.archives import packages
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
+from tests.workerd.deployed import eventually
 from tests.workerd.harness import Workerd
-from tests.workerd.office import eventually
 from tests.workerd.tables import split_statements
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
@@ -317,7 +317,7 @@ def test_the_first_task_is_executed(toolchain: Toolchain, tmp_path: Path) -> Non
     if shutil.which("curl") is None:
         pytest.skip("the document speaks to the API with curl, which is not installed here")
     key, sql = first_key.made("My company", "admin", FakeEntropy(), 1)
-    deployment = Deployment.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
+    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
     site, options = packages(pytest_inside.WORKER_LOCK), Options(intercept=False)
     with Workerd(shipped(), site, deployment, toolchain=toolchain, options=options) as worker:
         worker.database("DB").migrate(ROOT / "migrations")

@@ -16,7 +16,7 @@ from consumer.ports import Refused, Statement, Value
 from consumer.store.sql import execution_id
 from tests.workerd import pytest_inside
 from tests.workerd.archives import HERE, ROOT, below, packages
-from tests.workerd.deployment import Deployment
+from tests.workerd.configuration import Configuration
 from tests.workerd.harness import Workerd, WorkerdError
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
@@ -127,9 +127,9 @@ def d1_tables() -> Tables:
         if os.environ.get("CI"):
             pytest.fail(f"CI must run workerd: {error}", pytrace=False)
         pytest.skip(str(error))
-    deployment = Deployment.read(ROOT / "wrangler.toml")
+    configuration = Configuration.read(ROOT / "wrangler.toml")
     site = packages(pytest_inside.WORKER_LOCK)
-    return Workerd(below(HERE / "sample"), site, deployment, toolchain=toolchain).start().database("DB")
+    return Workerd(below(HERE / "sample"), site, configuration, toolchain=toolchain).start().database("DB")
 
 
 @pytest.fixture(params=["sqlite", D1])

@@ -38,7 +38,7 @@ class Models:
 
 
 def profiles(server: Loopback) -> str:
-    """The deployment's accounts: `echo`, `hooked` (told by webhook), `model`, and `refused` (nobody listens)."""
+    """The configuration's accounts: `echo`, `hooked` (told by webhook), `model`, and `refused` (nobody listens)."""
     price = {"input_per_million": "1", "output_per_million": "2"}
     model = {"provider": "openai_compatible", "price": price}
     free = {"per_task": "0"}
@@ -53,7 +53,7 @@ def profiles(server: Loopback) -> str:
 
 
 @dataclass
-class Office:
+class DeployedWorker:
     """A running Worker and its surroundings."""
 
     worker: Workerd
@@ -63,7 +63,7 @@ class Office:
     """Events that a test has looked at: the guards look at them, too."""
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def settle_in(self) -> None:
+    def create_organization(self) -> None:
         """Make the organization that everything here belongs to."""
         self.sql("INSERT INTO organizations (id, name) VALUES (?1, 'tests')", ORGANIZATION)
 

@@ -12,7 +12,7 @@ COMPATIBILITY_DATE: Final = "2026-10-01"
 
 
 @dataclass(frozen=True, slots=True)
-class Deployment:
+class Configuration:
     """What the Worker is given: Miniflare's bindings and triggers, and the compatibility date."""
 
     environment: Mapping[str, Mapping[str, object]]
@@ -20,7 +20,7 @@ class Deployment:
     compatibility_date: str = COMPATIBILITY_DATE
 
     @classmethod
-    def read(cls, path: Path, *, hurry: bool = True) -> Deployment:
+    def read(cls, path: Path, *, hurry: bool = True) -> Configuration:
         """Read a wrangler.toml.  In a `hurry`, queues do not wait for batches to fill or before a retry."""
         config = tomllib.loads(path.read_text())
         queues = config.get("queues", {})
@@ -42,7 +42,7 @@ class Deployment:
             config["compatibility_date"],
         )
 
-    def with_variables(self, **variables: str) -> Deployment:
+    def with_variables(self, **variables: str) -> Configuration:
         """The same with other variables and secrets, which the Worker cannot tell apart."""
         texts = {name: {"type": "text", "value": value} for name, value in variables.items()}
         return replace(self, environment={**self.environment, **texts})
