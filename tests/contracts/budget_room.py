@@ -17,7 +17,7 @@ from tests.support.scene import PRICE, Scene, Suite, ai, route
 class BudgetRoomContract(Suite):
     # --- room comes back ----------------------------------------------------------------------------
 
-    async def test_raising_the_cap_lets_the_first_in_order_try_at_once(self, scene: Scene) -> None:
+    async def test_a_raised_cap_lets_the_first_waiting_tasks_run_immediately(self, scene: Scene) -> None:
         task, budget = await limited(scene, 1, count=3)
         await scene.drain()
         value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.03"}
@@ -29,7 +29,7 @@ class BudgetRoomContract(Suite):
         assert (await scene.sql("SELECT event FROM audit_log"))[0]["event"] == "budget"
         assert (await scene.task(task + 1))["blocked_by"] is None
 
-    async def test_room_that_comes_back_is_found_by_the_sweep(self, scene: Scene) -> None:
+    async def test_the_sweep_finds_room_that_was_released(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind"), count=2), Hold(Failed("nothing charged"))
         await scene.budget(PRICE)
         scene.network.script("blind", hold)
@@ -52,7 +52,7 @@ class BudgetRoomContract(Suite):
         assert await scene.books(budget) == (2_000, 0)
 
     @pytest.mark.parametrize("outcome", [Failed("no"), Retry("busy", DAY)], ids=["failed", "retry"])
-    async def test_what_certainly_cost_nothing_releases_its_reservation(
+    async def test_a_call_that_certainly_cost_nothing_releases_its_reservation(
         self, scene: Scene, outcome: Failed | Retry
     ) -> None:
         _, budget = await limited(scene, 2, count=1)
@@ -62,7 +62,7 @@ class BudgetRoomContract(Suite):
 
         assert await scene.books(budget) == (0, 0)
 
-    async def test_a_deleted_execution_releases_what_it_weighed(self, scene: Scene) -> None:
+    async def test_a_deleted_execution_releases_its_cost_and_reservation(self, scene: Scene) -> None:
         task, budget = await limited(scene, 5, count=2)
         scene.network.script("blind", Unknown("lost"))
         await scene.drain()
@@ -86,7 +86,7 @@ class BudgetRoomContract(Suite):
 
         assert await scene.statuses() == {"completed": 2}
 
-    async def test_room_that_is_too_small_wakes_nobody(self, scene: Scene) -> None:
+    async def test_room_that_is_too_small_wakes_no_task(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=3)
         await scene.budget(PRICE * 3 // 2)
         await scene.drain()
@@ -98,7 +98,7 @@ class BudgetRoomContract(Suite):
 
         assert [await scene.task(task + number) for number in (1, 2)] == waiting
 
-    async def test_what_fits_is_woken_past_what_does_not(self, scene: Scene) -> None:
+    async def test_a_task_that_fits_is_woken_past_tasks_that_do_not(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=4)
         budget = await scene.budget(4 * PRICE)
         holds = [Hold(), *(Hold(Failed("nothing charged")) for _ in range(3))]
@@ -118,9 +118,7 @@ class BudgetRoomContract(Suite):
         assert (await scene.task(small))["status"] == "completed"
 
     @pytest.mark.parametrize(("answers", "said"), [(5, 0), (8, 1), (10, 1)])
-    async def test_a_budget_that_is_nearly_full_is_told_of_once(
-        self, scene: Scene, answers: int, said: int
-    ) -> None:
+    async def test_a_nearly_full_budget_raises_one_alert(self, scene: Scene, answers: int, said: int) -> None:
         await limited(scene, 10, count=answers)
         await scene.drain()
 
@@ -129,7 +127,7 @@ class BudgetRoomContract(Suite):
         audit = await scene.sql("SELECT event, detail FROM audit_log")
         assert [row["event"] for row in audit] == ["budget alert"] * said
 
-    async def test_a_changed_cap_is_worth_another_word(self, scene: Scene) -> None:
+    async def test_a_changed_cap_raises_a_new_alert(self, scene: Scene) -> None:
         await limited(scene, 10, count=9)
         await scene.drain()
         assert (await scene.tick()).alerts == 1
@@ -139,7 +137,7 @@ class BudgetRoomContract(Suite):
 
         assert (await scene.tick()).alerts == 1
 
-    async def test_a_stop_ends_all_spending_at_once(self, scene: Scene) -> None:
+    async def test_a_stop_ends_all_spending_immediately(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind"), count=30), Hold()
         scene.network.script("blind", hold)
         async with scene.draining():

@@ -21,7 +21,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
 class BudgetContract(Suite):
     # --- the wall -----------------------------------------------------------------------------------
 
-    async def test_what_fits_is_done_and_the_rest_waits(self, scene: Scene) -> None:
+    async def test_tasks_that_fit_are_done_and_the_rest_waits(self, scene: Scene) -> None:
         _, budget = await limited(scene, 4)
 
         await scene.drain()
@@ -68,7 +68,7 @@ class BudgetContract(Suite):
         assert (await scene.statuses()).get("running", 0) == 0
         assert await scene.count("leases") == 0
 
-    async def test_workers_that_give_back_what_they_did_not_use_lose_no_task(self, scene: Scene) -> None:
+    async def test_workers_that_release_unused_reservations_lose_no_task(self, scene: Scene) -> None:
         """Room may come back between a refusal and the look at why."""
         _, budget = await limited(scene, 3, count=40)
         scene.network.script("blind", *[Succeeded(ANSWER, charged=Decimal("0.001"))] * 40)
@@ -82,7 +82,7 @@ class BudgetContract(Suite):
         assert (await scene.statuses())["completed"] >= 20
         assert sum(await scene.books(budget)) <= 3 * PRICE
 
-    async def test_budgets_above_each_other_are_reserved_all_or_none(self, scene: Scene) -> None:
+    async def test_all_budgets_of_a_task_are_reserved_or_none(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=5)
         (template,) = await scene.sql("SELECT id FROM task_templates")
         wide = await scene.budget(100 * PRICE)
@@ -134,7 +134,7 @@ class BudgetContract(Suite):
     # --- refused ------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(("period", "ends"), [("day", MIDNIGHT), ("month", MONTH), ("total", NEVER)])
-    async def test_refused_work_waits_for_the_next_period_and_says_so(
+    async def test_refused_tasks_wait_for_the_next_period_and_show_it(
         self, scene: Scene, period: str, ends: int
     ) -> None:
         task, budget = await limited(scene, 1, count=2, period=period)
@@ -149,7 +149,7 @@ class BudgetContract(Suite):
             "pending", row["blocked_by"],
         )  # fmt: skip
 
-    async def test_it_runs_in_the_next_period_by_itself(self, scene: Scene) -> None:
+    async def test_refused_tasks_run_by_themselves_in_the_next_period(self, scene: Scene) -> None:
         _, budget = await limited(scene, 1, count=2)
         await scene.drain()
         scene.clock.ms = MIDNIGHT - 1
@@ -161,7 +161,7 @@ class BudgetContract(Suite):
         assert await scene.statuses() == {"completed": 2}
         assert await scene.books(budget) == (2 * PRICE, 0)
 
-    async def test_a_budget_may_fail_what_it_refuses(self, scene: Scene) -> None:
+    async def test_a_budget_may_fail_the_tasks_that_it_refuses(self, scene: Scene) -> None:
         task, budget = await limited(scene, 1, count=2, refused="fail")
 
         await scene.drain()
@@ -172,7 +172,7 @@ class BudgetContract(Suite):
         assert "$0.010000" in row["reason"]
         assert (await scene.live(task + 1))["status"] == "failed"
 
-    async def test_an_estimate_above_the_cap_fails_at_once_with_both_numbers(self, scene: Scene) -> None:
+    async def test_an_estimate_above_the_cap_fails_immediately_with_both_numbers(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.budget(PRICE - 1)
 
@@ -184,7 +184,7 @@ class BudgetContract(Suite):
         assert "$0.009999" in row["reason"]
         assert await scene.executions(task) == []
 
-    async def test_what_nobody_can_price_is_not_begun_where_a_budget_applies(self, scene: Scene) -> None:
+    async def test_a_call_without_a_known_price_does_not_begin_under_a_budget(self, scene: Scene) -> None:
         task = await scene.given(ai("unpriced"))
         await scene.budget(100 * PRICE)
 
@@ -194,7 +194,7 @@ class BudgetContract(Suite):
         assert "nobody can tell what it costs at most" in await scene.why(task)
         assert scene.network.count() == 0
 
-    async def test_what_its_author_vouches_for_is_begun(self, scene: Scene) -> None:
+    async def test_a_call_with_a_declared_maximum_cost_begins_under_a_budget(self, scene: Scene) -> None:
         await scene.organization(1)
         stage = {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": "0.05"}]}
         (task,) = await scene.tasks(1, await scene.template(route(stage)))
@@ -207,7 +207,7 @@ class BudgetContract(Suite):
 
     # --- what is not known, and what is too much ----------------------------------------------------
 
-    async def test_a_cost_that_nobody_knows_stays_reserved(self, scene: Scene) -> None:
+    async def test_an_unknown_cost_stays_reserved(self, scene: Scene) -> None:
         _, budget = await limited(scene, 1, count=2)
         scene.network.script("blind", Unknown("lost"))
 
@@ -293,7 +293,7 @@ class BudgetContract(Suite):
         assert [(row["spent_micro"], row["reserved_micro"]) for row in rows] == [(PRICE, 0), (PRICE, 0)]
         assert await scene.statuses() == {"completed": 2}
 
-    async def test_a_worker_that_dies_keeps_its_reservation_until_it_is_known(self, scene: Scene) -> None:
+    async def test_a_dead_workers_reservation_stays_until_its_cost_is_known(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind"), unknown="wait"), Hold()
         budget = await scene.budget(PRICE)
         scene.network.script("blind", hold)
@@ -325,7 +325,7 @@ class BudgetContract(Suite):
 
     # --- looking, writing ---------------------------------------------------------------------------
 
-    async def test_the_books_can_be_read(self, scene: Scene) -> None:
+    async def test_callers_can_read_budgets_and_costs(self, scene: Scene) -> None:
         _, budget = await limited(scene, 4, count=2)
         await scene.drain()
 
@@ -342,9 +342,7 @@ class BudgetContract(Suite):
     @pytest.mark.parametrize(
         "change", [{"cap": "NaN"}, {"cap": "-1"}, {"period": "week"}, {"scope_id": 99}, {"scope": "user"}]
     )
-    async def test_a_budget_that_makes_no_sense_is_refused(
-        self, scene: Scene, change: dict[str, object]
-    ) -> None:
+    async def test_an_invalid_budget_is_refused(self, scene: Scene, change: dict[str, object]) -> None:
         await scene.organization(1)
         value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "1"} | change
 

@@ -30,7 +30,7 @@ class CallbackContract(Suite):
         assert scene.network.count(verb=Verb.POLL) == 0
         assert (await scene.sql("SELECT handled_ms FROM webhooks"))[0]["handled_ms"] == scene.clock.ms
 
-    async def test_a_webhook_that_says_it_failed_ends_its_job(self, scene: Scene) -> None:
+    async def test_a_webhook_about_a_failure_ends_its_job(self, scene: Scene) -> None:
         task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {"error": "no such city"})
@@ -66,9 +66,7 @@ class CallbackContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("job") == 1
 
-    async def test_a_webhook_is_not_lost_though_the_worker_dies_that_waits_for_the_reply(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_early_webhook_survives_the_death_of_the_submitting_worker(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("job")), Hold(ACCEPTED)
         scene.network.script("job", hold)
         await scene.die(hold)
@@ -93,7 +91,7 @@ class CallbackContract(Suite):
         assert await scene.states(task) == ["succeeded"]
 
     @pytest.mark.parametrize("others", [[{"progress": 50}], [{}], [{"error": "and now?"}]], ids=json.dumps)
-    async def test_what_comes_after_the_answer_changes_nothing(
+    async def test_webhooks_after_the_answer_change_nothing(
         self, scene: Scene, others: list[dict[str, Any]]
     ) -> None:
         task = await accepted_job(scene)
@@ -106,7 +104,7 @@ class CallbackContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_an_older_progress_that_comes_late_changes_nothing(self, scene: Scene) -> None:
+    async def test_an_older_progress_report_that_comes_late_changes_nothing(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         await scene.webhook(task, "event-2", DONE)
         await scene.drain()
@@ -116,7 +114,7 @@ class CallbackContract(Suite):
 
         assert await scene.states(task) == ["succeeded"]
 
-    async def test_a_webhook_that_says_nothing_is_a_reason_to_ask(self, scene: Scene) -> None:
+    async def test_a_webhook_without_a_result_makes_the_worker_poll(self, scene: Scene) -> None:
         task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {})
@@ -125,7 +123,7 @@ class CallbackContract(Suite):
         assert scene.network.count("job", Verb.POLL) == 1
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_webhook_of_a_task_that_does_not_exist_harms_nothing(self, scene: Scene) -> None:
+    async def test_a_webhook_about_a_missing_task_changes_nothing(self, scene: Scene) -> None:
         await scene.webhook(12_345, "event-1", DONE)
 
         await scene.later(HOUR)
@@ -185,7 +183,7 @@ class CallbackContract(Suite):
         )
         assert [row["external_id"] for row in unhandled] == ["job-8", "job-7"]
 
-    async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
+    async def test_an_answer_that_does_not_fit_is_repaired_by_a_new_job(self, scene: Scene) -> None:
         task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {"output": {"answer": 7}})
@@ -207,9 +205,7 @@ class CallbackContract(Suite):
         assert (await scene.task(task))["status"] == "failed"
         assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
 
-    async def test_a_job_whose_template_was_broken_meanwhile_keeps_what_it_was_told(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_job_whose_template_became_invalid_keeps_its_webhooks(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         (template,) = await scene.sql("SELECT id, route FROM task_templates")
         await scene.sql("UPDATE task_templates SET route = 'no json'")

@@ -122,7 +122,7 @@ class AtomicityContract:
 
         assert await column(database, "SELECT n FROM items") == [20]
 
-    async def test_of_many_that_want_the_same_one_gets_it(self, database: Database) -> None:
+    async def test_one_of_many_concurrent_writers_wins(self, database: Database) -> None:
         await script(database, ITEMS, "INSERT INTO items(id) VALUES (1)")
         claim = "UPDATE items SET n = n + 1, name = ?1 WHERE id = 1 AND n = 0 RETURNING name"
 

@@ -38,7 +38,7 @@ class RefusalContract:
             ("INSERT INTO guarded VALUES (1)", "the guard says no"),
         ],
     )
-    async def test_the_reason_is_named(self, database: Database, sql: str, reason: str) -> None:
+    async def test_a_refusal_names_its_reason(self, database: Database, sql: str, reason: str) -> None:
         await script(
             database,
             ITEMS,
@@ -80,7 +80,7 @@ class RefusalContract:
             "UPDATE sqlite_master SET sql = ''",
         ],
     )
-    async def test_what_only_a_file_of_ones_own_can_do_is_refused(self, database: Database, sql: str) -> None:
+    async def test_statements_that_d1_does_not_allow_are_refused(self, database: Database, sql: str) -> None:
         await refuses(database, sql)
 
         assert await column(database, "SELECT 1") == [1]
@@ -129,7 +129,7 @@ class RefusalContract:
         assert await column(database, " UNION ALL ".join(["SELECT 1"] * 5)) == [1] * 5
         await refuses(database, " UNION ALL ".join(["SELECT 1"] * 6))
 
-    async def test_the_rows_of_values_are_not(self, database: Database) -> None:
+    async def test_the_number_of_rows_in_values_is_not_limited(self, database: Database) -> None:
         await script(database, ITEMS)
 
         many = ", ".join(["(1)"] * 300)

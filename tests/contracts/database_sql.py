@@ -48,7 +48,7 @@ class SqlContract:
         ]
         assert await rows(database, "DELETE FROM items WHERE n = 1 RETURNING name") == [{"name": "a"}]
 
-    async def test_update_from(self, database: Database) -> None:
+    async def test_an_update_can_read_from_another_table(self, database: Database) -> None:
         await script(database, ITEMS, "INSERT INTO items(id) VALUES (1), (2), (3)")
         changes = json.dumps([{"id": 1, "n": 10}, {"id": 3, "n": 30}])
 
@@ -100,7 +100,7 @@ class SqlContract:
 
         assert json.loads(str(text)) == [{"name": "a", "n": 1}, {"name": "b", "n": 2}]
 
-    async def test_insert_select_on_conflict(self, database: Database) -> None:
+    async def test_an_insert_from_a_select_can_update_on_conflict(self, database: Database) -> None:
         await script(database, ITEMS, "INSERT INTO items(name, n) VALUES ('b', 1)")
         names = json.dumps(["a", "b", "c"])
 
@@ -119,7 +119,7 @@ class SqlContract:
         assert ignored.changes == 0
         assert sorted((row["name"], row["n"]) for row in merged) == [("a", 5), ("b", 6), ("c", 5)]
 
-    async def test_insert_guarded_by_conditions(self, database: Database) -> None:
+    async def test_an_insert_can_depend_on_conditions(self, database: Database) -> None:
         await script(database, ITEMS, "INSERT INTO items(id, n) VALUES (1, 5)")
         guarded = (
             "INSERT INTO items(id, n) SELECT ?1, 0 WHERE EXISTS (SELECT 1 FROM items WHERE id = 1 AND n = ?2) "
@@ -209,7 +209,7 @@ class SqlContract:
 
         assert await rows(database, "SELECT * FROM items") == []
 
-    async def test_instead_of_triggers(self, database: Database) -> None:
+    async def test_triggers_can_replace_writes_to_views(self, database: Database) -> None:
         await script(
             database,
             ITEMS,
@@ -220,7 +220,7 @@ class SqlContract:
 
         assert await column(database, "SELECT name FROM items") == ["a"]
 
-    async def test_partial_unique_indexes(self, database: Database) -> None:
+    async def test_unique_indexes_can_be_partial(self, database: Database) -> None:
         await script(
             database,
             ITEMS,
@@ -236,7 +236,7 @@ class SqlContract:
 
         assert upserted == ["c"]
 
-    async def test_generated_columns_and_their_indexes(self, database: Database) -> None:
+    async def test_generated_columns_can_be_indexed(self, database: Database) -> None:
         await script(
             database,
             "CREATE TABLE events(body TEXT, kind TEXT GENERATED ALWAYS AS (body ->> 'kind') VIRTUAL)",
@@ -250,7 +250,7 @@ class SqlContract:
         ]
         await refuses(database, "INSERT INTO events(kind) VALUES ('paid')")
 
-    async def test_expression_indexes_and_checks_on_json(self, database: Database) -> None:
+    async def test_json_can_be_indexed_and_checked(self, database: Database) -> None:
         await script(
             database,
             "CREATE TABLE documents(body TEXT NOT NULL CHECK (json_valid(body)))",
@@ -261,7 +261,7 @@ class SqlContract:
         await refuses(database, """INSERT INTO documents VALUES ('{"key": 1}')""")
         await refuses(database, "INSERT INTO documents VALUES ('{')")
 
-    async def test_tables_are_altered(self, database: Database) -> None:
+    async def test_tables_can_be_altered(self, database: Database) -> None:
         await script(
             database,
             ITEMS,
@@ -277,7 +277,7 @@ class SqlContract:
             {"id": 1, "name": "a", "amount": 0, "extra": "x"}
         ]
 
-    async def test_autoincrement_does_not_reuse(self, database: Database) -> None:
+    async def test_autoincrement_does_not_reuse_ids(self, database: Database) -> None:
         await script(
             database,
             "CREATE TABLE counted(id INTEGER PRIMARY KEY AUTOINCREMENT)",
@@ -287,14 +287,14 @@ class SqlContract:
 
         assert await column(database, "INSERT INTO counted DEFAULT VALUES RETURNING id") == [2]
 
-    async def test_tables_without_rowid(self, database: Database) -> None:
+    async def test_tables_can_be_without_rowid(self, database: Database) -> None:
         await script(database, "CREATE TABLE pairs(a TEXT, b TEXT, PRIMARY KEY(a, b)) WITHOUT ROWID")
 
         await run(database, "INSERT INTO pairs VALUES ('x', 'y')")
 
         assert "UNIQUE" in await refuses(database, "INSERT INTO pairs VALUES ('x', 'y')")
 
-    async def test_common_table_expressions_write(self, database: Database) -> None:
+    async def test_common_table_expressions_can_feed_writes(self, database: Database) -> None:
         await script(database, ITEMS)
 
         await run(
@@ -310,7 +310,7 @@ class SqlContract:
 
         assert found == [{"n": 5, "place": 1}, {"n": 4, "place": 2}]
 
-    async def test_one_limited_subquery_per_rank(self, database: Database) -> None:
+    async def test_a_limited_subquery_can_run_for_each_rank(self, database: Database) -> None:
         """The form of the claim."""
         await script(database, ITEMS, "CREATE INDEX due ON items(n, id)")
         await run(database, "INSERT INTO items(n) SELECT value FROM json_each(?1)", "[3, 0, 2, 0, 1, 3]")
@@ -321,7 +321,7 @@ class SqlContract:
 
         assert await column(database, f"SELECT id FROM ({ranks}) LIMIT ?1", 4) == [2, 4, 5, 3]
 
-    async def test_time_and_text_functions(self, database: Database) -> None:
+    async def test_time_and_text_functions_work(self, database: Database) -> None:
         found = await rows(
             database,
             "SELECT strftime('%Y-%m-%dT%H:%M:%SZ', 0, 'unixepoch') AS epoch, "

@@ -133,14 +133,14 @@ class ValueContract:
         ],
         ids=lambda value: type(value).__name__,
     )
-    async def test_another_value_is_refused(self, database: Database, value: Any) -> None:
+    async def test_a_value_of_another_type_is_refused(self, database: Database, value: Any) -> None:
         await script(database, "CREATE TABLE anything(v)")
 
         await refuses(database, "INSERT INTO anything VALUES (?1)", value)
 
         assert await rows(database, "SELECT * FROM anything") == []
 
-    async def test_a_value_may_be_large(self, database: Database) -> None:
+    async def test_a_large_value_is_stored(self, database: Database) -> None:
         text = "x" * (MAX_VALUE_BYTES - 1_000)
         await script(database, "CREATE TABLE texts(t TEXT)")
         await run(database, "INSERT INTO texts VALUES (?1)", text)

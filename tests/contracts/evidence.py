@@ -17,7 +17,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
 class EvidenceContract(Suite):
     # --- keys, lookups ------------------------------------------------------------------------------
 
-    async def test_where_keys_are_honoured_the_same_execution_is_repeated_under_the_same_key(
+    async def test_an_unknown_call_is_repeated_under_its_key_where_keys_are_honoured(
         self, scene: Scene
     ) -> None:
         task = await scene.given(ai("keyed"))
@@ -32,7 +32,7 @@ class EvidenceContract(Suite):
         assert [call.key for call in scene.network.calls("keyed")] == [f"bizq-{execution_id(task, 1)}"] * 2
         assert (await scene.executions(task))[0]["cost_micro"] == PRICE
 
-    async def test_a_refusal_of_a_repeated_key_says_nothing_of_the_first_time(self, scene: Scene) -> None:
+    async def test_a_refused_repetition_is_no_evidence_about_the_first_call(self, scene: Scene) -> None:
         task = await scene.given(ai("keyed"))
         scene.network.script("keyed", LOST, Failed("already seen"), Retry("busy"), LOST)
         await scene.drain()
@@ -44,7 +44,7 @@ class EvidenceContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_key_is_not_repeated_for_a_task_that_was_cancelled(self, scene: Scene) -> None:
+    async def test_a_call_of_a_cancelled_task_is_not_repeated(self, scene: Scene) -> None:
         task = await scene.given(ai("keyed"))
         scene.network.script("keyed", LOST)
         await scene.drain()
@@ -55,7 +55,7 @@ class EvidenceContract(Suite):
         assert scene.network.count("keyed") == 1
         assert (await scene.executions(task))[0]["cost_source"] == "bound"
 
-    async def test_a_key_that_is_never_answered_is_charged_as_a_bound_at_its_time(self, scene: Scene) -> None:
+    async def test_a_repeated_call_that_is_never_answered_is_charged_at_its_bound(self, scene: Scene) -> None:
         task = await scene.given(ai("keyed"))
         scene.network.script("keyed", *[LOST] * 100)
         await scene.drain()
@@ -79,7 +79,7 @@ class EvidenceContract(Suite):
         assert (await scene.executions(task))[0]["result"] == '{"answer":"found"}'
         assert scene.network.count("evident") == 1
 
-    async def test_what_was_never_taken_is_tried_again(self, scene: Scene) -> None:
+    async def test_a_call_that_never_arrived_is_tried_again(self, scene: Scene) -> None:
         task = await scene.given(ai("evident"))
         scene.network.script("evident", LOST)
         scene.network.script("evident", Retry("unknown here"), verb=Verb.LOOKUP)
@@ -117,7 +117,7 @@ class EvidenceContract(Suite):
         assert await scene.books(budget) == (PRICE, 0)
         assert (await scene.executions(task))[0]["cost_source"] == "bound"
 
-    async def test_an_unknown_of_a_task_that_is_gone_on_is_still_looked_up(self, scene: Scene) -> None:
+    async def test_an_unknown_call_is_looked_up_even_after_its_task_moved_on(self, scene: Scene) -> None:
         """Its answer is not needed any more; its cost is."""
         task = await scene.given(ai("evident"), unknown="retry")
         scene.network.script("evident", LOST)

@@ -49,7 +49,7 @@ class InterleavingContract(Suite):
         await scene.tick()
         return task
 
-    async def test_a_late_answer_does_not_settle_a_call_that_began_meanwhile(self, scene: Scene) -> None:
+    async def test_a_late_answer_does_not_settle_a_call_that_has_just_begun(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
         await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
@@ -79,7 +79,7 @@ class InterleavingContract(Suite):
 
         assert (second["profile"], second["status"]) == ("other", "running")
 
-    async def test_late_answer_follows_a_moved_fence(self, scene: Scene) -> None:
+    async def test_a_late_answer_is_used_although_the_fence_moved(self, scene: Scene) -> None:
         task = await self.charged_as_bound(scene)
         await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
@@ -101,7 +101,7 @@ class InterleavingContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert (await queries.task(scene.world, 1, task))["outcome"] == {"answer": "late"}
 
-    async def test_a_person_is_told_the_truth_though_the_fence_moved(self, scene: Scene) -> None:
+    async def test_a_receipt_is_true_although_the_fence_moved(self, scene: Scene) -> None:
         task = await scene.given(person("inbox", "inbox"))
         await scene.drain()
         late = await link(scene, task)
@@ -118,7 +118,7 @@ class InterleavingContract(Suite):
 
         assert receipt.used, (receipt, (await scene.task(task))["status"])
 
-    async def test_giving_up_does_not_charge_a_job_that_was_found_to_have_failed(self, scene: Scene) -> None:
+    async def test_giving_up_does_not_charge_a_job_that_failed(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "free"), job_s=3_600, unknown="wait")
         budget = await scene.budget(1_000_000)
         scene.network.script("job", Accepted("job-1"))
@@ -151,7 +151,7 @@ class InterleavingContract(Suite):
         )
         assert await scene.books(budget) == (0, 0)
 
-    async def test_a_person_whose_worker_died_before_it_was_settled_is_asked(self, scene: Scene) -> None:
+    async def test_a_person_is_asked_although_the_worker_died_before_the_settle(self, scene: Scene) -> None:
         task = await scene.given(person())
         inner = scene.database.batch
 
@@ -201,7 +201,7 @@ class InterleavingContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("job", Verb.POLL) == 0
 
-    async def test_an_answer_whose_execution_was_ended_meanwhile_is_used(self, scene: Scene) -> None:
+    async def test_an_answer_is_used_although_its_execution_has_just_ended(self, scene: Scene) -> None:
         """A look that cancels at the deadline settles between the facts and the settle of a webhook."""
         task = await scene.given(ai("job", "other"), job_s=3_600)
         scene.network.script("job", Accepted("job-1"))
@@ -254,9 +254,7 @@ class InterleavingContract(Suite):
         assert (await scene.executions(task))[0]["reason"] == "broken"
         assert (await scene.task(innocent))["status"] == "completed"
 
-    async def test_an_answer_that_comes_while_its_job_is_cancelled_at_the_deadline(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_answer_during_the_cancel_at_the_deadline_is_handled_once(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "other"), job_s=3_600)
         scene.network.script("job", Accepted("job-1"))
         hold = Hold(Failed("stopped"))
@@ -271,7 +269,7 @@ class InterleavingContract(Suite):
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
         assert scene.network.count("other") == 0
 
-    async def test_a_worker_dies_after_its_settle(self, scene: Scene) -> None:
+    async def test_webhooks_are_handled_although_the_worker_died_after_its_settle(self, scene: Scene) -> None:
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
@@ -292,7 +290,7 @@ class InterleavingContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
 
-    async def test_what_a_stopped_worker_gave_back_is_no_lost_look(self, scene: Scene) -> None:
+    async def test_a_follow_up_released_by_a_stopped_worker_is_not_counted(self, scene: Scene) -> None:
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
@@ -313,7 +311,7 @@ class InterleavingContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_begin_that_lands_after_its_own_refusal_is_taken_back(self, scene: Scene) -> None:
+    async def test_a_begin_that_commits_after_its_refusal_is_taken_back(self, scene: Scene) -> None:
         """Its first sending is given up and repeated, refused for want of room, and lands when there is some."""
         task = await scene.given(ai("blind"))
         budget = await scene.budget(0, period="total")
@@ -341,7 +339,7 @@ class InterleavingContract(Suite):
         assert await scene.states(task) == ["cancelled", "succeeded"]
         assert await scene.statuses() == {"completed": 1}
 
-    async def test_who_publishes_slowly_is_not_taken_off_the_list_by_another(self, scene: Scene) -> None:
+    async def test_a_slow_publisher_keeps_its_outbox_row(self, scene: Scene) -> None:
         """Two have moved a task without a lease: the second one's put is slow, and it dies over it."""
         task = await scene.given(person("inbox"), ai("blind"))
         await scene.drain()

@@ -29,14 +29,14 @@ class JobContract(Suite):
         assert "accepted it as job-1" in await scene.why(task)
         assert await scene.count("leases") == 0
 
-    async def test_readers_hear_that_it_waits(self, scene: Scene) -> None:
+    async def test_the_live_status_shows_that_it_waits(self, scene: Scene) -> None:
         task = await accepted_job(scene)
 
         assert (await scene.live(task))["status"] == "waiting"
 
     # --- polling ------------------------------------------------------------------------------------
 
-    async def test_a_job_that_nobody_tells_us_about_is_polled(self, scene: Scene) -> None:
+    async def test_a_job_without_webhooks_is_polled(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         scene.network.script("job", LATER, Unknown("?"), verb=Verb.POLL)
         for _ in range(2):
@@ -48,7 +48,7 @@ class JobContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert [call.external_id for call in scene.network.calls("job", Verb.POLL)] == ["job-1"] * 3
 
-    async def test_still_working_on_it_changes_neither_version_nor_status(self, scene: Scene) -> None:
+    async def test_a_progress_reply_changes_neither_version_nor_status(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         scene.network.script("job", *[LATER] * 3, verb=Verb.POLL)
         before, published = await scene.task(task), len(scene.kv.puts)
@@ -59,7 +59,7 @@ class JobContract(Suite):
         assert await scene.task(task) == before
         assert len(scene.kv.puts) == published
 
-    async def test_a_job_is_asked_about_more_rarely_as_it_grows_older(self, scene: Scene) -> None:
+    async def test_a_job_is_polled_less_often_as_it_grows_older(self, scene: Scene) -> None:
         scene.entropy.value = 0.5
         task = await accepted_job(scene, Accepted("job-1", 1_000))
         scene.network.script("job", *[Accepted("job-1")] * 50, verb=Verb.POLL)
@@ -72,7 +72,7 @@ class JobContract(Suite):
         assert waits[1:] == sorted(waits[1:])
         assert waits[-1] <= 10 * MINUTE * 1.25
 
-    async def test_a_job_that_ended_badly_goes_to_the_next_candidate(self, scene: Scene) -> None:
+    async def test_after_a_failed_job_the_next_candidate_is_asked(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "blind"))
         scene.network.script("job", LATER)
         scene.network.script("job", Failed("broken", charged=Decimal("0.002")), verb=Verb.POLL)
@@ -84,7 +84,7 @@ class JobContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert [row["cost_micro"] for row in await scene.executions(task)] == [2_000, PRICE]
 
-    async def test_two_workers_at_once_ask_about_a_job_once(self, scene: Scene) -> None:
+    async def test_two_concurrent_workers_poll_a_job_once(self, scene: Scene) -> None:
         task, hold = await accepted_job(scene), Hold()
         scene.network.script("job", hold, verb=Verb.POLL)
         scene.clock.advance(HOUR)
@@ -96,7 +96,7 @@ class JobContract(Suite):
         assert scene.network.count("job", Verb.POLL) == 1
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_worker_that_dies_while_it_asks_is_followed_by_another(self, scene: Scene) -> None:
+    async def test_another_worker_continues_after_one_that_died_while_polling(self, scene: Scene) -> None:
         task, hold = await accepted_job(scene), Hold()
         scene.network.script("job", hold, verb=Verb.POLL)
         scene.clock.advance(HOUR)
@@ -121,7 +121,7 @@ class JobContract(Suite):
         assert (execution["status"], execution["cost_micro"]) == ("cancelled", 1_000)
         assert [call.external_id for call in scene.network.calls("job", Verb.CANCEL)] == ["job-1"]
 
-    async def test_a_job_that_is_not_cancelled_yet_is_watched_until_it_is(self, scene: Scene) -> None:
+    async def test_a_job_is_polled_until_its_cancel_takes_effect(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         scene.network.script("job", Unknown("?"), Accepted("job-1"), verb=Verb.CANCEL)
         scene.network.script("job", Accepted("job-1"), Accepted("job-1"), verb=Verb.POLL)
@@ -135,7 +135,7 @@ class JobContract(Suite):
         assert await scene.states(task) == ["cancelled"]
         assert scene.network.count("job", Verb.CANCEL) == 3
 
-    async def test_a_job_that_was_done_before_its_cancel_is_paid_and_kept(self, scene: Scene) -> None:
+    async def test_a_job_done_before_its_cancel_is_paid_and_kept(self, scene: Scene) -> None:
         task = await accepted_job(scene)
         scene.network.script("job", Succeeded({"answer": "too late"}), verb=Verb.CANCEL)
 
@@ -175,7 +175,7 @@ class JobContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_job_whose_deadline_passes_without_a_word_is_in_doubt(self, scene: Scene) -> None:
+    async def test_a_job_without_an_answer_at_its_deadline_is_unknown(self, scene: Scene) -> None:
         task = await accepted_job(scene, ACCEPTED, job_s=3_600, unknown="wait")
         scene.network.script("job", *[Unknown("?")] * 9, verb=Verb.CANCEL)
         scene.network.script("job", *[Unknown("?")] * 999, verb=Verb.POLL)
@@ -188,7 +188,7 @@ class JobContract(Suite):
         assert (execution["reason"], execution["cost_source"]) == ("unknown_outcome", "bound")
         assert (await scene.task(task))["status"] == "failed"
 
-    async def test_a_job_in_doubt_is_asked_about_once_more_before_it_is_given_up(self, scene: Scene) -> None:
+    async def test_an_unknown_job_is_polled_once_more_before_it_is_given_up(self, scene: Scene) -> None:
         task = await accepted_job(scene, ACCEPTED, job_s=3_600, unknown="wait")
         scene.network.script("job", Unknown("?"), verb=Verb.CANCEL)
         await scene.later(HOUR)
@@ -229,7 +229,7 @@ class JobContract(Suite):
         assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome", PRICE)
         assert (await scene.task(task))["status"] == "failed"
 
-    async def test_polls_keep_the_deadline_where_it_was(self, scene: Scene) -> None:
+    async def test_polls_do_not_move_the_deadline(self, scene: Scene) -> None:
         task = await accepted_job(scene, job_s=3_600)
         scene.network.script("job", *[LATER] * 4, verb=Verb.POLL)
         by = (await scene.executions(task))[0]["resolve_by_ms"]

@@ -28,12 +28,12 @@ class LatePeopleContract(Suite):
         assert await scene.states(task) == ["succeeded", "failed", "waiting"]
         return task, token
 
-    async def test_a_late_rejection_is_no_accident(self, scene: Scene) -> None:
+    async def test_a_late_rejection_is_a_conflict(self, scene: Scene) -> None:
         _, token = await self.late_review(scene)
         with pytest.raises(Conflict):
             await people.review(scene.world, token, "reject", None, "no")
 
-    async def test_a_late_refusal_is_no_accident(self, scene: Scene) -> None:
+    async def test_a_late_decline_is_a_conflict(self, scene: Scene) -> None:
         task = await scene.given(person("inbox", "inbox"))
         await scene.drain()
         token = await link(scene, task)
@@ -42,7 +42,7 @@ class LatePeopleContract(Suite):
         with pytest.raises(Conflict):
             await people.decline(scene.world, token, "no")
 
-    async def test_a_late_edit_from_before_a_redo_is_not_the_redos(self, scene: Scene) -> None:
+    async def test_a_late_edit_of_the_old_draft_does_not_answer_the_redo(self, scene: Scene) -> None:
         task, token = await self.late_review(scene)
         await people.review(scene.world, await link(scene, task, 3), "reject", None, "shorter", redo=True)
         await scene.drain()
@@ -52,7 +52,7 @@ class LatePeopleContract(Suite):
             assert not receipt.used
         assert (await scene.task(task))["status"] == "waiting"
 
-    async def test_of_two_late_answers_the_receipts_say_which_was_kept(self, scene: Scene) -> None:
+    async def test_receipts_of_two_late_answers_show_which_was_kept(self, scene: Scene) -> None:
         task = await scene.given(person())
         await scene.drain()
         token = await link(scene, task)
@@ -63,7 +63,7 @@ class LatePeopleContract(Suite):
         assert (first.used, second.used) == (False, False)
         assert execution["note"] == f"late answer: {json.dumps(second.answer, separators=(',', ':'))}"
 
-    async def test_who_answers_after_the_tasks_deadline_is_told_the_truth(self, scene: Scene) -> None:
+    async def test_the_receipt_of_an_answer_after_the_deadline_is_true(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(person()))
         (task,) = await scene.tasks(1, template, deadline_ms=scene.clock.ms + HOUR)
@@ -78,7 +78,7 @@ class LatePeopleContract(Suite):
         with pytest.raises(Conflict, match="it is failed: deadline"):
             await people.decline(scene.world, token, "no time")
 
-    async def test_a_large_answer_that_was_kept_is_given_twice(self, scene: Scene) -> None:
+    async def test_a_large_kept_answer_given_twice_gets_the_same_receipt(self, scene: Scene) -> None:
         task = await scene.given(person("inbox", "inbox"))
         await scene.drain()
         late = await link(scene, task)
@@ -91,7 +91,7 @@ class LatePeopleContract(Suite):
         assert not first.used
         assert await people.submit(scene.world, second, large) == first
 
-    async def test_a_question_settled_by_evidence_that_says_rejected(self, scene: Scene) -> None:
+    async def test_a_question_ends_when_evidence_shows_a_rejection(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "other"), job_s=3_600, person_s=7_200)
         scene.network.script("job", Accepted("job-1"))
         scene.network.script("job", *[SILENT] * 1_000, verb=Verb.POLL)
@@ -105,7 +105,7 @@ class LatePeopleContract(Suite):
         await scene.finish()
         assert (await people.assignment(scene.world, token)).state == "ended"
 
-    async def test_who_was_asked_in_vain_is_not_thanked(self, scene: Scene) -> None:
+    async def test_a_person_whose_answer_came_too_late_is_not_thanked(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "other"), job_s=3_600, person_s=7_200)
         scene.network.script("job", Accepted("job-1"))
         scene.network.script("job", *[SILENT] * 1_000, verb=Verb.POLL)
@@ -120,7 +120,7 @@ class LatePeopleContract(Suite):
         receipt = await people.submit(scene.world, token, {"answer": "mine"})
         assert "Your answer was recorded" not in receipt.message
 
-    async def test_who_was_late_and_used_sees_it_again(self, scene: Scene) -> None:
+    async def test_a_used_late_answer_is_shown_again(self, scene: Scene) -> None:
         task = await scene.given(person("inbox", "inbox"))
         await scene.drain()
         late = await link(scene, task)

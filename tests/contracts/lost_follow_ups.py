@@ -31,7 +31,7 @@ class LostFollowUpContract(Suite):
         scene.clock.advance(MINUTE)
         return [execution_id(task + number, 1) for number in range(3)]
 
-    async def test_what_was_looked_at_in_vain_is_looked_at_alone(self, scene: Scene) -> None:
+    async def test_an_execution_whose_follow_up_was_lost_is_claimed_alone(self, scene: Scene) -> None:
         first, second, third = await self.doubts(scene)
 
         assert await self.lost_look(scene) == [first, second, third]
@@ -41,7 +41,7 @@ class LostFollowUpContract(Suite):
         assert await self.lost_look(scene) == [second]
         assert await self.lost_look(scene) == [third]
 
-    async def test_after_three_lost_looks_only_its_time_is_waited_for(self, scene: Scene) -> None:
+    async def test_after_three_lost_follow_ups_only_its_deadline_counts(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
         await scene.sql("UPDATE task_executions SET follow_ups = 3 WHERE id = ?1", first)
 
@@ -54,7 +54,7 @@ class LostFollowUpContract(Suite):
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
         assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
 
-    async def test_a_lost_call_that_nobody_survives_to_look_at_ends_all_the_same(self, scene: Scene) -> None:
+    async def test_a_call_whose_every_follow_up_kills_its_worker_still_ends(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
         await scene.sql(
             "UPDATE task_executions SET follow_ups = 9, resolve_by_ms = NULL WHERE id = ?1", first
@@ -68,7 +68,9 @@ class LostFollowUpContract(Suite):
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
         assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
 
-    async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
+    async def test_a_charge_reported_by_webhook_is_billed_although_follow_ups_are_lost(
+        self, scene: Scene
+    ) -> None:
         first, *_ = await self.doubts(scene)
         said = '{"output": {"answer": "late"}}'
         await follow_up.receive(scene.world, "evident", first, "event-1", None, said)

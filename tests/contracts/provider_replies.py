@@ -34,14 +34,14 @@ class ProviderReplyContract(EveryAdapter):
             assert outcome == recorded.outcome, recorded.name
             assert_sound(outcome)
 
-    def test_every_status_and_body_is_one_outcome(self, provider: Provider) -> None:
+    def test_every_status_and_body_gives_one_outcome(self, provider: Provider) -> None:
         call = make_call(provider)
         for verb in provider.abilities.verbs:
             for status in range(100, 600):
                 for body in HOSTILE_BODIES.values():
                     assert_sound(provider.reply(call, verb, Reply(status, {}, body)))
 
-    def test_every_header_is_one_outcome(self, provider: Provider, fixtures: Fixtures) -> None:
+    def test_every_header_gives_one_outcome(self, provider: Provider, fixtures: Fixtures) -> None:
         call = make_call(provider)
         bodies = [b"", b"{}", *(recorded.reply.body for recorded in fixtures.replies)]
         for verb in provider.abilities.verbs:
@@ -50,7 +50,7 @@ class ProviderReplyContract(EveryAdapter):
                     for body in bodies:
                         assert_sound(provider.reply(call, verb, Reply(status, headers, body)))
 
-    def test_wrong_types_anywhere_are_one_outcome(self, provider: Provider, fixtures: Fixtures) -> None:
+    def test_wrong_types_anywhere_give_one_outcome(self, provider: Provider, fixtures: Fixtures) -> None:
         call = make_call(provider)
         for recorded in fixtures.replies:
             try:
@@ -62,7 +62,7 @@ class ProviderReplyContract(EveryAdapter):
 
                 assert_sound(provider.reply(call, recorded.verb, reply))
 
-    def test_a_huge_body_is_one_outcome(self, provider: Provider) -> None:
+    def test_a_huge_body_gives_one_outcome(self, provider: Provider) -> None:
         """What is read of ten megabytes."""
         call = make_call(provider)
         for start in (
@@ -76,7 +76,7 @@ class ProviderReplyContract(EveryAdapter):
                 for closed in (body, body + b'"}}', body + b'"}}]}'):
                     assert_sound(provider.reply(call, Verb.SUBMIT, Reply(status, {}, closed)))
 
-    def test_a_wish_to_wait_is_heard_in_seconds_and_as_a_date(
+    def test_retry_after_is_read_in_seconds_and_as_a_date(
         self, provider: Provider, fixtures: Fixtures
     ) -> None:
         date = format_datetime(datetime.fromtimestamp(NOW_MS / 1000 + 90, UTC), usegmt=True)
@@ -148,7 +148,7 @@ class ProviderReplyContract(EveryAdapter):
 
         assert not [text for text in shown for secret in secrets if secret in text]
 
-    def test_the_first_word_of_a_reason_is_the_adapters_own(self, provider: Provider) -> None:
+    def test_the_first_word_of_a_reason_comes_from_the_adapter(self, provider: Provider) -> None:
         """It is logged; what the provider says is not."""
         call, said = make_call(provider), "whatever"
         shapes: tuple[Any, ...] = (

@@ -34,13 +34,13 @@ class ProviderWebhookContract(EveryAdapter):
         assert declared == bool(fixtures.webhooks)
         assert declared == (fixtures.sign is not None and fixtures.webhook_secret is not None)
 
-    def test_a_right_webhook_is_one_event(self, provider: Provider) -> None:
+    def test_a_valid_webhook_is_one_event(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             event = provider.webhook(account, headers, delivered.body, NOW_MS)
 
             assert event == Event("evt_1", delivered.external_id), delivered.name
 
-    def test_a_webhook_says_what_it_meant(self, provider: Provider) -> None:
+    def test_a_recorded_webhook_gives_its_recorded_outcome(self, provider: Provider) -> None:
         for _, _, delivered in _delivered(provider):
             outcome = provider.read_webhook(make_call(provider), delivered.body)
 
@@ -48,7 +48,7 @@ class ProviderWebhookContract(EveryAdapter):
             if outcome is not None:
                 assert_sound(outcome)
 
-    def test_any_verified_body_can_be_told(self, provider: Provider, fixtures: Fixtures) -> None:
+    def test_any_verified_body_can_be_read(self, provider: Provider, fixtures: Fixtures) -> None:
         """A signed webhook may still be nonsense."""
         bodies = list(HOSTILE_BODIES.values())
         for delivered in fixtures.webhooks:
@@ -73,7 +73,7 @@ class ProviderWebhookContract(EveryAdapter):
                 with pytest.raises(BadSignature):
                     provider.webhook(account, headers, delivered.body, now)
 
-    def test_a_webhook_that_somebody_touched_is_refused(self, provider: Provider) -> None:
+    def test_a_changed_webhook_is_refused(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for body in (delivered.body + b" ", delivered.body[:-1], b"", b"\xff\xfe"):
                 with pytest.raises(BadSignature):
@@ -98,7 +98,7 @@ class ProviderWebhookContract(EveryAdapter):
                         account, {k: v for k, v in headers.items() if k != name}, delivered.body, NOW_MS
                     )
 
-    def test_a_webhook_signed_by_somebody_else_is_refused(
+    def test_a_webhook_signed_with_another_secret_is_refused(
         self, provider: Provider, fixtures: Fixtures
     ) -> None:
         for account, _, delivered in _delivered(provider):
@@ -107,14 +107,14 @@ class ProviderWebhookContract(EveryAdapter):
             with pytest.raises(BadSignature):
                 provider.webhook(account, forged, delivered.body, NOW_MS)
 
-    def test_without_a_secret_no_webhook_is_taken(self, provider: Provider) -> None:
+    def test_without_a_secret_every_webhook_is_refused(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for secret in (None, "", "whsec_", "!"):
                 bare = Account("test", account.profile, key=KEY, webhook_secret=secret)
                 with pytest.raises(BadSignature):
                     provider.webhook(bare, headers, delivered.body, NOW_MS)
 
-    def test_an_adapter_without_webhooks_takes_none(self, provider: Provider) -> None:
+    def test_an_adapter_without_webhooks_refuses_them(self, provider: Provider) -> None:
         if not provider.abilities.webhook:
             with pytest.raises(BadSignature):
                 provider.webhook(make_account(provider), {}, b"{}", NOW_MS)

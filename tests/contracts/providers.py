@@ -31,17 +31,17 @@ from tests.support.adapters import (
 class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
     # ------------------------------------------------------------------------------ what it says of itself
 
-    def test_it_is_what_it_is_registered_as(self, provider: Provider) -> None:
+    def test_its_name_is_the_registered_one(self, provider: Provider) -> None:
         assert PROVIDERS[provider.name] is provider
         assert provider.kind in ("ai", "human")
         parse(Profile, {"provider": provider.name})
 
-    def test_it_accepts_the_least_profile_and_settings(self, provider: Provider) -> None:
+    def test_it_accepts_the_smallest_profile_and_settings(self, provider: Provider) -> None:
         call = make_call(provider)
 
         provider.check(call.account)
 
-    def test_it_says_what_is_wrong_with_a_profile(self, provider: Provider) -> None:
+    def test_it_names_the_fault_of_a_profile(self, provider: Provider) -> None:
         account = make_account(provider)
         broken = Account("test", account.profile, key=KEY + "\n")
 
@@ -53,11 +53,11 @@ class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
             with pytest.raises(BadInput, match=r"^base_url: "):
                 provider.check(make_account(provider, base_url=None))
 
-    def test_settings_refuse_what_they_do_not_know(self, provider: Provider, fixtures: Fixtures) -> None:
+    def test_unknown_settings_are_refused(self, provider: Provider, fixtures: Fixtures) -> None:
         with pytest.raises(BadInput, match="surprise"):
             parse(provider.settings, {**fixtures.settings, "surprise": 1})
 
-    def test_a_route_cannot_say_where_to_send_or_with_which_key(self, provider: Provider) -> None:
+    def test_a_route_cannot_set_the_address_or_the_key(self, provider: Provider) -> None:
         """Settings stand in rows that a tenant writes; addresses and secrets are the deployment's."""
         fields = set(provider.settings.model_fields)
 
@@ -102,7 +102,7 @@ class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
                 if verb is Verb.CANCEL:
                     assert isinstance(step.outcome, Failed), "cancelled is Failed"
 
-    def test_the_key_travels_where_it_is_honoured(self, provider: Provider) -> None:
+    def test_the_idempotency_key_is_sent_where_it_is_honoured(self, provider: Provider) -> None:
         call = make_call(provider)
         step = provider.request(call, Verb.SUBMIT)
         if provider.abilities.honours_key and isinstance(step, httpx2.Request):

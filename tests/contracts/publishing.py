@@ -26,9 +26,7 @@ class PublishContract(Suite):
         assert (await scene.live(task))["status"] == "cancelled"
         assert await scene.count("outbox") == 0
 
-    async def test_a_slow_write_from_the_outbox_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_slow_outbox_write_over_a_later_status_is_corrected(self, scene: Scene) -> None:
         task = await scene.given(person())
         await scene.drain()
         await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
@@ -46,9 +44,7 @@ class PublishContract(Suite):
         assert (await scene.live(task))["status"] == "failed"
         assert await scene.count("outbox") == 0
 
-    async def test_a_slow_write_from_the_outbox_is_noticed_though_another_has_published(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_slow_outbox_write_is_noticed_after_another_publication(self, scene: Scene) -> None:
         """Whoever is slow keeps a row of its own, whatever others do meanwhile."""
         task = await scene.given(person())
         await scene.drain()
@@ -69,9 +65,7 @@ class PublishContract(Suite):
         assert (await scene.live(task))["status"] == "failed"
         assert await scene.count("outbox") == 0
 
-    async def test_a_slow_write_of_a_run_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_runs_slow_write_over_a_later_status_is_corrected(self, scene: Scene) -> None:
         task = await scene.given(person())
 
         async def meanwhile() -> None:
@@ -88,9 +82,7 @@ class PublishContract(Suite):
         assert (await scene.live(task))["status"] == "cancelled"
         assert await scene.count("outbox") == 0
 
-    async def test_a_slow_write_of_a_running_status_does_not_overwrite_a_later_one_for_good(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_slow_write_of_a_running_status_is_corrected(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()
         scene.network.script("blind", hold)
         scene.configure(running_snapshot_ms=0)

@@ -35,7 +35,7 @@ class QuestionContract(Suite):
         assert (asked["kind"], asked["task_id"], asked["profile"]) == ("question", task, "job")
         return task, budget, str(asked["link"]).rpartition("/")[2]
 
-    async def test_a_person_is_asked_about_a_job_that_nothing_is_heard_of(self, scene: Scene) -> None:
+    async def test_a_person_is_asked_about_a_job_without_any_answer(self, scene: Scene) -> None:
         task, budget, token = await self.doubted(scene)
 
         assert await scene.books(budget) == (0, PRICE)
@@ -43,7 +43,7 @@ class QuestionContract(Suite):
         asked = await people.assignment(scene.world, token)
         assert (asked.kind, asked.state, asked.profile) == ("question", "open", "job")
 
-    async def test_what_the_person_found_is_the_answer_and_nothing_is_paid_again(self, scene: Scene) -> None:
+    async def test_the_answer_that_the_person_found_is_used_without_another_call(self, scene: Scene) -> None:
         task, budget, token = await self.doubted(scene)
 
         receipt = await people.submit(scene.world, token, {"answer": "found"})
@@ -64,7 +64,7 @@ class QuestionContract(Suite):
 
         assert await scene.states(task) == ["unknown"]
 
-    async def test_what_the_person_says_was_not_done_is_tried_again(self, scene: Scene) -> None:
+    async def test_a_call_that_the_person_reports_as_not_done_is_tried_again(self, scene: Scene) -> None:
         task, budget, token = await self.doubted(scene)
 
         assert not (await people.decline(scene.world, token, "not in their list")).used
@@ -77,7 +77,7 @@ class QuestionContract(Suite):
         assert (first["cost_source"], second["profile"]) == ("bound", "job")
         assert await scene.books(budget) == (2 * PRICE, 0)
 
-    async def test_a_question_that_nobody_answers_ends_with_the_bound(self, scene: Scene) -> None:
+    async def test_an_unanswered_question_ends_with_a_charge_of_the_bound(self, scene: Scene) -> None:
         task, _, token = await self.doubted(scene)
 
         await scene.later(2 * HOUR)
@@ -116,7 +116,7 @@ class QuestionContract(Suite):
         assert len(await queries.inbox(scene.world, 1)) == asked
         assert (await scene.task(task))["status"] == ("waiting" if asked else "failed")
 
-    async def test_nobody_is_asked_about_a_call_that_is_not_needed_any_more(self, scene: Scene) -> None:
+    async def test_no_person_is_asked_about_a_call_that_is_no_longer_needed(self, scene: Scene) -> None:
         task, _, _ = await self.doubted(scene)
 
         await commands.cancel(scene.world, 1, task, "tester")

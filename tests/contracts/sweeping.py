@@ -56,7 +56,7 @@ class SweepContract(Suite):
 
     # --- all of them --------------------------------------------------------------------------------
 
-    async def test_a_sweep_does_every_duty_and_a_second_one_nothing_more(self, scene: Scene) -> None:
+    async def test_one_sweep_does_every_duty_and_a_second_one_does_nothing(self, scene: Scene) -> None:
         await self.messy(scene)
 
         first = await scene.tick()
@@ -82,7 +82,7 @@ class SweepContract(Suite):
         assert await everything(scene) == swept
         assert (await scene.statuses())["failed"] == 2
 
-    async def test_two_sweeps_at_once_do_no_more_than_one(self, scene: Scene) -> None:
+    async def test_two_concurrent_sweeps_do_no_more_than_one(self, scene: Scene) -> None:
         await self.messy(scene)
 
         await asyncio.gather(scene.tick(), scene.tick())
@@ -94,7 +94,7 @@ class SweepContract(Suite):
         assert astuple(await scene.tick()) == (0, 0, 0, 0, 0, 0, 0)
         assert scene.queue.sent == []
 
-    async def test_a_sweep_calls_nobody_outside(self, scene: Scene) -> None:
+    async def test_a_sweep_makes_no_outside_call(self, scene: Scene) -> None:
         await self.messy(scene)
         before, puts = len(scene.network.asked), len(scene.kv.puts)
 
@@ -102,7 +102,7 @@ class SweepContract(Suite):
 
         assert (len(scene.network.asked), len(scene.kv.puts)) == (before, puts)
 
-    async def test_a_sweep_tells_when_the_database_is_down(self, scene: Scene) -> None:
+    async def test_a_sweep_raises_if_the_database_is_down(self, scene: Scene) -> None:
         scene.database.down = True
 
         with pytest.raises(Unavailable):
@@ -123,7 +123,7 @@ class SweepContract(Suite):
         scene.clock.advance(MINUTE)
         assert (await scene.tick()).leases == 1
 
-    async def test_what_a_dead_worker_did_not_publish_is_published(self, scene: Scene) -> None:
+    async def test_the_sweep_publishes_the_statuses_of_a_dead_worker(self, scene: Scene) -> None:
         """It died after its settle and before its lease row was dropped."""
         task = await scene.given(ai("blind"))
         scene.kv.down = True
@@ -138,7 +138,7 @@ class SweepContract(Suite):
         assert (await scene.live(task))["status"] == "completed"
         assert (await scene.count("leases"), await scene.count("outbox")) == (0, 0)
 
-    async def test_a_lost_task_that_nothing_was_sent_for_is_due_again_at_once(self, scene: Scene) -> None:
+    async def test_a_lost_task_without_a_call_is_due_again_immediately(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.database.fail(1, after=True, error=Crash())
         with pytest.raises(Crash):
@@ -179,7 +179,7 @@ class SweepContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     @pytest.mark.parametrize(("due", "rung"), [(1, 1), (10, 1), (11, 2), (95, 10), (400, 10)])
-    async def test_a_doorbell_for_each_batch_and_not_more_than_there_are_consumers(
+    async def test_the_sweep_rings_once_for_each_batch_up_to_the_number_of_consumers(
         self, scene: Scene, due: int, rung: int
     ) -> None:
         await scene.given(ai("blind"), count=due)
@@ -188,7 +188,7 @@ class SweepContract(Suite):
         assert scene.queue.delays == [0] * rung
 
     @pytest.mark.parametrize(("waiting", "rung"), [(None, 3), (0, 3), (1, 2), (3, 1), (50, 1)])
-    async def test_one_doorbell_while_as_many_wait_in_the_queue(
+    async def test_the_sweep_subtracts_waiting_doorbells_but_rings_at_least_once(
         self, scene: Scene, waiting: int | None, rung: int
     ) -> None:
         """Those that wait may be delayed ones, of which nobody hears for a quarter of an hour."""
@@ -197,13 +197,13 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).rung == rung
 
-    async def test_a_queue_that_is_down_keeps_nobody_from_sweeping(self, scene: Scene) -> None:
+    async def test_a_queue_that_is_down_does_not_stop_the_sweep(self, scene: Scene) -> None:
         await self.messy(scene)
         scene.queue.down = True
 
         assert (await scene.tick()).ended == 2
 
-    async def test_nothing_is_rung_for_what_is_not_due(self, scene: Scene) -> None:
+    async def test_no_doorbell_is_rung_for_work_that_is_not_due(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET run_at_ms = ?1", scene.clock.ms + SECOND)
         await scene.given(person())
@@ -213,7 +213,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).due == 0
 
-    async def test_a_retry_that_is_due_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_retry_gets_a_doorbell(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         scene.network.script("blind", Retry("busy", HOUR))
         await scene.drain()
@@ -221,7 +221,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).rung == 1
 
-    async def test_an_open_execution_whose_time_has_come_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_open_execution_gets_a_doorbell(self, scene: Scene) -> None:
         await scene.given(ai("job"))
         scene.network.script("job", Accepted("job-1", HOUR))
         await scene.drain()
@@ -229,7 +229,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).rung == 1
 
-    async def test_an_outbox_row_that_is_due_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_outbox_row_gets_a_doorbell(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
 
@@ -283,7 +283,7 @@ class SweepContract(Suite):
     # --- deadlines ----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("stage", [ai("blind"), ai("job"), person()], ids=["pending", "job", "person"])
-    async def test_a_task_whose_deadline_has_passed_fails_whatever_it_waits_for(
+    async def test_a_task_past_its_deadline_fails_in_every_waiting_state(
         self, scene: Scene, stage: dict[str, Any]
     ) -> None:
         await scene.organization(1)
@@ -318,7 +318,7 @@ class SweepContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_an_overdue_task_that_is_due_is_not_begun(self, scene: Scene) -> None:
+    async def test_an_overdue_task_does_not_begin(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")))
         (task,) = await scene.tasks(1, template, deadline_ms=scene.clock.ms)

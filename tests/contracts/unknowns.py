@@ -30,7 +30,7 @@ class UnknownContract(Suite):
         assert await scene.books(budget) == (PRICE, PRICE)
         assert scene.network.count() == 2
 
-    async def test_at_its_time_the_reservation_of_the_first_is_charged_as_a_bound(self, scene: Scene) -> None:
+    async def test_when_its_time_is_over_the_first_call_is_charged_at_its_bound(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         budget = await scene.budget(1_000_000)
         scene.network.script("blind", LOST)
@@ -46,7 +46,7 @@ class UnknownContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     @pytest.mark.parametrize(("profile", "cost"), [("unpriced", None), ("free", 0)])
-    async def test_where_nothing_could_be_reserved_the_cost_stays_unknown_unless_it_is_for_nothing(
+    async def test_without_a_reservation_the_cost_stays_unknown_unless_the_call_is_free(
         self, scene: Scene, profile: str, cost: int | None
     ) -> None:
         task = await scene.given(ai(profile), unknown="wait")
@@ -72,9 +72,7 @@ class UnknownContract(Suite):
         assert (scene.network.count("blind"), scene.network.count("other")) == (2, 1)
         assert await scene.states(task) == ["failed", "failed", "succeeded"]
 
-    async def test_two_unknowns_and_no_other_candidate_fail_the_task_with_both_on_the_books(
-        self, scene: Scene
-    ) -> None:
+    async def test_two_unknown_calls_without_another_candidate_fail_the_task(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", LOST, LOST)
         await scene.finish()
@@ -95,7 +93,7 @@ class UnknownContract(Suite):
         ],
         ids=["retry", "two retries", "repair", "repair and retry"],
     )
-    async def test_a_task_goes_on_whatever_follows_an_unknown(
+    async def test_a_task_continues_after_any_outcome_that_follows_an_unknown(
         self, scene: Scene, then: list[Retry | Succeeded], calls: int
     ) -> None:
         task = await scene.given(ai("blind"))
@@ -176,7 +174,7 @@ class UnknownContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("evident") == 2
 
-    async def test_a_charge_that_was_told_with_an_unknown_is_not_lost(self, scene: Scene) -> None:
+    async def test_a_charge_reported_with_an_unknown_outcome_is_kept(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), unknown="wait")
         scene.network.script("blind", Unknown("half an answer", charged=Decimal("0.25")))
 
@@ -202,9 +200,7 @@ class UnknownContract(Suite):
         assert (execution["status"], execution["reason"]) == ("unknown", "worker_lost")
         assert await scene.count("leases") == 0
 
-    async def test_a_lease_that_has_just_ended_is_left_alone_for_clocks_that_are_apart(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_lease_that_has_just_expired_is_kept_because_clocks_differ(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()
         scene.network.script("blind", hold)
         await scene.die(hold)
@@ -226,7 +222,7 @@ class UnknownContract(Suite):
         assert await scene.states(task) == ["unknown", "succeeded"]
         assert scene.network.count() == 2
 
-    async def test_a_dead_worker_takes_only_what_was_in_flight_along(self, scene: Scene) -> None:
+    async def test_a_dead_worker_affects_only_the_calls_in_flight(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=20)
         hold = Hold()
         scene.network.script("blind", *[Succeeded(ANSWER)] * 7, hold)

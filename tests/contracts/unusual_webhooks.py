@@ -65,7 +65,7 @@ class UnusualWebhookContract(Suite):
         assert scene.network.count("job", Verb.POLL) > 0
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_thin_end_beside_progress_is_a_reason_to_ask(self, scene: Scene) -> None:
+    async def test_an_end_without_a_result_after_progress_makes_the_worker_poll(self, scene: Scene) -> None:
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
@@ -75,7 +75,7 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_thin_webhook_after_the_end_is_asked_about(self, scene: Scene) -> None:
+    async def test_a_webhook_without_a_result_after_the_end_makes_the_worker_poll(self, scene: Scene) -> None:
         task = await scene.given(ai("job", "other"), job_s=3_600, unknown="wait")
         scene.network.script("job", Accepted("job-1"))
         scene.network.script("job", *[SILENT] * 50, verb=Verb.POLL)
@@ -96,7 +96,7 @@ class UnusualWebhookContract(Suite):
     @pytest.mark.parametrize(
         "reply", [Retry("busy"), Failed("no"), Succeeded({"answer": 7})], ids=["retry", "failed", "invalid"]
     )
-    async def test_an_early_answer_counts_whatever_the_reply_says(self, scene: Scene, reply: Any) -> None:
+    async def test_an_early_answer_counts_for_every_kind_of_reply(self, scene: Scene, reply: Any) -> None:
         task, hold = await scene.given(ai("job", "other")), Hold(reply)
         scene.network.script("job", hold)
         async with scene.draining():
@@ -109,7 +109,7 @@ class UnusualWebhookContract(Suite):
         # it was there when the reply came, and still needed: nothing is paid again
         assert scene.network.count() == 1, states
 
-    async def test_a_template_that_was_mended_is_noticed(self, scene: Scene) -> None:
+    async def test_a_repaired_template_is_noticed(self, scene: Scene) -> None:
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
@@ -123,7 +123,7 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_blobs_that_were_down_end_no_polling(self, scene: Scene) -> None:
+    async def test_an_outage_of_the_blobs_does_not_end_polling(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("job"))
         scene.network.script("blind", Succeeded({"answer": "x" * 70_000}))
         scene.network.script("job", LATER)
@@ -137,9 +137,7 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_an_answer_counts_though_its_candidate_was_taken_out_of_the_route(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_answer_counts_although_its_candidate_left_the_route(self, scene: Scene) -> None:
         with_fake(scene, Tuned)
         task = await scene.given(ai("other", "tuned"))
         scene.network.script("other", Failed("no"))
@@ -153,9 +151,7 @@ class UnusualWebhookContract(Suite):
         row = await scene.task(task)
         assert row["status"] == "completed", row
 
-    async def test_an_accepted_job_at_its_deadline_is_asked_about_and_not_done_again(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_accepted_job_is_polled_at_its_deadline_and_not_repeated(self, scene: Scene) -> None:
         with_fake(scene, PollOnly)
         await scene.given(ai("pollonly"), job_s=3_600)
         scene.network.script("pollonly", Accepted("job-1"))
@@ -167,7 +163,7 @@ class UnusualWebhookContract(Suite):
         assert scene.network.count("pollonly") == 1
         assert scene.network.count("pollonly", Verb.POLL) >= 1
 
-    async def test_the_live_status_shows_what_it_cost_in_the_end(self, scene: Scene) -> None:
+    async def test_the_live_status_shows_the_final_cost(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", Unknown("lost"))
         await scene.finish()
@@ -177,7 +173,7 @@ class UnusualWebhookContract(Suite):
         assert truth == 2 * PRICE
         assert (await queries.status(scene.world, 1, task))["cost_micro"] == truth
 
-    async def test_a_webhook_that_an_adapter_stumbles_over_is_a_reason_to_ask(self, scene: Scene) -> None:
+    async def test_a_webhook_that_crashes_its_adapter_makes_the_worker_poll(self, scene: Scene) -> None:
         task = await scene.given(ai("job"), unknown="retry")
         scene.network.script("job", LATER)
         await scene.drain()
@@ -185,7 +181,7 @@ class UnusualWebhookContract(Suite):
         await scene.finish()
         assert scene.network.count("job") == 1
 
-    async def test_what_nobody_can_read_now_is_sent_again_and_read_then(self, scene: Scene) -> None:
+    async def test_an_unreadable_webhook_is_sent_again_and_then_read(self, scene: Scene) -> None:
         task = await scene.given(ai("job"), job_s=3_600, unknown="wait")
         scene.network.script("job", Accepted("job-1"))
         for verb in (Verb.CANCEL, Verb.POLL):
@@ -203,7 +199,7 @@ class UnusualWebhookContract(Suite):
 
         assert [row["cost_source"] for row in await scene.executions(task)] == ["declared"]
 
-    async def test_of_two_answers_told_the_one_that_fits_counts(self, scene: Scene) -> None:
+    async def test_of_two_answers_by_webhook_the_one_that_fits_counts(self, scene: Scene) -> None:
         task = await scene.given(ai("job"))
         scene.network.script("job", LATER)
         await scene.drain()
@@ -213,7 +209,7 @@ class UnusualWebhookContract(Suite):
         await scene.finish()
         assert scene.network.count("job") == 1
 
-    async def test_the_job_that_a_webhook_names_is_the_one_that_is_polled(self, scene: Scene) -> None:
+    async def test_the_job_named_by_a_webhook_is_polled(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", hold)
         await scene.die(hold)

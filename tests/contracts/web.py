@@ -39,29 +39,29 @@ def place(operation: Operation) -> str:
 class KeysContract(DeploymentSuite):
     """Who may do what."""
 
-    async def test_without_a_key(self, deployment: Deployment) -> None:
+    async def test_a_request_without_a_key_is_refused(self, deployment: Deployment) -> None:
         for operation in GUARDED:
             response = await deployment.ask(operation.method, place(operation), key=None)
             refused(response, 401)
             assert response.headers["www-authenticate"] == 'Bearer realm="bizq"'
 
-    async def test_each_role_below_the_one_that_is_needed(self, deployment: Deployment) -> None:
+    async def test_each_lower_role_is_refused(self, deployment: Deployment) -> None:
         for operation in GUARDED:
             for role in ROLES[: ROLES.index(str(operation.role))]:
                 refused(await deployment.ask(operation.method, place(operation), {}, key=role), 403)
 
-    async def test_each_role_from_the_one_that_is_needed(self, deployment: Deployment) -> None:
+    async def test_each_sufficient_role_is_accepted(self, deployment: Deployment) -> None:
         for operation in GUARDED:
             for role in ROLES[ROLES.index(str(operation.role)) :]:
                 response = await deployment.ask(operation.method, place(operation), {}, key=role)
                 assert response.status_code in (200, 404, 422), (operation.path, role, response.text)
 
-    async def test_a_key_that_is_none(self, deployment: Deployment) -> None:
+    async def test_a_malformed_key_is_refused(self, deployment: Deployment) -> None:
         for authorization in NO_KEYS:
             headers = {"Authorization": authorization.encode("latin-1")}
             refused(await deployment.ask("GET", "/v1/tasks", key=None, headers=headers), 401)
 
-    async def test_a_wrong_secret_and_a_revoked_key(self, deployment: Deployment) -> None:
+    async def test_a_wrong_secret_and_a_revoked_key_are_refused(self, deployment: Deployment) -> None:
         key = deployment.keys["reader"]
         wrong = key[:-1] + ("1" if key[-1] == "0" else "0")
         refused(await deployment.ask("GET", "/v1/tasks", key=wrong), 401)
@@ -70,7 +70,7 @@ class KeysContract(DeploymentSuite):
 
         refused(await deployment.ask("GET", "/v1/tasks", key=key), 401)
 
-    async def test_the_scheme_has_no_case(self, deployment: Deployment) -> None:
+    async def test_the_authorization_scheme_ignores_case(self, deployment: Deployment) -> None:
         headers = {"Authorization": f"bEARER {deployment.keys['reader']}"}
 
         assert (await deployment.ask("GET", "/v1/tasks", key=None, headers=headers)).status_code == 200
@@ -104,7 +104,7 @@ class KeysContract(DeploymentSuite):
 
         assert (await deployment.ask("GET", f"/v1/budgets/{own}")).json()["cap_micro"] == 1_500_000
 
-    async def test_lists_show_only_their_own(self, deployment: Deployment) -> None:
+    async def test_lists_show_only_rows_of_the_callers_organization(self, deployment: Deployment) -> None:
         await deployment.submit()
         counted = {
             key: (await deployment.ask("GET", "/v1/counts", key=key)).json()
@@ -127,7 +127,7 @@ class KeysContract(DeploymentSuite):
         assert (await deployment.ask("GET", f"/v1/tasks?organization={deployment.ours}")).status_code == 200
 
     @pytest.mark.parametrize("path", ["/v1/tasks", "/v1/templates", "/v1/budgets"])
-    async def test_an_operator_who_writes_names_the_organization(
+    async def test_an_operator_must_name_the_organization_to_write(
         self, deployment: Deployment, path: str
     ) -> None:
         for query in ("", "?organization=999", "?organization=0", "?organization=x", "?organization="):
@@ -198,7 +198,7 @@ class KeysContract(DeploymentSuite):
 class TasksContract(DeploymentSuite):
     """Submitting, looking, cancelling, retrying, and what it costs."""
 
-    async def test_one_task(self, deployment: Deployment) -> None:
+    async def test_one_task_is_made(self, deployment: Deployment) -> None:
         value = {"template": "echo", "title": "a task", "input": {"title": "x"}, "priority": "high"}
 
         response = await deployment.ask("POST", "/v1/tasks", value)
@@ -239,7 +239,7 @@ class TasksContract(DeploymentSuite):
         assert again.json() == {**first.json(), "created": False}
         assert [task["created"] for task in both.json()["tasks"]] == [False, True]
 
-    async def test_the_pages_of_a_list(self, deployment: Deployment) -> None:
+    async def test_a_list_has_pages(self, deployment: Deployment) -> None:
         value = {"template": deployment.template, "title": "a task"}
         made = (await deployment.ask("POST", "/v1/tasks", [value] * 120)).json()["tasks"]
 
@@ -255,7 +255,7 @@ class TasksContract(DeploymentSuite):
         assert found == sorted((task["id"] for task in made), reverse=True)
         assert pages == 3
 
-    async def test_a_list_by_status(self, deployment: Deployment) -> None:
+    async def test_a_list_can_be_filtered_by_status(self, deployment: Deployment) -> None:
         task = await deployment.submit()
         await deployment.ask("POST", f"/v1/tasks/{await deployment.submit()}/cancel")
 
@@ -281,10 +281,12 @@ class TasksContract(DeploymentSuite):
             ("status=pending'--", "status"),
         ],
     )
-    async def test_a_query_that_means_nothing(self, deployment: Deployment, query: str, field: str) -> None:
+    async def test_an_invalid_query_for_tasks_is_refused(
+        self, deployment: Deployment, query: str, field: str
+    ) -> None:
         refused(await deployment.ask("GET", f"/v1/tasks?{query}"), 422, field)
 
-    async def test_the_whole_life_of_a_task(self, deployment: Deployment) -> None:
+    async def test_a_task_can_be_made_done_and_read(self, deployment: Deployment) -> None:
         task = await deployment.submit(input={"title": "hello"})
         await deployment.work()
 
@@ -299,7 +301,7 @@ class TasksContract(DeploymentSuite):
         assert story["why"] == "It is completed; its cost is $0.010000."
         assert [execution["status"] for execution in story["executions"]] == ["succeeded"]
 
-    async def test_the_live_status_is_polled_by_its_tag(self, deployment: Deployment) -> None:
+    async def test_an_unchanged_live_status_is_not_sent_again(self, deployment: Deployment) -> None:
         task = await deployment.submit()
         first = await deployment.ask("GET", f"/v1/tasks/{task}/status")
         tag = first.headers["etag"]
@@ -314,7 +316,7 @@ class TasksContract(DeploymentSuite):
         assert moved.headers["etag"] != tag
         assert moved.headers["cache-control"] == "private, no-cache"
 
-    async def test_cancelling_twice_changes_nothing_more(self, deployment: Deployment) -> None:
+    async def test_a_second_cancel_changes_nothing(self, deployment: Deployment) -> None:
         task = await deployment.submit()
 
         for _ in range(2):
@@ -326,7 +328,7 @@ class TasksContract(DeploymentSuite):
             ("cancelled", f"key {key_id(deployment, 'member')}")
         ]
 
-    async def test_what_has_ended_is_not_cancelled_and_what_has_not_is_not_retried(
+    async def test_ended_tasks_are_not_cancelled_and_open_ones_not_retried(
         self, deployment: Deployment
     ) -> None:
         task = await deployment.submit()
@@ -340,7 +342,7 @@ class TasksContract(DeploymentSuite):
         assert again.headers["location"] == f"/v1/tasks/{again.json()['id']}"
         assert (await deployment.ask("GET", f"/v1/tasks/{again.json()['id']}")).json()["retry_of"] == task
 
-    async def test_a_retry_that_is_asked_for_twice_is_one_task_until_it_has_ended(
+    async def test_two_requests_for_a_retry_make_one_task_until_it_has_ended(
         self, deployment: Deployment
     ) -> None:
         """The answer to the first may have been lost, and both would be paid for."""
@@ -356,14 +358,16 @@ class TasksContract(DeploymentSuite):
         assert second.json() == first.json() | {"created": False}
         assert third.json()["id"] != first.json()["id"]
 
-    async def test_an_operator_cancels_and_retries_for_anybody(self, deployment: Deployment) -> None:
+    async def test_an_operator_cancels_and_retries_for_every_organization(
+        self, deployment: Deployment
+    ) -> None:
         task = await deployment.submit()
 
         assert (await deployment.ask("POST", f"/v1/tasks/{task}/cancel", key="operator")).status_code == 200
         assert (await deployment.ask("POST", f"/v1/tasks/{task}/retry", key="operator")).status_code == 201
 
     @pytest.mark.parametrize("by", ["org", "provider", "template", "day"])
-    async def test_costs(self, deployment: Deployment, by: str) -> None:
+    async def test_costs_are_summed_by_key(self, deployment: Deployment, by: str) -> None:
         await deployment.submit()
         await deployment.work()
 
@@ -377,7 +381,9 @@ class TasksContract(DeploymentSuite):
     @pytest.mark.parametrize(
         ("query", "field"), [("by=colour", "by"), ("since=yesterday", "since"), ("since=", "since")]
     )
-    async def test_costs_of_nothing(self, deployment: Deployment, query: str, field: str) -> None:
+    async def test_an_invalid_query_for_costs_is_refused(
+        self, deployment: Deployment, query: str, field: str
+    ) -> None:
         refused(await deployment.ask("GET", f"/v1/costs?{query}"), 422, field)
 
 

@@ -35,7 +35,7 @@ class Stumbling(Echo):
 class FaultsContract(DeploymentSuite):
     """Failures."""
 
-    async def test_a_database_that_does_not_answer(self, deployment: Deployment) -> None:
+    async def test_a_database_that_does_not_answer_is_a_503(self, deployment: Deployment) -> None:
         _, place = await assigned(deployment)
         deployment.database.down = True
 
@@ -87,7 +87,7 @@ class FaultsContract(DeploymentSuite):
     @pytest.mark.parametrize(
         "error", [Refused(SECRET), KeyError(SECRET), RecursionError(SECRET), OSError(SECRET)]
     )
-    async def test_what_is_our_fault_says_nothing_and_is_logged(
+    async def test_an_internal_error_shows_nothing_and_is_logged(
         self, deployment: Deployment, error: Exception
     ) -> None:
         _, place = await assigned(deployment)
@@ -111,7 +111,7 @@ class FaultsContract(DeploymentSuite):
         ]
         assert SECRET not in deployment.log.getvalue()
 
-    async def test_an_adapter_that_stumbles_over_a_webhook(self, deployment: Deployment) -> None:
+    async def test_an_adapter_that_crashes_on_a_webhook_is_our_fault(self, deployment: Deployment) -> None:
         providers: Any = {**deployment.world.providers, "echo": Stumbling()}
         app = build(App(replace(deployment.world, providers=providers)))
         body = SECRET.encode()
@@ -124,7 +124,7 @@ class FaultsContract(DeploymentSuite):
         assert SECRET not in response.text + deployment.log.getvalue()
         assert "LookupError" in deployment.log.getvalue()
 
-    async def test_a_client_that_goes_away(self, deployment: Deployment) -> None:
+    async def test_a_client_that_disconnects_is_no_error(self, deployment: Deployment) -> None:
         """Nothing is written and nothing is logged as ours."""
         sent: list[Any] = []
         messages = iter(
@@ -149,7 +149,7 @@ class FaultsContract(DeploymentSuite):
         assert sent[0]["status"] == 400
         assert "request.failed" not in deployment.log.getvalue()
 
-    async def test_what_is_no_http_is_left_to_the_host(self, deployment: Deployment) -> None:
+    async def test_other_protocols_are_left_to_the_host(self, deployment: Deployment) -> None:
         """The Workers runtime and uvicorn both speak of a lifespan."""
         sent: list[Any] = []
         messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])

@@ -67,7 +67,9 @@ class HostileContract(DeploymentSuite):
                 assert shown.json()[name] == value[name]
 
     @pytest.mark.parametrize("text", TEXTS)
-    async def test_any_text_where_another_thing_is_wanted(self, deployment: Deployment, text: str) -> None:
+    async def test_text_is_refused_where_another_type_is_needed(
+        self, deployment: Deployment, text: str
+    ) -> None:
         named = template(stage("ai", text))
         settings = template(stage("ai", "echo", **{text: text}))
         for value in (named, settings, {text: text}, template(**{text: text})):
@@ -78,7 +80,7 @@ class HostileContract(DeploymentSuite):
             problem = refused(await deployment.ask("POST", "/v1/budgets", content=content, key="admin"), 422)
             assert [error["field"] for error in problem["errors"]] == [name] or text in BROKEN.values()
 
-    async def test_what_is_no_id_in_a_task(self, deployment: Deployment) -> None:
+    async def test_an_invalid_id_in_a_task_is_refused(self, deployment: Deployment) -> None:
         for number in NUMBERS:
             for name in ("template", "assigned_to"):
                 value = {"template": deployment.template, "title": "x", name: number}
@@ -89,7 +91,7 @@ class HostileContract(DeploymentSuite):
                 problem = refused(response, 422)
                 assert {error["field"].partition(".")[0] for error in problem["errors"]} == {name}
 
-    async def test_what_is_no_id_in_a_budget_or_a_template(self, deployment: Deployment) -> None:
+    async def test_an_invalid_id_in_a_budget_or_a_template_is_refused(self, deployment: Deployment) -> None:
         for number in NUMBERS:
             wrong = {**budget(deployment.ours), "scope_id": number}
             refused(await deployment.ask("POST", "/v1/budgets", wrong, key="admin"), 422, "scope_id")
@@ -100,7 +102,9 @@ class HostileContract(DeploymentSuite):
                 assert response.status_code == (201 if number is None else 422), response.text
 
     @pytest.mark.parametrize("number", [1, 2**53 - 2], ids=["least", "most"])
-    async def test_an_id_that_could_be(self, deployment: Deployment, number: int) -> None:
+    async def test_a_valid_id_of_a_missing_person_names_its_field(
+        self, deployment: Deployment, number: int
+    ) -> None:
         value = {"template": deployment.template, "title": "x", "assigned_to": number}
 
         refused(await deployment.ask("POST", "/v1/tasks", value), 422, "assigned_to")
@@ -124,13 +128,15 @@ class HostileContract(DeploymentSuite):
             "'",
         ],
     )
-    async def test_what_is_no_id_in_an_address(self, deployment: Deployment, number: str) -> None:
+    async def test_an_invalid_id_in_an_address_is_not_found(
+        self, deployment: Deployment, number: str
+    ) -> None:
         for operation in OPERATIONS:
             if "{id}" in operation.path:
                 path = operation.path.replace("{id}", number)
                 refused(await deployment.ask(operation.method, path, template(), key="admin"), 404)
 
-    async def test_the_largest_id_in_an_address(self, deployment: Deployment) -> None:
+    async def test_the_largest_id_in_an_address_is_not_found(self, deployment: Deployment) -> None:
         for operation in OPERATIONS:
             if "{id}" in operation.path:
                 path = operation.path.replace("{id}", str(MAX_INTEGER))
@@ -138,7 +144,7 @@ class HostileContract(DeploymentSuite):
                 refused(await deployment.ask(operation.method, path, body, key="admin"), 404)
 
     @pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
-    async def test_what_is_no_json(self, deployment: Deployment, content: bytes) -> None:
+    async def test_a_body_that_is_not_json_is_refused(self, deployment: Deployment, content: bytes) -> None:
         for method, path in (("POST", "/v1/tasks"), ("PUT", "/v1/templates/1"), ("POST", "/v1/budgets")):
             refused(await deployment.ask(method, path, content=content, key="admin"), 400)
 
@@ -157,14 +163,14 @@ class HostileContract(DeploymentSuite):
             for rest in ("", "/history"):
                 assert (await deployment.ask("GET", f"/v1/tasks/{number}{rest}")).status_code == 200
 
-    async def test_a_body_that_is_announced_too_large(self, deployment: Deployment) -> None:
+    async def test_a_body_announced_as_too_large_is_refused(self, deployment: Deployment) -> None:
         refused(await deployment.ask("POST", "/v1/tasks", content=b" " * (MAX_BODY + 1)), 413)
         refused(
             await deployment.ask("POST", "/v1/tasks", content=b"", headers={"Content-Length": "9" * 40}), 400
         )
         refused(await deployment.ask("POST", "/v1/tasks", content=b"", headers={"Content-Length": "x"}), 400)
 
-    async def test_a_body_that_grows_too_large(self, deployment: Deployment) -> None:
+    async def test_a_body_that_grows_too_large_is_refused(self, deployment: Deployment) -> None:
         sent = 0
 
         async def stream() -> AsyncIterator[bytes]:
@@ -176,7 +182,7 @@ class HostileContract(DeploymentSuite):
         refused(await deployment.ask("POST", "/v1/tasks", content=stream()), 413)
         assert sent < MAX_BODY + 3 * 65_536
 
-    async def test_sizes_that_are_just_right_and_just_too_large(self, deployment: Deployment) -> None:
+    async def test_bodies_are_accepted_up_to_exactly_the_limit(self, deployment: Deployment) -> None:
         for name, most in (("title", 500), ("description", 20_000), ("idempotency_key", 200)):
             value = {"template": deployment.template, "title": "x", name: "🧠" * most}
             assert (await deployment.ask("POST", "/v1/tasks", value)).status_code == 201
@@ -189,7 +195,7 @@ class HostileContract(DeploymentSuite):
             await deployment.ask("POST", "/v1/tasks", {**value, "input": {"a": "x" * 300_000}}), 422, "input"
         )
 
-    async def test_an_address_that_is_too_long(self, deployment: Deployment) -> None:
+    async def test_a_too_long_address_is_refused(self, deployment: Deployment) -> None:
         for path in (f"/v1/tasks?status={'x' * 9_000}", f"/v1/tasks/{'9' * 9_000}", f"/inbox/{'x' * 9_000}"):
             assert (await deployment.ask("GET", path)).status_code == 414
 
@@ -207,11 +213,13 @@ class HostileContract(DeploymentSuite):
             "/%00",
         ],
     )
-    async def test_an_unknown_address(self, deployment: Deployment, path: str) -> None:
+    async def test_an_unknown_address_is_not_found(self, deployment: Deployment, path: str) -> None:
         refused(await deployment.ask("GET", path), 404)
 
     @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
-    async def test_a_method_that_an_address_does_not_know(self, deployment: Deployment, method: str) -> None:
+    async def test_a_method_that_an_address_does_not_offer_is_refused(
+        self, deployment: Deployment, method: str
+    ) -> None:
         paths = {operation.path for operation in OPERATIONS}
         for path in paths:
             known = {operation.method for operation in OPERATIONS if operation.path == path}
@@ -220,7 +228,7 @@ class HostileContract(DeploymentSuite):
                 assert response.status_code == 405
                 assert known <= set(response.headers["allow"].split(", ")) <= known | {"HEAD"}
 
-    async def test_dates_that_no_calendar_has(self, deployment: Deployment) -> None:
+    async def test_impossible_dates_are_refused(self, deployment: Deployment) -> None:
         for name in ("due_date", "run_at"):
             for text in (
                 "9999-12-31T23:59:59-23:59",
@@ -239,7 +247,7 @@ class HostileContract(DeploymentSuite):
                 number = await deployment.submit(None, **{name: text})
                 assert (await deployment.ask("GET", f"/v1/tasks/{number}/history")).status_code == 200
 
-    async def test_whatever_it_is_it_is_not_our_fault(self, deployment: Deployment) -> None:
+    async def test_no_mutated_request_is_an_internal_error(self, deployment: Deployment) -> None:
         """Valid requests with one part after the other replaced by something else."""
         chance = random.Random(20261121)  # noqa: S311  # so that a run can be repeated
         value = {

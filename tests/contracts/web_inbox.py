@@ -57,7 +57,7 @@ class InboxPageContract(DeploymentSuite):
         assert len(controls.ids) == len(set(controls.ids)) > len(SCHEMA["properties"])
         assert set(controls.ids) == set(controls.labels)
 
-    async def test_nothing_is_loaded_kept_or_told_to_others(self, deployment: Deployment) -> None:
+    async def test_the_page_loads_stores_and_discloses_nothing(self, deployment: Deployment) -> None:
         _, place = await assigned(deployment)
 
         headers = (await look(deployment, place)).headers
@@ -88,7 +88,7 @@ class InboxPageContract(DeploymentSuite):
         assert "Thank you" in page.text
         assert await outcome(deployment, task) == ANSWER
 
-    async def test_the_least_answer(self, deployment: Deployment) -> None:
+    async def test_an_answer_needs_only_the_required_fields(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
 
         await send(deployment, place, {**dict.fromkeys(TYPED, ""), "output.answer": "x", "output.stars": "1"})
@@ -113,7 +113,7 @@ class InboxPageContract(DeploymentSuite):
         assert {(page.status_code, page.text) for page in again} == {(200, first.text)}
         assert await snapshot(deployment) == before
 
-    async def test_what_is_wrong_stands_beside_what_was_typed(self, deployment: Deployment) -> None:
+    async def test_errors_are_shown_beside_the_typed_values(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
         wrong = {
             **TYPED,
@@ -156,7 +156,9 @@ class InboxPageContract(DeploymentSuite):
             ("extra", '{"n":1,"n":2}'),
         ],
     )
-    async def test_a_value_of_the_wrong_type(self, deployment: Deployment, name: str, typed: str) -> None:
+    async def test_a_value_of_the_wrong_type_is_refused(
+        self, deployment: Deployment, name: str, typed: str
+    ) -> None:
         task, place = await assigned(deployment)
 
         page = await send(deployment, place, {**TYPED, f"output.{name}": typed})
@@ -180,7 +182,7 @@ class InboxPageContract(DeploymentSuite):
 
         assert await outcome(deployment, task) == {"answer": expected, "why": expected, "stars": 1}
 
-    async def test_a_form_that_is_none(self, deployment: Deployment) -> None:
+    async def test_a_malformed_form_is_refused(self, deployment: Deployment) -> None:
         _, place = await assigned(deployment)
         before = await snapshot(deployment)
         for content, kind, status in (
@@ -199,7 +201,9 @@ class InboxPageContract(DeploymentSuite):
             assert response.headers["content-type"].startswith("text/html")
         assert await snapshot(deployment) == before
 
-    async def test_accepting_keeps_what_was_typed_and_lets_answer(self, deployment: Deployment) -> None:
+    async def test_accepting_keeps_the_typed_values_and_allows_an_answer(
+        self, deployment: Deployment
+    ) -> None:
         task, place = await assigned(deployment)
 
         page = await send(deployment, place, {**TYPED, "output.stars": "x"}, action="accept")
@@ -212,7 +216,7 @@ class InboxPageContract(DeploymentSuite):
         await send(deployment, place, TYPED)
         assert await outcome(deployment, task) == ANSWER
 
-    async def test_declining_ends_it(self, deployment: Deployment) -> None:
+    async def test_declining_ends_the_assignment(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
 
         page = await send(deployment, place, action="decline", reason="no <time>")
@@ -225,7 +229,7 @@ class InboxPageContract(DeploymentSuite):
         assert (await send(deployment, place, TYPED)).status_code == 410
 
     @pytest.mark.parametrize("token", NOT_OURS)
-    async def test_a_forged_link(self, deployment: Deployment, token: str) -> None:
+    async def test_a_forged_link_is_not_found(self, deployment: Deployment, token: str) -> None:
         before = await snapshot(deployment)
 
         for page in (
@@ -237,7 +241,9 @@ class InboxPageContract(DeploymentSuite):
 
         assert await snapshot(deployment) == before
 
-    async def test_a_link_that_was_changed_or_is_not_for_a_person(self, deployment: Deployment) -> None:
+    async def test_a_changed_link_and_one_without_a_person_are_not_found(
+        self, deployment: Deployment
+    ) -> None:
         task, place = await assigned(deployment)
         execution, expires, signature = place.removeprefix("/inbox/").split(".")
         job = await deployment.submit()
@@ -256,7 +262,7 @@ class InboxPageContract(DeploymentSuite):
             assert (await look(deployment, f"/inbox/{token}")).status_code == 404
             assert (await send(deployment, f"/inbox/{token}", TYPED)).status_code == 404
 
-    async def test_an_expired_link(self, deployment: Deployment) -> None:
+    async def test_an_expired_link_is_gone(self, deployment: Deployment) -> None:
         _, place = await assigned(deployment)
         deployment.clock.advance(40 * DAY)
 
@@ -264,7 +270,7 @@ class InboxPageContract(DeploymentSuite):
             assert page.status_code == 410
             assert "expired" in page.text
 
-    async def test_a_cancelled_task(self, deployment: Deployment) -> None:
+    async def test_the_page_of_a_cancelled_task_says_so(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
         await deployment.ask("POST", f"/v1/tasks/{task}/cancel")
 
@@ -276,7 +282,7 @@ class InboxPageContract(DeploymentSuite):
             assert page.status_code == 410
             assert "cancelled" in page.text
 
-    async def test_an_answer_after_the_deadline_says_whether_it_was_used(
+    async def test_the_receipt_of_a_late_answer_says_whether_it_was_used(
         self, deployment: Deployment
     ) -> None:
         task, place = await assigned(deployment, PERSON, PERSON)
@@ -314,9 +320,7 @@ class InboxPageContract(DeploymentSuite):
         assert "link" not in listed["reader"].json()["assignments"][0]
         assert "link" in listed["member"].json()["assignments"][0]
 
-    async def test_a_question_says_what_it_is_about_and_its_answer_counts(
-        self, deployment: Deployment
-    ) -> None:
+    async def test_a_question_names_its_call_and_its_answer_counts(self, deployment: Deployment) -> None:
         job = {"kind": "ai", "candidates": [{"profile": "echo", "settings": {"asynchronous": True}}]}
         task = await deployment.submit(await deployment.put(job, name="job", output_schema=SCHEMA))
         await deployment.work()

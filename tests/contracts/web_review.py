@@ -61,7 +61,7 @@ class ReviewPageContract(DeploymentSuite):
 
         assert await outcome(deployment, task) == DRAFT
 
-    async def test_approving_what_was_changed_is_asked_about(self, deployment: Deployment) -> None:
+    async def test_approving_a_changed_draft_asks_for_confirmation(self, deployment: Deployment) -> None:
         task, place = await reviewed(deployment)
 
         page = await send(
@@ -86,7 +86,7 @@ class ReviewPageContract(DeploymentSuite):
         assert (shown["status"], shown["reason"]) == ("failed", "rejected")
         assert (await send(deployment, place, decision="reject", note="wrong")).text == page.text
 
-    async def test_sending_it_back_has_it_done_again(self, deployment: Deployment) -> None:
+    async def test_sending_a_draft_back_has_it_done_again(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment, PERSON, REVIEW)
         await send(deployment, place, TYPED)
         await deployment.work()
@@ -110,7 +110,7 @@ class ReviewPageContract(DeploymentSuite):
             ({"decision": "edit", "output.answer": ""}, "answer"),
         ],
     )
-    async def test_a_decision_that_is_none(
+    async def test_an_unknown_decision_is_refused(
         self, deployment: Deployment, typed: dict[str, str], field: str
     ) -> None:
         _, place = await reviewed(deployment)
@@ -137,7 +137,7 @@ class ReviewPageContract(DeploymentSuite):
         assert (await send(deployment, place, decision="approve")).status_code == 200
         assert await outcome(deployment, task) == draft
 
-    async def test_the_time_of_a_review_passes(self, deployment: Deployment) -> None:
+    async def test_a_review_after_its_time_is_still_answered(self, deployment: Deployment) -> None:
         _, place = await reviewed(deployment)
         deployment.clock.advance(7 * DAY + SECOND)
         await deployment.work()

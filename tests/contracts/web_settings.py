@@ -14,7 +14,7 @@ from tests.support.deployment import Deployment, DeploymentSuite, budget, descri
 class TemplatesContract(DeploymentSuite):
     """Templates and budgets."""
 
-    async def test_what_is_shown_can_be_put(self, deployment: Deployment) -> None:
+    async def test_a_shown_template_can_be_put_again(self, deployment: Deployment) -> None:
         made = await deployment.ask(
             "POST", "/v1/templates", template(name="new", prompt="{{title}}"), key="admin"
         )
@@ -45,19 +45,21 @@ class TemplatesContract(DeploymentSuite):
             ({"name": ""}, "name"),
         ],
     )
-    async def test_a_template_that_is_none(
+    async def test_an_invalid_template_is_refused(
         self, deployment: Deployment, change: dict[str, Any], field: str
     ) -> None:
         refused(await deployment.ask("POST", "/v1/templates", template(**change), key="admin"), 422, field)
 
     @pytest.mark.parametrize("value", [[], "x", 1, True])
-    async def test_what_is_no_object(self, deployment: Deployment, value: object) -> None:
+    async def test_a_body_that_is_not_an_object_is_refused(
+        self, deployment: Deployment, value: object
+    ) -> None:
         refused(await deployment.ask("POST", "/v1/templates", value, key="admin"), 422)
         refused(await deployment.ask("POST", "/v1/budgets", value, key="admin"), 422)
         if not isinstance(value, list):
             refused(await deployment.ask("POST", "/v1/tasks", value), 422)
 
-    async def test_a_template_is_put_where_it_stands(self, deployment: Deployment) -> None:
+    async def test_a_template_is_put_at_its_own_address(self, deployment: Deployment) -> None:
         path = f"/v1/templates/{deployment.template}"
         refused(
             await deployment.ask("PUT", path, template(id=deployment.foreign_template), key="admin"),
@@ -118,7 +120,7 @@ class TemplatesContract(DeploymentSuite):
             ({"refused": "shrug"}, "refused"),
         ],
     )
-    async def test_a_budget_that_is_none(
+    async def test_an_invalid_budget_body_is_refused(
         self, deployment: Deployment, change: dict[str, Any], field: str
     ) -> None:
         scope_id = deployment.foreign_template if change.get("scope") == "template" else deployment.ours
@@ -160,7 +162,7 @@ class OrganizationsContract(DeploymentSuite):
             refused(await deployment.ask("POST", "/v1/tasks", value), 422, "assigned_to")
 
     @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])
-    async def test_a_name_that_is_none(self, deployment: Deployment, name: object) -> None:
+    async def test_an_invalid_name_is_refused(self, deployment: Deployment, name: object) -> None:
         value = {"name": name}
         refused(await deployment.ask("POST", "/v1/organizations", value, key="operator"), 422, "name")
         refused(await deployment.ask("POST", "/v1/users", {**value, "email": "a"}, key="admin"), 422, "name")
@@ -181,7 +183,7 @@ class OrganizationsContract(DeploymentSuite):
 class OperationContract(DeploymentSuite):
     """What runs it, and what describes it."""
 
-    async def test_the_doctor_tells_an_operator_everything(self, deployment: Deployment) -> None:
+    async def test_the_doctor_shows_an_operator_every_finding(self, deployment: Deployment) -> None:
         await deployment.rows("DROP TRIGGER tasks_finished")
 
         findings = (await deployment.ask("GET", "/v1/doctor", key="operator")).json()["findings"]
@@ -190,7 +192,7 @@ class OperationContract(DeploymentSuite):
         assert error.startswith("trigger tasks_finished is missing")
         assert len(findings) > 5
 
-    async def test_an_operator_stops_all_spending_and_lets_it_go_on(self, deployment: Deployment) -> None:
+    async def test_an_operator_stops_and_resumes_all_spending(self, deployment: Deployment) -> None:
         async def stop(method: str, value: object = None, key: str = "operator") -> Any:
             response = await deployment.ask(method, "/v1/stop", value, key=key)
             return response.json() if response.status_code == 200 else response.status_code
@@ -215,7 +217,7 @@ class OperationContract(DeploymentSuite):
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
         assert await stop("DELETE") == {"resumed": False}
 
-    async def test_a_tick_rings_for_what_is_due(self, deployment: Deployment) -> None:
+    async def test_a_tick_rings_for_due_work(self, deployment: Deployment) -> None:
         await deployment.submit()
         before = len(deployment.queue.sent)
 
@@ -224,7 +226,7 @@ class OperationContract(DeploymentSuite):
         assert (response.json()["due"], response.json()["rung"]) == (1, 1)
         assert len(deployment.queue.sent) == before + 1
 
-    async def test_health(self, deployment: Deployment) -> None:
+    async def test_a_healthy_deployment_says_so(self, deployment: Deployment) -> None:
         response = await deployment.ask("GET", "/healthz", key=None)
 
         assert (response.status_code, response.json()) == (200, {"status": "ok"})
@@ -253,7 +255,7 @@ class OperationContract(DeploymentSuite):
             for reference in json.dumps(schemas).split('"$ref": "')[1:]:
                 assert reference.split('"')[0].split("/")[-1] in document["components"]["schemas"]
 
-    async def test_the_pages_that_say_what_this_is(self, deployment: Deployment) -> None:
+    async def test_the_start_page_and_the_page_of_errors_are_served(self, deployment: Deployment) -> None:
         home = await deployment.ask("GET", "/", key=None)
         problems = await deployment.ask("GET", "/problems", key=None)
 

@@ -48,7 +48,7 @@ async def kept(deployment: Deployment) -> list[dict[str, Any]]:
 class WebhooksContract(DeploymentSuite):
     """What a provider tells us."""
 
-    async def test_it_is_kept_and_wakes_what_waits_for_it(self, deployment: Deployment) -> None:
+    async def test_a_webhook_is_stored_and_wakes_its_execution(self, deployment: Deployment) -> None:
         task, execution = await waiting(deployment)
         rung = len(deployment.queue.sent)
 
@@ -62,9 +62,7 @@ class WebhooksContract(DeploymentSuite):
         shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()
         assert (shown["status"], shown["outcome"]) == ("completed", ANSWER)
 
-    async def test_without_an_address_of_ours_the_job_s_own_name_finds_it(
-        self, deployment: Deployment
-    ) -> None:
+    async def test_without_our_callback_address_the_external_id_matches(self, deployment: Deployment) -> None:
         task, execution = await waiting(deployment)
 
         await send(deployment, body=webhook_body(external_id=f"echo-{execution}"))
@@ -72,7 +70,7 @@ class WebhooksContract(DeploymentSuite):
 
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
 
-    async def test_twice_is_once_and_answered_the_same(self, deployment: Deployment) -> None:
+    async def test_a_repeated_webhook_counts_once_with_the_same_reply(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
 
         responses = [await send(deployment, address(deployment, execution)) for _ in range(3)]
@@ -82,9 +80,7 @@ class WebhooksContract(DeploymentSuite):
         }
         assert len(await kept(deployment)) == 1
 
-    async def test_after_the_end_it_is_kept_and_changes_nothing_but_the_bill(
-        self, deployment: Deployment
-    ) -> None:
+    async def test_a_webhook_after_the_end_changes_only_the_bill(self, deployment: Deployment) -> None:
         task, execution = await waiting(deployment)
         await deployment.ask("POST", f"/v1/tasks/{task}/cancel")
         await deployment.work()
@@ -104,7 +100,7 @@ class WebhooksContract(DeploymentSuite):
         assert len(deployment.queue.sent) == rung
         assert len(await kept(deployment)) == 1
 
-    async def test_before_its_acceptance_is_written_it_is_kept(self, deployment: Deployment) -> None:
+    async def test_a_webhook_before_the_acceptance_is_stored(self, deployment: Deployment) -> None:
         """The call is still in flight: the settle finds the row."""
         job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
         task = await deployment.submit(await deployment.put(job, name="job"))
@@ -115,7 +111,7 @@ class WebhooksContract(DeploymentSuite):
 
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == ANSWER
 
-    async def test_the_first_of_two_wins_in_whatever_order_they_come(self, deployment: Deployment) -> None:
+    async def test_the_first_of_two_webhooks_wins_in_any_order(self, deployment: Deployment) -> None:
         task, execution = await waiting(deployment)
 
         for number, title in enumerate(("first", "second")):
@@ -128,7 +124,7 @@ class WebhooksContract(DeploymentSuite):
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == {"title": "first"}
         assert len(await kept(deployment)) == 2
 
-    async def test_an_unknown_profile_is_not_there(self, deployment: Deployment) -> None:
+    async def test_an_unknown_profile_is_not_found(self, deployment: Deployment) -> None:
         for profile in ("nobody", "ECHO", "%00", "a'b", "x" * 500):
             response = await deployment.ask(
                 "POST",
@@ -138,7 +134,9 @@ class WebhooksContract(DeploymentSuite):
             )
             refused(response, 404)
 
-    async def test_a_profile_whose_provider_sends_none(self, deployment: Deployment) -> None:
+    async def test_a_profile_whose_provider_has_no_webhooks_refuses_them(
+        self, deployment: Deployment
+    ) -> None:
         response = await deployment.ask(
             "POST", "/webhooks/inbox", content=webhook_body(), headers=signed(deployment, webhook_body())
         )
@@ -159,7 +157,7 @@ class WebhooksContract(DeploymentSuite):
         ],
         ids=str,
     )
-    async def test_who_did_not_sign_is_not_believed(
+    async def test_a_webhook_without_a_valid_signature_is_refused(
         self, deployment: Deployment, change: dict[str, str]
     ) -> None:
         _, execution = await waiting(deployment)
@@ -180,7 +178,7 @@ class WebhooksContract(DeploymentSuite):
         assert response.headers["www-authenticate"] == "Signature"
         assert await kept(deployment) == []
 
-    async def test_a_body_that_was_changed_or_is_signed_for_another_profile(
+    async def test_a_changed_body_and_a_signature_of_another_profile_are_refused(
         self, deployment: Deployment
     ) -> None:
         headers = signed(deployment, webhook_body())
@@ -192,13 +190,13 @@ class WebhooksContract(DeploymentSuite):
         assert await kept(deployment) == []
 
     @pytest.mark.parametrize("minutes", [-6, 6])
-    async def test_what_is_old_or_from_the_future(self, deployment: Deployment, minutes: int) -> None:
+    async def test_an_old_or_future_webhook_is_refused(self, deployment: Deployment, minutes: int) -> None:
         headers = signed(deployment, webhook_body())
         deployment.clock.advance(minutes * 60_000)
 
         refused(await deployment.ask("POST", "/webhooks/echo", content=webhook_body(), headers=headers), 401)
 
-    async def test_an_address_that_was_changed(self, deployment: Deployment) -> None:
+    async def test_a_changed_callback_address_is_refused(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
         good = sign(deployment.world, "echo", execution)
         other = sign(deployment.world, "other", execution)
@@ -219,19 +217,19 @@ class WebhooksContract(DeploymentSuite):
             refused(await send(deployment, query), 401)
         assert await kept(deployment) == []
 
-    async def test_parameters_that_a_provider_adds(self, deployment: Deployment) -> None:
+    async def test_parameters_added_by_a_provider_are_ignored(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
 
         assert (
             await send(deployment, f"{address(deployment, execution)}&utm_source=x&utm_source=y")
         ).status_code == 200
 
-    async def test_an_event_for_nobody_is_kept(self, deployment: Deployment) -> None:
+    async def test_an_event_without_an_execution_is_stored(self, deployment: Deployment) -> None:
         for number, query in enumerate(("", address(deployment, 1), address(deployment, 2**53 - 2))):
             assert (await send(deployment, query, event=f"event-{number}")).status_code == 200
         assert len(await kept(deployment)) == 3
 
-    async def test_whatever_is_said_is_kept_to_the_letter(self, deployment: Deployment) -> None:
+    async def test_a_body_is_stored_to_the_letter(self, deployment: Deployment) -> None:
         body = (
             webhook_body(external_id="a\0b", output={"title": "'; DROP TABLE tasks; -- 🧠 \u2028"})
             + b"\r\n\t"
@@ -242,11 +240,11 @@ class WebhooksContract(DeploymentSuite):
         (row,) = await kept(deployment)
         assert (row["body"], row["external_id"]) == (body.decode(), "a\ufffdb")
 
-    async def test_what_is_no_text(self, deployment: Deployment) -> None:
+    async def test_a_body_that_is_not_text_is_refused(self, deployment: Deployment) -> None:
         assert (await send(deployment, body=b"\xff\xfe\x00")).status_code in (400, 401)
         assert await kept(deployment) == []
 
-    async def test_sizes(self, deployment: Deployment) -> None:
+    async def test_webhook_bodies_are_limited_in_size(self, deployment: Deployment) -> None:
         refused(await send(deployment, body=b" " * (MAX_BODY + 1)), 413)
         assert (await send(deployment, body=b" " * MAX_BODY)).status_code == 200
         refused(await send(deployment, event="x" * 1_001), 422, "id")
@@ -254,7 +252,7 @@ class WebhooksContract(DeploymentSuite):
             await send(deployment, event="x" * 1_000, body=webhook_body(external_id="y" * 5_000))
         ).status_code == 200
 
-    async def test_only_post(self, deployment: Deployment) -> None:
+    async def test_webhooks_are_accepted_by_post_only(self, deployment: Deployment) -> None:
         for method in ("GET", "HEAD", "PUT"):
             response = await deployment.ask(method, "/webhooks/echo", key=None)
             assert (response.status_code, response.headers["allow"]) == (405, "POST")

@@ -51,7 +51,7 @@ def answer(usage: Usage | None = None, charged: str | None = None) -> Outcome:
         Unknown("x", charged=Decimal("0.0123")),
     ],
 )
-def test_what_the_provider_charged_is_believed(profile: dict[str, Any], outcome: Outcome) -> None:
+def test_the_charge_reported_by_the_provider_is_the_cost(profile: dict[str, Any], outcome: Outcome) -> None:
     assert rate(account(**profile), outcome, NOW_MS) == Cost(12_300, "provider")
 
 
@@ -116,7 +116,7 @@ def test_the_price_is_that_of_the_day_of_the_call() -> None:
     assert rate(account(**BOOK), answer(usage), NOW_MS).micro == 2_000_000
 
 
-def test_the_price_book_agrees_with_somebody_else_s() -> None:
+def test_the_price_book_agrees_with_an_independent_one() -> None:
     """LiteLLM keeps its own tables: it said what this very reply cost."""
     (recorded,) = (r for r in FIXTURES.replies if r.name == "LiteLLM: an answer with its cost")
     theirs = recorded.outcome
@@ -142,7 +142,9 @@ def test_the_price_book_agrees_with_somebody_else_s() -> None:
         (BOOK, Usage(2**53 - 2, 2**53 - 2, model="o1-pro")),
     ],
 )
-def test_what_nobody_knows_is_unknown_and_not_zero(profile: dict[str, Any], usage: Usage | None) -> None:
+def test_an_unknown_price_gives_an_unknown_cost_and_not_zero(
+    profile: dict[str, Any], usage: Usage | None
+) -> None:
     assert rate(account(**profile), answer(usage), NOW_MS) == UNKNOWN
 
 
@@ -200,11 +202,11 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
         ({}, Quote(1000, 100, "gpt-4o"), None),
     ],
 )
-def test_the_bound_takes_the_dearest_rates(profile: dict[str, Any], quote: Quote, micro: int | None) -> None:
+def test_the_bound_takes_the_highest_rates(profile: dict[str, Any], quote: Quote, micro: int | None) -> None:
     assert bound(account(**profile), quote, None, NOW_MS) == micro
 
 
-def test_what_somebody_vouches_for_counts_where_nothing_can_be_computed() -> None:
+def test_a_declared_maximum_counts_where_no_bound_can_be_computed() -> None:
     vouched = Decimal("0.05")
 
     assert bound(account(), Quote(1000, 100, "x"), vouched, NOW_MS) == 50_000

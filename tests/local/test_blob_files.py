@@ -53,7 +53,7 @@ class TestBlobFiles:
         assert await blobs.get("key") == b"first"
         assert [file.name for file in (tmp_path / "blobs").iterdir()] == ["key"]
 
-    async def test_what_cannot_be_read_or_deleted_is_unavailable(
+    async def test_a_file_that_cannot_be_read_or_deleted_is_unavailable(
         self, blobs: FileBlobs, tmp_path: Path
     ) -> None:
         (tmp_path / "blobs" / "key").mkdir()

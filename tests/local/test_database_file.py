@@ -23,7 +23,7 @@ class TestDatabaseFile:
 
         assert [result.rows for result in end.value.value] == [[{"one": 1}]]
 
-    async def test_what_is_written_outlives_the_process(self, tmp_path: Path) -> None:
+    async def test_written_rows_outlive_the_process(self, tmp_path: Path) -> None:
         first = SqliteDatabase(tmp_path / "a.sqlite3")
         await script(first, ITEMS, "INSERT INTO items(name) VALUES ('a')")
         first.close()
@@ -134,7 +134,7 @@ class TestDatabaseFile:
             ("CREATE VIRTUAL TABLE t USING fts4(a)", "not authorized"),
         ],
     )
-    async def test_what_d1_may_let_through_is_refused(
+    async def test_statements_that_d1_may_let_through_are_refused(
         self, database: SqliteDatabase, sql: str, reason: str
     ) -> None:
         assert reason in await refuses(database, sql)

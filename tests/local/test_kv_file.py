@@ -152,7 +152,7 @@ class TestKeyValueFile:
         assert cancelled.cancelled()
         assert await kv.get("b") == "2"
 
-    async def test_closing_writes_what_waits(self, tmp_path: Path, clock: SetClock) -> None:
+    async def test_closing_writes_the_waiting_puts(self, tmp_path: Path, clock: SetClock) -> None:
         kv = SqliteKeyValue(tmp_path / "a.sqlite3", clock)
         put = asyncio.create_task(kv.put("key", "value"))
         await asyncio.sleep(0)

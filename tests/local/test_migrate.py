@@ -45,16 +45,18 @@ class TestMigrations:
         assert apply(database, directory) == []
         assert pending(database, directory) == []
 
-    def test_a_path_will_do(self, tmp_path: Path, directory: Path) -> None:
+    def test_migrations_can_be_applied_to_a_path(self, tmp_path: Path, directory: Path) -> None:
         assert len(apply(tmp_path / "new.sqlite3", str(directory))) == 2
         assert apply(str(tmp_path / "new.sqlite3"), directory) == []
 
-    async def test_triggers_arrive_whole(self, database: SqliteDatabase, directory: Path) -> None:
+    async def test_triggers_are_not_split(self, database: SqliteDatabase, directory: Path) -> None:
         apply(database, directory)
 
         assert await column(database, "SELECT n FROM log") == ["a;b"]
 
-    async def test_the_books_are_those_of_wrangler(self, database: SqliteDatabase, directory: Path) -> None:
+    async def test_applied_migrations_are_noted_as_wrangler_notes_them(
+        self, database: SqliteDatabase, directory: Path
+    ) -> None:
         apply(database, directory)
 
         assert [
@@ -79,7 +81,7 @@ class TestMigrations:
         (applied,) = await column(database, "SELECT applied_at FROM d1_migrations WHERE id = 1")
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", str(applied))
 
-    async def test_what_is_in_the_books_is_not_applied_again(
+    async def test_a_noted_migration_is_not_applied_again(
         self, database: SqliteDatabase, directory: Path
     ) -> None:
         await script(
@@ -117,7 +119,7 @@ class TestMigrations:
         await refuses(database, "SELECT * FROM lost")
         assert await column(database, "SELECT id FROM items") == [1]
 
-    def test_another_process_may_be_faster(
+    def test_two_processes_may_migrate_at_once(
         self, database: SqliteDatabase, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(

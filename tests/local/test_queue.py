@@ -14,7 +14,7 @@ from tests.local.virtual_queue import Bench, fail, number, virtual
 
 
 @virtual
-async def test_a_full_batch_is_delivered_at_once(bench: Bench) -> None:
+async def test_a_full_batch_is_delivered_immediately(bench: Bench) -> None:
     handler = bench.recorder()
     bench.start(handler, batch_size=3, batch_timeout_s=5)
 
@@ -40,7 +40,7 @@ async def test_a_batch_waits_for_more_until_its_oldest_message_is_old_enough(ben
 
 
 @virtual
-async def test_without_a_timeout_every_message_is_delivered_at_once(bench: Bench) -> None:
+async def test_without_a_timeout_every_message_is_delivered_immediately(bench: Bench) -> None:
     handler = bench.recorder()
     bench.start(handler)
 
@@ -53,7 +53,7 @@ async def test_without_a_timeout_every_message_is_delivered_at_once(bench: Bench
 
 
 @virtual
-async def test_what_was_sent_before_the_start_is_delivered(bench: Bench) -> None:
+async def test_messages_sent_before_the_start_are_delivered(bench: Bench) -> None:
     await bench.send(1, 2)
     handler = bench.recorder()
     bench.start(handler)
@@ -91,7 +91,7 @@ async def test_a_batch_is_full_when_delayed_messages_fill_it(bench: Bench) -> No
 
 
 @virtual
-async def test_a_retried_message_waits_as_long_as_it_was_told(bench: Bench) -> None:
+async def test_a_retried_message_waits_for_its_delay(bench: Bench) -> None:
     def verdict(message: Message) -> None:
         if message.attempts == 1:
             message.retry(40 if number(message) == 1 else 0)

@@ -13,7 +13,7 @@ from tests.local.virtual_queue import Bench, number, virtual
 
 
 @virtual
-async def test_what_a_dead_process_was_handling_comes_again_at_the_next_start(bench: Bench) -> None:
+async def test_messages_of_a_dead_process_come_again_at_the_next_start(bench: Bench) -> None:
     await bench.send(1, 2)
     died = bench.queue("jobs")
     died.mailbox.take(10)
@@ -28,7 +28,7 @@ async def test_what_a_dead_process_was_handling_comes_again_at_the_next_start(be
 
 
 @virtual
-async def test_a_running_process_takes_over_what_another_no_longer_holds(bench: Bench) -> None:
+async def test_a_running_process_takes_over_messages_that_another_no_longer_holds(bench: Bench) -> None:
     handler = bench.recorder()
     bench.start(handler)
     other = bench.queue("jobs")
@@ -101,7 +101,7 @@ async def test_stopping_waits_for_the_handlers(bench: Bench) -> None:
 
 
 @virtual
-async def test_what_is_cut_off_by_stopping_is_retried(bench: Bench) -> None:
+async def test_messages_cut_off_by_a_stop_are_retried(bench: Bench) -> None:
     cancelled = []
 
     async def endless(messages: list[Message]) -> None:
@@ -185,7 +185,7 @@ async def test_the_backlog_counts_what_waits(bench: Bench) -> None:
 
 
 @virtual
-async def test_messages_that_nobody_took_are_deleted_in_the_end(bench: Bench) -> None:
+async def test_messages_that_no_consumer_took_are_deleted_after_four_days(bench: Bench) -> None:
     await bench.send(1)
     await asyncio.sleep(RETENTION_S - 10)
     await bench.send(2)

@@ -47,7 +47,7 @@ async def test_a_send_through_another_connection_wakes_the_consumer(bench: Bench
 
 
 @virtual
-async def test_a_second_consumer_looks_every_second(bench: Bench) -> None:
+async def test_a_second_consumer_polls_every_second(bench: Bench) -> None:
     first, second = bench.recorder(), bench.recorder()
     stopped = bench.start(first)
     bench.start(second, bench.queue("jobs"))
@@ -61,7 +61,7 @@ async def test_a_second_consumer_looks_every_second(bench: Bench) -> None:
 
 
 @virtual
-async def test_what_a_dead_process_left_of_its_socket_is_replaced(bench: Bench) -> None:
+async def test_the_socket_file_of_a_dead_process_is_replaced(bench: Bench) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:
         left.bind(str(bench.jobs.mailbox.socket_path))
     handler = bench.recorder()
@@ -76,7 +76,7 @@ async def test_what_a_dead_process_left_of_its_socket_is_replaced(bench: Bench) 
 
 
 @virtual
-async def test_where_no_socket_can_be_the_consumer_looks_every_second(bench: Bench) -> None:
+async def test_without_a_socket_the_consumer_polls_every_second(bench: Bench) -> None:
     """As on a system without Unix sockets: this path is too long for one."""
     deep = bench.path.parent / ("deep" * 30)
     deep.mkdir()
@@ -137,7 +137,7 @@ async def test_another_process_wakes_a_consumer_that_waits_without_a_timer(tmp_p
     assert sender.returncode == 0
 
 
-async def test_what_a_killed_process_was_handling_is_handled_by_the_next(tmp_path: Path) -> None:
+async def test_messages_of_a_killed_process_are_handled_by_the_next(tmp_path: Path) -> None:
     queue = LocalQueue(tmp_path / "queue.sqlite3", "jobs", SystemClock())
     await queue.send([{"n": 1}, {"n": 2}])
     with child(tmp_path / "queue.sqlite3", "consume") as killed:
@@ -177,14 +177,14 @@ async def ignore(_messages: list[Message]) -> None:
         {"retry_delay_s": 86_401},
     ],
 )
-def test_what_cloudflare_would_not_configure_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_settings_that_cloudflare_does_not_allow_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     queue = LocalQueue(tmp_path / "queue.sqlite3", "jobs", SystemClock())
     with pytest.raises(Refused):
         LocalConsumer(queue, ignore, **options)
     queue.close()
 
 
-def test_dead_letters_stay_in_the_file(tmp_path: Path) -> None:
+def test_a_dead_letter_queue_must_be_in_the_same_file(tmp_path: Path) -> None:
     queue = LocalQueue(tmp_path / "a.sqlite3", "jobs", SystemClock())
     dead = LocalQueue(tmp_path / "b.sqlite3", "dead", SystemClock())
     with pytest.raises(Refused, match="same file"):
@@ -194,13 +194,13 @@ def test_dead_letters_stay_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Jobs", "a_b", "-a", "a-", "../a", "a" * 64])
-def test_a_queue_has_a_name_that_cloudflare_would_take(tmp_path: Path, name: str) -> None:
+def test_a_queue_name_must_be_valid_on_cloudflare(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refused):
         LocalQueue(tmp_path / "queue.sqlite3", name, SystemClock())
 
 
 @pytest.mark.parametrize("delay_s", [-1, 86_401, 0.5, None, True])
-def test_a_delay_that_cloudflare_would_refuse_is_no_verdict(delay_s: Any) -> None:
+def test_a_delay_that_cloudflare_refuses_is_no_verdict(delay_s: Any) -> None:
     message = LocalMessage(1, {}, 1)
     with pytest.raises(Refused):
         message.retry(delay_s)

@@ -23,7 +23,7 @@ def played(settings: dict[str, Any], verb: Verb = Verb.SUBMIT, **changes: Any) -
     return ECHO.request(make_call(ECHO, settings, **changes), verb)
 
 
-def test_echo_answers_with_what_fits() -> None:
+def test_echo_answers_with_a_value_that_fits() -> None:
     pause = played({}, value={"city": "Paris", "text": "I live in Paris."})
 
     assert pause == Pause(Succeeded({"city": "Paris"}, usage=Usage(32, 4, model="echo")))
@@ -47,7 +47,7 @@ def test_echo_plays_an_output_a_charge_and_a_delay() -> None:
         ({"asynchronous": True, "check_after_ms": None}, Accepted("echo-1099511632897")),
     ],
 )
-def test_echo_ends_as_it_is_told(settings: dict[str, Any], outcome: Any) -> None:
+def test_echo_ends_as_its_settings_say(settings: dict[str, Any], outcome: Any) -> None:
     assert played(settings).outcome == outcome
 
 

@@ -16,7 +16,7 @@ from tests.support.adapters import KEY, NOW_MS, fixtures_of, make_account
 @pytest.mark.parametrize(
     "text", ["NaN", "[Infinity]", "-Infinity", "1e999", '{"a": -1e999}', "[" * 9000, "", "{"]
 )
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_text_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         strict_json(text)
     with pytest.raises(ValueError, match=r"."):
@@ -68,7 +68,7 @@ def test_an_excerpt_is_one_short_line_without_secrets() -> None:
         ({"retry-after": "Sun, 22 Nov 2026 00:00:00 +99999999999999999999"}, None),
     ],
 )
-def test_when_to_try_again_is_read_in_each_form(headers: dict[str, str], wanted: int | None) -> None:
+def test_retry_after_is_read_in_each_form(headers: dict[str, str], wanted: int | None) -> None:
     assert Reply(429, headers, b"").retry_after_ms(NOW_MS) == wanted
 
 

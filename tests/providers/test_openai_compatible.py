@@ -49,7 +49,7 @@ def test_a_chat_request_is_what_these_servers_share() -> None:
     }
 
 
-def test_settings_travel() -> None:
+def test_settings_are_part_of_the_request() -> None:
     body = body_of(
         {"temperature": 0, "system": "Be brief.", "reasoning_effort": "low", "max_output_tokens": 7}
     )
@@ -58,7 +58,7 @@ def test_settings_travel() -> None:
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_options_say_how_this_server_differs() -> None:
+def test_options_describe_how_a_server_differs() -> None:
     body = body_of(
         **options(max_tokens_field="max_completion_tokens", strict=False, extra_body={"keep_alive": "5m"})
     )
@@ -98,14 +98,14 @@ def test_without_a_prompt_the_task_itself_is_sent() -> None:
 
 
 @pytest.mark.parametrize("structured", ["json_object", "none"])
-def test_the_schema_is_told_where_the_server_does_not_hold_to_it(structured: str) -> None:
+def test_the_schema_is_in_the_prompt_where_the_server_does_not_enforce_it(structured: str) -> None:
     body = body_of({"structured": structured}, prompt="Which city?")
 
     assert json.dumps(SCHEMA, separators=(",", ":")) in body["messages"][-1]["content"]
     assert body.get("response_format") == ({"type": "json_object"} if structured == "json_object" else None)
 
 
-def test_what_was_wrong_is_told_on_a_repair() -> None:
+def test_a_repair_contains_the_fault() -> None:
     """In the same message: many chat templates refuse two in a row from the same side."""
     (message,) = body_of(prompt="Which city?", feedback="data.city must be string")["messages"]
 
@@ -115,7 +115,7 @@ def test_what_was_wrong_is_told_on_a_repair() -> None:
     )
 
 
-def test_a_draft_that_was_turned_down_is_part_of_the_talk() -> None:
+def test_a_rejected_draft_is_part_of_the_conversation() -> None:
     messages = body_of(prompt="Which city?", feedback="not a city", draft={"city": "Seine"})["messages"]
 
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
@@ -140,7 +140,7 @@ def test_a_draft_that_was_turned_down_is_part_of_the_talk() -> None:
         ({"$defs": {"a": {"type": "object"}}}, False),
     ],
 )  # fmt: skip
-def test_strict_mode_is_asked_for_where_it_is_allowed(changes: dict[str, Any], strict: bool) -> None:  # noqa: FBT001
+def test_strict_mode_is_requested_where_it_is_allowed(changes: dict[str, Any], strict: bool) -> None:  # noqa: FBT001
     assert allows_strict({**SCHEMA, **changes}) is strict
 
 
@@ -156,13 +156,13 @@ def test_a_status_that_will_pass_is_tried_again(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [502, 504, 520, 522, 524, 507, 599])
-def test_a_status_that_hides_what_was_done_is_unknown(status: int) -> None:
+def test_a_status_that_does_not_show_whether_work_was_done_is_unknown(status: int) -> None:
     for headers in ({}, {"x-should-retry": "true"}, {"x-should-retry": "false"}):
         outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, headers, b""))
         assert outcome == Unknown(f"http_{status}")
 
 
-def test_the_tables_hold_what_the_server_may_overrule_and_what_not() -> None:
+def test_the_tables_say_which_statuses_the_server_may_overrule() -> None:
     wished = {"x-should-retry": "true"}
     for code, ending in CODES.items():
         body = json.dumps({"error": {"message": "m", "code": code}}).encode()
@@ -186,14 +186,14 @@ JSON = st.recursive(
 @given(status=st.integers(100, 599), value=JSON, headers=st.dictionaries(
     st.sampled_from(["retry-after", "retry-after-ms", "x-should-retry", "x-litellm-response-cost"]), st.text()
 ))  # fmt: skip
-def test_any_json_is_one_outcome(status: int, value: Any, headers: dict[str, str]) -> None:
+def test_any_json_gives_one_outcome(status: int, value: Any, headers: dict[str, str]) -> None:
     body = json.dumps(value).encode()
     assert_sound(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, headers, body)))
 
 
 @tuned(deadline=None)
 @given(value=JSON, price=st.sampled_from(["price", "price_book", "neither"]))
-def test_whatever_was_consumed_can_be_priced(value: Any, price: str) -> None:
+def test_any_usage_can_be_priced(value: Any, price: str) -> None:
     changes = {"price": {"input_per_million": 1}, "price_book": "openai", "neither": None}
     account = make_account(CHAT, **({} if price == "neither" else {price: changes[price]}))
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": value}).encode()

@@ -87,7 +87,7 @@ def test_no_import_contract_has_exceptions() -> None:
     assert [contract["name"] for contract in contracts() if "ignore_imports" in contract] == []
 
 
-def test_a_contract_about_all_but_the_hosts_names_all_but_the_hosts() -> None:
+def test_import_contracts_for_all_other_modules_list_all_of_them() -> None:
     """A new module must not escape a contract because its name was not added to a list."""
     children = {
         f"consumer.{path.stem}"
@@ -124,7 +124,7 @@ def repository_files() -> list[Path]:
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
 
 
-def test_importing_what_ships_does_nothing_else() -> None:
+def test_importing_the_shipped_modules_has_no_side_effect() -> None:
     """The Worker's global scope may not do I/O or ask for randomness, and its clock stands still."""
     command = [sys.executable, "-m", "tests.repository.import_probe"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

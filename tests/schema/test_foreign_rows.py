@@ -52,7 +52,7 @@ def foreign(sql: Sql, **columns: Value) -> int:
     ],
     ids=["of its template", "of its template before its creator", "of its creator"],
 )
-def test_a_foreign_task_gets_an_organization_and_a_turn(
+def test_a_foreign_task_gets_an_organization_and_a_rank(
     sql: Sql, columns: dict[str, Value], organization: int
 ) -> None:
     task = sql.task(foreign(sql, **columns))
@@ -73,7 +73,7 @@ def test_a_foreign_task_gets_an_organization_and_a_turn(
         ({"created_by": 1}, "no_route:"),
     ],
 )
-def test_a_foreign_task_says_what_it_lacks(sql: Sql, columns: dict[str, Value], blocked_by: str) -> None:
+def test_a_foreign_task_names_what_it_lacks(sql: Sql, columns: dict[str, Value], blocked_by: str) -> None:
     task = sql.task(foreign(sql, **columns))
 
     assert (task["blocked_by"], task["run_at_ms"]) == (blocked_by, NEVER)
@@ -90,7 +90,7 @@ def test_a_foreign_task_says_what_it_lacks(sql: Sql, columns: dict[str, Value], 
         ("title = 'x', description = 'y'", None, "no_organization"),
     ],
 )
-def test_what_a_task_lacked_may_be_given_later(
+def test_missing_parts_of_a_task_may_be_added_later(
     sql: Sql, given: str, organization: int | None, blocked_by: str | None
 ) -> None:
     number = foreign(sql)
@@ -100,7 +100,7 @@ def test_what_a_task_lacked_may_be_given_later(
     assert (task["run_at_ms"] == NEVER) == (blocked_by is not None)
 
 
-def test_a_task_written_again_gets_what_its_template_has_got(sql: Sql) -> None:
+def test_a_task_written_again_gets_its_templates_new_parts(sql: Sql) -> None:
     number = foreign(sql, template_id=2)
     sql.run("UPDATE task_templates SET organization_id = 2 WHERE id = 2")
     sql.run("UPDATE tasks SET template_id = template_id WHERE blocked_by = 'no_organization'")
@@ -108,7 +108,7 @@ def test_a_task_written_again_gets_what_its_template_has_got(sql: Sql) -> None:
 
 
 @pytest.mark.parametrize(("blocked_by", "then"), [("adopt", "adopt"), ("budget:1:total", None)])
-def test_another_template_adopts_nothing_and_may_have_other_budgets(
+def test_another_template_adopts_no_task_and_may_have_other_budgets(
     sql: Sql, blocked_by: str, then: str | None
 ) -> None:
     number = sql.new_task(blocked_by=blocked_by, run_at_ms=NEVER)
@@ -143,13 +143,13 @@ def test_rank_follows_priority_at_any_time(sql: Sql, priority: str | None, rank:
     assert sql.task(number)["rank"] == 0
 
 
-def test_an_imported_task_that_had_ended_is_not_blocked(sql: Sql) -> None:
+def test_an_imported_finished_task_is_not_blocked(sql: Sql) -> None:
     task = sql.task(foreign(sql, status="completed"))
     assert (task["status"], task["blocked_by"]) == ("completed", None)
 
 
 @pytest.mark.parametrize(("hours", "exact"), [(8, True), (-8, True), (0, False)])
-def test_a_due_date_says_when_a_foreign_task_is_raised(sql: Sql, hours: int, *, exact: bool) -> None:
+def test_a_due_date_sets_when_a_foreign_task_is_raised(sql: Sql, hours: int, *, exact: bool) -> None:
     """In the last quarter of its span, counted from now; a date that has passed raises at once."""
     now = now_ms()
     due = now + hours * HOUR
@@ -210,7 +210,7 @@ def test_a_foreign_edit_moves_the_fence(sql: Sql, old: str, new: str) -> None:
     assert sql.execution(other)["wake_at_ms"] == 9
 
 
-def test_a_second_foreign_edit_is_told_again(sql: Sql) -> None:
+def test_a_second_foreign_edit_is_published_again(sql: Sql) -> None:
     number = sql.new_task(status="running")
     sql.run("UPDATE tasks SET status = 'pending' WHERE id = ?1", number)
     sql.run("UPDATE outbox SET due_ms = 5, attempts = 3")
@@ -218,7 +218,7 @@ def test_a_second_foreign_edit_is_told_again(sql: Sql) -> None:
     assert (sql.task(number)["version"], sql.value("SELECT due_ms FROM outbox")) == (2, 0)
 
 
-def test_the_workers_own_moves_and_edits_of_other_columns_are_no_foreign_edit(sql: Sql) -> None:
+def test_the_workers_moves_and_edits_of_other_columns_are_no_foreign_edits(sql: Sql) -> None:
     number = sql.new_task(status="running", lease="held")
     sql.run("UPDATE tasks SET status = 'waiting', version = version + 1 WHERE id = ?1", number)
     sql.run("UPDATE tasks SET title = 'x', priority = 'low', assigned_to = 1 WHERE id = ?1", number)
@@ -272,7 +272,7 @@ def test_executions_of_other_applications_never_fall_among_ours(sql: Sql) -> Non
     ) == [{"id": ours}, {"id": ours + 1}]
 
 
-def test_a_foreign_execution_with_an_id_of_its_own_keeps_it_and_a_refused_one_leaves_nothing(
+def test_a_foreign_execution_keeps_its_own_id_and_a_refused_one_leaves_nothing(
     sql: Sql,
 ) -> None:
     ours = sql.new_execution(sql.new_task(id=1))

@@ -82,7 +82,7 @@ async def outcome(tmp_path: Path, *, missing: Missing = "nothing", admission: bo
         )
 
 
-async def test_no_crowd_passes_the_wall(tmp_path: Path) -> None:
+async def test_a_thousand_concurrent_runs_do_not_pass_the_cap(tmp_path: Path) -> None:
     books = await outcome(tmp_path)
 
     assert PROCESSES * RUNS == TASKS <= books.claims
@@ -92,14 +92,14 @@ async def test_no_crowd_passes_the_wall(tmp_path: Path) -> None:
     assert books.untrue == []
 
 
-async def test_without_admission_the_same_crowd_overspends(tmp_path: Path) -> None:
+async def test_without_admission_the_same_runs_overspend(tmp_path: Path) -> None:
     books = await outcome(tmp_path, admission=False)
 
     assert books.charged_micro > WIDE * PRICE
     assert books.overdrawn > 0
 
 
-async def test_without_reservations_the_same_crowd_overspends(tmp_path: Path) -> None:
+async def test_without_reservations_the_same_runs_overspend(tmp_path: Path) -> None:
     books = await outcome(tmp_path, missing="reservations")
 
     assert books.charged_micro > WIDE * PRICE

@@ -104,7 +104,7 @@ def before(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS[1:])
-def test_every_beginning_ends_in_the_same_schema(tmp_path: Path, spelling: str) -> None:
+def test_every_initial_database_ends_in_the_same_schema(tmp_path: Path, spelling: str) -> None:
     fresh, old = tmp_path / "fresh.sqlite3", existing(tmp_path / "old.sqlite3", spelling)
     assert apply(fresh, DIRECTORY) == apply(old, DIRECTORY) == list(MIGRATIONS)
 
@@ -130,7 +130,7 @@ def test_what_the_worker_expects_is_generated_from_the_migrations() -> None:
 # --- rows that were there -----------------------------------------------------------------------------------
 
 
-def test_rows_are_untouched_but_for_the_new_columns(before: Path) -> None:
+def test_existing_rows_only_get_the_new_columns(before: Path) -> None:
     columns = public_columns(before) if "nothing" not in before.name else None
     rows = contents(before, columns) if columns else {}
     apply(before, DIRECTORY)
@@ -154,7 +154,7 @@ def test_old_tasks_know_their_organization_and_wait(tmp_path: Path, spelling: st
     assert _sqlite(file, "SELECT count(*) AS n FROM tasks WHERE organization_id IS NULL")[0]["n"] > 0
 
 
-def test_a_state_is_never_null_though_the_column_was_made_without_that(tmp_path: Path) -> None:
+def test_a_status_is_never_null_although_the_column_allowed_it(tmp_path: Path) -> None:
     file = existing(tmp_path / "old.sqlite3", "plain")
     apply(file, DIRECTORY)
     with closing(sqlite3.connect(file)) as database:
@@ -169,9 +169,7 @@ def test_a_state_is_never_null_though_the_column_was_made_without_that(tmp_path:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS[1:])
-async def test_old_tasks_are_executed_when_they_are_adopted_and_not_before(
-    tmp_path: Path, spelling: str
-) -> None:
+async def test_old_tasks_are_executed_only_after_they_are_adopted(tmp_path: Path, spelling: str) -> None:
     file = existing(tmp_path / "old.sqlite3", spelling)
     apply(file, DIRECTORY)
     database, network = SqliteDatabase(file), Network()
@@ -224,7 +222,7 @@ def _sqlite(file: Path, sql: str) -> list[dict[str, Any]]:
 # --- books --------------------------------------------------------------------------------------------------
 
 
-def test_applied_twice_does_nothing(before: Path) -> None:
+def test_applying_migrations_twice_changes_nothing(before: Path) -> None:
     apply(before, DIRECTORY)
     (dump,) = _dumps(before)
     assert apply(before, DIRECTORY) == []
@@ -278,7 +276,7 @@ def test_every_migration_is_one_transaction_of_statements_that_d1_takes() -> Non
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_wrangler_applies_the_same_files_to_the_same_end(tmp_path: Path, spelling: str) -> None:
+def test_wrangler_applies_the_same_files_with_the_same_result(tmp_path: Path, spelling: str) -> None:
     """And each side takes over what the other has migrated: the books are the same."""
     if not bundle.WRANGLER.exists():
         if os.environ.get("CI"):

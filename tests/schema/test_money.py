@@ -68,14 +68,14 @@ def test_rows_of_one_statement_are_judged_one_after_the_other(sql: Sql) -> None:
     assert books(sql, period) == (0, 90)
 
 
-def test_one_that_finds_no_room_takes_no_other_along(sql: Sql) -> None:
+def test_a_row_without_room_stops_no_other_row(sql: Sql) -> None:
     period = budget(sql, 100)
     assert begin(sql, 60, 60, 40, 1, budgets=[period]) == [0, 2]
     assert books(sql, period) == (0, 100)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
-def test_all_budgets_that_apply_or_none(sql: Sql, order: list[int]) -> None:
+def test_all_applicable_budgets_admit_a_row_or_none(sql: Sql, order: list[int]) -> None:
     """Nothing is left reserved in those with room, wherever the one without stands."""
     periods = [budget(sql, cap, scope_id=cap) for cap in (100, 50, 1_000)]
     applying = [periods[place] for place in order]
@@ -101,7 +101,7 @@ def test_a_cap_may_be_reached_and_not_passed(
     assert books(sql, period) == (spent, reserved + estimate * admitted)
 
 
-def test_a_budget_or_period_that_is_not_there_admits_nothing(sql: Sql) -> None:
+def test_a_missing_budget_or_period_admits_nothing(sql: Sql) -> None:
     period = budget(sql, 100)
     assert begin(sql, 1, budgets=["99:total"]) == begin(sql, 1, budgets=[period, "99:total"]) == []
     sql.run("DELETE FROM budgets")
@@ -220,7 +220,7 @@ def test_an_open_execution_with_a_reservation_is_not_replaced(sql: Sql, statemen
     assert books(sql, period) == (0, 10)
 
 
-def test_no_later_budget_gets_the_id_of_one_that_was_deleted(sql: Sql) -> None:
+def test_the_id_of_a_deleted_budget_is_not_reused(sql: Sql) -> None:
     """An execution of the old one would be settled on the new one."""
     old = budget(sql, 100)
     execution = sql.new_execution(sql.new_task(), budgets=json.dumps([old]), reserved_micro=60)
@@ -257,7 +257,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-def test_counters_are_always_the_sum_of_what_stands_on_executions(steps: list[tuple[Any, ...]]) -> None:
+def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, ...]]) -> None:
     """And what was admitted never passed the cap at that moment."""
     database = SqliteDatabase(":memory:")
     sql = on_sqlite(database)

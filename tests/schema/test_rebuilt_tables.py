@@ -148,7 +148,9 @@ class TestWhatIsRefused(Rebuilt):
     """In one transaction, the foreign keys and the triggers themselves stand in a rebuild's way."""
 
     @pytest.mark.parametrize("table", ["tasks", "organizations"])
-    async def test_a_table_that_rows_refer_to(self, scene: Scene, other: OtherTool, table: str) -> None:
+    async def test_a_rebuilt_table_that_rows_refer_to_is_repaired(
+        self, scene: Scene, other: OtherTool, table: str
+    ) -> None:
         await scene.given(ai("echo"))
         await scene.drain()
         with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
@@ -156,7 +158,9 @@ class TestWhatIsRefused(Rebuilt):
         assert await queries.health(scene.world) == []
 
     @pytest.mark.parametrize("table", ["users", "task_templates", "task_executions"])
-    async def test_a_table_that_a_rule_speaks_of(self, scene: Scene, other: OtherTool, table: str) -> None:
+    async def test_a_rebuilt_table_that_a_trigger_names_is_repaired(
+        self, scene: Scene, other: OtherTool, table: str
+    ) -> None:
         with pytest.raises(sqlite3.OperationalError, match="error in trigger"):
             other.together(rebuild(table))
         assert await queries.health(scene.world) == []
@@ -171,7 +175,7 @@ class TestMending(Rebuilt):
         )
         return mend_schema.loaded(*(f"{sql};" for (sql,) in rows))
 
-    async def test_lost_rules_come_back_and_the_work_goes_on(self, scene: Scene, other: OtherTool) -> None:
+    async def test_lost_rules_are_restored_and_work_continues(self, scene: Scene, other: OtherTool) -> None:
         task = await scene.given(ai("echo"))
         other.together(rebuild_whole(other.database))
         other.database.execute(
@@ -188,7 +192,7 @@ class TestMending(Rebuilt):
         assert ours["status"] == "completed"
         assert meanwhile == {"status": "pending", "organization_id": 1, "blocked_by": "adopt"}
 
-    async def test_counters_are_counted_anew_when_nobody_kept_them(
+    async def test_counters_are_recomputed_after_their_triggers_were_lost(
         self, scene: Scene, other: OtherTool
     ) -> None:
         budget = await scene.budget(1_000_000)
@@ -213,7 +217,7 @@ class TestMending(Rebuilt):
         assert mend_schema.mending(self.schema(other)) == []
         assert mend_schema.lost(self.schema(other)) == []
 
-    def test_lost_columns_are_named_and_not_made_up(
+    def test_lost_columns_are_named_and_not_invented(
         self, other: OtherTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         other.together(rebuild("tasks"))

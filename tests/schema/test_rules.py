@@ -48,7 +48,7 @@ def test_a_finished_task_does_not_change(sql: Sql, state: str, change: str) -> N
     assert sql.value("SELECT count(*) FROM tasks") == 2
 
 
-def test_an_ignored_conflict_does_not_get_past_the_rule_either(sql: Sql) -> None:
+def test_an_ignored_conflict_does_not_bypass_the_rule(sql: Sql) -> None:
     """OR IGNORE leaves out constraint errors, not these."""
     sql.new_task(id=1, status="completed")
 
@@ -57,7 +57,7 @@ def test_an_ignored_conflict_does_not_get_past_the_rule_either(sql: Sql) -> None
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_what_is_no_outcome_stays_writable_on_a_finished_task(sql: Sql, state: str) -> None:
+def test_other_columns_of_a_finished_task_stay_writable(sql: Sql, state: str) -> None:
     sql.new_task(id=1, status=state)
 
     sql.run(
@@ -125,7 +125,7 @@ def test_a_bill_and_a_note_may_follow(sql: Sql, state: str) -> None:
     assert sql.execution(execution)["cost_micro"] == 500_000
 
 
-def test_what_cannot_be_prevented(sql: Sql) -> None:
+def test_deleting_and_replacing_a_finished_task_cannot_be_prevented(sql: Sql) -> None:
     """Deleting is allowed, nothing remembers a row that is gone, and REPLACE deletes without asking a trigger."""
     sql.new_task(id=1, status="completed", idempotency_key="a")
     sql.run("DELETE FROM tasks WHERE id = 1")
@@ -167,7 +167,7 @@ def test_every_state_of_an_execution_can_be_written(sql: Sql, state: str) -> Non
 
 
 @pytest.mark.parametrize("state", NO_STATES)
-def test_nothing_else_is_a_state(sql: Sql, state: Value) -> None:
+def test_no_other_value_is_a_state(sql: Sql, state: Value) -> None:
     sql.new_task(id=1)
     execution = sql.new_execution(1)
 

@@ -125,7 +125,7 @@ def test_a_refusal_names_every_state(database: SqliteDatabase, name: str) -> Non
     assert frozenset(re.findall(r"\w+", message[1])) - {"or"} == LISTS_OF_TRIGGERS[name]
 
 
-def test_a_partial_index_covers_exactly_the_states_that_are_looked_for(database: SqliteDatabase) -> None:
+def test_a_partial_index_covers_exactly_the_states_that_queries_look_for(database: SqliteDatabase) -> None:
     partial = {
         name: frozenset().union(*lists(where), singles(where))
         for name, sql in objects(database, "index").items()
@@ -145,7 +145,7 @@ def statements() -> dict[str, str]:
     return found
 
 
-def test_whatever_else_speaks_of_states_knows_them(database: SqliteDatabase) -> None:
+def test_every_other_mention_of_a_state_is_a_known_state(database: SqliteDatabase) -> None:
     """Nothing looks for a state that does not exist, or for one half of those that belong together."""
     everything = statements() | objects(database, "trigger") | objects(database, "index")
     assert len(statements()) > 40
@@ -162,7 +162,7 @@ def test_whatever_else_speaks_of_states_knows_them(database: SqliteDatabase) -> 
 @pytest.mark.parametrize(
     ("table", "first"), [("tasks", TaskState.PENDING), ("task_executions", ExecutionState.RUNNING)]
 )
-def test_what_another_application_inserts_begins_where_ours_begins(
+def test_rows_of_other_applications_begin_in_the_workers_first_state(
     database: SqliteDatabase, table: str, first: Word
 ) -> None:
     (column,) = read(database, f"SELECT dflt_value FROM pragma_table_info('{table}') WHERE name = 'status'")
@@ -227,7 +227,7 @@ def test_the_database_takes_every_state_and_no_other(
         ("task_executions", EXECUTIONS, values(EXECUTION_FINAL)),
     ],
 )
-def test_the_database_lets_go_of_every_state_but_the_finals(
+def test_the_database_allows_leaving_every_state_except_the_final_ones(
     empty: SqliteDatabase, table: str, states: States, final: States
 ) -> None:
     for row, (before, after) in enumerate(product(sorted(states), repeat=2), start=2):

@@ -56,7 +56,7 @@ def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql,
 
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
-def test_any_text_in_a_settle(sql: Sql, text: str) -> None:
+def test_any_text_in_a_settle_is_stored(sql: Sql, text: str) -> None:
     """Results travel as JSON inside JSON; words are cleaned of NUL before, where SQLite's JSON functions end."""
     task = sql.new_task(status="running", version=3)
     execution = sql.new_execution(task)
@@ -93,7 +93,7 @@ def test_references_to_the_largest_ids_are_exact(sql: Sql) -> None:
     assert (task["organization_id"], task["blocked_by"]) == (MAX_INTEGER, f"no_route:{MAX_INTEGER}")
 
 
-def test_executions_of_the_largest_task_that_has_room_for_them(sql: Sql) -> None:
+def test_the_largest_task_id_still_has_room_for_execution_ids(sql: Sql) -> None:
     """From an id of 2^42 - 2^30 on, a task's executions would reach those of other applications."""
     last = 2**42 - 2**30 - 1
     task = sql.new_task(id=last, status="running", version=1)

@@ -87,7 +87,7 @@ async def only(world: World) -> Finding:
     return finding
 
 
-async def test_all_is_well(world: World) -> None:
+async def test_a_healthy_database_has_only_good_findings(world: World) -> None:
     assert await examine(world) == [Finding("ok", what) for what in FINE]
 
 
@@ -97,7 +97,7 @@ async def test_looking_changes_nothing(world: World, database: SqliteDatabase) -
     assert list(database._connection.iterdump()) == before
 
 
-async def test_a_database_that_cannot_be_reached(world: World) -> None:
+async def test_an_unreachable_database_is_reported(world: World) -> None:
     """That is for the caller to say: nothing was found out."""
     assert isinstance(world.database, Faulty)
     for batch in range(1, 6):
@@ -110,7 +110,7 @@ async def test_a_database_that_cannot_be_reached(world: World) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, (kind, _) in OBJECTS.items()])
-async def test_every_index_and_trigger_is_missed(
+async def test_every_missing_index_and_trigger_is_reported(
     database: SqliteDatabase, sql: Sql, name: str, kind: str
 ) -> None:
     sql.run(f"DROP {kind} {name}")
@@ -118,7 +118,7 @@ async def test_every_index_and_trigger_is_missed(
     assert problem.startswith(f"{kind} {name} is missing")
 
 
-async def test_a_changed_trigger_is_seen_and_white_space_is_not(world: World, sql: Sql) -> None:
+async def test_a_changed_trigger_is_reported_and_white_space_is_ignored(world: World, sql: Sql) -> None:
     text = sql.value("SELECT sql FROM sqlite_master WHERE name = 'executions_admission'")
     sql.run("DROP TRIGGER executions_admission")
     sql.run(text.replace("\n", "\n\n   "))
@@ -128,7 +128,7 @@ async def test_a_changed_trigger_is_seen_and_white_space_is_not(world: World, sq
     assert "trigger executions_admission was changed" in (await only(world)).what
 
 
-async def test_a_table_that_an_orm_has_rebuilt(world: World, sql: Sql) -> None:
+async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> None:
     """It copies the columns that it knows, and drops the old table with everything on it."""
     sql.send(
         Statement("PRAGMA defer_foreign_keys = on"),
@@ -156,7 +156,7 @@ async def test_a_table_that_an_orm_has_rebuilt(world: World, sql: Sql) -> None:
     assert findings[-1].what.startswith("nothing else can be asked: no such column")
 
 
-async def test_a_rank_that_is_an_ordinary_column(database: SqliteDatabase, sql: Sql) -> None:
+async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
     """As an ORM would make it from what it reads."""
     for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
         sql.run(f"DROP INDEX {name}")
@@ -166,13 +166,13 @@ async def test_a_rank_that_is_an_ordinary_column(database: SqliteDatabase, sql: 
     assert problems[0].startswith("column tasks.rank(generated) is missing")
 
 
-async def test_a_table_that_is_gone(world: World, sql: Sql) -> None:
+async def test_a_missing_table_is_reported(world: World, sql: Sql) -> None:
     sql.run("DROP TABLE leases")
     findings = await wrong(world)
     assert findings[0].what.startswith("table leases is missing")
 
 
-async def test_an_empty_database(tmp_path: Path, world: World) -> None:
+async def test_an_empty_database_is_reported(tmp_path: Path, world: World) -> None:
     empty = SqliteDatabase(tmp_path / "empty.sqlite3")
     assert isinstance(world.database, Faulty)
     world.database.inner = empty
@@ -188,13 +188,13 @@ async def test_an_empty_database(tmp_path: Path, world: World) -> None:
 # --- migrations ---------------------------------------------------------------------------------------------
 
 
-async def test_a_migration_that_is_pending(world: World, sql: Sql) -> None:
+async def test_a_pending_migration_is_reported(world: World, sql: Sql) -> None:
     sql.run("DELETE FROM d1_migrations WHERE name = '0003_rules.sql'")
     finding = await only(world)
     assert (finding.level, finding.what) == ("error", "migrations are pending: 0003_rules.sql")
 
 
-async def test_a_database_ahead_of_the_code(world: World, sql: Sql) -> None:
+async def test_a_database_ahead_of_the_code_is_reported(world: World, sql: Sql) -> None:
     sql.run("INSERT INTO d1_migrations (name) VALUES ('9999_later.sql'), ('0000_of_the_application.sql')")
     finding = await only(world)
     assert (finding.level, finding.what) == ("warning", "the database is ahead of this code: 9999_later.sql")
@@ -234,16 +234,14 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
     assert "bizq adopt" in found["3 pending tasks older than the installation"].advice
 
 
-async def test_nothing_is_counted_without_end(
-    world: World, sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_counting_stops_at_a_limit(world: World, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "MOST", 5)
     for _ in range(7):
         sql.new_task(blocked_by="adopt", run_at_ms=NEVER)
     assert (await only(world)).what == "5 pending tasks or more older than the installation"
 
 
-async def test_a_lease_that_nobody_sweeps(world: World, sql: Sql) -> None:
+async def test_an_expired_lease_is_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     sql.run("INSERT INTO leases VALUES ('fresh', ?1, '[]')", now - MINUTE)
     assert await wrong(world) == []
@@ -254,7 +252,7 @@ async def test_a_lease_that_nobody_sweeps(world: World, sql: Sql) -> None:
     assert "cron" in finding.advice
 
 
-async def test_an_outbox_that_nobody_empties(world: World, sql: Sql) -> None:
+async def test_an_old_outbox_row_is_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     sql.run("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', 1, ?1)", now - MINUTE)
     assert await wrong(world) == []
@@ -263,12 +261,12 @@ async def test_an_outbox_that_nobody_empties(world: World, sql: Sql) -> None:
     assert finding.what == "1 status not published, the first due at 2033-05-18T02:33:20.000Z"
 
 
-async def test_dead_letters(world: World, sql: Sql) -> None:
+async def test_dead_letters_are_reported(world: World, sql: Sql) -> None:
     sql.run("INSERT INTO dead_letters VALUES ('a', 1, 'no JSON', 'x'), ('b', 1, 'no JSON', 'x')")
     assert (await only(world)).what == "2 dead letters"
 
 
-async def test_webhooks_that_match_nothing(world: World, sql: Sql) -> None:
+async def test_webhooks_without_an_execution_are_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     columns = "(profile, event_id, execution_id, external_id, received_ms, handled_ms, body)"
     for event, first, other, received, handled in [
@@ -293,7 +291,7 @@ async def test_webhooks_that_match_nothing(world: World, sql: Sql) -> None:
 # --- calls and money ----------------------------------------------------------------------------------------
 
 
-async def test_calls_of_unknown_outcome(world: World, sql: Sql) -> None:
+async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     task = sql.new_task()
     sql.new_execution(task, 1, status="waiting", wake_at_ms=1, reserved_micro=9)
@@ -313,7 +311,7 @@ async def test_calls_of_unknown_outcome(world: World, sql: Sql) -> None:
     )
 
 
-async def test_ends_without_a_cost(world: World, sql: Sql) -> None:
+async def test_executions_that_ended_without_a_cost_are_reported(world: World, sql: Sql) -> None:
     """Only our own: another application's executions have no cost in micro-dollars."""
     task = sql.new_task()
     sql.insert("task_executions", task_id=task, execution_type="ai", status="succeeded")
@@ -325,7 +323,7 @@ async def test_ends_without_a_cost(world: World, sql: Sql) -> None:
     assert finding.what == "1 finished execution of unknown cost, which hold $0.070000 of their budgets"
 
 
-async def test_profiles_that_are_not_here(world: World, sql: Sql) -> None:
+async def test_profiles_missing_from_the_deployment_are_reported(world: World, sql: Sql) -> None:
     stages = [ai("blind", "gone"), ai("lost", "gone"), ai("gone")]
     for number, one in enumerate((route(*stages), route(stages[0]), route(ai("blind"))), 10):
         sql.insert("task_templates", id=number, organization_id=1, name="t", route=json.dumps(one))
@@ -337,7 +335,7 @@ async def test_profiles_that_are_not_here(world: World, sql: Sql) -> None:
     ]
 
 
-async def test_budgets_that_are_nearly_full_or_overdrawn(world: World, sql: Sql) -> None:
+async def test_nearly_full_and_overdrawn_budgets_are_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     for number, (spent, reserved, starts, ends) in enumerate(
         [

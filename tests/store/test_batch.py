@@ -58,14 +58,14 @@ def lost(times: int) -> list[Unavailable]:
     return [Unavailable(f"no answer {number}") for number in range(1, times + 1)]
 
 
-async def test_an_answer_is_an_answer(slept: list[float]) -> None:
+async def test_a_successful_batch_is_sent_once(slept: list[float]) -> None:
     database = Flaky()
     assert await commit(database, Draws(0.5), BATCH) == ANSWER
     assert (database.sent, slept) == ([BATCH], [])
 
 
 @pytest.mark.parametrize("times", range(1, TRIES))
-async def test_an_ambiguous_failure_is_followed_by_the_same_statements(
+async def test_a_batch_is_repeated_unchanged_after_an_ambiguous_failure(
     slept: list[float], times: int
 ) -> None:
     database = Flaky(*lost(times))
@@ -74,7 +74,7 @@ async def test_an_ambiguous_failure_is_followed_by_the_same_statements(
     assert len(slept) == times
 
 
-async def test_the_last_failure_is_the_callers(slept: list[float]) -> None:
+async def test_the_last_failure_is_raised(slept: list[float]) -> None:
     database = Flaky(*lost(TRIES + 1))
     with pytest.raises(Unavailable, match=f"^no answer {TRIES}$"):
         await commit(database, Draws(0.5), BATCH)
@@ -93,7 +93,7 @@ async def test_the_wait_doubles_with_full_jitter(slept: list[float]) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 2])
-async def test_a_refusal_is_told_at_once(slept: list[float], before: int) -> None:
+async def test_a_refusal_is_raised_immediately(slept: list[float], before: int) -> None:
     """The same statements would be refused again."""
     database = Flaky(*lost(before), Refused("UNIQUE constraint failed"))
     with pytest.raises(Refused, match="UNIQUE"):

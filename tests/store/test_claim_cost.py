@@ -172,13 +172,13 @@ def requests(template: int) -> list[Statement]:
 
 
 @pytest.mark.parametrize("now", NOW.values(), ids=NOW.keys())
-def test_a_claim_costs_the_same_whatever_is_there(pair: list[SqliteDatabase], now: int) -> None:
+def test_a_claim_costs_the_same_in_a_large_database(pair: list[SqliteDatabase], now: int) -> None:
     small, large = (steps(made, a_claim(now)) for made in pair)
     same(small, large)
     assert sum(large) / CLAIMED <= STEPS_PER_TASK
 
 
-def test_a_run_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+def test_a_run_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]) -> None:
     found = []
     for made in pair:
         on_sqlite(made).run(
@@ -195,7 +195,7 @@ def test_a_run_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> N
     same(*found)
 
 
-def test_a_sweep_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+def test_a_sweep_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]) -> None:
     """One expired lease, calls that were lost with it, deadlines, a budget with room; and much that is none of it."""
     now = NOW["all are due"]
     found = []
@@ -221,7 +221,7 @@ def test_a_sweep_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) ->
     same(*found)
 
 
-def test_a_request_costs_the_same_whatever_is_there(pair: list[SqliteDatabase]) -> None:
+def test_a_request_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]) -> None:
     found = []
     for made in pair:
         sql = on_sqlite(made)
@@ -239,7 +239,7 @@ def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> 
     assert sum(steps(pair[1], asked)) < 40 * doctor.MOST
 
 
-async def test_the_doctor_can_ask_on_both_engines(sql: Sql) -> None:
+async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
     """And each answer has its finding."""
     asked = doctor.questions(NOW["all are due"], ["echo"])
     answers = sql.send(*(statement for statement, _ in asked))
@@ -261,7 +261,7 @@ class _AsPort:
 # --- fairness ------------------------------------------------------------------------------------------------
 
 
-def test_no_organization_is_too_far_from_the_beginning() -> None:
+def test_every_organization_is_reached_behind_a_large_one() -> None:
     """Behind a crowd, a claim looks at a few organizations from a random place on: in time it has met all."""
     made = SqliteDatabase(":memory:")
     apply(made, MIGRATIONS)

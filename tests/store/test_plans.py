@@ -72,7 +72,7 @@ def test_no_statement_reads_a_growing_table_as_a_whole(sql: Sql, *, analyzed: bo
     assert found == {}
 
 
-def test_a_scan_would_be_seen(sql: Sql) -> None:
+def test_a_scan_is_detected(sql: Sql) -> None:
     """Of a table, and of an index."""
     assert scans(sql, Query("SELECT * FROM tasks WHERE title = :title")) == {"tasks"}
     assert scans(

@@ -50,7 +50,7 @@ def test_a_query_without_names_has_no_parameters() -> None:
 @pytest.mark.parametrize(
     "sql", ["SELECT 'no_route:' || id", "SELECT '%H:%M:%f'", "SELECT '12:34'", "SELECT a::b", "SELECT x:y"]
 )
-def test_what_only_looks_like_a_name_is_left_alone(sql: str) -> None:
+def test_text_that_only_looks_like_a_parameter_is_unchanged(sql: str) -> None:
     assert Query(sql)() == Statement(sql)
 
 
@@ -66,7 +66,7 @@ def test_sql_is_sent_without_its_indentation() -> None:
     )
 
 
-def test_states_stand_for_themselves() -> None:
+def test_names_of_states_become_their_sql_text() -> None:
     query = Query("SELECT 1 WHERE a IN {OPEN} AND b NOT IN {FINISHED}")
     assert query.sql == (
         "SELECT 1 WHERE a IN ('running', 'waiting', 'unknown') AND b NOT IN ('completed', 'failed', 'cancelled')"
@@ -100,13 +100,13 @@ def test_a_range_may_be_of_an_expression() -> None:
 
 
 @given(st.integers(1, 2**40), st.integers(1, PER_TASK - 1))
-def test_an_id_tells_its_task_and_its_number(task: int, number: int) -> None:
+def test_an_execution_id_contains_its_task_and_number(task: int, number: int) -> None:
     execution = execution_id(task, number)
     assert (task_of(execution), number_of(execution)) == (task, number)
     assert execution_id(task, number + 1) == execution + 1
 
 
-def test_ids_are_clear_of_other_applications_and_of_what_d1_cannot_bind() -> None:
+def test_execution_ids_avoid_other_applications_and_fit_into_d1() -> None:
     assert execution_id(1, 1) > 2**40
     assert execution_id(2**42, MAX_EXECUTIONS) <= MAX_INTEGER
 
@@ -170,7 +170,7 @@ def test_columns_are_read_as_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("name", ["text", "none", "real"])
-def test_what_is_no_integer_is_an_error(name: str) -> None:
+def test_a_value_that_is_no_integer_is_an_error(name: str) -> None:
     with pytest.raises(TypeError, match=f"^{name} is not an integer$"):
         integer(ROW, name)
 

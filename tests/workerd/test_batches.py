@@ -21,7 +21,7 @@ def ids(messages: Sequence[Mapping[str, object]]) -> set[object]:
     return {message["id"] for message in messages}
 
 
-def test_a_batch_is_worked_off_and_each_message_acknowledged(deployed: DeployedWorker) -> None:
+def test_all_tasks_of_a_batch_are_done_and_each_message_is_acknowledged(deployed: DeployedWorker) -> None:
     tasks = deployed.tasks(deployed.asks("good"), 10)
     batch = deployed.doorbells(10)
     verdicts = deployed.worker.deliver(DOORBELLS, batch)
@@ -33,7 +33,7 @@ def test_a_batch_is_worked_off_and_each_message_acknowledged(deployed: DeployedW
         assert (status["status"], status["cost_micro"]) == ("completed", 30)
 
 
-def test_poison_failure_cancellation_and_deadline_in_one_batch(deployed: DeployedWorker) -> None:
+def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: DeployedWorker) -> None:
     """Each has its own end, and none takes another along."""
     good = deployed.tasks(deployed.asks("good"), 3)
     (failing,) = deployed.tasks(deployed.asks("fails", Answer(status=401, json={"error": {"message": "no"}})))
@@ -79,7 +79,7 @@ def test_a_redelivered_batch_does_nothing_twice(deployed: DeployedWorker) -> Non
     assert [len(deployed.executions(task)) for task in tasks] == [1, 1, 1]
 
 
-def test_a_batch_delivered_twice_at_once_does_nothing_twice(deployed: DeployedWorker) -> None:
+def test_a_batch_delivered_twice_concurrently_does_nothing_twice(deployed: DeployedWorker) -> None:
     tasks = deployed.tasks(deployed.asks("slow", Answer(json=completion(ANSWER), delay_s=0.05)), 20)
     batch = deployed.doorbells(5)
     with ThreadPoolExecutor(2) as pool:
@@ -89,7 +89,7 @@ def test_a_batch_delivered_twice_at_once_does_nothing_twice(deployed: DeployedWo
     assert deployed.states(tasks) == ["completed"] * 20
 
 
-def test_at_most_five_calls_wait_for_an_answer(deployed: DeployedWorker) -> None:
+def test_at_most_five_calls_wait_for_headers(deployed: DeployedWorker) -> None:
     deployed.tasks(deployed.asks("slow", Answer(json=completion(ANSWER), delay_s=0.1)), 20)
     deployed.server.peak = 0
     deployed.ring()

@@ -84,7 +84,7 @@ def crowd(deployed: DeployedWorker, model: Dear, around: Around) -> Books:
     return Books(cap, model.charged_micro, int(row["counted"]))
 
 
-def test_no_crowd_of_invocations_passes_the_wall(deployed: DeployedWorker) -> None:
+def test_no_number_of_invocations_passes_the_cap(deployed: DeployedWorker) -> None:
     books = crowd(deployed, Dear(), nullcontext())
     assert books.charged == books.counted <= books.cap
     assert books.counted > books.cap // 2
@@ -100,7 +100,7 @@ def without_reservations(deployed: DeployedWorker) -> Iterator[None]:
         deployed.sql("DROP TRIGGER no_reservation")
 
 
-def test_without_reservations_the_same_crowd_overspends(deployed: DeployedWorker) -> None:
+def test_without_reservations_the_same_runs_overspend(deployed: DeployedWorker) -> None:
     """Calls that are in flight together each find the budget empty."""
     books = crowd(deployed, Dear(held=5 * ANSWERS), without_reservations(deployed))
     assert books.charged > books.cap

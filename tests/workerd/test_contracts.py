@@ -153,7 +153,7 @@ def test_contract(
     record_property(WORKERD, (function, _judge(report, case)))
 
 
-def test_the_transport(laboratory: Laboratory) -> None:
+def test_the_transport_works_inside(laboratory: Laboratory) -> None:
     """`consumer.cloudflare.http`, all of `inside/transport.py`."""
     report = laboratory.report((TRANSPORT,))
     cases = {name.partition("[")[0] for name in report.tests}

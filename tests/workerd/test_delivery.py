@@ -28,7 +28,7 @@ def send(deployed: DeployedWorker, *bodies: object, **options: object) -> None:
     deployed.worker.send("DOORBELLS", [{"body": body, "contentType": "json", **options} for body in bodies])
 
 
-def test_a_doorbell_brings_its_tasks_to_their_end(live: DeployedWorker) -> None:
+def test_a_doorbell_runs_its_tasks_to_their_end(live: DeployedWorker) -> None:
     tasks = live.tasks(live.asks("good"), 25)
     send(live, *[{"v": 1}] * 3)
     eventually(lambda: live.states(tasks) == ["completed"] * 25)
@@ -42,13 +42,13 @@ def test_a_delayed_doorbell_comes_late(live: DeployedWorker) -> None:
     eventually(lambda: live.states([task]) == ["completed"])
 
 
-def test_cron_rings_for_what_was_not_heard(live: DeployedWorker) -> None:
+def test_cron_rings_again_for_a_lost_doorbell(live: DeployedWorker) -> None:
     tasks = live.tasks(live.asks("good"), 25)
     assert live.worker.tick() == "ok"
     eventually(lambda: live.states(tasks) == ["completed"] * 25)
 
 
-def test_a_retry_is_rung_for_when_it_is_due(prompt: DeployedWorker) -> None:
+def test_a_due_retry_is_rung_for(prompt: DeployedWorker) -> None:
     busy = Answer(status=429, json={"error": {"message": "slow down"}}, headers=[("retry-after", "1")])
     (task,) = prompt.tasks(prompt.asks("busy", busy, Answer(json=completion(ANSWER))))
     send(prompt, {"v": 1})
@@ -56,7 +56,7 @@ def test_a_retry_is_rung_for_when_it_is_due(prompt: DeployedWorker) -> None:
     assert [one["status"] for one in prompt.executions(task)] == ["failed", "succeeded"]
 
 
-def test_a_message_that_nobody_can_read_is_kept(live: DeployedWorker) -> None:
+def test_an_unreadable_message_is_kept(live: DeployedWorker) -> None:
     send(live, {"v": 77, "from": "the future"})
     look = "SELECT body FROM dead_letters WHERE reason NOT LIKE '%often%' AND body LIKE '%the future%'"
     assert eventually(lambda: live.sql(look))

@@ -72,7 +72,7 @@ def desk(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
     api.close()
 
 
-async def test_the_whole_set_is_done(deployed: DeployedWorker, desk: RemoteDesk) -> None:
+async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker, desk: RemoteDesk) -> None:
     """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
     tasks = await seed(desk, EXAMPLES, MODEL_NAME)
 

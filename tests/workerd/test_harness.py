@@ -63,13 +63,13 @@ def test_many_requests_at_once_are_answered_each_with_its_own(sample: Workerd) -
     assert urls == [f"http://worker.test/{n}" for n in range(30)]
 
 
-def test_a_directly_delivered_batch_tells_each_verdict(sample: Workerd) -> None:
+def test_a_directly_delivered_batch_returns_each_verdict(sample: Workerd) -> None:
     bodies = [{"name": "direct"}, {"name": "direct", "retry": 7}]
     verdicts = sample.deliver("jobs", [{"id": str(n), "body": body} for n, body in enumerate(bodies)])
     assert (verdicts.outcome, verdicts.acked, verdicts.retried) == ("ok", ("0",), {"1": 7})
 
 
-def test_a_handler_that_raises_is_told_apart(sample: Workerd) -> None:
+def test_a_handler_that_raises_is_distinguished(sample: Workerd) -> None:
     verdicts = sample.deliver("jobs", [{"id": "a", "body": {"name": "broken", "raise": "on purpose"}}])
     assert (verdicts.outcome, verdicts.acked) == ("exception", ())
     assert any("on purpose" in entry["message"] for entry in sample.logs())
@@ -124,7 +124,7 @@ def test_kv_and_r2_can_be_read_and_written(sample: Workerd) -> None:
     assert sample.r2("BLOBS", "get", "b") is None
 
 
-def test_what_a_developer_runs(
+def test_the_command_that_a_developer_runs_works(
     toolchain: Toolchain, site: Path, configuration: Configuration, tmp_path: Path
 ) -> None:
     """An HTTP server, a clock that ticks by itself, and stores that outlive the process."""
@@ -253,7 +253,7 @@ def _lives(pid: int) -> bool:
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BIZQ_NODE_MODULES", str(tmp_path))
     with pytest.raises(MissingToolError, match="make setup"):
         Toolchain.find()

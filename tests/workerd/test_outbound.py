@@ -21,7 +21,7 @@ def ended(deployed: DeployedWorker, template: int) -> tuple[str, str, str | None
 
 
 @pytest.mark.parametrize("reset", ["headers", "body"])
-def test_a_connection_that_breaks_leaves_a_doubt(deployed: DeployedWorker, reset: str) -> None:
+def test_a_broken_connection_leaves_the_call_unknown(deployed: DeployedWorker, reset: str) -> None:
     """The request had arrived: the work may be done and paid.  So it is not simply sent again."""
     broken = Answer(json=completion(ANSWER), reset=reset)  # type: ignore[arg-type]
     found = ended(deployed, deployed.asks(f"reset-{reset}", broken, unknown="wait"))
@@ -29,13 +29,13 @@ def test_a_connection_that_breaks_leaves_a_doubt(deployed: DeployedWorker, reset
     assert len(deployed.server.drain()) == 1
 
 
-def test_a_refused_connection_is_as_doubtful_as_a_broken_one(deployed: DeployedWorker) -> None:
+def test_a_refused_connection_leaves_the_call_unknown_too(deployed: DeployedWorker) -> None:
     """`fetch` does not tell them apart."""
     template = deployed.template("refused", settings={"model": "nobody"}, limits={"unknown": "wait"})
     assert ended(deployed, template) == ("waiting", "unknown", "network: ReadError")
 
 
-def test_a_reply_whose_headers_do_not_come_is_given_up(deployed: DeployedWorker) -> None:
+def test_a_reply_without_headers_is_given_up(deployed: DeployedWorker) -> None:
     template = deployed.asks(
         "slow", Answer(json=completion("x" * 100_000), delay_s=1.6), call_s=1, unknown="wait"
     )

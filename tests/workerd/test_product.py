@@ -45,7 +45,7 @@ CLOCK_WATCHERS = {"time: logging < structlog.stdlib < structlog"}
 """The standard library notes when it was imported; only relative times in log records, unused here, depend on it."""
 
 
-def test_what_runs_here_is_what_is_deployed(site: Path) -> None:
+def test_the_tested_runtime_is_the_deployed_one(site: Path) -> None:
     """One list of files, and one lock of packages, for both."""
     with zipfile.ZipFile(site) as archive:
         found = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
@@ -73,7 +73,7 @@ def test_a_thousand_tasks_leave_the_memory_as_it_was(deployed: DeployedWorker) -
     assert deployed.worker.heap_bytes() - before <= GROWTH
 
 
-def test_importing_is_quick(worker_without_queues: DeployedWorker) -> None:
+def test_importing_the_worker_is_quick(worker_without_queues: DeployedWorker) -> None:
     times = worker_without_queues.worker.info["times"]
     assert times["import"] <= IMPORT_SHARE * times["load"]
 
@@ -84,7 +84,9 @@ def test_nothing_of_a_laptop_is_imported(worker_without_queues: DeployedWorker) 
     assert not imported & LAPTOP
 
 
-def test_an_import_asks_for_nothing(toolchain: Toolchain, site: Path, configuration: Configuration) -> None:
+def test_importing_the_worker_uses_no_randomness_network_or_time(
+    toolchain: Toolchain, site: Path, configuration: Configuration
+) -> None:
     """Neither randomness, but for the packages that Cloudflare lets, nor the network, nor the time."""
     watched = Options(watch_imports=True)
     complete = configuration.with_variables(**SECRETS)
@@ -98,7 +100,7 @@ def test_an_import_asks_for_nothing(toolchain: Toolchain, site: Path, configurat
     assert [asker for asker in info["clockCallers"] if not asker.startswith(tuple(CLOCK_WATCHERS))] == []
 
 
-def test_a_worker_that_looks_at_the_clock_or_the_network_is_told_on(
+def test_a_worker_that_reads_the_clock_or_the_network_is_reported(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     """The guard above guards."""
@@ -119,7 +121,7 @@ def test_no_module_holds_a_javascript_object(deployed: DeployedWorker) -> None:
     assert [name for name in found if name.split(".")[0] not in PLATFORM] == []
 
 
-def test_a_handler_that_leaves_a_task_running_is_told_on(
+def test_a_handler_that_leaves_a_task_running_is_reported(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     """The guard of every test here guards."""

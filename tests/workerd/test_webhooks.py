@@ -47,7 +47,7 @@ def outcome(deployed: DeployedWorker, task: int) -> tuple[Any, Any]:
     return deployed.task(task)["status"], execution["result"] and json.loads(execution["result"])
 
 
-def test_a_webhook_ends_what_waits_for_it(deployed: DeployedWorker) -> None:
+def test_a_webhook_ends_its_waiting_execution(deployed: DeployedWorker) -> None:
     task = job(deployed)
     deployed.ring()
     assert outcome(deployed, task) == ("waiting", None)
@@ -87,7 +87,7 @@ def test_a_webhook_after_the_end_changes_nothing(deployed: DeployedWorker) -> No
     assert outcome(deployed, task) == ("completed", {"answer": "told"})
 
 
-def test_a_webhook_that_somebody_else_signed_is_refused(deployed: DeployedWorker) -> None:
+def test_a_webhook_of_another_signer_is_refused(deployed: DeployedWorker) -> None:
     task = job(deployed)
     deployed.ring()
     body = json.dumps({"type": "echo.completed", "data": {"external_id": "echo-1"}}).encode()
@@ -105,7 +105,7 @@ def test_the_health_of_the_deployment(deployed: DeployedWorker) -> None:
     assert (reply.status, reply.json()["status"]) == (200, "ok")
 
 
-def test_without_a_key_nothing_is_told(deployed: DeployedWorker) -> None:
+def test_without_a_key_nothing_is_disclosed(deployed: DeployedWorker) -> None:
     assert deployed.worker.fetch("GET", "/v1/tasks").status == 401
     assert KEY_PREFIX not in deployed.worker.fetch("GET", "/v1/tasks/1").text
 
