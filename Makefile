@@ -63,7 +63,7 @@ bundle: $(DONE)/dev $(DONE)/node  ## build what would be deployed, without deplo
 	$(BIN)/python -m scripts.bundle
 
 expected-modules: $(DONE)/dev  ## accept the modules that ship now as the expected ones
-	$(BIN)/python -m scripts.stage --list > tests/expected_modules.txt
+	$(BIN)/python -m scripts.stage --list > tests/repository/expected_modules.txt
 
 fmt: $(DONE)/dev  ## format, and mend what can be mended
 	$(BIN)/ruff check --quiet --fix-only .

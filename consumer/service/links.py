@@ -21,7 +21,7 @@ class Expired(NotFound):
 
 
 Purpose = Literal["person", "question"]
-"""An assignment of the inbox, or a question about a call to another provider.  A link for one does not open the other."""
+"""An assignment of the inbox, or a question about a call to another provider.  Neither link opens the other."""
 PURPOSES: Final[tuple[Purpose, ...]] = ("person", "question")
 
 

@@ -21,7 +21,7 @@ from consumer.core.schema import mismatch
 from consumer.core.strictjson import clean, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
-from consumer.execution.inputs import fed, task_input
+from consumer.execution.inputs import previous_result, task_input
 from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.service import links
@@ -143,7 +143,7 @@ async def review(  # a review has this many parts
     fact = await _facts(world, token)
     if _kind(fact) != "review":
         raise BadInput("decision", "there is no draft to review: submit an answer")
-    draft = await fed(world, fact.row)
+    draft = await previous_result(world, fact.row)
     if decision == "approve":
         return await _answer(world, fact, draft)
     if decision == "edit":
@@ -317,7 +317,7 @@ def _route_note(fact: Facts) -> str:
 async def _assignment(world: World, fact: Facts) -> Assignment:
     row, kind, view = fact.row, _kind(fact), _view(fact)
     is_first = fact.situation.execution.stage == 0
-    previous = None if is_first else await fed(world, row)
+    previous = None if is_first else await previous_result(world, row)
     given = task_input(row)
     prompt = fact.plan.prompt if fact.plan else ""
     instructions = render(prompt, text(row, "title"), text(row, "description"), given)

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.app import App
-from consumer.core import decide
+from consumer.core import decide, follow_up
 from consumer.core.outcome import Failed, Unknown
 from consumer.execution import call as perform
-from consumer.execution import follow_up
 from consumer.ports import PortError, Statement
 from consumer.run import claim as claiming
 from consumer.run import flight, sweep
@@ -174,7 +173,7 @@ def repeated_after_a_stop(patch: Patch) -> None:
 @bug
 def resolve_by_ignored(patch: Patch) -> None:
     """What nobody answers stays open."""
-    patch.set(follow_up, "_expires", lambda _fact: False)
+    patch.set(follow_up.View, "expired", property(lambda _view: False))
 
 
 @bug
