@@ -147,8 +147,10 @@ def _stopped(found: Sequence[Row]) -> Iterator[Finding]:
     if not found:
         yield Finding("ok", "spending is not stopped")
     for row in found:
-        stop = f"{row['actor']} stopped all spending at {iso(integer(row, 'at_ms'))}"
-        yield Finding("warning", f"{stop}: {row['reason']}", "run `bizq resume` to continue")
+        since = f"by {row['actor']} since {iso(integer(row, 'at_ms'))}"
+        yield Finding(
+            "warning", f"all spending is stopped {since}: {row['reason']}", "run `bizq resume` to continue"
+        )
 
 
 def _blocked(found: Sequence[Row]) -> Iterator[Finding]:
