@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 PLACES: Final = (
     *("docs", "README.md", "CONTRIBUTING.md", "examples"),
     *("scripts", "Makefile", "pyproject.toml", "wrangler.toml", "package.json", ".ci"),
-    *("tests/repository/test_bundle.py", "tests/repository/test_pywrangler.py", "tests/repository/import_probe.py"),
+    *(
+        "tests/repository/test_bundle.py",
+        "tests/repository/test_pywrangler.py",
+        "tests/repository/import_probe.py",
+    ),
     *("tests/test_deploy_documents.py", "tests/test_deploy_steps.py"),
 )
 """The files and folders that are checked, relative to the repository."""
