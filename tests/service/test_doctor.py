@@ -1,4 +1,4 @@
-"""What the doctor finds, and what it advises."""
+"""The doctor's findings and advice."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ async def world(tmp_path: Path, database: SqliteDatabase) -> AsyncIterator[World
 
 
 async def wrong(world: World) -> list[Finding]:
-    """What is not well."""
+    """The findings that are not ok."""
     return [one for one in await examine(world) if one.level != "ok"]
 
 
 async def only(world: World) -> Finding:
-    """The one thing that is not well, with what to do about it."""
+    """The only finding that is not ok; it has advice."""
     (finding,) = await wrong(world)
     assert finding.advice
     return finding
@@ -98,7 +98,7 @@ async def test_looking_changes_nothing(world: World, database: SqliteDatabase) -
 
 
 async def test_an_unreachable_database_is_reported(world: World) -> None:
-    """That is for the caller to say: nothing was found out."""
+    """The doctor raises, because it could check nothing; the caller reports that."""
     assert isinstance(world.database, Faulty)
     for batch in range(1, 6):
         world.database.fail(batch)
@@ -129,7 +129,7 @@ async def test_a_changed_trigger_is_reported_and_white_space_is_ignored(world: W
 
 
 async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> None:
-    """It copies the columns that it knows, and drops the old table with everything on it."""
+    """An ORM copies the columns that it knows, and drops the old table with its indexes and triggers."""
     sql.send(
         Statement("PRAGMA defer_foreign_keys = on"),
         Statement(
@@ -157,7 +157,7 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
 
 
 async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
-    """As an ORM would make it from what it reads."""
+    """An ORM would create the column this way from its reflection of the table."""
     for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
         sql.run(f"DROP INDEX {name}")
     sql.run("ALTER TABLE tasks DROP COLUMN rank")
@@ -200,7 +200,7 @@ async def test_a_database_ahead_of_the_code_is_reported(world: World, sql: Sql) 
     assert (finding.level, finding.what) == ("warning", "the database is ahead of this code: 9999_later.sql")
 
 
-# --- what waits ---------------------------------------------------------------------------------------------
+# --- waiting rows -------------------------------------------------------------------------------------------
 
 
 async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None:
@@ -312,7 +312,7 @@ async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
 
 
 async def test_executions_that_ended_without_a_cost_are_reported(world: World, sql: Sql) -> None:
-    """Only our own: another application's executions have no cost in micro-dollars."""
+    """Only the worker's: executions of other applications have no cost in micro-dollars."""
     task = sql.new_task()
     sql.insert("task_executions", task_id=task, execution_type="ai", status="succeeded")
     sql.new_execution(task, 1, status="succeeded", cost_micro=0)

@@ -1,4 +1,4 @@
-"""Links for people: signed, and good for a time."""
+"""Links for people: signed, and valid for a limited time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_expired_link_is_not_found() -> None:
 
 
 def test_a_link_is_the_same_each_time() -> None:
-    """A reminder carries the link of the first letter."""
+    """A reminder contains the same link as the first message."""
     assert token(SECRET, EXECUTION, NOW_MS) == LINK
 
 
