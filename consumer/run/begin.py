@@ -1,4 +1,4 @@
-"""Beginning: an execution is written as an intent, with its reservation, before anything is sent."""
+"""Beginning: write an execution as an intent, with its reservation, before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
 from consumer.execution.call import (
+    Attempt,
     NoSuchCandidate,
     build_call,
     find_candidate,
@@ -44,12 +45,12 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 RECHECK_MS: Final = 15 * policy.MINUTE
-"""When a task that this deployment cannot do now is looked at again."""
+"""When a task that this deployment cannot do now is tried again."""
 
 
 @dataclass(slots=True)
 class Intent:
-    """An execution about to begin, and the step that will be taken for it."""
+    """An execution that is about to begin, with its call."""
 
     task: Claimed
     execution: int
@@ -63,11 +64,11 @@ class Intent:
 
     @property
     def immediate_outcome(self) -> Outcome | None:
-        """Its outcome, where nothing is sent and no time passes."""
+        """The outcome, if the call needs neither a request nor time."""
         return immediate_outcome(self.step)
 
     def row(self) -> dict[str, Any]:
-        """What BEGIN reads."""
+        """The row that BEGIN reads."""
         assert self.task.plan is not None  # noqa: S101  # an intent is made from a plan
         stage = self.task.plan.route.stages[self.task.position.stage]
         return {
@@ -86,9 +87,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`.
+    """A claimed task that is given up unbegun: back to `pending` with its blocker, on to `waiting`, or `failed`.
 
-    `needs_micro`: the room that it needs in the budget that blocks it.  `unsent`: its execution that was refused."""
+    `needs_micro`: the room in micro-dollars that it needs in the budget that blocks it.  `unsent`: the execution whose
+    begin was refused."""
 
     task: Claimed
     to: TaskState
@@ -99,7 +101,7 @@ class Release:
     unsent: int | None = None
 
     def row(self) -> dict[str, Any]:
-        """What RELEASE reads."""
+        """The row that RELEASE and UNSENT read."""
         return {
             "task": self.task.id,
             "version": self.task.version,
@@ -114,7 +116,7 @@ class Release:
 
 
 def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
-    """The next execution of a claimed task, or why there is none."""
+    """The next execution of a claimed task, or the release that says why there is none."""
     release = _impossible(task, now_ms)
     if release is not None or task.plan is None:
         return release or Release(task, TaskState.PENDING, policy.NEVER, task.why_not)
@@ -135,9 +137,9 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
 
 
 def _impossible(task: Claimed, now_ms: int) -> Release | None:
-    """What keeps a task from being begun, whatever its route says."""
+    """The release of a task that cannot begin, independent of its route."""
     if task.open_execution is not None:
-        return Release(task, TaskState.WAITING, reason="waits for the execution that is open")
+        return Release(task, TaskState.WAITING, reason="waits for an open execution")
     if task.deadline_ms is not None and now_ms >= task.deadline_ms:
         return Release(task, TaskState.FAILED, reason="deadline")
     if task.unreadable is not None:
@@ -152,9 +154,8 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     at = task.position
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
-    call = build_call(
-        world, task.plan, provider, account, execution, at.stage, at.candidate, chosen, task, now_ms
-    )
+    attempt = Attempt(execution, at.stage, at.candidate, chosen, provider, account)
+    call = build_call(world, task.plan, attempt, task, now_ms)
     bound = prices.bound(account, most(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
@@ -208,7 +209,7 @@ async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
-    """What the budgets without room say, all of them: that it fails, or else when the last of them has room again."""
+    """The release of a task that its budgets have no room for: it fails, or waits for the last full period to end."""
     wanted = {period.id for period in intent.periods}
     needs = intent.reserved_micro
     full = [
@@ -219,7 +220,7 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     ]
     for row in full:
         cap = integer(row, "cap_micro")
-        if needs > cap > 0:  # a cap of nothing holds work back
+        if needs > cap > 0:  # a cap of 0 holds work back instead of failing it
             reason = f"budget {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
             return Release(intent.task, TaskState.FAILED, reason=reason)
         if row["refused"] == "fail":

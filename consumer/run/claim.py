@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.errors import BadInput
 from consumer.core.times import iso
 from consumer.execution.call import read_plan
-from consumer.execution.inputs import fed, position, task_input
+from consumer.execution.inputs import position, previous_result, task_input
 from consumer.ports import PortError
 from consumer.store import claim as sql
 from consumer.store.sql import integer, optional_integer, optional_text, text
@@ -29,9 +29,10 @@ SCAN_HOPS: Final = 25
 
 @dataclass(slots=True)
 class Claimed:
-    """A task under our lease, at the version that we gave it.  `why_not`: what keeps it from being begun.
+    """A task under our lease, at the version that the claim gave it.
 
-    `unreadable`: what is wrong with its input for good; `unreachable`: what cannot be read just now."""
+    `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be read.
+    `unreachable`: why its input cannot be read at the moment."""
 
     id: int
     version: int
@@ -42,7 +43,7 @@ class Claimed:
     assigned_to: int | None
     deadline_ms: int | None
     value: Any
-    fed: Any
+    previous: Any
     feedback: str | None
     position: Position
     newest: int | None
@@ -54,9 +55,9 @@ class Claimed:
     unreachable: str | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
-        """The task after it went on under our lease.
+        """The task after a settle that continues it under our lease.
 
-        What a reviewer said holds for the stage; what was wrong with an answer, for the candidate that gave it."""
+        A reviewer's feedback stays for the stage.  Feedback about an invalid answer stays for the candidate."""
         before, after = self.position, move.position
         holds = before.stage == after.stage and (before.candidate == after.candidate or before.repairs == 0)
         return replace(
@@ -65,7 +66,7 @@ class Claimed:
             position=move.position,
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
-            fed=output if move.fed else self.fed,
+            previous=output if move.fed else self.previous,
         )
 
 
@@ -84,7 +85,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """A claim in a batch, under the lease `token`, and where the batch's results say what it brought."""
+    """A claim in a batch, under the lease `token`, and the handles of what it brings."""
 
     token: str
     _tasks: Handle
@@ -150,9 +151,9 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
 
 async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
     plan, why_not = _plan(row, template)
-    value = before = unreadable = unreachable = None
+    value = previous = unreadable = unreachable = None
     try:
-        value, before = task_input(row), await fed(world, row)
+        value, previous = task_input(row), await previous_result(world, row)
     except BadInput as error:
         unreadable = str(error)[:200]
     except PortError as error:
@@ -167,7 +168,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         assigned_to=optional_integer(row, "assigned_to"),
         deadline_ms=optional_integer(row, "deadline_ms"),
         value=value,
-        fed=before,
+        previous=previous,
         feedback=optional_text(row, "feedback"),
         position=position(row),
         newest=optional_integer(row, "newest"),

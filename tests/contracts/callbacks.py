@@ -10,7 +10,7 @@ import pytest
 
 from consumer.core.outcome import Accepted, Outcome, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.provider import Verb
 from tests.support.fakes import Hold
 from tests.support.jobs import ACCEPTED, DONE, accepted_job
@@ -172,7 +172,7 @@ class CallbackContract(Suite):
         assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
 
         for profile, external in (("job", "job-8"), ("other", "job-7"), ("job", "job-7")):
-            await follow_up.receive(
+            await webhooks.receive(
                 scene.world, profile, None, f"{profile} {external}", external, json.dumps(DONE)
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumer.core.outcome import Unknown
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.provider import Verb
 from consumer.store import claim as claim_sql
 from consumer.store.batch import commit
@@ -71,7 +71,7 @@ class LostFollowUpContract(Suite):
     ) -> None:
         first, *_ = await self.doubts(scene)
         said = '{"output": {"answer": "late"}}'
-        await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
+        await webhooks.receive(scene.world, "evident", first, "event-1", None, said)
         await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
 
         await scene.later(DAY)

@@ -7,7 +7,7 @@ import pytest
 from consumer.core.errors import BadInput, Conflict
 from consumer.core.outcome import Accepted
 from consumer.core.policy import DAY, HOUR
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.provider import Verb
 from consumer.service import commands, people, queries
 from consumer.store.sql import execution_id
@@ -92,7 +92,7 @@ class QuestionContract(Suite):
         task, _, token = await self.doubted(scene)
         event = ("job", execution_id(task, 1), "event-1", None, '{"output": {"answer": "theirs"}}')
 
-        await follow_up.receive(scene.world, *event)
+        await webhooks.receive(scene.world, *event)
         await scene.finish()
 
         (execution,) = await scene.executions(task)
@@ -138,7 +138,7 @@ class QuestionContract(Suite):
         assert await scene.books(budget) == (PRICE, PRICE)
         event = ("job", execution_id(task, 1), "event-1", None, '{"output": {"answer": "late"}}')
 
-        await follow_up.receive(scene.world, *event)
+        await webhooks.receive(scene.world, *event)
 
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.states(task) == ["failed", "waiting", "succeeded"]

@@ -13,7 +13,7 @@ import pytest
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.profile import accounts
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.ports import Unavailable
 from consumer.provider import Abilities, Settings, Verb
 from consumer.service import queries
@@ -179,7 +179,7 @@ class UnusualWebhookContract(Suite):
         task = await scene.given(ai("job"), unknown="retry")
         scene.network.script("job", LATER)
         await scene.drain()
-        await follow_up.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
+        await webhooks.receive(scene.world, "job", execution_id(task, 1), "event-1", None, "3")
         await scene.finish()
         assert scene.network.count("job") == 1
 
@@ -215,7 +215,7 @@ class UnusualWebhookContract(Suite):
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", hold)
         await scene.die(hold)
-        await follow_up.receive(
+        await webhooks.receive(
             scene.world, "job", execution_id(task, 1), "e1", "job-9", json.dumps({"progress": 1})
         )
         await scene.later(LEASE_OVER)

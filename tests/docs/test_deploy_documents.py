@@ -1,4 +1,4 @@
-"""docs/deploy.md and docs/operations.md say what is so: commands, events, states and links exist."""
+"""Every command, event, state and link that docs/deploy.md and docs/operations.md name exists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_event_and_every_state_is_explained() -> None:
 
 
 def path_of(command: str) -> str:
-    """The words of a command, without its arguments."""
+    """Return the words of a command without its arguments."""
     words = []
     for word in command.split():
         if not re.fullmatch(r"[a-z][a-z0-9-]*", word) or word.startswith("bizq"):
@@ -51,7 +51,7 @@ def path_of(command: str) -> str:
 @pytest.mark.heavy
 @pytest.mark.workerd
 def test_every_wrangler_command_exists() -> None:
-    """Unknown words would be taken for arguments, and unknown options be refused only with an account."""
+    """An unknown word would be read as an argument; an unknown option is rejected only with an account."""
     if not (ROOT / "node_modules" / "wrangler").is_dir():
         pytest.skip("wrangler is not installed: run `make setup`")
     commands = {found.strip() for document in DOCUMENTS for found in WRANGLER.findall(document.read_text())}
@@ -64,7 +64,7 @@ def test_every_wrangler_command_exists() -> None:
         text = help_of[path_of(command)]
         named = re.search(r"^wrangler ([a-z0-9 -]+?)(?: [<\[]|$)", text, re.MULTILINE)
         assert named is not None, text
-        assert named[1] == path_of(command), f"wrangler knows {named[1]}, not {path_of(command)}"
+        assert named[1] == path_of(command), f"wrangler has {named[1]}, not {path_of(command)}"
         assert "COMMANDS" not in text, f"{command} is incomplete"
         for option in re.findall(r" (--[a-z-]+)", command):
-            assert option in text, f"{command}: no {option}"
+            assert option in text, f"{command}: {option} does not exist"

@@ -1,7 +1,8 @@
-"""The commands of docs/deploy.md and docs/operations.md, run as they stand there, as far as no account is needed.
+"""Runs the commands of docs/deploy.md and docs/operations.md that need no account, exactly as the pages have them.
 
-A block `sh offline` runs in a copy of the checkout, with `--local` for `--remote` and a dry run for a deployment; a
-block `sh api` runs against the Worker in workerd; a block `toml offline` takes the place of [vars].
+A block `sh offline` runs in a copy of the checkout, with `--local` in place of `--remote` and a dry run in place of
+a deployment.  A block `sh api` runs against the Worker in workerd.  A block `toml offline` replaces the last two tables
+of wrangler.toml, [secrets] and [vars].
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from consumer.core.profile import accounts, secrets_named
 from consumer.core.strictjson import parse_json
 from consumer.service.admin import hash_key
 from providers import PROVIDERS
-from scripts import first_key
+from scripts import bundle, first_key
 from scripts.stage import ROOT, shipped
 from tests.support.documents import DEPLOY, FENCE, OPERATIONS, blocks, rehearsed, sections, shell
 from tests.support.ports import FakeEntropy
@@ -36,6 +37,7 @@ from tests.workerd.tables import split_statements
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
 WALKED = {
+    "wrangler dev",
     "2. Tables",
     "3. Accounts with providers",
     "4. Secrets, and the Worker itself",
@@ -57,22 +59,22 @@ ROUTE = '{"stages": [{"kind": "ai", "candidates": [{"profile": "echo"}]}]}'
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A copy of what a deployment needs, with a database of its own."""
+    """A copy of the files that a deployment needs, with a database of its own."""
 
     root: Path
     wrangler: str
-    """How to start it without npx, which takes as long as wrangler itself."""
+    """The command that starts wrangler without npx, because npx takes as long as wrangler itself."""
 
     def run(self, block: str) -> str:
-        """Rehearse a block, and give what it prints."""
+        """Rehearse a block and return its output."""
         return shell(rehearsed(block).replace("npx wrangler", self.wrangler), self.root)
 
     def walk(self, document: Path, section: str) -> str:
-        """Rehearse the blocks of a section, and give what they print."""
+        """Rehearse the blocks of a section and return their output."""
         return "".join(self.run(block) for block in blocks(document, section))
 
     def sql(self, text: str, *parameters: object) -> list[dict[str, Any]]:
-        """Run one statement on the database that wrangler keeps here."""
+        """Run one statement on wrangler's local database."""
         state = self.root / ".wrangler" / "state" / "v3" / "d1"
         (file,) = [path for path in state.rglob("*.sqlite") if path.stem != "metadata"]
         with closing(sqlite3.connect(file, isolation_level=None)) as database:
@@ -80,8 +82,8 @@ class Checkout:
             database.execute("PRAGMA foreign_keys = ON")
             return [dict(row) for row in database.execute(text, parameters)]
 
-    def work(self, *titles: str) -> None:
-        """An organization with pending tasks."""
+    def add_tasks(self, *titles: str) -> None:
+        """Insert an organization with pending tasks."""
         self.sql("INSERT INTO organizations (id, name) VALUES (1, 'one')")
         self.sql("INSERT INTO task_templates (id, organization_id, name, route) VALUES (1, 1, 't', ?)", ROUTE)
         for title in titles:
@@ -90,23 +92,23 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def toolchain() -> Toolchain:
-    """Node and the npm packages.  Without them: skipped on a laptop, failed in CI."""
+    """Node and the npm packages.  If they are missing, the tests are skipped on a laptop and fail in CI."""
     try:
         return Toolchain.find()
     except MissingToolError as error:
         if os.environ.get("CI"):
-            pytest.fail(f"CI must run the documents: {error}", pytrace=False)
+            pytest.fail(f"CI must run the commands of the pages: {error}", pytrace=False)
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
 def bare(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """Without a database."""
+    """A checkout without a database."""
     directory = tmp_path_factory.mktemp("deploy")
     root, modules = directory / "checkout", directory / "python_modules"
     for name in ("consumer", "providers", "scripts", "migrations", "requirements"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("wrangler.toml", "package.json"):
+    for name in ("wrangler.toml", "pyproject.toml", "package.json"):
         shutil.copy(ROOT / name, root)
     with zipfile.ZipFile(packages(pytest_inside.WORKER_LOCK)) as archive:
         archive.extractall(modules)
@@ -117,10 +119,10 @@ def bare(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Chec
 
 @pytest.fixture(scope="module")
 def migrated(bare: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """With the tables of step 2."""
-    made = copied(bare, tmp_path_factory.mktemp("migrated"))
-    made.walk(DEPLOY, "2. Tables")
-    return made
+    """A checkout with the tables of step 2."""
+    copy = copied(bare, tmp_path_factory.mktemp("migrated"))
+    copy.walk(DEPLOY, "2. Tables")
+    return copy
 
 
 @pytest.fixture
@@ -128,8 +130,8 @@ def checkout(migrated: Checkout, tmp_path: Path) -> Checkout:
     return copied(migrated, tmp_path)
 
 
-def copied(made: Checkout, to: Path) -> Checkout:
-    return replace(made, root=Path(shutil.copytree(made.root, to / "checkout", symlinks=True)))
+def copied(checkout: Checkout, to: Path) -> Checkout:
+    return replace(checkout, root=Path(shutil.copytree(checkout.root, to / "checkout", symlinks=True)))
 
 
 # ------------------------------------------------------------------------------------------ the documents
@@ -142,16 +144,16 @@ def test_every_marked_block_is_run_by_a_test(document: Path) -> None:
 
 
 def test_a_first_key_is_quoted_and_an_operators_has_no_organization() -> None:
-    _, sql = first_key.made("O'Hara", "member", FakeEntropy(), 1)
+    _, sql = first_key.create("O'Hara", "member", FakeEntropy(), 1)
     assert "'O''Hara'" in sql
-    _, sql = first_key.made(None, "operator", FakeEntropy(), 1)
+    _, sql = first_key.create(None, "operator", FakeEntropy(), 1)
     assert "organizations" not in sql
     with pytest.raises(ValueError, match="NUL"):
-        first_key.made("a\0b", "member", FakeEntropy(), 1)
+        first_key.create("a\0b", "member", FakeEntropy(), 1)
 
 
 @pytest.mark.parametrize("arguments", [[], ["one", "--role", "operator"], ["one", "--role", "chief"]])
-def test_a_key_that_could_not_be_used_is_not_made(
+def test_a_key_that_could_not_be_used_is_not_created(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -166,7 +168,7 @@ def test_a_key_that_could_not_be_used_is_not_made(
 @pytest.mark.workerd
 @pytest.mark.xdist_group("deploy-steps")
 class TestSteps:
-    """Step by step, each on a migrated database of its own."""
+    """One test for each step, each with a migrated database of its own."""
 
     def test_the_accounts_fit_their_providers_and_the_worker_is_built(self, checkout: Checkout) -> None:
         (shown,) = blocks(DEPLOY, "3. Accounts with providers", "toml offline")
@@ -175,19 +177,35 @@ class TestSteps:
         for account in accounts(profiles, secrets).values():
             PROVIDERS[account.profile.provider].check(account)
         configuration = checkout.root / "wrangler.toml"
-        head, vars_, _ = configuration.read_text().partition("[vars]\n")
-        assert vars_
+        head, last_tables, _ = configuration.read_text().partition("[secrets]\n")
+        assert last_tables
         configuration.write_text(head + shown)
-        said = checkout.walk(DEPLOY, "4. Secrets, and the Worker itself")
+        output = checkout.walk(DEPLOY, "4. Secrets, and the Worker itself")
         assert all(
-            f"env.{name}" in said
+            f"env.{name}" in output
             for name in ("DB", "STATUS", "BLOBS", "DOORBELLS", "PUBLIC_URL", "LINK_SECRET")
         )
         assert not (checkout.root.parent / "bizq-secrets.env").exists()
 
-    def test_the_first_key_is_one(self, checkout: Checkout) -> None:
-        said = checkout.walk(DEPLOY, "5. The first organization and its key")
-        found = re.search(r"bizq_(\w+)_(\w+)", said)
+    def test_pywrangler_uploads_what_make_bundle_installed(self, checkout: Checkout) -> None:
+        bundle.mark_synced(checkout.root)
+        output = checkout.run("pywrangler deploy --outdir dist")
+        assert "npx wrangler: npx --yes wrangler deploy --dry-run" in output
+        assert bundle.bundled(checkout.root / "dist") == set(shipped())
+        assert (checkout.root / "dist" / "python_modules" / "workers" / "__init__.py").is_file()
+        assert not (checkout.root / "pylock.toml").exists(), "pywrangler must not resolve the packages again"
+
+    def test_the_development_server_finds_a_secret_tables_and_a_key(self, checkout: Checkout) -> None:
+        checkout.walk(DEPLOY, "wrangler dev")
+        secrets = checkout.root / ".dev.vars"
+        assert re.fullmatch(r"LINK_SECRET=\S{43}\n", secrets.read_text())
+        assert secrets.stat().st_mode & 0o077 == 0
+        assert secrets.name in (ROOT / ".gitignore").read_text().split()
+        assert checkout.sql("SELECT role FROM api_keys") == [{"role": "admin"}]
+
+    def test_the_first_key_belongs_to_the_first_organization(self, checkout: Checkout) -> None:
+        output = checkout.walk(DEPLOY, "5. The first organization and its key")
+        found = re.search(r"bizq_(\w+)_(\w+)", output)
         assert found
         (key,) = checkout.sql(
             "SELECT hash, role, (SELECT name FROM organizations WHERE id = organization_id) AS name"
@@ -202,9 +220,9 @@ class TestSteps:
         counts = checkout.sql(
             "SELECT (SELECT count(*) FROM organizations) AS o, (SELECT count(*) FROM api_keys) AS k"
         )
-        assert counts == [{"o": 1, "k": 2}], "a second key is for the same organization"
+        assert counts == [{"o": 1, "k": 2}], "a second key must belong to the same organization"
 
-    def test_a_key_is_ended(self, checkout: Checkout) -> None:
+    def test_a_key_is_revoked(self, checkout: Checkout) -> None:
         checkout.sql(
             "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('0123456789ab', '', 'operator', 1)"
         )
@@ -212,7 +230,7 @@ class TestSteps:
         (key,) = checkout.sql("SELECT revoked_ms FROM api_keys")
         assert key["revoked_ms"] > 1
 
-    def test_everything_stops_and_goes_on(self, checkout: Checkout) -> None:
+    def test_all_spending_stops_and_resumes(self, checkout: Checkout) -> None:
         stop, resume = blocks(DEPLOY, "Stop all spending")
         checkout.run(stop)
         assert checkout.sql("SELECT reason FROM stops") == [{"reason": "a runaway loop"}]
@@ -220,7 +238,7 @@ class TestSteps:
         assert checkout.sql("SELECT reason FROM stops") == []
 
     def test_some_of_the_work_is_held_and_released(self, checkout: Checkout) -> None:
-        checkout.work("due", "scheduled")
+        checkout.add_tasks("due", "scheduled")
         checkout.sql("UPDATE tasks SET run_at_ms = 9007199254740000 WHERE title = 'scheduled'")
         hold, release = blocks(DEPLOY, "Hold some of the work")
         before = checkout.sql("SELECT title, run_at_ms > 0 AS timed, blocked_by FROM tasks")
@@ -234,7 +252,7 @@ class TestSteps:
         )
 
     def test_a_backup_fills_an_empty_database(self, checkout: Checkout) -> None:
-        checkout.work("one", "two")
+        checkout.add_tasks("one", "two")
         checkout.walk(DEPLOY, "Export and restore")
         everything = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '_cf%' ORDER BY 2, 1"
         before = (
@@ -258,22 +276,21 @@ class TestSteps:
         checkout.run(clear)
         assert checkout.sql("SELECT * FROM dead_letters") == []
 
-    def test_a_broken_schema_is_mended(self, checkout: Checkout) -> None:
+    def test_a_broken_schema_is_repaired(self, checkout: Checkout) -> None:
         rules = "SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY 1"
-        whole = checkout.sql(rules)
+        complete = checkout.sql(rules)
         checkout.sql("DROP TRIGGER executions_admission")
         checkout.sql("DROP INDEX tasks_due")
         checkout.walk(OPERATIONS, "The schema is broken")
-        assert checkout.sql(rules) == whole
+        assert checkout.sql(rules) == complete
 
-    def test_a_copy_can_be_looked_at(self, checkout: Checkout) -> None:
-        checkout.work("one")
+    def test_the_doctor_checks_a_copy(self, checkout: Checkout) -> None:
+        checkout.add_tasks("one")
         checkout.walk(OPERATIONS, "Look at a copy")
-        said = checkout.run("bizq doctor --data ../copy")
-        assert "the schema is complete" in said
+        assert "the schema is complete" in checkout.run("bizq doctor --data ../copy")
 
 
-# A database as an ORM makes it: other types and quotes, no defaults of ours, and rows in it.
+# A database as an ORM creates it: other types and quotes, none of our defaults, and some rows.
 OLD = """
 CREATE TABLE `organizations` (`id` integer PRIMARY KEY NOT NULL, `name` text NOT NULL, `created_at` text);
 CREATE TABLE `users` (`id` integer PRIMARY KEY NOT NULL, `organization_id` integer, `email` text NOT NULL, `name` text,
@@ -313,10 +330,10 @@ def test_the_tasks_of_an_existing_database_are_adopted(bare: Checkout, tmp_path:
 @pytest.mark.workerd
 @pytest.mark.xdist_group("deploy-steps")
 def test_the_first_task_is_executed(toolchain: Toolchain, tmp_path: Path) -> None:
-    """With the key that step 5 makes, over HTTP, by the Worker in workerd."""
+    """The Worker in workerd executes a task that is submitted over HTTP with the key of step 5."""
     if shutil.which("curl") is None:
-        pytest.skip("the document speaks to the API with curl, which is not installed here")
-    key, sql = first_key.made("My company", "admin", FakeEntropy(), 1)
+        pytest.skip("the page calls the API with curl, which is not installed here")
+    key, sql = first_key.create("My company", "admin", FakeEntropy(), 1)
     deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
     site, options = packages(pytest_inside.WORKER_LOCK), Options(intercept=False)
     with Workerd(shipped(), site, deployment, toolchain=toolchain, options=options) as worker:

@@ -100,7 +100,7 @@ def test_the_schema_is_the_public_tables_and_nothing_else(toolchain: Toolchain) 
 
 # ------------------------------------------------------------------------ the two sides, in one runtime
 
-KEY, KEY_SQL = first_key.made("of the web application", "member", FakeEntropy(), 1)
+KEY, KEY_SQL = first_key.create("of the web application", "member", FakeEntropy(), 1)
 """An API key of the example, and the statements that make it known."""
 
 BESIDE = """

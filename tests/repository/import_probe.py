@@ -1,6 +1,6 @@
-"""Imports what ships, as the Worker's global scope would: any I/O, clock or randomness of ours is an error.
+"""Imports every module that ships, as the Worker does at start-up, and fails if one uses I/O, a clock or randomness.
 
-A program of its own, because a module is imported once: `python -m tests.repository.import_probe`.
+Run it as a program of its own, because Python imports a module only once: `python -m tests.repository.import_probe`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ FORBIDDEN: tuple[tuple[ModuleType | type, str], ...] = (
 
 
 class Runtime(ModuleType):
-    """Stands for a module that only the Workers runtime has: whatever is asked of it is a class."""
+    """Replaces a module that only the Workers runtime has: each of its attributes is a class."""
 
-    __path__: list[str] = []  # noqa: RUF012  # what makes it a package
+    __path__: list[str] = []  # noqa: RUF012  # this attribute makes it a package
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
@@ -48,7 +48,7 @@ class Runtime(ModuleType):
 
 
 def import_what_ships() -> list[str]:
-    """Import every module that ships, each call of a forbidden function by one of them being an error."""
+    """Import every module that ships and return their names.  A forbidden call by one of them raises RuntimeError."""
     for name in ("js", "pyodide", "pyodide.ffi", "workers"):
         sys.modules[name] = Runtime(name)
     for module, name in FORBIDDEN:
@@ -62,12 +62,12 @@ def import_what_ships() -> list[str]:
 
 
 def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, for everybody but the product."""
+    """Wrap a function so that it raises RuntimeError when the product calls it."""
 
     def guard(*arguments: Any, **options: Any) -> Any:
-        culprit = product_frame(sys._getframe(1))
-        if culprit is not None:
-            where = f"{culprit.f_code.co_filename}:{culprit.f_lineno}"
+        caller = product_frame(sys._getframe(1))
+        if caller is not None:
+            where = f"{caller.f_code.co_filename}:{caller.f_lineno}"
             raise RuntimeError(f"{name} is called while {where} is imported")
         return function(*arguments, **options)
 
@@ -75,13 +75,13 @@ def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def product_frame(frame: FrameType | None) -> FrameType | None:
-    """The product's code on whose behalf something is called; None when another package does it for itself."""
-    ours = tuple(str(ROOT / package) + os.sep for package in ("consumer", "providers"))
+    """Find the frame of the product that caused a call; None if another package calls for its own purposes."""
+    product = tuple(str(ROOT / package) + os.sep for package in ("consumer", "providers"))
     library = sysconfig.get_path("stdlib") + os.sep
     packages = sysconfig.get_path("purelib") + os.sep
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(ours):
+        if file.startswith(product):
             return frame
         if "importlib" in file or file.startswith(packages) or not file.startswith((library, "<frozen")):
             return None

@@ -29,8 +29,8 @@ def budget(sql: Sql, cap: int, kind: str = "total", scope_id: int = 1) -> str:
         "budgets", organization_id=1, scope="organization", scope_id=scope_id, period=kind, cap_micro=cap
     )
     period = period_of(number, kind, NOW)
-    row = {"id": period.id, "budget": number, "starts": period.starts_ms, "ends": period.ends_ms}
-    sql.send(begin_sql.BEGIN_PERIODS(periods=json.dumps([row])))
+    row = {"id": period.id, "budget": number, "starts_ms": period.starts_ms, "ends_ms": period.ends_ms}
+    sql.send(begin_sql.BEGIN_PERIODS(rows=json.dumps([row])))
     return period.id
 
 

@@ -183,7 +183,7 @@ class TestRepairs(Rebuilt):
             (task,),
         )
         assert len(await refused(scene)) > 10
-        other.one_by_one(mend_schema.mending(self.schema(other)))
+        other.one_by_one(mend_schema.repairs(self.schema(other)))
         assert await queries.health(scene.world) == []
         await scene.ring()
         (ours, meanwhile) = await scene.sql(
@@ -202,7 +202,7 @@ class TestRepairs(Rebuilt):
         other.database.execute("DROP TRIGGER executions_charge")
         other.database.execute("UPDATE task_executions SET cost_micro = 50000 WHERE task_id = ?", (task,))
         assert await scene.books(budget) == kept
-        other.one_by_one(mend_schema.mending(self.schema(other)))
+        other.one_by_one(mend_schema.repairs(self.schema(other)))
         rows: Any = await scene.sql("SELECT sum(cost_micro) AS spent FROM task_executions")
         assert (await scene.books(budget))[0] == rows[0]["spent"] != kept[0]
         assert await queries.health(scene.world) == []
@@ -210,12 +210,12 @@ class TestRepairs(Rebuilt):
     async def test_a_changed_rule_is_put_back(self, scene: Scene, other: OtherTool) -> None:
         other.one_by_one(["DROP INDEX tasks_due", "CREATE INDEX tasks_due ON tasks (id)"])
         assert [each for each in await refused(scene) if "tasks_due was changed" in each]
-        other.one_by_one(mend_schema.mending(self.schema(other)))
+        other.one_by_one(mend_schema.repairs(self.schema(other)))
         assert await queries.health(scene.world) == []
 
     def test_a_complete_schema_needs_nothing(self, other: OtherTool) -> None:
-        assert mend_schema.mending(self.schema(other)) == []
-        assert mend_schema.lost(self.schema(other)) == []
+        assert mend_schema.repairs(self.schema(other)) == []
+        assert mend_schema.lost_columns(self.schema(other)) == []
 
     def test_lost_columns_are_named_and_not_invented(
         self, other: OtherTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

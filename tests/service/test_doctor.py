@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 FINE: Final = [
     "the schema is complete",
     f"all {len(MIGRATIONS)} migrations are applied",
-    "nothing is stopped",
+    "spending is not stopped",
     "no task is blocked",
-    "no worker has vanished unnoticed",
+    "no expired leases",
     "the outbox is empty",
-    "there are no dead letters",
+    "no dead letters",
     "the outcome of every call is known",
     "every finished execution has a cost",
-    "every profile that a template names is there",
+    "every profile that a template names exists",
     "every webhook was handled",
     "no budget is more than 80% full",
 ]
@@ -76,22 +76,22 @@ async def world(tmp_path: Path, database: SqliteDatabase) -> AsyncIterator[World
 
 
 async def wrong(world: World) -> list[Finding]:
-    """The findings that are not ok."""
-    return [one for one in await examine(world) if one.level != "ok"]
+    """The findings that report a fault."""
+    return [finding for finding in await examine(world) if finding.level != "ok"]
 
 
 async def only(world: World) -> Finding:
-    """The only finding that is not ok; it has advice."""
+    """The only finding that reports a fault; it has an advice."""
     (finding,) = await wrong(world)
     assert finding.advice
     return finding
 
 
-async def test_a_healthy_database_has_only_good_findings(world: World) -> None:
+async def test_a_healthy_deployment_has_no_faults(world: World) -> None:
     assert await examine(world) == [Finding("ok", what) for what in FINE]
 
 
-async def test_looking_changes_nothing(world: World, database: SqliteDatabase) -> None:
+async def test_the_doctor_changes_nothing(world: World, database: SqliteDatabase) -> None:
     before = list(database._connection.iterdump())
     await examine(world)
     assert list(database._connection.iterdump()) == before
@@ -118,7 +118,7 @@ async def test_every_missing_index_and_trigger_is_reported(
     assert problem.startswith(f"{kind} {name} is missing")
 
 
-async def test_a_changed_trigger_is_reported_and_white_space_is_ignored(world: World, sql: Sql) -> None:
+async def test_a_changed_trigger_is_reported_and_white_space_is_not(world: World, sql: Sql) -> None:
     text = sql.value("SELECT sql FROM sqlite_master WHERE name = 'executions_admission'")
     sql.run("DROP TRIGGER executions_admission")
     sql.run(text.replace("\n", "\n\n   "))
@@ -147,17 +147,17 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
         "status",
         "priority",
     }
-    told = {one.what.split()[1] for one in findings if one.what.startswith("column")}
-    assert {name.partition("(")[0] for name in told} == {f"tasks.{name}" for name in lost}
+    reported = {finding.what.split()[1] for finding in findings if finding.what.startswith("column")}
+    assert {name.partition("(")[0] for name in reported} == {f"tasks.{name}" for name in lost}
     assert {f"trigger {name}" for name in OBJECTS if name.startswith("tasks_foreign")} <= {
-        " ".join(one.what.split()[:2]) for one in findings
+        " ".join(finding.what.split()[:2]) for finding in findings
     }
-    assert {one.level for one in findings} == {"error"}
-    assert findings[-1].what.startswith("nothing else can be asked: no such column")
+    assert {finding.level for finding in findings} == {"error"}
+    assert findings[-1].what.startswith("the other checks were skipped: no such column")
 
 
 async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
-    """An ORM would create the column this way from its reflection of the table."""
+    """An ORM that rebuilds the table makes an ordinary column of the generated one."""
     for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
         sql.run(f"DROP INDEX {name}")
     sql.run("ALTER TABLE tasks DROP COLUMN rank")
@@ -166,7 +166,7 @@ async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDat
     assert problems[0].startswith("column tasks.rank(generated) is missing")
 
 
-async def test_a_missing_table_is_reported(world: World, sql: Sql) -> None:
+async def test_a_missing_table(world: World, sql: Sql) -> None:
     sql.run("DROP TABLE leases")
     findings = await wrong(world)
     assert findings[0].what.startswith("table leases is missing")
@@ -177,10 +177,10 @@ async def test_an_empty_database_is_reported(tmp_path: Path, world: World) -> No
     assert isinstance(world.database, Faulty)
     world.database.inner = empty
     findings = await examine(world)
-    assert [one.what.split(":")[0] for one in findings] == [
+    assert [finding.what.split(":")[0] for finding in findings] == [
         "the database has none of the worker's tables",
-        "there is no record of applied migrations (table d1_migrations)",
-        "nothing else can be asked",
+        "table d1_migrations, the record of applied migrations, is missing",
+        "the other checks were skipped",
     ]
     empty.close()
 
@@ -191,13 +191,16 @@ async def test_an_empty_database_is_reported(tmp_path: Path, world: World) -> No
 async def test_a_pending_migration_is_reported(world: World, sql: Sql) -> None:
     sql.run("DELETE FROM d1_migrations WHERE name = '0003_rules.sql'")
     finding = await only(world)
-    assert (finding.level, finding.what) == ("error", "migrations are pending: 0003_rules.sql")
+    assert (finding.level, finding.what) == ("error", "migrations have not been applied: 0003_rules.sql")
 
 
 async def test_a_database_ahead_of_the_code_is_reported(world: World, sql: Sql) -> None:
     sql.run("INSERT INTO d1_migrations (name) VALUES ('9999_later.sql'), ('0000_of_the_application.sql')")
     finding = await only(world)
-    assert (finding.level, finding.what) == ("warning", "the database is ahead of this code: 9999_later.sql")
+    assert (finding.level, finding.what) == (
+        "warning",
+        "the database has migrations that this code does not have: 9999_later.sql",
+    )
 
 
 # --- waiting rows -------------------------------------------------------------------------------------------
@@ -214,51 +217,53 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
         "budget": ["budget:1:total", "budget:2:2026-11"],
         "weather": ["weather"],
     }
-    for one in (one for several in blockers.values() for one in several):
-        sql.new_task(blocked_by=one, run_at_ms=NEVER)
+    for blocker in (blocker for group in blockers.values() for blocker in group):
+        sql.new_task(blocked_by=blocker, run_at_ms=NEVER)
     sql.new_task(blocked_by="adopt", status="running")
     sql.new_task()
 
-    found = {one.what: one for one in await wrong(world)}
+    found = {finding.what: finding for finding in await wrong(world)}
 
     assert set(found) == {
         "3 pending tasks older than the installation",
         "4 pending tasks without a valid route",
         "1 pending task without an organization",
-        "1 pending task whose profile this deployment lacks",
-        "1 pending task whose route's settings no longer fit the provider",
-        "1 pending task under a budget, though nobody can tell what they cost at most",
+        "1 pending task whose profile is missing in this deployment",
+        "1 pending task whose route has settings that the provider does not accept",
+        "1 pending task under a budget, and the most that they can cost is unknown",
         "2 pending tasks for which a budget has no room",
         "1 pending task blocked by 'weather'",
     }
     assert "bizq adopt" in found["3 pending tasks older than the installation"].advice
 
 
-async def test_counting_stops_at_a_limit(world: World, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "MOST", 5)
+async def test_nothing_is_counted_without_end(
+    world: World, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "MAX_COUNTED", 5)
     for _ in range(7):
         sql.new_task(blocked_by="adopt", run_at_ms=NEVER)
     assert (await only(world)).what == "5 pending tasks or more older than the installation"
 
 
-async def test_an_expired_lease_is_reported(world: World, sql: Sql) -> None:
+async def test_a_lease_that_no_sweep_handles(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     sql.run("INSERT INTO leases VALUES ('fresh', ?1, '[]')", now - MINUTE)
     assert await wrong(world) == []
     sql.run("INSERT INTO leases VALUES ('old', ?1, '[]')", now - HOUR)
     finding = await only(world)
     assert finding.level == "error"
-    assert finding.what == "1 lease expired and not swept, since 2033-05-18T02:33:20.000Z"
+    assert finding.what == "1 expired lease not swept, the first since 2033-05-18T02:33:20.000Z"
     assert "cron" in finding.advice
 
 
-async def test_an_old_outbox_row_is_reported(world: World, sql: Sql) -> None:
+async def test_an_outbox_that_no_worker_empties(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
     sql.run("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', 1, ?1)", now - MINUTE)
     assert await wrong(world) == []
     sql.run("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', 2, ?1)", now - HOUR)
     finding = await only(world)
-    assert finding.what == "1 status not published, the first due at 2033-05-18T02:33:20.000Z"
+    assert finding.what == "1 live status not published, the first due since 2033-05-18T02:33:20.000Z"
 
 
 async def test_dead_letters_are_reported(world: World, sql: Sql) -> None:
@@ -285,7 +290,10 @@ async def test_webhooks_without_an_execution_are_reported(world: World, sql: Sql
             *(event, execution, external, now - 2 * HOUR),
         )
     finding = await only(world)
-    assert finding.what == "3 webhooks not handled for an hour, the first of 2033-05-18T01:33:20.000Z"
+    assert (
+        finding.what
+        == "3 webhooks not handled within an hour, the first received at 2033-05-18T01:33:20.000Z"
+    )
 
 
 # --- calls and money ----------------------------------------------------------------------------------------
@@ -302,12 +310,13 @@ async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
     finding = await only(world)
     assert finding.level == "warning"
     assert finding.what == (
-        "3 executions of unknown outcome, which hold $0.030000, the first to be resolved by 2033-05-18T03:34:20.000Z"
+        "3 executions of unknown outcome, with $0.030000 reserved; "
+        "the first must be resolved by 2033-05-18T03:34:20.000Z"
     )
     sql.run("UPDATE task_executions SET resolve_by_ms = ?1 WHERE id = ?2", now - HOUR, execution_id(task, 4))
-    assert [(one.level, one.what) for one in await wrong(world)][1] == (
+    assert [(finding.level, finding.what) for finding in await wrong(world)][1] == (
         "error",
-        "1 execution should have been resolved by now",
+        "1 execution of unknown outcome should have been resolved by now",
     )
 
 
@@ -320,18 +329,18 @@ async def test_executions_that_ended_without_a_cost_are_reported(world: World, s
     assert await wrong(world) == []
     sql.new_execution(task, 3, status="failed", reserved_micro=70_000)
     finding = await only(world)
-    assert finding.what == "1 finished execution of unknown cost, which hold $0.070000 of their budgets"
+    assert finding.what == "1 finished execution of unknown cost, with $0.070000 still reserved"
 
 
-async def test_profiles_missing_from_the_deployment_are_reported(world: World, sql: Sql) -> None:
+async def test_missing_profiles(world: World, sql: Sql) -> None:
     stages = [ai("blind", "gone"), ai("lost", "gone"), ai("gone")]
-    for number, one in enumerate((route(*stages), route(stages[0]), route(ai("blind"))), 10):
-        sql.insert("task_templates", id=number, organization_id=1, name="t", route=json.dumps(one))
+    for number, wanted in enumerate((route(*stages), route(stages[0]), route(ai("blind"))), 10):
+        sql.insert("task_templates", id=number, organization_id=1, name="t", route=json.dumps(wanted))
     for text in ("not JSON", "[]", '"x"', '{"stages": 5}', '{"stages": [{"candidates": "x"}]}'):
         sql.insert("task_templates", organization_id=1, name="t", route=text)
-    assert [(one.level, one.what) for one in await wrong(world)] == [
-        ("error", "profile 'gone' is named by 2 templates (the first is 10) and is not here"),
-        ("error", "profile 'lost' is named by 1 template (the first is 10) and is not here"),
+    assert [(finding.level, finding.what) for finding in await wrong(world)] == [
+        ("error", "profile 'gone' is missing: 2 templates name it, the first is template 10"),
+        ("error", "profile 'lost' is missing: 1 template names it, the first is template 10"),
     ]
 
 
@@ -361,8 +370,11 @@ async def test_nearly_full_and_overdrawn_budgets_are_reported(world: World, sql:
             " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             *(str(number), number, starts, ends, spent, reserved),
         )
-    assert [(one.level, one.what) for one in await wrong(world)] == [
-        ("error", "budget 3 (task 3, day) is overdrawn: $0.000090 spent and $0.000020 reserved of $0.000100"),
+    assert [(finding.level, finding.what) for finding in await wrong(world)] == [
+        (
+            "error",
+            "budget 3 (task 3, day) is over its cap: $0.000090 spent and $0.000020 reserved of $0.000100",
+        ),
         (
             "warning",
             "budget 2 (task 2, day) is nearly full: $0.000041 spent and $0.000040 reserved of $0.000100",

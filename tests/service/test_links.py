@@ -1,4 +1,4 @@
-"""Links for people: signed, and valid for a limited time."""
+"""Links for people are signed, and expire."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def test_a_link_outlives_its_deadline_and_ends_to_the_millisecond() -> None:
         read(SECRET, LINK, NOW_MS + GRACE_MS)
 
 
-def test_an_expired_link_is_not_found() -> None:
+def test_an_expired_link_counts_as_not_found() -> None:
     assert issubclass(Expired, NotFound)
 
 
 def test_a_link_is_the_same_each_time() -> None:
-    """A reminder contains the same link as the first message."""
+    """A reminder carries the same link as the first message."""
     assert token(SECRET, EXECUTION, NOW_MS) == LINK
 
 
-def test_a_link_fits_into_a_path_and_discloses_nothing() -> None:
+def test_a_link_fits_into_a_path_and_does_not_contain_the_secret() -> None:
     assert len(LINK) < 100
     assert SECRET not in LINK
     assert LINK.replace(".", "").isalnum()
@@ -64,25 +64,25 @@ def test_a_link_fits_into_a_path_and_discloses_nothing() -> None:
         "😀",
     ],
 )
-def test_a_forged_link_is_unknown(forged: str) -> None:
+def test_a_forged_link_is_not_found(forged: str) -> None:
     with pytest.raises(NotFound) as refused:
         read(SECRET, forged, NOW_MS)
     assert not isinstance(refused.value, Expired)
 
 
-def test_a_link_of_another_deployment_is_unknown() -> None:
+def test_a_link_of_another_deployment_is_not_found() -> None:
     with pytest.raises(NotFound):
         read("other", LINK, NOW_MS)
 
 
-def test_an_expired_forged_link_is_unknown_and_not_expired() -> None:
+def test_a_forged_link_does_not_show_that_its_time_is_over() -> None:
     with pytest.raises(NotFound) as refused:
         read("other", LINK, NOW_MS + 2 * GRACE_MS)
     assert not isinstance(refused.value, Expired)
 
 
 @given(st.integers(0, len(LINK) - 1), st.characters(codec="ascii"))
-def test_a_link_with_any_changed_character_is_unknown(place: int, character: str) -> None:
+def test_a_link_with_one_changed_character_is_not_found(place: int, character: str) -> None:
     tampered = LINK[:place] + character + LINK[place + 1 :]
     if tampered == LINK:
         return
@@ -91,7 +91,7 @@ def test_a_link_with_any_changed_character_is_unknown(place: int, character: str
 
 
 @given(st.text(max_size=120))
-def test_any_text_is_the_link_of_an_execution_or_unknown(value: str) -> None:
+def test_any_other_text_is_not_found(value: str) -> None:
     with pytest.raises(NotFound):
         read(SECRET, value, NOW_MS)
 

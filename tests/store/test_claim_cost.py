@@ -114,7 +114,6 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
         | {"budgets": '["1:total"]', "lease": token, "state": "succeeded", "status": "completed", "stage": 0}
         | {"candidate": 0, "attempt": 1, "repairs": 0, "redos": 0, "run_at_ms": 0, "result": "{}"}
         | {"cost_micro": 5, "feeds_next": 0, "external_id": "x"}
-        | {"t": row["id"], "v": row["version"], "e": execution_id(int(str(row["id"])), 2), "external": "x"}
         for row in made.run([claim_sql.CLAIMED(token=token)])[0].rows
     ]
     text, ids = json.dumps(rows), json.dumps([row["task"] for row in rows])
@@ -152,7 +151,7 @@ def requests(template: int) -> list[Statement]:
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
     return [
-        commands.TEMPLATES_NAMED(organization=7, wanted='["template"]'),
+        commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
         commands.SUBMIT(organization=7, at="now", rows=rows),
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
@@ -162,7 +161,7 @@ def requests(template: int) -> list[Statement]:
         queries_sql.INBOX(organization=7, user=None, size=10),
         commands.CANCEL(task=42, organization=None, reason="r", at="now"),
         commands.CANCEL_CALLS(task=42, organization=None),
-        people.NOTE(execution=execution_id(42, 1), note="n"),
+        people.NOTE_ACCEPTED(execution=execution_id(42, 1), note="n"),
         webhooks.WAKE(profile="echo", execution=None, external="unknown", event="e"),
         webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
     ]
@@ -236,7 +235,7 @@ def test_a_request_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]
 def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> None:
     """In a large database, counting stops at ten thousand rows of each kind."""
     asked = [statement for statement, _ in doctor.questions(NOW["all are due"], ["echo"])]
-    assert sum(steps(pair[1], asked)) < 40 * doctor.MOST
+    assert sum(steps(pair[1], asked)) < 40 * doctor.MAX_COUNTED
 
 
 async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
