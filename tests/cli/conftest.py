@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from consumer import telemetry
 from consumer.cli.group import bizq
 
 ECHO = {
@@ -63,6 +66,14 @@ class Cli:
         assert done.code == code, done
         assert all(line.startswith("bizq: ") for line in done.err.splitlines())
         return done.err
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """A command silences the log of this process: later tests find it as it was."""
+    yield
+    telemetry.configure()
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from consumer.cli import serve
+from consumer.cli.dev import models
+from consumer.cli.dev.options import ServeOptions
 from consumer.cli.host import EXAMPLES
 from consumer.local import model
 from consumer.local.layout import Layout
@@ -85,7 +87,7 @@ def test_it_serves_and_works(cli: Cli, tmp_path: Path) -> None:
         assert httpx2.get(waiting["link"], trust_env=False).status_code == 200
         assert cli.json("show", "1")["task"]["outcome"] == {"title": "Hello"}
         code, said = ended(process, signal.SIGINT)
-    assert (code, said) == (0, "stopping: calls in flight have 5 s; Ctrl-C again leaves at once\n")
+    assert (code, said) == (0, "stopping: calls in flight have 5 s; Ctrl-C again ends immediately\n")
 
 
 def test_terminating_is_stopping(cli: Cli) -> None:
@@ -175,5 +177,8 @@ def test_without_a_model_the_examples_are_left_out(
         raise model.NoModel("no language model server is prebuilt here")
 
     monkeypatch.setattr(model, "weights", missing)
-    assert serve._has_model() is False
+    options = ServeOptions(0, None, None, None, "INFO", with_model=False, examples=True)
+    assert models.without_missing_examples(options).examples is False
+    with_url = replace(options, model_url="http://127.0.0.1:9/v1")
+    assert models.without_missing_examples(with_url).examples is True
     assert capsys.readouterr().err.startswith("the examples are left out: no language model server")

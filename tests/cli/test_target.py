@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from consumer.cli.group import Failure, bizq
-from consumer.cli.options import Target
-from consumer.cli.remote import Api, RemoteDesk, RemoteReader
+from consumer.cli.remote import Api, RemoteClient, RemoteReader
+from consumer.cli.target import Remote
 from consumer.local.database import SqliteDatabase
 from consumer.local.layout import Layout
 from consumer.ports import Statement
@@ -112,7 +112,7 @@ def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, 
     file = lines(tmp_path, HELLO)
     assert served.json("submit", file, *operator)[0]["id"] == 1  # there is no other organization
     cli.fine("org", "create", "Linden")
-    assert "say for which organization with --org" in served.refused("submit", file, *operator)
+    assert "name the organization with --org" in served.refused("submit", file, *operator)
     assert served.json("submit", file, *operator, "--org", "1")[0]["id"] == 2
     assert "no organization 7" in served.refused("submit", file, *operator, "--org", "7")
     assert served.json("cost", "--org", "Fjord")["costs"] == cli.json("cost", "--org", "Fjord")["costs"]
@@ -130,8 +130,14 @@ def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
     assert served.refused("submit", lines(tmp_path, HELLO | {"assigned_to": "who@fjord.example"})).startswith(
         "bizq: line 1: assigned_to: this organization has no user who@fjord.example"
     )
-    assert served.refused("show", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
-    assert served.refused("status", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
+    assert (
+        served.refused("show", "99")
+        == "bizq: no task 99; `bizq status` counts the tasks that this key may see\n"
+    )
+    assert (
+        served.refused("status", "99")
+        == "bizq: no task 99; `bizq status` counts the tasks that this key may see\n"
+    )
     assert "refused the key" in served.refused("status", "--key", "bizq_0_0")
 
 
@@ -146,7 +152,7 @@ def test_a_file_for_several_organizations(
     assert len(served.json("submit", file, *operator)) == 2
     assert len(cli.json("submit", file)) == 2
     said = served.fine("submit", file, "--org", "Fjord").out
-    assert said == "1 tasks submitted, 1 lines are for other organizations: 5\n"
+    assert said == "1 tasks submitted, 1 lines of other organizations skipped: 5\n"
     refusal = served.refused("submit", file)
     assert refusal.splitlines()[0] == "bizq: line 2: organization: this is for organization 1"
     wrong = lines(tmp_path, theirs, theirs | {"organization": "Oslo"})
@@ -167,7 +173,7 @@ class TestWhoIsAsked:
     def test_nobody_there(self, away: Away) -> None:
         said = away.refused("status")
         assert said.startswith(f"bizq: nothing answers at {NOBODY}")
-        assert "start it with `bizq dev`, or correct --target" in said
+        assert "start a worker there (here: `bizq dev`), or correct --target" in said
 
     def test_typed_data_goes_before_the_environment(self, away: Away, cli: Cli) -> None:
         assert away.fine("status", "--data", cli.data).out == "0 tasks\n"
@@ -199,14 +205,14 @@ class TestWhoIsAsked:
         assert why in away.refused("status", "--target", url)
 
     def test_the_key_is_not_shown_by_accident(self) -> None:
-        assert "secret" not in repr(Target("https://example.com", "secret"))
+        assert "secret" not in repr(Remote("https://example.com", "secret"))
 
 
 # --- replies that a healthy worker does not give ----------------------------------------------------------
 
 
 def api(answer: Callable[[httpx2.Request], httpx2.Response]) -> Api:
-    return Api(Target("https://tasks.example", "k"), httpx2.MockTransport(answer))
+    return Api(Remote("https://tasks.example", "k"), httpx2.MockTransport(answer))
 
 
 def problem(status: int, name: str, detail: str, **more: Any) -> httpx2.Response:
@@ -221,26 +227,26 @@ async def test_the_doctor_reads_what_is_wrong() -> None:
             return problem(403, "forbidden", "this needs a key with the role operator")
         return problem(503, "unhealthy", "2 problems", errors=errors)
 
-    sick = RemoteDesk(api(answer))
+    sick = RemoteClient(api(answer))
     (found,) = await sick.examine()
     assert (found["level"], found["what"]) == ("error", "trigger a is missing")
-    away = RemoteDesk(api(lambda _: problem(503, "unavailable", "D1 is away")))
-    with pytest.raises(Failure, match="cannot work at the moment: D1 is away"):
+    away = RemoteClient(api(lambda _: problem(503, "unavailable", "D1 is away")))
+    with pytest.raises(Failure, match="cannot work now: D1 is away"):
         await away.examine()
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 502])
 async def test_another_server_is_told_apart(status: int) -> None:
-    desk = RemoteDesk(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
+    client = RemoteClient(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
     with pytest.raises(Failure, match=f"answered {status}, not as BizQ does"):
-        await desk.history(1)
+        await client.history(1)
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (httpx2.ReadTimeout("slow"), "does not answer in time, and it may have been done all the same"),
-        (httpx2.ReadError("reset"), "broke .reset., and it may have been done all the same"),
+        (httpx2.ReadTimeout("slow"), "does not answer in time, but the change may have been made"),
+        (httpx2.ReadError("reset"), "broke .reset., but the change may have been made"),
     ],
 )
 async def test_a_change_without_an_answer_is_in_doubt(error: Exception, said: str) -> None:
@@ -248,7 +254,7 @@ async def test_a_change_without_an_answer_is_in_doubt(error: Exception, said: st
         raise error
 
     with pytest.raises(Failure, match=said):
-        await RemoteDesk(api(answer)).retry(1)
+        await RemoteClient(api(answer)).retry(1)
 
 
 def test_a_status_is_asked_with_its_tag_and_never_goes_back() -> None:
@@ -278,6 +284,6 @@ async def test_a_reader_gets_no_links() -> None:
         "assigned_to": None,
         "resolve_by_ms": None,
     }
-    desk = RemoteDesk(api(lambda _: httpx2.Response(200, json={"assignments": [row]})))
-    (found,) = await desk.inbox(None, None)
-    assert assignment(found).endswith("no link: the key of a reader gets none")
+    client = RemoteClient(api(lambda _: httpx2.Response(200, json={"assignments": [row]})))
+    (found,) = await client.inbox(None, None)
+    assert assignment(found).endswith("no link: a reader's key gets none")

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import structlog
 
-from consumer.run.schema import SchemaTrust
 from consumer.core.profile import accounts
 from consumer.ports import PortError, Result
+from consumer.run.schema import SchemaTrust
 from consumer.world import Config
 from providers import PROVIDERS
 from tests.simulation import edges, ends, scenario

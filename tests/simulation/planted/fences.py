@@ -15,7 +15,6 @@ from consumer.ports import PortError, Statement
 from consumer.run import claim as claiming
 from consumer.run import flight, sweep
 from consumer.run.run import Run, Summary
-from consumer.service import commands
 from consumer.store import batch as committing
 from consumer.store import begin, claim, facts, leases, settle
 from consumer.store import commands as commands_sql
@@ -266,7 +265,7 @@ def select_then_insert(patch: Patch) -> None:
                 batch = [Statement("SELECT 1 AS created_at, '' AS idempotency_key WHERE false"), *batch[1:]]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 @bug
@@ -282,7 +281,7 @@ def retried_twice(patch: Patch) -> None:
             batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 def _keyed(value: Any, suffix: str) -> Any:
