@@ -80,7 +80,7 @@ class KeyValue(Protocol):
     async def get(self, key: str) -> str | None: ...
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
-        """Store a value, for `ttl_s` seconds (at least `MIN_TTL_S`) or for good.  Raises `PortError`."""
+        """Store a value, for `ttl_s` seconds (at least `MIN_TTL_S`), or without an end.  Raises `PortError`."""
         ...
 
 

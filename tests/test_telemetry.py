@@ -112,9 +112,9 @@ def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
     configure()
     log().info(Event.SWEPT)
     structlog.reset_defaults()
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert json.loads(said.err)["event"] == "sweep.done"
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert json.loads(output.err)["event"] == "sweep.done"
 
 
 def test_a_logger_is_asked_for_at_each_use() -> None:

@@ -219,15 +219,15 @@ class LocalClient:
         return {"id": number, "organization": organization, "email": email}
 
     async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:
-        from consumer.service import admin
+        from consumer.service import keys
 
-        key = await admin.create_key(self._world, organization, role)
+        key = await keys.create_key(self._world, organization, role)
         return {"key": key, "organization": organization, "role": role}
 
     async def revoke_key(self, key: str) -> dict[str, Any]:
-        from consumer.service import admin
+        from consumer.service import keys
 
-        await admin.revoke_key(self._world, key)
+        await keys.revoke_key(self._world, key)
         return {"revoked": key}
 
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:

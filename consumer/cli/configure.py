@@ -16,7 +16,7 @@ from consumer.cli.target import Target
 from consumer.core.errors import NotFound
 from consumer.core.money import show
 from consumer.core.strictjson import parse_json
-from consumer.service.admin import ROLES
+from consumer.service.keys import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,7 +17,7 @@ from consumer.core.times import iso, parse_time
 from consumer.execution import publish
 from consumer.ports import PortError
 from consumer.service import links
-from consumer.service.admin import ROLES, hash_key
+from consumer.service.keys import ROLES, hash_key
 from consumer.store import queries
 from consumer.store import stops as stops_sql
 from consumer.store.batch import commit

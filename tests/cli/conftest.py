@@ -48,8 +48,8 @@ class Cli:
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             bizq.main([*map(str, args), "--data", str(self.data)])
-        said = self._capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        output = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), output.out, output.err)
 
     def fine(self, *args: object) -> Done:
         done = self(*args)
@@ -61,7 +61,7 @@ class Cli:
         return self.fine(*args, "--json").json
 
     def refused(self, *args: object, code: int = 1) -> str:
-        """What is said of it: on standard error, and never a traceback."""
+        """The message of a command that fails: on standard error, and never a traceback."""
         done = self(*args)
         assert done.code == code, done
         assert all(line.startswith("bizq: ") for line in done.err.splitlines())
@@ -78,7 +78,7 @@ def _logging() -> Iterator[None]:
 
 @pytest.fixture
 def empty(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """No data directory yet."""
+    """A data directory that does not exist yet."""
     for name in ("BIZQ_DATA", "BIZQ_PROFILES", "BIZQ_LINK_SECRET", "MODEL_URL", "MODEL_NAME", "MODEL_KEY"):
         monkeypatch.delenv(name, raising=False)
     return Cli(tmp_path / "data", capsys)

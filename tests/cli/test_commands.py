@@ -93,8 +93,8 @@ class TestSettingUp:
             5_500_000,
             "fail",
         )
-        said = cli.fine("budget", "put", "2", "--template", "1", "--period", "total").out
-        assert said == "budget 2: $2.000000 in total for template 1\n"
+        output = cli.fine("budget", "put", "2", "--template", "1", "--period", "total").out
+        assert output == "budget 2: $2.000000 in total for template 1\n"
 
 
 class TestTasks:

@@ -42,14 +42,14 @@ def dev(data: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def ended(process: subprocess.Popen[str], *signals: signal.Signals) -> tuple[int, str]:
-    """Send signals, each after what the one before it made the process say."""
+    """Send signals, each after the message of the process about the one before."""
     assert process.stderr is not None
-    said = ""
+    output = ""
     for index, number in enumerate(signals, 1):
         process.send_signal(number)
-        said += process.stderr.readline() if index < len(signals) else ""
+        output += process.stderr.readline() if index < len(signals) else ""
     _, rest = process.communicate(timeout=30)
-    return process.returncode, said + rest
+    return process.returncode, output + rest
 
 
 def until(data: Path, task: int, status: str) -> None:
@@ -86,8 +86,8 @@ def test_it_serves_and_works(cli: Cli, tmp_path: Path) -> None:
         assert waiting["link"].startswith(f"{url}/inbox/")
         assert httpx2.get(waiting["link"], trust_env=False).status_code == 200
         assert cli.json("show", "1")["task"]["outcome"] == {"title": "Hello"}
-        code, said = ended(process, signal.SIGINT)
-    assert (code, said) == (0, "stopping: calls in flight have 5 s; Ctrl-C again ends immediately\n")
+        code, output = ended(process, signal.SIGINT)
+    assert (code, output) == (0, "stopping: calls in flight have 5 s; Ctrl-C again ends immediately\n")
 
 
 def test_terminating_is_stopping(cli: Cli) -> None:

@@ -1,4 +1,4 @@
-"""What stands under the command line: the data directory, the model, the picture of progress, the examples."""
+"""The parts below the commands: the data directory, the model, the picture of progress, the examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused: one clear line on standard error that says what to do, and a non-zero exit code."""
+"""Refusals: one clear line on standard error with the next step, and a non-zero exit code."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_a_task_that_is_not_there(cli: Cli, command: str) -> None:
     "command", ["status x", "show", "cost --by week", "nothing", "demo --nothing", "status 0"]
 )
 def test_wrong_usage_names_the_help(cli: Cli, command: str) -> None:
-    said = cli.refused(*command.split(), code=2)
-    assert re.search(r": see `bizq[a-z ]* --help`$", said.strip())
-    assert len(said.splitlines()) == 1
+    output = cli.refused(*command.split(), code=2)
+    assert re.search(r": see `bizq[a-z ]* --help`$", output.strip())
+    assert len(output.splitlines()) == 1
 
 
 def test_an_error_for_programs(cli: Cli) -> None:
@@ -89,27 +89,29 @@ class TestSubmit:
         assert cli.json("status")["total"] == 0
 
     def test_a_single_wrong_line(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, "", {"template": "echo-title"}))
-        assert said.startswith("bizq: line 2: title: ")
+        output = cli.refused("submit", lines(tmp_path, "", {"template": "echo-title"}))
+        assert output.startswith("bizq: line 2: title: ")
 
     @pytest.mark.parametrize("line", ["{", "[]", "7", '{"title": NaN}'])
     def test_a_line_that_is_no_object(self, cli: Cli, tmp_path: Path, line: str) -> None:
         assert cli.refused("submit", lines(tmp_path, HELLO, line)).startswith("bizq: line 2: ")
 
-    def test_somebody_else(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"assigned_to": "eve@else.example"}))
-        assert said.startswith("bizq: line 2: assigned_to: this organization has no user eve@else.example\n")
+    def test_a_user_of_another_organization(self, cli: Cli, tmp_path: Path) -> None:
+        output = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"assigned_to": "eve@else.example"}))
+        assert output.startswith(
+            "bizq: line 2: assigned_to: this organization has no user eve@else.example\n"
+        )
 
     def test_a_template_of_another_organization(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
-        said = cli.refused("submit", lines(tmp_path, HELLO), "--org", "Linden")
-        assert said.startswith("bizq: line 1: template: this organization has no template 'echo-title'")
+        output = cli.refused("submit", lines(tmp_path, HELLO), "--org", "Linden")
+        assert output.startswith("bizq: line 1: template: this organization has no template 'echo-title'")
 
     def test_all_or_none_for_several_organizations(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
         file = lines(tmp_path, *[HELLO | {"organization": name} for name in ("Fjord", "Linden")])
-        said = cli.refused("submit", file)
-        assert said.startswith("bizq: line 2: template: this organization has no template 'echo-title'")
+        output = cli.refused("submit", file)
+        assert output.startswith("bizq: line 2: template: this organization has no template 'echo-title'")
         assert cli.fine("submit", file, "--org", "1").out == (
             "1 tasks submitted, 1 lines of other organizations skipped: 1\n"
         )
@@ -117,8 +119,8 @@ class TestSubmit:
         assert "no line is for organization Linden" in cli.refused("submit", only, "--org", "Linden")
 
     def test_an_organization_that_is_not_there(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"organization": "Nobody"}))
-        assert said.startswith("bizq: line 2: organization: no organization Nobody")
+        output = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"organization": "Oslo"}))
+        assert output.startswith("bizq: line 2: organization: no organization Oslo")
 
     def test_which_organization(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
@@ -130,9 +132,9 @@ class TestSubmit:
 class TestConfiguration:
     def test_a_template_that_is_wrong(self, cli: Cli, tmp_path: Path) -> None:
         file = tmp_path / "wrong.json"
-        route = {"stages": [{"kind": "ai", "candidates": [{"profile": "nobody"}]}]}
+        route = {"stages": [{"kind": "ai", "candidates": [{"profile": "missing"}]}]}
         file.write_text(json.dumps(ECHO | {"route": route}))
-        assert "no profile 'nobody'; its profiles are: echo, people" in cli.refused("template", "put", file)
+        assert "no profile 'missing'; its profiles are: echo, people" in cli.refused("template", "put", file)
         file.write_text("[]")
         assert "a template must be a JSON object" in cli.refused("template", "put", file)
         file.write_text("{")
@@ -154,7 +156,7 @@ class TestConfiguration:
         assert f"{profiles}: not valid JSON" in cli.refused(*args)
         profiles.write_text("[]")
         assert "must be an object of profiles by name" in cli.refused(*args)
-        profiles.write_text('{"x": {"provider": "nobody"}}')
+        profiles.write_text('{"x": {"provider": "missing"}}')
         assert "profiles.x.provider" in cli.refused(*args)
         cli.fine("inbox")
 

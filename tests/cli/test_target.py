@@ -20,7 +20,7 @@ from tests.cli.conftest import ECHO, Cli, Done, lines, put, submit
 from tests.cli.test_dev import dev, until
 
 HELLO = {"template": "echo-title", "title": "Hello"}
-NOBODY = "http://127.0.0.1:9"
+UNUSED = "http://127.0.0.1:9"
 
 
 class Away(Cli):
@@ -30,15 +30,15 @@ class Away(Cli):
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             bizq.main([*map(str, args)])
-        said = self._capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        output = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), output.out, output.err)
 
 
 @pytest.fixture
 def away(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Away:
-    """Nobody answers there."""
+    """No worker answers at this target."""
     monkeypatch.delenv("BIZQ_DATA", raising=False)
-    monkeypatch.setenv("BIZQ_TARGET", NOBODY)
+    monkeypatch.setenv("BIZQ_TARGET", UNUSED)
     monkeypatch.setenv("BIZQ_KEY", "bizq_0123456789ab_0")
     return Away(tmp_path, capsys)
 
@@ -124,8 +124,8 @@ def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, 
 
 
 def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
-    said = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
-    assert said.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
+    output = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
+    assert output.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
     assert served.refused("budget", "put", "many", "--org", "1").startswith("bizq: cap: ")
     assert served.refused("submit", lines(tmp_path, HELLO | {"assigned_to": "who@fjord.example"})).startswith(
         "bizq: line 1: assigned_to: this organization has no user who@fjord.example"
@@ -144,40 +144,40 @@ def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
 def test_a_file_for_several_organizations(
     served: Away, cli: Cli, operator: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Names of organizations, templates and people are looked up by whoever has them."""
+    """Names of organizations, templates and people are looked up by the worker that has them."""
     cli.fine("org", "create", "Linden")
     put(cli, tmp_path, ECHO, "--org", "Linden")
     theirs = HELLO | {"organization": "Linden"}
     file = lines(tmp_path, HELLO | {"organization": "Fjord", "assigned_to": "marta@fjord.example"}, theirs)
     assert len(served.json("submit", file, *operator)) == 2
     assert len(cli.json("submit", file)) == 2
-    said = served.fine("submit", file, "--org", "Fjord").out
-    assert said == "1 tasks submitted, 1 lines of other organizations skipped: 5\n"
+    output = served.fine("submit", file, "--org", "Fjord").out
+    assert output == "1 tasks submitted, 1 lines of other organizations skipped: 5\n"
     refusal = served.refused("submit", file)
     assert refusal.splitlines()[0] == "bizq: line 2: organization: this is for organization 1"
     wrong = lines(tmp_path, theirs, theirs | {"organization": "Oslo"})
     for ask, key in ((served, operator), (cli, ())):
-        said = ask.refused("submit", wrong, *key)
-        assert said.splitlines()[0] == "bizq: line 2: organization: no organization Oslo"
+        output = ask.refused("submit", wrong, *key)
+        assert output.splitlines()[0] == "bizq: line 2: organization: no organization Oslo"
     assert cli.json("status")["total"] == 5
 
 
 @pytest.mark.parametrize("command", ["key create", "key revoke x", "demo", "dev"])
 def test_what_cannot_be_done_over_http_says_so(away: Away, command: str) -> None:
-    for said in (away.refused(*command.split()), away.refused(*command.split(), "--target", NOBODY)):
-        assert "works on this machine only, not over HTTP" in said
-        assert len(said.splitlines()) == 1
+    for output in (away.refused(*command.split()), away.refused(*command.split(), "--target", UNUSED)):
+        assert "works on this machine only, not over HTTP" in output
+        assert len(output.splitlines()) == 1
 
 
 class TestWhoIsAsked:
-    def test_nobody_there(self, away: Away) -> None:
-        said = away.refused("status")
-        assert said.startswith(f"bizq: nothing answers at {NOBODY}")
-        assert "start a worker there (here: `bizq dev`), or correct --target" in said
+    def test_no_worker_answers(self, away: Away) -> None:
+        output = away.refused("status")
+        assert output.startswith(f"bizq: nothing answers at {UNUSED}")
+        assert "start a worker there (here: `bizq dev`), or correct --target" in output
 
     def test_typed_data_goes_before_the_environment(self, away: Away, cli: Cli) -> None:
         assert away.fine("status", "--data", cli.data).out == "0 tasks\n"
-        assert "not both" in away.refused("status", "--data", cli.data, "--target", NOBODY)
+        assert "not both" in away.refused("status", "--data", cli.data, "--target", UNUSED)
 
     def test_a_key_is_needed_but_not_for_health(
         self, away: Away, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -243,17 +243,17 @@ async def test_another_server_is_told_apart(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "output"),
     [
         (httpx2.ReadTimeout("slow"), "does not answer in time, but the change may have been made"),
         (httpx2.ReadError("reset"), "broke .reset., but the change may have been made"),
     ],
 )
-async def test_a_change_without_an_answer_is_in_doubt(error: Exception, said: str) -> None:
+async def test_a_change_without_an_answer_is_in_doubt(error: Exception, output: str) -> None:
     def answer(_: httpx2.Request) -> httpx2.Response:
         raise error
 
-    with pytest.raises(Failure, match=said):
+    with pytest.raises(Failure, match=output):
         await RemoteClient(api(answer)).retry(1)
 
 

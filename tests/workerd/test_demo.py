@@ -15,7 +15,7 @@ from consumer.cli.host import EXAMPLES, MODEL_NAME
 from consumer.cli.remote import Api, RemoteClient
 from consumer.cli.target import Remote
 from consumer.local import model
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 from scripts.stage import shipped
 from tests.workerd.archives import ROOT
 from tests.workerd.configuration import Configuration, Options
