@@ -51,9 +51,9 @@ def _missing_columns(rows: Sequence[Row]) -> Iterator[str]:
 def _wrong_objects(found: Mapping[str, str]) -> Iterator[str]:
     for name, (kind, wanted) in OBJECTS.items():
         if name not in found:
-            yield f"{kind} {name} is missing: another tool rebuilt its table; scripts/mend_schema.py brings it back"
+            yield f"{kind} {name} is missing: another tool rebuilt its table; scripts/repair_schema.py brings it back"
         elif digest(found[name]) != wanted:
-            yield f"{kind} {name} was changed; scripts/mend_schema.py brings it back"
+            yield f"{kind} {name} was changed; scripts/repair_schema.py brings it back"
 
 
 # --- the doctor's questions: each reads a bounded number of rows, by an index ---------------------------------------

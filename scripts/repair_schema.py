@@ -1,11 +1,11 @@
-"""Print the SQL that gives a database back the rules that another tool took away with a table's rebuild.
+"""Print the SQL that repairs a database in which another tool has rebuilt a table of ours.
 
     npx wrangler d1 export bizq --remote --no-data --output schema.sql
-    python -m scripts.mend_schema schema.sql > mend.sql
-    npx wrangler d1 execute bizq --remote --file mend.sql
+    python -m scripts.repair_schema schema.sql > repair.sql
+    npx wrangler d1 execute bizq --remote --file repair.sql
 
-Indexes and triggers come back as they were, and what they would have done meanwhile is made up for.  A column or a
-table that is gone took its values along, and only a restored database has them: then this fails, naming them.
+The SQL restores indexes and triggers, and makes up for the changes that the triggers have missed.  It cannot restore a
+missing column or table, whose values are gone too: the script then names them and fails, and only a backup has them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UPDATE budget_periods SET
   reserved_micro = (SELECT COALESCE(sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END), 0)
     FROM task_executions AS e, json_each(e.budgets) AS held
     WHERE e.budgets IS NOT NULL AND held.value = budget_periods.id)"""
-"""What the triggers on executions keep."""
+"""Count the budget periods again, which the triggers on executions keep up to date."""
 
 ARRIVALS: Final = f"""\
 UPDATE tasks SET
@@ -46,11 +46,11 @@ UPDATE tasks SET
     (SELECT organization_id FROM users WHERE id = tasks.created_by)),
   run_at_ms = {NEVER}, blocked_by = 'adopt'
 WHERE organization_id IS NULL AND status = 'pending' AND blocked_by IS NULL"""  # noqa: S608  # a number of ours
-"""Tasks of other applications that nobody gave an organization: they wait to be adopted."""
+"""Let tasks that other applications inserted without the triggers wait until an operator adopts them."""
 
 
 def loaded(*scripts: str) -> sqlite3.Connection:
-    """A database in memory after these scripts.  Raises sqlite3.Error when they are not SQL."""
+    """A database in memory that these scripts have made.  Raises sqlite3.Error when they are not SQL."""
     database = sqlite3.connect(":memory:")
     for script in scripts:
         database.executescript(script)
@@ -58,18 +58,18 @@ def loaded(*scripts: str) -> sqlite3.Connection:
 
 
 def migrated() -> sqlite3.Connection:
-    """What a database should be."""
+    """A database in memory with the expected schema: that of the migrations."""
     return loaded(*(path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))))
 
 
 def lost(found: sqlite3.Connection) -> list[str]:
-    """Columns that are gone, as `table.column`."""
+    """The columns that are missing, as `table.column`."""
     there = {name for (name,) in found.execute(COLUMNS)}
     return [name for (name,) in migrated().execute(COLUMNS) if name not in there]
 
 
-def mending(found: sqlite3.Connection) -> list[str]:
-    """The statements that bring back what is missing or was changed; none when all is well."""
+def repairs(found: sqlite3.Connection) -> list[str]:
+    """The statements that restore missing and changed indexes and triggers; none when the schema is complete."""
     there = {name: digest(sql) for name, _, sql in found.execute(OBJECTS)}
     wrong = [
         (name, kind, sql) for name, kind, sql in migrated().execute(OBJECTS) if there.get(name) != digest(sql)
@@ -78,7 +78,7 @@ def mending(found: sqlite3.Connection) -> list[str]:
     for name, kind, sql in wrong:
         statements += [f"DROP {kind} IF EXISTS {name}", sql]
     names = {name for name, _, _ in wrong}
-    # Before the triggers are back, so that these changes are nobody's edits.
+    # These come before the triggers, which would take the changes for those of another application.
     first = [ARRIVALS] if "tasks_foreign_insert" in names else []
     if names & {"executions_reserve", "executions_charge", "executions_release"}:
         first.append(COUNTERS)
@@ -86,17 +86,17 @@ def mending(found: sqlite3.Connection) -> list[str]:
 
 
 def main() -> None:
-    """Read the schema, print what mends it."""
+    """Read the schema and print the statements that repair it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("schema", type=Path, help="what `wrangler d1 export --no-data` has written")
+    parser.add_argument("schema", type=Path, help="the file that `wrangler d1 export --no-data` has written")
     found = loaded(parser.parse_args().schema.read_text())
     if gone := lost(found):
         sys.exit(
-            f"gone with their values: {', '.join(gone)}\nrestore the database: docs/operations.md says how"
+            f"gone with their values: {', '.join(gone)}\nrestore a backup: see docs/deploy.md, Export and restore"
         )
-    for statement in mending(found):
+    for statement in repairs(found):
         print(f"{statement};")
 
 
