@@ -1,4 +1,4 @@
-"""Writes consumer/store/schema/expected.py: what every database must hold once migrations/ are applied."""
+"""Write consumer/store/schema/expected.py: the tables, columns, indexes and triggers that migrations/ create."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 
 COLUMNS = "SELECT name, hidden FROM pragma_table_xinfo(?) ORDER BY name"
 
 HEAD = '''\
-"""Made by scripts/expected_schema.py from migrations/: what a migrated database holds."""
+"""The schema that migrations/ create.  Written by scripts/expected_schema.py: do not edit it by hand."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def module() -> str:
         HEAD
         + _block("MIGRATIONS: Final = (", [f'"{path.name}"' for path in files], ")")
         + _block("OBJECTS: Final[Mapping[str, tuple[str, str]]] = {", objects, "}")
-        + '"""Indexes and triggers: name -> kind, digest of the definition."""\n'
+        + '"""Indexes and triggers: the name, then the kind and the digest of the definition."""\n'
         + _block("COLUMNS: Final[Mapping[str, str]] = {", columns, "}")
-        + '"""Tables: name -> their columns."""\n'
+        + '"""Tables: the name, then the names of the columns."""\n'
     )
 
 
 def _columns(database: sqlite3.Connection, table: str) -> str:
-    """The words for a table's columns, wrapped to the length of a line."""
+    """The names of a table's columns, as a string over several lines."""
     words = [name + (GENERATED if hidden else "") for name, hidden in database.execute(COLUMNS, (table,))]
     indent = " " * 8
     body = textwrap.fill(" ".join(words), 105, initial_indent=indent, subsequent_indent=indent)

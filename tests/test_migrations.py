@@ -164,7 +164,7 @@ def test_a_state_is_never_null_though_the_column_was_made_without_that(tmp_path:
             "INSERT INTO task_executions (task_id, execution_type, status) VALUES (6, 'ai', NULL)",
             "UPDATE task_executions SET status = NULL WHERE id = 6",
         ):
-            with pytest.raises(sqlite3.IntegrityError, match="status: "):
+            with pytest.raises(sqlite3.IntegrityError, match="status must be "):
                 database.execute(statement)
 
 

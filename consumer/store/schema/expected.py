@@ -1,4 +1,4 @@
-"""Made by scripts/expected_schema.py from migrations/: what a migrated database holds."""
+"""The schema that migrations/ create.  Written by scripts/expected_schema.py: do not edit it by hand."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "audit_log_task": ("index", "490460f19155"),
     "budget_periods_budget": ("index", "c015de027b62"),
     "budget_periods_current": ("index", "6e060b9066f0"),
-    "budgets_kept": ("trigger", "d09c2ea3a43c"),
-    "budgets_replaced": ("trigger", "e71e31422ede"),
+    "budgets_kept": ("trigger", "b4798719f8b9"),
+    "budgets_replaced": ("trigger", "e0b597c70f9a"),
     "executions_admission": ("trigger", "14370ada62d0"),
-    "executions_budgets": ("trigger", "684c347a1deb"),
+    "executions_budgets": ("trigger", "29682328938f"),
     "executions_charge": ("trigger", "1e2aaa403cb4"),
     "executions_external": ("index", "1bed661de3fc"),
-    "executions_finished": ("trigger", "4d24ec01bea0"),
+    "executions_finished": ("trigger", "44c06b765a59"),
     "executions_foreign_id": ("trigger", "b0630088e2d7"),
     "executions_foreign_insert": ("trigger", "e717b4bef776"),
-    "executions_identity": ("trigger", "46d2aabdef56"),
-    "executions_ours": ("trigger", "379eae1fd18e"),
+    "executions_identity": ("trigger", "bb349adfe600"),
+    "executions_ours": ("trigger", "e6f98561d8d8"),
     "executions_release": ("trigger", "06e6a95b0686"),
-    "executions_replaced": ("trigger", "bc99c61b6c60"),
+    "executions_replaced": ("trigger", "72e0823ce4c5"),
     "executions_reserve": ("trigger", "5ab13c6c6ca4"),
-    "executions_state_insert": ("trigger", "ba29c31d6cc2"),
-    "executions_state_update": ("trigger", "de37745461a6"),
+    "executions_state_insert": ("trigger", "95c70bce4e2b"),
+    "executions_state_update": ("trigger", "ebd71f7aa509"),
     "executions_wake": ("index", "1e11fa7dc24d"),
     "outbox_due": ("index", "e0f9780c2a44"),
     "tasks_blocked": ("index", "c3dce069a46e"),
     "tasks_deadline": ("index", "d3ecab28e2c6"),
     "tasks_due": ("index", "0eb175f93606"),
-    "tasks_finished": ("trigger", "96cf962aff39"),
+    "tasks_finished": ("trigger", "c05be577c2e6"),
     "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
     "tasks_foreign_edit": ("trigger", "f4ca71ad7cd0"),
     "tasks_foreign_insert": ("trigger", "72cf7238175c"),
     "tasks_foreign_template": ("trigger", "bfc19f62d5a8"),
     "tasks_gone": ("trigger", "b714ce2c69ad"),
     "tasks_idempotency": ("index", "8c7b3af4791b"),
-    "tasks_identity": ("trigger", "7daa739aeb68"),
+    "tasks_identity": ("trigger", "41d911c0d7f3"),
     "tasks_moved": ("trigger", "9329eac45239"),
     "tasks_organization": ("index", "55361d47a8a6"),
     "tasks_organization_due": ("index", "06a0aa87769e"),
     "tasks_raise": ("index", "9303eed0fdc6"),
-    "tasks_replaced": ("trigger", "8a08e5fb18f3"),
-    "tasks_state_insert": ("trigger", "1588be2396ab"),
-    "tasks_state_update": ("trigger", "019b5891b054"),
+    "tasks_replaced": ("trigger", "b3fb0995451e"),
+    "tasks_state_insert": ("trigger", "b78370c4814c"),
+    "tasks_state_update": ("trigger", "e0581f625800"),
     "templates_gone": ("trigger", "fee80b376ec2"),
     "templates_organization": ("index", "1b5511ec1b41"),
     "webhooks_execution": ("index", "7b1c6d78477f"),
     "webhooks_external": ("index", "941aade9ee70"),
 }
-"""Indexes and triggers: name -> kind, digest of the definition."""
+"""Indexes and triggers: the name, then the kind and the digest of the definition."""
 
 COLUMNS: Final[Mapping[str, str]] = {
     "api_keys": """
@@ -99,9 +99,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "tasks": """
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
-        due_date feedback id idempotency_key input input_from last_execution lease lost needs_micro
-        organization_id priority raise_at_ms rank(generated) reason redos repairs replaces retry_of
-        run_at_ms stage status template_id title updated_at version
+        due_date feedback id idempotency_key input input_from last_execution lease lost_leases
+        needs_micro organization_id priority raise_at_ms rank(generated) reason redos repairs replaces
+        retry_of run_at_ms stage status template_id title updated_at version
     """,
     "users": """
         created_at email id name organization_id role
@@ -110,4 +110,4 @@ COLUMNS: Final[Mapping[str, str]] = {
         body event_id execution_id external_id handled_ms profile received_ms
     """,
 }
-"""Tables: name -> their columns."""
+"""Tables: the name, then the names of the columns."""
