@@ -1,4 +1,4 @@
-"""Write consumer/store/schema/expected.py: the tables, columns, indexes and triggers that migrations/ create."""
+"""Write consumer/store/schema/expected.py: the objects and columns that every migrated database must have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from consumer.store.schema.fingerprint import GENERATED, digest  # noqa: E402  # after the path is set
+from consumer.store.schema.fingerprint import GENERATED, digest  # noqa: E402  # the path must be set first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 
 COLUMNS = "SELECT name, hidden FROM pragma_table_xinfo(?) ORDER BY name"
 
 HEAD = '''\
-"""The schema that migrations/ create.  Written by scripts/expected_schema.py: do not edit it by hand."""
+"""Made by scripts/expected_schema.py from migrations/: what a migrated database holds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def module() -> str:
-    """The text of the module."""
+    """Return the text of the module."""
     files = sorted(MIGRATIONS.glob("*.sql"))
     database = sqlite3.connect(":memory:")
     for path in files:
@@ -52,17 +52,17 @@ def module() -> str:
         HEAD
         + _block("MIGRATIONS: Final = (", [f'"{path.name}"' for path in files], ")")
         + _block("OBJECTS: Final[Mapping[str, tuple[str, str]]] = {", objects, "}")
-        + '"""Indexes and triggers: the name, then the kind and the digest of the definition."""\n'
+        + '"""Indexes and triggers: name -> kind, digest of the definition."""\n'
         + _block("COLUMNS: Final[Mapping[str, str]] = {", columns, "}")
-        + '"""Tables: the name, then the names of the columns."""\n'
+        + '"""Tables: name -> their columns."""\n'
     )
 
 
 def _columns(database: sqlite3.Connection, table: str) -> str:
-    """The names of a table's columns, as a string over several lines."""
-    words = [name + (GENERATED if hidden else "") for name, hidden in database.execute(COLUMNS, (table,))]
+    """Return the names of a table's columns as text, wrapped to the length of a line."""
+    names = [name + (GENERATED if hidden else "") for name, hidden in database.execute(COLUMNS, (table,))]
     indent = " " * 8
-    body = textwrap.fill(" ".join(words), 105, initial_indent=indent, subsequent_indent=indent)
+    body = textwrap.fill(" ".join(names), 105, initial_indent=indent, subsequent_indent=indent)
     return f'"""\n{body}\n    """'
 
 

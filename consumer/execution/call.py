@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,7 +16,7 @@ from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
 from consumer.core.schema import mismatch
 from consumer.core.strictjson import dump_json, parse_json
-from consumer.core.template import PLACEHOLDER, Candidate, Plan, render
+from consumer.core.template import PLACEHOLDER, Plan, render
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 from consumer.telemetry import Event, log
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.core.profile import Account
+    from consumer.core.template import Candidate
     from consumer.world import World
 
 KEY_PREFIX: Final = "bizq"
@@ -54,7 +56,9 @@ def find_candidate(
 
 
 class Subject(Protocol):
-    """The parts of a task that a call needs, whether the task was just claimed or an execution is followed up."""
+    """The parts of a task that a call needs, whether the task was just claimed or an execution is followed up.
+
+    `value`: the task's input.  `previous`: the result of the previous stage."""
 
     @property
     def title(self) -> str: ...
@@ -65,32 +69,36 @@ class Subject(Protocol):
     @property
     def value(self) -> Any: ...
     @property
-    def fed(self) -> Any: ...
+    def previous(self) -> Any: ...
     @property
     def feedback(self) -> str | None: ...
 
 
-def build_call(  # noqa: PLR0913, PLR0917  # a call has this many parts
-    world: World,
-    plan: Plan,
-    provider: Provider,
-    account: Account,
-    execution: int,
-    stage: int,
-    candidate: int,
-    chosen: Candidate,
-    task: Subject,
-    now_ms: int,
-    external_id: str | None = None,
-) -> Call:
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An execution: its id, its place in the route, and who does it.
+
+    `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""
+
+    execution: int
+    stage: int
+    candidate: int
+    chosen: Candidate
+    provider: Provider
+    account: Account
+    external_id: str | None = None
+
+
+def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms: int) -> Call:
     """The call of an execution.  Raises BadInput when the route's settings no longer fit the adapter."""
-    where = f"route.stages[{stage}].candidates[{candidate}].settings"
-    settings = parse(provider.settings, chosen.settings, where)
-    fed = task.fed if stage > 0 else None
-    value = task.value if stage == 0 else fed
+    provider, account, stage = attempt.provider, attempt.account, attempt.stage
+    where = f"route.stages[{stage}].candidates[{attempt.candidate}].settings"
+    settings = parse(provider.settings, attempt.chosen.settings, where)
+    value = task.value if stage == 0 else task.previous
+    calls_back = provider.abilities.webhook
     return Call(
-        execution_id=execution,
-        key=f"{KEY_PREFIX}-{execution}",
+        execution_id=attempt.execution,
+        key=f"{KEY_PREFIX}-{attempt.execution}",
         account=account,
         settings=settings,
         title=task.title,
@@ -103,8 +111,8 @@ def build_call(  # noqa: PLR0913, PLR0917  # a call has this many parts
         feedback=task.feedback,
         draft=_draft(plan, stage, task),
         assigned_to=task.assigned_to,
-        callback_url=callback_url(world, account.name, execution) if provider.abilities.webhook else None,
-        external_id=external_id,
+        callback_url=callback_url(world, account.name, attempt.execution) if calls_back else None,
+        external_id=attempt.external_id,
     )
 
 
@@ -120,8 +128,8 @@ def _draft(plan: Plan, stage: int, task: Subject) -> Any:
     """The draft that a reviewer judges, or that a reviewer sent back to the first stage with feedback."""
     stages = plan.route.stages
     if stage < len(stages) and stages[stage].kind == "review":
-        return task.fed
-    return task.fed if stage == 0 and task.feedback is not None else None
+        return task.previous
+    return task.previous if stage == 0 and task.feedback is not None else None
 
 
 def callback_url(world: World, profile: str, execution: int) -> str:

@@ -24,7 +24,7 @@ def task_input(row: Row) -> Any:  # JSON is any value
     return parse_json(stored, "input")
 
 
-async def fed(world: World, row: Row) -> Any:  # JSON is any value
+async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
     """The result of the previous stage, from its row or from the blob store; None for the first stage.
 
     Raises BadInput when it is lost or unreadable, PortError when the store cannot be reached."""

@@ -107,7 +107,7 @@ class Settling:
             {stored.row["execution"]: _verdict(stored.row, seen) for stored in self.group},
             seen,
             woken=bool(results.rows(self._woken)),
-            unhandled=frozenset(integer(row, "told") for row in results.rows(self._unhandled)),
+            unhandled=frozenset(integer(row, "task_id") for row in results.rows(self._unhandled)),
         )
 
 
@@ -145,7 +145,7 @@ def settle(
     batch.each(sql.SETTLE_TASKS, parts, at=iso(now_ms))
     settled = batch.each(sql.SETTLED, parts)
     accepted = (
-        {"e": stored.row["execution"], "external": stored.row["external_id"]}
+        {"execution": stored.row["execution"], "external_id": stored.row["external_id"]}
         for stored in group
         if stored.row["state"] is ExecutionState.WAITING
     )

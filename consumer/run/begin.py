@@ -16,6 +16,7 @@ from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
 from consumer.execution.call import (
+    Attempt,
     NoSuchCandidate,
     build_call,
     find_candidate,
@@ -153,9 +154,8 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     at = task.position
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
-    call = build_call(
-        world, task.plan, provider, account, execution, at.stage, at.candidate, chosen, task, now_ms
-    )
+    attempt = Attempt(execution, at.stage, at.candidate, chosen, provider, account)
+    call = build_call(world, task.plan, attempt, task, now_ms)
     bound = prices.bound(account, most(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:

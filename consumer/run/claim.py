@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.errors import BadInput
 from consumer.core.times import iso
 from consumer.execution.call import read_plan
-from consumer.execution.inputs import fed, position, task_input
+from consumer.execution.inputs import position, previous_result, task_input
 from consumer.ports import PortError
 from consumer.store import claim as sql
 from consumer.store.sql import integer, optional_integer, optional_text, text
@@ -43,7 +43,7 @@ class Claimed:
     assigned_to: int | None
     deadline_ms: int | None
     value: Any
-    fed: Any
+    previous: Any
     feedback: str | None
     position: Position
     newest: int | None
@@ -66,7 +66,7 @@ class Claimed:
             position=move.position,
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
-            fed=output if move.fed else self.fed,
+            previous=output if move.fed else self.previous,
         )
 
 
@@ -151,9 +151,9 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
 
 async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
     plan, why_not = _plan(row, template)
-    value = before = unreadable = unreachable = None
+    value = previous = unreadable = unreachable = None
     try:
-        value, before = task_input(row), await fed(world, row)
+        value, previous = task_input(row), await previous_result(world, row)
     except BadInput as error:
         unreadable = str(error)[:200]
     except PortError as error:
@@ -168,7 +168,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         assigned_to=optional_integer(row, "assigned_to"),
         deadline_ms=optional_integer(row, "deadline_ms"),
         value=value,
-        fed=before,
+        previous=previous,
         feedback=optional_text(row, "feedback"),
         position=position(row),
         newest=optional_integer(row, "newest"),

@@ -12,15 +12,15 @@ from consumer.store.sql import Query
 
 # Delete our rows of published tasks.  If a task has moved on in the meantime, OVERTAKEN adds a row without a holder.
 DONE_OUTBOX: Final = Query("""
-    DELETE FROM outbox WHERE (kind, task_id, holder) IN (SELECT 'publish', value ->> 't', :token FROM json_each(:rows))
+    DELETE FROM outbox WHERE (kind, task_id, holder) IN (SELECT 'publish', value ->> 'task', :token FROM json_each(:rows))
 """)
 
 # Request another publication for each task that has a newer version than the one that we wrote.  The process that moved
 # the task may have published before us, and our late write would then hide its newer status.
 OVERTAKEN: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms)
-    SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
-    WHERE tasks.version > value ->> 'v'
+    SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 'task'
+    WHERE tasks.version > value ->> 'version'
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
 """)
 

@@ -47,7 +47,7 @@ HANDLED_AT_END: Final = Query("""
       AND EXISTS (SELECT 1 FROM task_executions WHERE id = :execution AND status NOT IN {OPEN})
 """)
 
-_UNHEARD = """e.status NOT IN {OPEN}
+_UNHANDLED = """e.status NOT IN {OPEN}
       AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id IS NOT NULL AND w.execution_id = e.id)
         OR EXISTS (SELECT 1 FROM webhooks w INDEXED BY webhooks_external
           WHERE w.handled_ms IS NULL AND w.external_id IS NOT NULL AND w.profile = e.profile
@@ -58,14 +58,14 @@ _UNHEARD = """e.status NOT IN {OPEN}
 QUEUE_UNHANDLED: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms)
     SELECT 'webhook', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
-    WHERE {_UNHEARD}
+    WHERE {_UNHANDLED}
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
-    RETURNING task_id AS told
+    RETURNING task_id
 """)
 
 UNHANDLED_OF_TASKS: Final = Query(f"""
-    SELECT e.id, e.task_id FROM json_each(:tasks) AS told CROSS JOIN task_executions e ON e.id BETWEEN {{ids of told.value}}
-    WHERE {_UNHEARD}
+    SELECT e.id, e.task_id FROM json_each(:tasks) AS named CROSS JOIN task_executions e ON e.id BETWEEN {{ids of named.value}}
+    WHERE {_UNHANDLED}
 """)
 
 UNQUEUE: Final = Query(
@@ -75,11 +75,11 @@ UNQUEUE: Final = Query(
 # In the batch that records an acceptance: a webhook that came before it.
 WAKE_FOR_EARLY: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0 FROM json_each(:rows)
-    WHERE task_executions.id = value ->> 'e' AND +task_executions.status IN ('waiting', 'unknown')
-      AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id = value ->> 'e')
+    WHERE task_executions.id = value ->> 'execution' AND +task_executions.status IN ('waiting', 'unknown')
+      AND (EXISTS (SELECT 1 FROM webhooks w WHERE w.handled_ms IS NULL AND w.execution_id = value ->> 'execution')
         OR EXISTS (SELECT 1 FROM webhooks w INDEXED BY webhooks_external
           WHERE w.handled_ms IS NULL AND w.profile = task_executions.profile
-          AND w.external_id = value ->> 'external' AND w.external_id IS NOT NULL))
+          AND w.external_id = value ->> 'external_id' AND w.external_id IS NOT NULL))
     RETURNING task_executions.id AS woken
 """)
 

@@ -11,7 +11,7 @@ from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
 from consumer.ports import MAX_INTEGER
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
-from consumer.service.commands import NewTask
+from consumer.service.new_tasks import NewTask
 from consumer.store.queries import COSTS
 from consumer.web.problems import MEDIA_TYPE
 from consumer.web.shapes import SHAPES

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.core.errors import BadInput, NotFound
 from consumer.core.strictjson import clean
-from consumer.execution import doorbells, follow_up
+from consumer.execution import doorbells, webhooks
 from consumer.execution.call import sign
 from consumer.execution.settlement import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
@@ -73,7 +73,7 @@ async def _keep(
 ) -> None:
     """One row and one waking, together; the doorbell may get lost."""
     external = None if external is None else clean(external[:MAX_TEXT_CHARS])  # cut as the execution's own is
-    woken = await follow_up.receive(world, account.name, execution, event, external, body)
+    woken = await webhooks.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:
         await doorbells.ring(world)

@@ -183,7 +183,7 @@ def test_a_reviewer_edits_a_draft(office: Office, page: Page) -> None:
     assert office.ask("show", task)["task"]["outcome"] == {**DRAFT, "mood": "angry"}
 
 
-def test_a_person_says_what_became_of_a_call(office: Office, page: Page) -> None:
+def test_a_person_reports_the_outcome_of_an_unknown_call(office: Office, page: Page) -> None:
     task = office.task(
         {"kind": "ai", "candidates": [{"profile": "echo", "settings": {"asynchronous": True}}]}
     )
@@ -198,11 +198,11 @@ def test_a_person_says_what_became_of_a_call(office: Office, page: Page) -> None
 
         page.get_by_label("Reason").fill("not in their list")
         page.get_by_role("button", name="It was not done").click()
-        expect(page.get_by_text("It counts as not done")).to_be_visible()
+        expect(page.get_by_text("Recorded as not done")).to_be_visible()
     assert office.ask("show", task)["executions"][0]["reason"] == "declined: not in their list"
 
 
-def test_a_forged_link_and_the_front_door(office: Office, page: Page) -> None:
+def test_the_start_page_and_a_forged_link(office: Office, page: Page) -> None:
     with dev(office.data) as (_, url):
         page.goto(url)
         page.get_by_role("link", name="What it refuses, and why").click()

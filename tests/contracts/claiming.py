@@ -72,7 +72,7 @@ class ClaimContract(Suite):
 
         assert [len(await taken(scene)) for _ in range(4)] == [10, 10, 5, 0]
 
-    async def test_a_taken_task_is_running_under_a_lease_and_its_version_has_gone_up(
+    async def test_a_claimed_task_runs_under_a_lease_with_a_higher_version(
         self, scene: Scene, template: int
     ) -> None:
         (task,) = await scene.tasks(1, template)
@@ -98,7 +98,7 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 3 + [3] * 2
 
-    async def test_nobody_gets_more_than_half_because_a_third_has_little(
+    async def test_no_organization_gets_more_than_half_if_a_third_has_few_tasks(
         self, scene: Scene, template: int
     ) -> None:
         await scene.tasks(300, template, organization=1, run_at_ms=1)
@@ -107,7 +107,7 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 4 + [3]
 
-    async def test_a_few_tasks_of_others_leave_the_rest_of_the_batch_to_the_crowd(
+    async def test_a_few_tasks_of_others_leave_the_rest_to_the_largest_organization(
         self, scene: Scene, template: int
     ) -> None:
         await scene.tasks(1_000, template, organization=1)
@@ -115,14 +115,12 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 8 + [3] * 2
 
-    async def test_an_organization_alone_gets_the_whole_batch(self, scene: Scene, template: int) -> None:
+    async def test_a_single_organization_gets_the_whole_batch(self, scene: Scene, template: int) -> None:
         await scene.tasks(30, template)
 
         assert len(await taken(scene)) == 10
 
-    async def test_others_that_are_not_due_take_nothing_from_the_crowd(
-        self, scene: Scene, template: int
-    ) -> None:
+    async def test_organizations_without_due_tasks_take_no_share(self, scene: Scene, template: int) -> None:
         await scene.tasks(30, template, organization=1)
         await scene.tasks(30, template, organization=2, run_at_ms=scene.clock.ms + HOUR)
 
@@ -152,7 +150,7 @@ class ClaimContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "worker_lost")
         assert (await scene.task(innocent[0]))["status"] == "pending"
 
-    async def test_a_success_forgives_lost_leases(self, scene: Scene, template: int) -> None:
+    async def test_a_success_resets_the_count_of_lost_leases(self, scene: Scene, template: int) -> None:
         (task,) = await scene.tasks(1, template, lost_leases=2)
 
         await scene.drain()
@@ -160,7 +158,7 @@ class ClaimContract(Suite):
         row = await scene.task(task)
         assert (row["status"], row["lost_leases"]) == ("completed", 0)
 
-    async def test_two_workers_at_once_never_share_a_task(self, scene: Scene, template: int) -> None:
+    async def test_two_concurrent_workers_never_share_a_task(self, scene: Scene, template: int) -> None:
         await scene.tasks(60, template)
 
         await asyncio.gather(*(scene.drain() for _ in range(4)))
@@ -184,7 +182,7 @@ class ClaimContract(Suite):
 
     # --- what cannot be done says why ---------------------------------------------------------------
 
-    async def test_a_task_without_an_organization_is_not_claimed_and_says_why(self, scene: Scene) -> None:
+    async def test_a_task_without_an_organization_is_not_claimed_and_shows_why(self, scene: Scene) -> None:
         template = await scene.template(route(ai("blind")), organization=None)
         (task,) = await scene.tasks(1, template, organization=None)
 
@@ -194,7 +192,7 @@ class ClaimContract(Suite):
         assert "it has no organization" in await scene.why(task)
         assert scene.network.count() == 0
 
-    async def test_a_task_without_a_template_is_not_begun_and_says_why(self, scene: Scene) -> None:
+    async def test_a_task_without_a_template_does_not_begin_and_shows_why(self, scene: Scene) -> None:
         await scene.organization(1)
         (task,) = await scene.tasks(1, None)
 
@@ -207,7 +205,7 @@ class ClaimContract(Suite):
         "column",
         ["route = NULL", "route = 'no json'", "route = '{}'", "output_schema = NULL", "limits = '[]'"],
     )
-    async def test_a_task_whose_template_cannot_be_used_is_released_and_says_why(
+    async def test_a_task_with_an_invalid_template_is_released_and_shows_why(
         self, scene: Scene, template: int, column: str
     ) -> None:
         await scene.sql(f"UPDATE task_templates SET {column}")
@@ -243,7 +241,7 @@ class ClaimContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_settings_that_the_provider_does_not_know_are_said(self, scene: Scene) -> None:
+    async def test_settings_that_the_provider_does_not_know_are_named(self, scene: Scene) -> None:
         task = await scene.given(ai("echo", colour="red"))
 
         await scene.drain()
@@ -251,9 +249,7 @@ class ClaimContract(Suite):
         assert "settings no longer fit" in await scene.why(task)
         assert "colour" in await scene.why(task)
 
-    async def test_one_task_that_cannot_be_done_keeps_no_other_from_it(
-        self, scene: Scene, template: int
-    ) -> None:
+    async def test_one_impossible_task_does_not_stop_the_others(self, scene: Scene, template: int) -> None:
         broken = await scene.template({"stages": []})
         await scene.tasks(4, broken)
         await scene.tasks(6, template)
@@ -264,7 +260,7 @@ class ClaimContract(Suite):
         assert await scene.count("leases") == 0
 
     @pytest.mark.parametrize("stored", ["no json", "[1", '{"a": NaN}', "[" * 100_000])
-    async def test_an_input_that_is_not_json_keeps_no_other_from_it(
+    async def test_an_input_that_is_not_json_does_not_stop_the_others(
         self, scene: Scene, template: int, stored: str
     ) -> None:
         (task,) = await scene.tasks(1, template, input=stored)
@@ -276,7 +272,7 @@ class ClaimContract(Suite):
         assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "input")
         assert await scene.statuses() == {"failed": 1, "completed": 9}
 
-    async def test_a_run_that_has_no_time_left_gives_unbegun_tasks_back(
+    async def test_a_run_without_time_left_releases_tasks_that_it_did_not_begin(
         self, scene: Scene, template: int
     ) -> None:
         tasks = await scene.tasks(8, template)
@@ -316,7 +312,7 @@ class ClaimContract(Suite):
         assert await scene.statuses() == {"completed": 10}
         assert scene.network.count() == 10
 
-    async def test_what_was_given_is_what_the_provider_gets(self, scene: Scene) -> None:
+    async def test_the_provider_receives_the_input_of_the_task(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")), prompt="Do {{title}}: {{input.what}}")
         await scene.tasks(1, template, title="this", input='{"what": "now"}')
@@ -328,7 +324,7 @@ class ClaimContract(Suite):
         assert (first.prompt, first.value) == ("Do this: now", {"what": "now"})
         assert second.value == {"title": "that", "description": "all of it"}
 
-    async def test_a_claim_that_lands_once_more_on_what_was_given_back_loses_nothing(
+    async def test_a_claim_that_commits_again_after_a_release_loses_nothing(
         self, scene: Scene, template: int
     ) -> None:
         """D1 was slow: the first of two sendings arrives after the second, and after what followed it."""

@@ -60,7 +60,7 @@ class QueueContract:
         await queue.send([BODY])
 
     @pytest.mark.parametrize("count", [0, MAX_BATCH_MESSAGES + 1])
-    async def test_a_batch_of_another_size_is_refused(self, queue: Queue, count: int) -> None:
+    async def test_an_empty_or_oversized_batch_is_refused(self, queue: Queue, count: int) -> None:
         with pytest.raises(Refused):
             await queue.send([{"number": number} for number in range(count)])
 
@@ -82,7 +82,7 @@ class QueueContract:
         await queue.send([{}], delay_s)
 
     @pytest.mark.parametrize("delay_s", [-1, MAX_DELAY_S + 1, 0.5, None, "1", True])
-    async def test_another_delay_is_refused(self, queue: Queue, delay_s: Any) -> None:
+    async def test_a_delay_outside_the_limits_is_refused(self, queue: Queue, delay_s: Any) -> None:
         with pytest.raises(Refused):
             await queue.send([{}], delay_s)
 
@@ -105,7 +105,7 @@ class QueueContract:
         ],
         ids=lambda value: type(value).__name__,
     )
-    async def test_what_would_not_arrive_as_it_is_is_refused(self, queue: Queue, value: Any) -> None:
+    async def test_a_body_that_would_not_arrive_unchanged_is_refused(self, queue: Queue, value: Any) -> None:
         with pytest.raises(Refused):
             await queue.send([{"v": value}])
         with pytest.raises(Refused):
@@ -224,7 +224,7 @@ class DeliveryContract:
 
         assert ({"first": "ack"}, 2) not in deliveries.seen
 
-    async def test_a_handler_that_raises_gets_what_it_did_not_decide_again(
+    async def test_a_handler_that_raises_gets_its_undecided_messages_again(
         self, queue: Queue, serve: Serve
     ) -> None:
         """Cloudflare keeps what was acknowledged before; its local simulator (Miniflare 5) retries that too."""

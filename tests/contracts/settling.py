@@ -128,7 +128,7 @@ class _Faults(Suite):
             assert await broken(fresh.database.inner) == []
 
     @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, limited])
-    async def test_every_batch_may_fail_once(self, scene: Scene, story: Story) -> None:
+    async def test_each_batch_can_fail_once_without_an_effect(self, scene: Scene, story: Story) -> None:
         await story(scene)
         expected, batches = await play(scene), scene.database.batches
         fresh = await scene.anew()
@@ -139,7 +139,7 @@ class _Faults(Suite):
         assert await play(fresh) == expected
 
     @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, people])
-    async def test_a_worker_that_dies_at_any_batch_loses_and_repeats_nothing_but_what_was_in_flight(
+    async def test_a_worker_that_dies_at_any_batch_repeats_only_the_calls_in_flight(
         self, scene: Scene, story: Story
     ) -> None:
         await story(scene)
@@ -181,7 +181,7 @@ class AmbiguousCommitContract(_Faults):
 
 
 class SettleContract(Suite):
-    async def test_an_answer_that_was_settled_by_nobody_is_settled_once_by_two(self, scene: Scene) -> None:
+    async def test_two_workers_settle_an_unsettled_answer_once(self, scene: Scene) -> None:
         """A webhook and a poll bring the same answer at the same moment."""
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", Accepted("job-1", 1_000))
@@ -199,9 +199,7 @@ class SettleContract(Suite):
         assert execution["result"] == '{"answer":"told"}'
         assert (await scene.task(task))["version"] == 3
 
-    async def test_a_worker_that_was_given_up_too_early_brings_its_answer_all_the_same(
-        self, scene: Scene
-    ) -> None:
+    async def test_the_answer_of_a_worker_given_up_too_early_is_used(self, scene: Scene) -> None:
         """Its lease ran out while it slept; the answer is used, and the repetition's is kept."""
         task, slow, repeated = await scene.given(ai("blind")), Hold(), Hold(Succeeded({"answer": "second"}))
         scene.network.script("blind", slow, repeated)
@@ -241,7 +239,7 @@ class SettleContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count() == 1
 
-    async def test_a_task_that_another_worker_did_meanwhile_does_not_end_the_lease_of_its_neighbours(
+    async def test_a_task_finished_by_another_worker_leaves_the_lease_of_the_others(
         self, scene: Scene
     ) -> None:
         quick = await scene.given(ai("echo", output=ANSWER))
@@ -266,9 +264,7 @@ class SettleContract(Suite):
         assert await scene.states(quick) == ["succeeded"]
         assert await scene.count("leases") == 0
 
-    async def test_the_first_of_two_answers_wins_and_the_other_is_kept_with_its_cost(
-        self, scene: Scene
-    ) -> None:
+    async def test_the_first_of_two_answers_wins_and_both_costs_are_recorded(self, scene: Scene) -> None:
         task = await scene.given(ai("evident"), unknown="retry")
         scene.network.script("evident", Retry("lost"), Succeeded({"answer": "first"}))
         await scene.finish()

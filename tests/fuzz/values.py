@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from consumer.web.app import OPERATIONS
 from consumer.web.openapi import PARAMETERS
-from tests.contracts.house import ROLES, described
-from tests.contracts.web_hostile import NOT_JSON, NUMBERS, TEXTS
+from tests.support.deployment import ROLES, described
+from tests.support.hostile_requests import NOT_JSON, NUMBERS, TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ anything: Final = st.recursive(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request.  `key` names a key of the house."""
+    """One request.  `key` names a key of the deployment."""
 
     method: str
     path: str

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ANSWER: Final = {"answer": "yes"}
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+LOST: Final = httpx2.ReadError("reset after sending")
+"""The connection breaks after the request was sent: the outcome of the call is unknown."""
 
 
 class Hold:

@@ -15,7 +15,7 @@ from consumer import telemetry
 from consumer.app import App
 from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
 from consumer.core.profile import accounts
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.ports import Statement
 from consumer.run.run import Run, Summary
 from consumer.service import queries
@@ -296,7 +296,7 @@ class Scene:
     ) -> None:
         """A verified webhook about a task's `number`-th execution arrives."""
         execution = execution_id(task, number)
-        await follow_up.receive(self.world, profile, execution, event, None, json.dumps(said))
+        await webhooks.receive(self.world, profile, execution, event, None, json.dumps(said))
 
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:

@@ -1,4 +1,4 @@
-"""The schema that migrations/ create.  Written by scripts/expected_schema.py: do not edit it by hand."""
+"""Made by scripts/expected_schema.py from migrations/: what a migrated database holds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "webhooks_execution": ("index", "7b1c6d78477f"),
     "webhooks_external": ("index", "941aade9ee70"),
 }
-"""Indexes and triggers: the name, then the kind and the digest of the definition."""
+"""Indexes and triggers: name -> kind, digest of the definition."""
 
 COLUMNS: Final[Mapping[str, str]] = {
     "api_keys": """
@@ -110,4 +110,4 @@ COLUMNS: Final[Mapping[str, str]] = {
         body event_id execution_id external_id handled_ms profile received_ms
     """,
 }
-"""Tables: the name, then the names of the columns."""
+"""Tables: name -> their columns."""

@@ -8,15 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.app import App
-from consumer.core import decide
+from consumer.core import decide, follow_up
 from consumer.core.outcome import Failed, Unknown
 from consumer.execution import call as perform
-from consumer.execution import follow_up
 from consumer.ports import PortError, Statement
 from consumer.run import claim as claiming
 from consumer.run import flight, sweep
 from consumer.run.run import Run, Summary
-from consumer.service import commands
 from consumer.store import batch as committing
 from consumer.store import begin, claim, facts, leases, settle
 from consumer.store import commands as commands_sql
@@ -175,7 +173,7 @@ def repeated_after_a_stop(patch: Patch) -> None:
 @bug
 def resolve_by_ignored(patch: Patch) -> None:
     """What nobody answers stays open."""
-    patch.set(follow_up, "_expires", lambda _fact: False)
+    patch.set(follow_up.View, "expired", property(lambda _view: False))
 
 
 @bug
@@ -267,7 +265,7 @@ def select_then_insert(patch: Patch) -> None:
                 batch = [Statement("SELECT 1 AS created_at, '' AS idempotency_key WHERE false"), *batch[1:]]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 @bug
@@ -283,7 +281,7 @@ def retried_twice(patch: Patch) -> None:
             batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 def _keyed(value: Any, suffix: str) -> Any:
