@@ -29,7 +29,7 @@ def budget(sql: Sql, cap: int, kind: str = "total", scope_id: int = 1) -> str:
         "budgets", organization_id=1, scope="organization", scope_id=scope_id, period=kind, cap_micro=cap
     )
     period = period_of(number, kind, NOW)
-    row = {"id": period.id, "budget": number, "starts": period.starts_ms, "ends": period.ends_ms}
+    row = {"id": period.id, "budget": number, "starts_ms": period.starts_ms, "ends_ms": period.ends_ms}
     sql.send(begin_sql.BEGIN_PERIODS(rows=json.dumps([row])))
     return period.id
 
@@ -45,15 +45,21 @@ def begin(sql: Sql, *reservations: int, budgets: list[str] | None) -> list[int]:
     tasks = [sql.new_task(status="running", version=1, lease="held") for _ in reservations]
     text = None if budgets is None else json.dumps(budgets)
     rows = [
-        {"e": execution_id(task, 1), "t": task, "v": 1, "type": "ai", "provider": "echo", "profile": "p"}
-        | {"reserve": amount, "budgets": text, "who": None, "lease": "held"}
+        {"execution": execution_id(task, 1), "task": task, "version": 1, "lease": "held", "assigned_to": None}
+        | {
+            "execution_type": "ai",
+            "provider": "echo",
+            "profile": "p",
+            "reserved_micro": amount,
+            "budgets": text,
+        }
         for task, amount in zip(tasks, reservations, strict=True)
     ]
     _, begun = sql.send(
         begin_sql.BEGIN(rows=json.dumps(rows), now=NOW, at="now"), begin_sql.BEGUN(rows=json.dumps(rows))
     )
     admitted = {row["id"] for row in begun}
-    return [place for place, row in enumerate(rows) if row["e"] in admitted]
+    return [place for place, row in enumerate(rows) if row["execution"] in admitted]
 
 
 # --- admission ----------------------------------------------------------------------------------------------
@@ -270,13 +276,18 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
             chosen = [periods[place] for place in sorted(second)]
             task = sql.new_task(status="running", version=1, template_id=None)
             before = {period: sum(books(sql, period)) for period in chosen}
-            row = {"e": execution_id(task, 1), "t": task, "v": 1, "reserve": first, "type": "ai"}
-            row |= {"profile": "p", "provider": "echo", "budgets": json.dumps(chosen) if chosen else None}
+            row = {"execution": execution_id(task, 1), "task": task, "version": 1, "reserved_micro": first}
+            row |= {
+                "execution_type": "ai",
+                "profile": "p",
+                "provider": "echo",
+                "budgets": json.dumps(chosen) if chosen else None,
+            }
             sql.send(begin_sql.BEGIN(rows=json.dumps([row]), now=NOW, at="now"))
-            there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["e"]))
+            there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["execution"]))
             caps = dict(zip(periods, (50, 100, 150), strict=True))
             assert there == all(taken + first <= caps[period] for period, taken in before.items())
-            made.append(row["e"])
+            made.append(row["execution"])
         elif first < len(made):
             statement = {
                 "charge": "UPDATE task_executions SET cost_micro = ?1 WHERE id = ?2",
