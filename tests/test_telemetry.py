@@ -109,7 +109,7 @@ def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
 
 
 def test_a_logger_is_asked_for_at_each_use() -> None:
-    """So that a module which was imported early speaks as it was set up late."""
+    """A module that was imported early must log as it was configured later."""
     early = io.StringIO()
     late = io.StringIO()
     configure("INFO", early)
@@ -128,7 +128,7 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
         ("deadline", "deadline"),
         ("invalid_output: data.name must be string", "invalid_output"),
         ("http_400 what the provider called it: and said", "http_400"),
-        ("What somebody wrote", None),
+        ("What a person wrote", None),
         ("sk-1234", None),
         ("x" * 41, None),
     ],

@@ -56,7 +56,7 @@ class BlobsContract:
         assert await blobs.get("missing") is None
 
     async def test_keys_do_not_touch_each_other(self, blobs: Blobs) -> None:
-        """Whatever characters they are made of, and whichever is a prefix of another."""
+        """Keys of any characters, and keys that are prefixes of other keys."""
         for number, key in enumerate([*KEYS, "a", "a/b"]):
             await blobs.put(key, str(number).encode())
 

@@ -15,8 +15,6 @@ from tests.support.scene import PRICE, Scene, Suite, ai, route
 
 
 class BudgetRoomContract(Suite):
-    # --- room comes back ----------------------------------------------------------------------------
-
     async def test_a_raised_cap_lets_the_first_waiting_tasks_run_immediately(self, scene: Scene) -> None:
         task, budget = await limited(scene, 1, count=3)
         await scene.drain()
@@ -73,7 +71,7 @@ class BudgetRoomContract(Suite):
 
         assert await scene.books(budget) == (0, 0)
 
-    # --- held, alerted, stopped ---------------------------------------------------------------------
+    # --- waiting, alerts, stop -----------------------------------------------------------------------
 
     async def test_a_cap_of_nothing_holds_work_until_it_is_raised(self, scene: Scene) -> None:
         _, budget = await limited(scene, 0, count=2)

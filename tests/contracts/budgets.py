@@ -1,4 +1,4 @@
-"""A budget is a wall.  Fixtures: `database`, `kv`, `blobs`."""
+"""A budget is a hard limit.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
 
 
 class BudgetContract(Suite):
-    # --- the wall -----------------------------------------------------------------------------------
+    # --- the hard limit -----------------------------------------------------------------------------
 
     async def test_tasks_that_fit_are_done_and_the_rest_waits(self, scene: Scene) -> None:
         _, budget = await limited(scene, 4)
@@ -69,7 +69,7 @@ class BudgetContract(Suite):
         assert await scene.count("leases") == 0
 
     async def test_workers_that_release_unused_reservations_lose_no_task(self, scene: Scene) -> None:
-        """Room may come back between a refusal and the look at why."""
+        """Room may be released between the refusal and the query for its reason."""
         _, budget = await limited(scene, 3, count=40)
         scene.network.script("blind", *[Succeeded(ANSWER, charged=Decimal("0.001"))] * 40)
 
@@ -99,7 +99,7 @@ class BudgetContract(Suite):
     async def test_a_budget_that_is_set_while_tasks_are_claimed_holds_for_the_next_call(
         self, scene: Scene
     ) -> None:
-        """Whoever sets a cap does not have to wait until what is claimed has begun."""
+        """A new cap also holds for tasks that are claimed and have not begun."""
         task = await scene.given(ai("blind"), ai("blind"), count=2)
         holds = [Hold(), Hold()]
         scene.network.script("blind", *holds)
@@ -111,7 +111,7 @@ class BudgetContract(Suite):
             wide = await scene.budget(PRICE, period="total")
             for hold in holds:
                 hold.release()
-        assert scene.queue.sent  # it is tried again at once, not when cron comes
+        assert scene.queue.sent  # it is tried again immediately, before cron comes
         await scene.finish()
 
         states = await scene.states(task), await scene.states(task + 1)
@@ -205,7 +205,7 @@ class BudgetContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.books(budget) == (0, 50_000)
 
-    # --- what is not known, and what is too much ----------------------------------------------------
+    # --- unknown costs, and costs above the maximum -------------------------------------------------
 
     async def test_an_unknown_cost_stays_reserved(self, scene: Scene) -> None:
         _, budget = await limited(scene, 1, count=2)
@@ -323,7 +323,7 @@ class BudgetContract(Suite):
         assert await scene.books(budget) == (row["cost"], 0)
         assert await scene.statuses() == {"completed": 3}
 
-    # --- looking, writing ---------------------------------------------------------------------------
+    # --- reading and setting ------------------------------------------------------------------------
 
     async def test_callers_can_read_budgets_and_costs(self, scene: Scene) -> None:
         _, budget = await limited(scene, 4, count=2)

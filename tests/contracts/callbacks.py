@@ -1,4 +1,4 @@
-"""What webhooks say of jobs: early, late, twice, in any order.  Fixtures: `database`, `kv`, `blobs`."""
+"""Webhooks about jobs: early, late, twice, in any order.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class CallbackContract(Suite):
         await scene.webhook(task, "event-1", DONE)
         await scene.finish()
         assert await scene.states(task) == ["waiting"]
-        assert scene.queue.delays == [600]  # for the poll that it had asked for
+        assert scene.queue.delays == [600]  # the doorbell of the scheduled poll
 
         await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
         await scene.later(HOUR)

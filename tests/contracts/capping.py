@@ -23,12 +23,12 @@ from tests.support.scene import PRICE, Scene, Suite, ai, route
 
 
 def cap(value: str, scope: str = "organization", scope_id: int = 1, period: str = "day") -> dict[str, Any]:
-    """A budget as its owner hands it in, in dollars."""
+    """The body of a budget, with its cap in dollars."""
     return {"scope": scope, "scope_id": scope_id, "period": period, "cap": value}
 
 
 def vouched(most: str) -> dict[str, Any]:
-    """A stage that costs at most so many dollars."""
+    """A stage with a maximum cost in dollars."""
     return {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": most}]}
 
 
@@ -44,7 +44,7 @@ class CapContract(Suite):
 
         for _ in range(4):
             await scene.later(HOUR)
-        assert await scene.books(budget) == (PRICE, 0)  # each job charged what was declared, and not more
+        assert await scene.books(budget) == (PRICE, 0)  # each job charged the declared price and not more
 
     async def test_a_charge_so_far_is_not_final_if_the_outcome_stays_unknown(self, scene: Scene) -> None:
         task = await scene.given(ai("job"), unknown="wait", job_s=3600)
@@ -126,7 +126,7 @@ class CapContract(Suite):
 
     @pytest.mark.parametrize("edit", ["period = 'day'", "scope = 'template'", "scope_id = 2", "id = 99"])
     async def test_the_scope_of_a_budget_does_not_change(self, scene: Scene, edit: str) -> None:
-        """What waits for it would wait for ever, and what it has admitted would count elsewhere."""
+        """Otherwise its waiting tasks would wait for ever, and its executions would count in another budget."""
         await scene.given(ai("blind"))
         await scene.budget(PRICE, period="total")
 
@@ -238,7 +238,9 @@ class CapContract(Suite):
         await admin.put_budget(scene.world, 1, cap("0.01", period="total"), "tester")
         await scene.finish()
         (after,) = await scene.sql("SELECT sum(version) AS versions FROM tasks")
-        assert int(str(after["versions"])) - int(str(before["versions"])) == 2  # one was claimed, and ended
+        assert (
+            int(str(after["versions"])) - int(str(before["versions"])) == 2
+        )  # one task was claimed and has ended
 
     async def test_a_raised_cap_serves_waiting_tasks_before_later_ones(self, scene: Scene) -> None:
         first = await scene.given(ai("blind"), count=150)
@@ -351,7 +353,7 @@ class CapContract(Suite):
         scene.network.script("blind", *hold)
         async with scene.draining():
             await hold[8].begun.wait()
-            assert (await scene.tick()).alerts == 1  # 9 % will be spent
+            assert (await scene.tick()).alerts == 1  # 9 % of the cap is spent
             for one in hold:
                 one.release()
         assert (await scene.tick()).alerts == 0
@@ -361,7 +363,7 @@ class CapContract(Suite):
         assert (await scene.tick()).alerts == 1
 
     async def test_a_budget_cannot_be_replaced_under_its_id(self, scene: Scene) -> None:
-        """It would forget what was spent."""
+        """A replaced budget would lose its counters."""
         await scene.given(ai("blind"), count=2)
         budget = await scene.budget(PRICE)
         await scene.drain()

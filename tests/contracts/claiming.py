@@ -1,4 +1,4 @@
-"""Which tasks a worker takes, in which order, and which it leaves alone.  Fixtures: `database`, `kv`, `blobs`."""
+"""Which tasks a worker claims, in which order, and which it does not claim.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def taken(scene: Scene) -> list[int]:
-    """The tasks of one claim, which is left to expire."""
+    """The tasks of one claim, whose lease is left to expire."""
     token, now = scene.entropy.token(), scene.clock.now_ms()
     batch = scene.world.batch()
     claiming = claim.claim(batch, scene.world, token, now)
@@ -180,7 +180,7 @@ class ClaimContract(Suite):
         assert not set(first) & set(second)
         assert await scene.count("leases") == 2
 
-    # --- what cannot be done says why ---------------------------------------------------------------
+    # --- impossible tasks show the reason -----------------------------------------------------------
 
     async def test_a_task_without_an_organization_is_not_claimed_and_shows_why(self, scene: Scene) -> None:
         template = await scene.template(route(ai("blind")), organization=None)
@@ -218,7 +218,7 @@ class ClaimContract(Suite):
         assert "its template has no valid route" in await scene.why(task)
         assert await scene.executions(task) == []
 
-    @pytest.mark.parametrize("profile", ["nobody", "of-two"])
+    @pytest.mark.parametrize("profile", ["missing", "of-two"])
     async def test_a_task_with_a_profile_that_it_cannot_use_waits_for_another_deployment(
         self, scene: Scene, profile: str
     ) -> None:
@@ -327,7 +327,7 @@ class ClaimContract(Suite):
     async def test_a_claim_that_commits_again_after_a_release_loses_nothing(
         self, scene: Scene, template: int
     ) -> None:
-        """D1 was slow: the first of two sendings arrives after the second, and after what followed it."""
+        """D1 was slow: the first copy of a repeated batch commits after the second copy and after later batches."""
         await scene.tasks(3, template)
         budget = await scene.budget(0)
         late = Late(scene.database.inner)
@@ -346,7 +346,7 @@ class ClaimContract(Suite):
 
 
 class Late:
-    """A database on which the first claim lands once more, after the first release."""
+    """A database on which the first claim commits again, after the first release."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -18,7 +18,7 @@ from tests.support.database import FAMILY, ITEMS, column, refuses, run, script
 
 
 class RefusalContract:
-    """What is wrong is refused with a reason, and the next batch works."""
+    """A wrong statement is refused with a reason, and the next batch works."""
 
     @pytest.mark.parametrize(
         ("sql", "reason"),

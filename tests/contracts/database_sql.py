@@ -11,7 +11,7 @@ from tests.support.database import FAMILY, ITEMS, column, refuses, rows, run, sc
 
 
 class SqlContract:
-    """The SQL that the worker leans on."""
+    """The SQL that the worker relies on."""
 
     async def test_foreign_keys_are_enforced(self, database: Database) -> None:
         await script(
@@ -133,7 +133,7 @@ class SqlContract:
         assert changes == [0, 1, 0]
 
     async def test_replace_does_not_fire_delete_triggers(self, database: Database) -> None:
-        """Recursive triggers are off: a rule against deleting must also be one against replacing."""
+        """Recursive triggers are off, so a rule against deletes needs a second rule against REPLACE."""
         await script(
             database,
             ITEMS,
@@ -177,7 +177,7 @@ class SqlContract:
         assert await column(database, "SELECT total FROM sums") == [3]
 
     async def test_a_row_ignored_by_a_trigger_is_skipped_alone(self, database: Database) -> None:
-        """And each row is judged after the triggers of the rows before it: admission within one statement."""
+        """Each row is judged after the triggers of the earlier rows: admission works within one statement."""
         await script(
             database,
             "CREATE TABLE budget(room INTEGER NOT NULL)",
@@ -311,7 +311,7 @@ class SqlContract:
         assert found == [{"n": 5, "place": 1}, {"n": 4, "place": 2}]
 
     async def test_a_limited_subquery_can_run_for_each_rank(self, database: Database) -> None:
-        """The form of the claim."""
+        """The claim has this form."""
         await script(database, ITEMS, "CREATE INDEX due ON items(n, id)")
         await run(database, "INSERT INTO items(n) SELECT value FROM json_each(?1)", "[3, 0, 2, 0, 1, 3]")
         ranks = " UNION ALL ".join(

@@ -35,7 +35,7 @@ NUMBERS = [0, 1, -1, 2**31, -(2**31) - 1, MAX_INTEGER, -MAX_INTEGER, 0.5, -0.1, 
 
 
 class ValueContract:
-    """What goes in, and what comes out."""
+    """Values come back as they were bound."""
 
     @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
     async def test_text_comes_back_as_it_was(self, database: Database, text: str) -> None:
@@ -47,7 +47,7 @@ class ValueContract:
         ]
 
     async def test_nul_in_text_is_kept_but_sql_stops_counting_there(self, database: Database) -> None:
-        """SQLite keeps the whole; only some of its functions end at a NUL."""
+        """SQLite keeps the whole text; only some of its functions stop at a NUL."""
         await script(database, "CREATE TABLE texts(t TEXT)")
         await run(database, "INSERT INTO texts VALUES (?1)", "a\0b")
 
@@ -78,7 +78,7 @@ class ValueContract:
         assert found == [{"value": None, "it_is": 1, "type": "null"}]
 
     async def test_a_bound_integer_arrives_as_real(self, database: Database) -> None:
-        """D1 binds JavaScript numbers, which are doubles: SQL must not rely on a parameter being an integer."""
+        """D1 binds JavaScript numbers, which are doubles: SQL must not assume that a parameter is an integer."""
         found = await rows(
             database,
             "SELECT typeof(?1) AS type, ?1 / 2 AS half, ?1 || '' AS text, json_array(?1) AS json, "
@@ -107,7 +107,7 @@ class ValueContract:
         assert await column(database, "UPDATE items SET n = n + ?1 WHERE id = 1 RETURNING n", 5) == [15]
 
     async def test_infinity_comes_back_as_none(self, database: Database) -> None:
-        """JSON has no word for it."""
+        """JSON has no value for infinity."""
         assert await column(database, "SELECT 9e999 UNION ALL SELECT -9e999") == [None, None]
 
     @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class DoorbellContract(Suite):
 
     async def test_the_delay_is_jittered(self, scene: Scene) -> None:
         scene.database.down = True
-        scene.entropy.draws = [0, 0, 0, 0, 0.999, 0]  # four of them are for trying again at once
+        scene.entropy.draws = [0, 0, 0, 0, 0.999, 0]  # four of them are immediate repetitions
 
         messages = await scene.ring({"v": 1}, {"v": 1})
 
@@ -214,7 +214,7 @@ class DoorbellContract(Suite):
         await scene.sql("DROP TRIGGER theirs")
         assert message.verdicts == ["ack"]
 
-    # --- doorbells out ------------------------------------------------------------------------------
+    # --- sending doorbells --------------------------------------------------------------------------
 
     async def test_the_worker_can_read_its_own_doorbells(self, scene: Scene) -> None:
         await doorbells.ring(scene.world, task=7)

@@ -1,4 +1,6 @@
-"""Unknown calls that can be resolved: by a key, a look-up, or a late reply.  Fixtures: `database`, `kv`, `blobs`."""
+"""Unknown calls that can be resolved: by a repetition under their key, a query at the provider, or a late reply.
+
+Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -15,8 +17,6 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
 
 
 class EvidenceContract(Suite):
-    # --- keys, lookups ------------------------------------------------------------------------------
-
     async def test_an_unknown_call_is_repeated_under_its_key_where_keys_are_honoured(
         self, scene: Scene
     ) -> None:
@@ -118,7 +118,7 @@ class EvidenceContract(Suite):
         assert (await scene.executions(task))[0]["cost_source"] == "bound"
 
     async def test_an_unknown_call_is_looked_up_even_after_its_task_moved_on(self, scene: Scene) -> None:
-        """Its answer is not needed any more; its cost is."""
+        """Its answer is no longer needed, but its cost is."""
         task = await scene.given(ai("evident"), unknown="retry")
         scene.network.script("evident", LOST)
         scene.network.script(

@@ -218,7 +218,7 @@ class ForeignContract(Suite):
                 with pytest.raises(Refused, match="cancel the task instead"):
                     await scene.sql(edit, status, task)
             hold.release()
-        if status != "unknown":  # it is waiting now, and to be unknown changes nothing of that
+        if status != "unknown":  # the task waits now, and the unknown outcome does not change that
             with pytest.raises(Refused, match="cancel the task instead"):
                 await scene.sql(edit, status, task)
 
@@ -298,13 +298,13 @@ class ForeignContract(Suite):
     async def test_a_cancel_during_a_status_write_is_published_at_the_next_doorbell(
         self, scene: Scene
     ) -> None:
-        """Whoever wrote the older status leaves the row that the edit has made as it is: due at once."""
+        """The publisher of the older status leaves the edit's outbox row unchanged, so it stays due."""
         task = await scene.given(person())
 
-        async def meanwhile() -> None:
+        async def end_it() -> None:
             await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         await scene.drain()
 

@@ -1,4 +1,4 @@
-"""Moments at which two things happen at once, and answers that come when nobody expects them any more.
+"""Two things happen at the same moment: webhooks, polls, claims, settles, and answers that come late.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -29,7 +29,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
 
 @contextmanager
 def instead(scene: Scene, batch: Any) -> Iterator[None]:
-    """Batches go through this first."""
+    """Send every batch of the scene through this function first."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scene.database, "batch", batch)
         yield
@@ -37,7 +37,7 @@ def instead(scene: Scene, batch: Any) -> Iterator[None]:
 
 class InterleavingContract(Suite):
     async def charged_as_bound(self, scene: Scene) -> int:
-        """A job of which nobody heard, whose bound is charged at the next look."""
+        """A job without any answer, whose bound is charged at the next follow-up."""
         task = await scene.given(ai("job", "other"), job_s=3_600, unknown="wait")
         scene.network.script("job", Accepted("job-1"))
         for verb in (Verb.POLL, Verb.CANCEL):
@@ -59,11 +59,11 @@ class InterleavingContract(Suite):
 
         async def begun_first() -> (
             None
-        ):  # the webhook has read how things stand, and is about to use its answer
+        ):  # the webhook's handler has read the situation, and is about to use the answer
             read.set()
             await hold.begun.wait()
 
-        async def claimed() -> None:  # a worker has claimed the task, and is about to begin it
+        async def claimed() -> None:  # a worker has claimed the task and is about to begin it
             scene.database.between(3, begun_first)
             telling.append(
                 asyncio.create_task(scene.webhook(task, "event-1", {"output": {"answer": "late"}}))
@@ -87,12 +87,14 @@ class InterleavingContract(Suite):
         hold = Hold(Accepted("other-1"))
         scene.network.script("other", hold)
 
-        async def claimed() -> None:  # a worker claims the task between the look and the use_late_answer
+        async def claimed() -> (
+            None
+        ):  # a worker claims the task between the read and the use of the late answer
             working.append(asyncio.create_task(scene.drain()))
             await hold.begun.wait()
 
         working: list[Any] = []
-        scene.database.between(3, claimed)  # RECEIVE, SITUATIONS, UNHANDLED | HARVEST
+        scene.database.between(3, claimed)  # RECEIVE, SITUATIONS, UNHANDLED | USE_LATE_ANSWER
         await scene.webhook(task, "event-1", {"output": {"answer": "late"}})
         hold.release()
         await working[0]
@@ -110,7 +112,7 @@ class InterleavingContract(Suite):
         await follow_up.follow_up(scene.world, execution_id(task, 1))
         assert (await scene.task(task))["status"] == "pending"
 
-        async def taken() -> None:  # a worker takes the task between the look and the answer
+        async def taken() -> None:  # a worker claims the task between the read and the answer
             await scene.drain()
 
         scene.database.between(1, taken)
@@ -130,10 +132,10 @@ class InterleavingContract(Suite):
         hold = Hold(SILENT)
         scene.network.script("job", hold, verb=Verb.POLL)
         scene.clock.advance(DAY)
-        async with scene.draining():  # the last look, slow
+        async with scene.draining():  # the last poll is slow
             await hold.begun.wait()
             await scene.webhook(task, "event-1", {"error": "it broke"})
-            await scene.drain()  # another worker takes the webhook up
+            await scene.drain()  # another worker handles the webhook
             await scene.drain()  # and the next candidate begins
             execution, _ = await scene.executions(task)
             assert (execution["status"], execution["cost_micro"], execution["cost_source"]) == (
@@ -202,7 +204,7 @@ class InterleavingContract(Suite):
         assert scene.network.count("job", Verb.POLL) == 0
 
     async def test_an_answer_is_used_although_its_execution_has_just_ended(self, scene: Scene) -> None:
-        """A look that cancels at the deadline settles between the facts and the settle of a webhook."""
+        """A follow-up that cancels at the deadline settles between a webhook's read and its settle."""
         task = await scene.given(ai("job", "other"), job_s=3_600)
         scene.network.script("job", Accepted("job-1"))
         hold = Hold(Failed("stopped"))
@@ -217,13 +219,13 @@ class InterleavingContract(Suite):
             hold.release()
             await looking
 
-        scene.database.between(2, ended)  # facts, webhooks | settle
+        scene.database.between(2, ended)  # reads the facts and the webhooks | settles
         await follow_up.follow_up(scene.world, execution_id(task, 1))
         await scene.finish()
         assert scene.network.count("other") == 0
 
     async def test_a_run_that_is_overtaken_twice_takes_no_other_task_along(self, scene: Scene) -> None:
-        """Its own answer comes when its lease is lost, and a webhook has just ended the execution."""
+        """The run's own answer comes after it lost its lease, when a webhook has just ended the execution."""
         task, hold, neighbour = await scene.given(ai("job", "other")), Hold(), Hold()
         innocent = await scene.given(ai("blind"))
         scene.network.script("blind", neighbour)
@@ -312,7 +314,7 @@ class InterleavingContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     async def test_a_begin_that_commits_after_its_refusal_is_taken_back(self, scene: Scene) -> None:
-        """Its first sending is given up and repeated, refused for want of room, and lands when there is some."""
+        """The batch is given up and repeated.  The repetition finds no room; the first copy commits later."""
         task = await scene.given(ai("blind"))
         budget = await scene.budget(0, period="total")
         inner, begins = scene.database.batch, list[Any]()
@@ -322,7 +324,9 @@ class InterleavingContract(Suite):
             if any(one.sql == begin.BEGIN.sql for one in statements):
                 begins.append(statements)
             elif begins and any(one.sql == begin.FULL_PERIODS.sql for one in statements):
-                await scene.sql("UPDATE budgets SET cap_micro = ?1", PRICE)  # room, and what was on its way
+                await scene.sql(
+                    "UPDATE budgets SET cap_micro = ?1", PRICE
+                )  # room appears, and the delayed copy arrives
                 await scene.database.inner.batch(begins[0])
                 await scene.sql("UPDATE budgets SET cap_micro = 0")
             return results
@@ -340,7 +344,7 @@ class InterleavingContract(Suite):
         assert await scene.statuses() == {"completed": 1}
 
     async def test_a_slow_publisher_keeps_its_outbox_row(self, scene: Scene) -> None:
-        """Two have moved a task without a lease: the second one's put is slow, and it dies over it."""
+        """Two publishers moved a task without a lease.  The put of the second one is slow, and it dies."""
         task = await scene.given(person("inbox"), ai("blind"))
         await scene.drain()
         token = await link(scene, task)

@@ -1,4 +1,4 @@
-"""Asynchronous jobs: accepted, told of by webhooks or polled, cancelled, late.  Fixtures: `database`, `kv`, `blobs`."""
+"""Asynchronous jobs: accepted, polled, cancelled, late, reported by webhooks.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 

@@ -13,17 +13,15 @@ from tests.support.scene import Scene, Suite, ai
 
 
 class LostFollowUpContract(Suite):
-    # --- what kills whoever looks at it -------------------------------------------------------------
-
-    async def lost_look(self, scene: Scene) -> list[int]:
-        """A worker takes what is due, and dies."""
+    async def lost_follow_up(self, scene: Scene) -> list[int]:
+        """A worker claims the due follow-ups and dies; return their executions."""
         until = scene.clock.ms + LEASE
         statement = claim_sql.CLAIM_FOLLOW_UPS(until=until, now=scene.clock.ms, size=10)
         (taken,) = await commit(scene.database, scene.entropy, [statement])
         return sorted(int(str(row["id"])) for row in taken.rows)
 
     async def doubts(self, scene: Scene) -> list[int]:
-        """Three executions of unknown outcome, all due for a look."""
+        """Three executions of unknown outcome, all due for a follow-up."""
         task = await scene.given(ai("evident"), count=3)
         scene.network.script("evident", *[Unknown("lost")] * 3)
         scene.network.script("evident", *[Unknown("?")] * 999, verb=Verb.LOOKUP)
@@ -34,12 +32,12 @@ class LostFollowUpContract(Suite):
     async def test_an_execution_whose_follow_up_was_lost_is_claimed_alone(self, scene: Scene) -> None:
         first, second, third = await self.doubts(scene)
 
-        assert await self.lost_look(scene) == [first, second, third]
+        assert await self.lost_follow_up(scene) == [first, second, third]
         scene.clock.advance(LEASE)
 
-        assert await self.lost_look(scene) == [first]
-        assert await self.lost_look(scene) == [second]
-        assert await self.lost_look(scene) == [third]
+        assert await self.lost_follow_up(scene) == [first]
+        assert await self.lost_follow_up(scene) == [second]
+        assert await self.lost_follow_up(scene) == [third]
 
     async def test_after_three_lost_follow_ups_only_its_deadline_counts(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)

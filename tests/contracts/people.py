@@ -1,4 +1,4 @@
-"""Assignments: looking, accepting, answering, declining, being late.  Fixtures: `database`, `kv`, `blobs`."""
+"""Assignments: reading, accepting, answering, declining, late answers.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class PeopleContract(Suite):
     async def test_an_assignment_shows_the_work(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(person()), prompt="Look at {{input.what}}")
-        (task,) = await scene.tasks(1, template, title="A look", input='{"what": "this"}')
+        (task,) = await scene.tasks(1, template, title="A glance", input='{"what": "this"}')
         await scene.drain()
 
         shown = await people.assignment(scene.world, await link(scene, task))
 
         assert (shown.state, shown.kind, shown.title, shown.instructions) == (
-            "open", "human", "A look", "Look at this",
+            "open", "human", "A glance", "Look at this",
         )  # fmt: skip
         assert (shown.value, shown.accepted) == ({"what": "this"}, False)
         assert shown.output_schema["required"] == ["answer"]
@@ -337,7 +337,7 @@ class PeopleContract(Suite):
                 scene.world, links.token("of the tests", execution_id(task, 1), scene.clock.ms)
             )
 
-    # --- accidents ----------------------------------------------------------------------------------
+    # --- dying workers -------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("after", [False, True])
     @pytest.mark.parametrize("batch", range(1, 5))

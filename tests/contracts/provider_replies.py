@@ -1,4 +1,4 @@
-"""What every adapter must do with replies: one outcome for each, no secret in it."""
+"""What every adapter must do with replies: one outcome for each reply, and no secret in it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ProviderReplyContract(EveryAdapter):
                 assert_sound(provider.reply(call, recorded.verb, reply))
 
     def test_a_huge_body_gives_one_outcome(self, provider: Provider) -> None:
-        """What is read of ten megabytes."""
+        """The part of a ten-megabyte body that is read."""
         call = make_call(provider)
         for start in (
             b'{"choices":[{"message":{"content":"',
@@ -118,7 +118,7 @@ class ProviderReplyContract(EveryAdapter):
         caplog: pytest.LogCaptureFixture,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Whatever the provider echoes, no secret is in what is stored, logged or shown."""
+        """No stored, logged or shown text contains a secret, even if the provider echoes it."""
         call = make_call(provider)
         secrets = [secret for secret in (KEY, fixtures.webhook_secret) if secret]
         shown = [repr(call), repr(call.account), repr(provider.quote(call))]
@@ -149,7 +149,7 @@ class ProviderReplyContract(EveryAdapter):
         assert not [text for text in shown for secret in secrets if secret in text]
 
     def test_the_first_word_of_a_reason_comes_from_the_adapter(self, provider: Provider) -> None:
-        """It is logged; what the provider says is not."""
+        """That word is logged; the provider's text is not."""
         call, said = make_call(provider), "whatever"
         shapes: tuple[Any, ...] = (
             said,

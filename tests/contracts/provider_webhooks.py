@@ -1,4 +1,4 @@
-"""What every adapter must do with webhooks: take its own, refuse the others."""
+"""What every adapter must do with webhooks: accept those of its provider, refuse all others."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class ProviderWebhookContract(EveryAdapter):
 
 
 def _delivered(provider: Provider) -> Iterator[tuple[Account, Mapping[str, str], Delivered]]:
-    """Each recorded webhook of an adapter, signed; none for one that has no webhooks."""
+    """Each recorded webhook of an adapter, signed; nothing if the adapter has no webhooks."""
     fixtures, account = fixtures_of(provider.name), make_account(provider)
     for delivered in fixtures.webhooks:
         assert fixtures.sign is not None

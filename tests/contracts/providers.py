@@ -29,7 +29,7 @@ from tests.support.adapters import (
 
 
 class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
-    # ------------------------------------------------------------------------------ what it says of itself
+    # ------------------------------------------------------------------------------------ declarations
 
     def test_its_name_is_the_registered_one(self, provider: Provider) -> None:
         assert PROVIDERS[provider.name] is provider
@@ -58,7 +58,7 @@ class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
             parse(provider.settings, {**fixtures.settings, "surprise": 1})
 
     def test_a_route_cannot_set_the_address_or_the_key(self, provider: Provider) -> None:
-        """Settings stand in rows that a tenant writes; addresses and secrets are the deployment's."""
+        """Tenants write the rows with settings; addresses and secrets belong to the deployment."""
         fields = set(provider.settings.model_fields)
 
         assert not fields & {

@@ -10,10 +10,8 @@ from tests.support.scene import Scene, Suite, ai, person
 
 
 class PublishContract(Suite):
-    # --- the outbox ---------------------------------------------------------------------------------
-
     async def test_a_slow_write_of_an_older_status_is_repaired(self, scene: Scene) -> None:
-        """Whoever has no lease publishes at once, and once more a moment later."""
+        """A publisher without a lease publishes immediately, and again a moment later."""
         task = await scene.given(person())
         await scene.drain()
         stale = (await scene.kv.get(f"status:{task}")) or ""
@@ -31,11 +29,11 @@ class PublishContract(Suite):
         await scene.drain()
         await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
 
-        async def meanwhile() -> None:  # somebody with a lease ends the task, and publishes that
+        async def end_it() -> None:  # a worker with a lease ends the task and publishes that
             await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
             assert await publish.republish(scene.world, [task])
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         assert (await scene.live(task))["status"] == "waiting"
 
@@ -45,18 +43,18 @@ class PublishContract(Suite):
         assert await scene.count("outbox") == 0
 
     async def test_a_slow_outbox_write_is_noticed_after_another_publication(self, scene: Scene) -> None:
-        """Whoever is slow keeps a row of its own, whatever others do meanwhile."""
+        """A slow publisher keeps its own outbox row, while others publish."""
         task = await scene.given(person())
         await scene.drain()
         await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
 
-        async def meanwhile() -> None:
+        async def end_it() -> None:
             await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
             await publish.check_later(scene.world, task, "another")
             await scene.later(5 * SECOND)
             assert await scene.count("outbox") == 1
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         assert (await scene.live(task))["status"] == "waiting"
 
@@ -68,12 +66,12 @@ class PublishContract(Suite):
     async def test_a_runs_slow_write_over_a_later_status_is_corrected(self, scene: Scene) -> None:
         task = await scene.given(person())
 
-        async def meanwhile() -> None:
+        async def end_it() -> None:
             await commands.cancel(scene.world, 1, task, "tester")
-            await scene.later(5 * SECOND)  # another worker publishes it once more
+            await scene.later(5 * SECOND)  # another worker publishes it again
             assert await scene.count("outbox") == 0
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         assert (await scene.live(task))["status"] == "waiting"
 
@@ -87,13 +85,13 @@ class PublishContract(Suite):
         scene.network.script("blind", hold)
         scene.configure(running_snapshot_ms=0)
 
-        async def meanwhile() -> None:
+        async def end_it() -> None:
             await commands.cancel(scene.world, 1, task, "tester")
             await scene.later(5 * SECOND)
             assert await scene.count("outbox") == 0
             hold.release()
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         assert (await scene.live(task))["status"] == "running"
 

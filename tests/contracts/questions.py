@@ -17,10 +17,8 @@ from tests.support.scene import PRICE, Scene, Suite, ai
 
 
 class QuestionContract(Suite):
-    # --- a person is asked --------------------------------------------------------------------------
-
     async def doubted(self, scene: Scene) -> tuple[int, int, str]:
-        """A job that was accepted and that nothing more is heard of: its task, a budget, and the person's token."""
+        """An accepted job without any later answer; return its task, a budget and the token of the person's link."""
         task = await scene.given(ai("job", "other"), job_s=3_600, person_s=7_200)
         budget = await scene.budget(1_000_000)
         scene.network.script("job", Accepted("job-1"))

@@ -1,8 +1,8 @@
 """What every `Queue` must accept and refuse, and how its messages are delivered.
 
 `QueueContract` takes the fixture `queue`.  `DeliveryContract` also takes `serve`: an async function
-`serve(handler, dead_letters)` after which the batches of that queue go to the one and those of its dead
-letter queue to the other, with batches of up to 10 sent at once, at most 2 retries and no delay by itself.
+`serve(handler, dead_letters)`. After it, the batches of that queue go to the first handler and those of its dead
+letter queue to the second, with batches of up to 10 sent at once, at most 2 retries and no delay by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Handler = Callable[[list[Message]], Awaitable[None]]
 Serve = Callable[[Handler, Handler], Awaitable[None]]
 
 DEADLINE_S = 10
-"""Only reached when a message does not come."""
+"""Reached only if a message does not come.  In seconds."""
 
 BODY = {
     "text": "naïve 🧠 '\"\\ \r\n",
@@ -47,7 +47,7 @@ BODY = {
 
 
 def sized(size: int, filling: str = "x") -> dict[str, object]:
-    """A message whose JSON has so many bytes."""
+    """A message whose JSON has this number of bytes."""
     rest = size - len('{"v":""}')
     return {"v": filling * (rest // len(filling.encode())) + "y" * (rest % len(filling.encode()))}
 
@@ -125,7 +125,7 @@ class QueueContract:
 
 
 class Deliveries:
-    """Notes what is delivered; `verdict` decides on each message."""
+    """Records the delivered messages; `verdict` decides on each of them."""
 
     def __init__(self, verdict: Callable[[Message], None]) -> None:
         self.seen: list[tuple[Any, int]] = []

@@ -1,4 +1,4 @@
-"""Whatever comes back from outside: a real adapter over a network of ours, and adapters that stumble.
+"""Replies of every kind: a real adapter over a simulated network, and adapters that raise.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -37,7 +37,7 @@ class ReplyContract(Suite):
     """`openai_compatible` behind the whole worker."""
 
     async def outcome(self, scene: Scene, *replies: Callable[[], Any], **limits: Any) -> dict[str, Any]:
-        """Run one task against these replies; its first execution."""
+        """Run one task against these replies; return its first execution."""
         task = await scene.given(ai("chat", model="m"), **({"unknown": "wait"} | limits))
         left = list(replies)
 
@@ -184,7 +184,7 @@ class ReplyContract(Suite):
 
 
 class AdapterContract(Suite):
-    """Adapters are strangers' code."""
+    """Adapters are code of other people."""
 
     @pytest.mark.parametrize("method", ["request", "quote", "reply"])
     @pytest.mark.parametrize("error", [RuntimeError("oh"), KeyError("x"), RecursionError()], ids=repr)

@@ -265,7 +265,7 @@ class ReviewContract(Suite):
         assert [row["execution_type"] for row in await scene.executions(task)] == ["ai", "hybrid", "ai"]
 
     async def test_a_late_answer_from_before_a_redo_does_not_answer_the_redo(self, scene: Scene) -> None:
-        """It was written without the reviewer's note."""
+        """That answer was written without the reviewer's note."""
         task = await scene.given(ai("evident"), person(kind="review"), unknown="retry")
         scene.network.script("evident", Unknown("lost"), Succeeded(DRAFT), Accepted("redo", DAY))
         scene.network.script("evident", *[Unknown("?")] * 2, verb=Verb.LOOKUP)

@@ -274,7 +274,7 @@ class RouteContract(Suite):
         assert await scene.states(task) == ["succeeded", "failed"]
 
     async def test_tasks_of_one_batch_take_different_paths(self, scene: Scene) -> None:
-        """One is slow, one is repaired, one is retried, one fails; none waits for another."""
+        """One task is slow, one is repaired, one is retried, one fails; none waits for another."""
         task = await scene.given(ai("blind", "other"), count=5)
         hold = Hold()
 

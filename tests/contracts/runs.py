@@ -81,15 +81,15 @@ class RunContract(Suite):
         slow = await scene.given(ai("blind"), count=2)
         first, second = Hold(), Hold()
 
-        async def is_told() -> bool:
+        async def is_published() -> bool:
             return (slow, "running", 1) in self._published(scene)
 
         scene.network.script("blind", first, second)
         async with scene.draining():
             await second.begun.wait()
             scene.clock.advance(1_000)
-            second.release()  # whatever ends, the others are looked at
-            await until(is_told)
+            second.release()  # each time a call ends, the others are checked
+            await until(is_published)
             first.release()
 
         assert sorted(self._published(scene)) == [

@@ -1,4 +1,4 @@
-"""The database fails before, or after, any batch of a run: nothing is lost, nothing is done or charged twice.
+"""The database fails before or after any batch of a run: nothing is lost, and nothing is done or charged twice.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -25,7 +25,7 @@ Story = Callable[[Scene], Awaitable[int]]
 
 
 async def idle(_: Scene) -> int:
-    """Nothing to do: every batch checks, and changes nothing."""
+    """No work: every batch only reads."""
     return 0
 
 
@@ -38,7 +38,7 @@ async def crowded(scene: Scene) -> int:
 
 
 async def immediate_outcome(scene: Scene) -> int:
-    """Nothing is sent: begun and settled in one batch, and then another stage."""
+    """No call is sent: begun and settled in one batch, and then another stage."""
     return await scene.given(ai("echo", output=ANSWER), ai("echo", output=ANSWER), ai("blind"), count=3)
 
 
@@ -47,7 +47,7 @@ async def people(scene: Scene) -> int:
 
 
 async def winding(scene: Scene) -> int:
-    """Retried, repaired, given to the next candidate, and on to the next stage."""
+    """A retry, a repair, the next candidate, and the next stage."""
     scene.network.script("blind", Retry("busy"), Succeeded({"answer": 7}), Failed("no"))
     return await scene.given(ai("blind", "other"), ai("other"))
 
@@ -72,7 +72,7 @@ STORIES: list[Story] = [idle, simple, crowded, immediate_outcome, people, windin
 
 
 async def ending(scene: Scene) -> dict[str, Any]:
-    """All that must be the same, whatever happened on the way."""
+    """Everything that must be the same after every kind of failure."""
     tasks = await scene.sql(
         "SELECT id, status, reason, version, stage, candidate, last_execution, blocked_by IS NULL AS free, lease"
         " FROM tasks ORDER BY id"
@@ -91,7 +91,7 @@ async def ending(scene: Scene) -> dict[str, Any]:
 
 
 async def play(scene: Scene) -> dict[str, Any]:
-    """Work until nothing moves; what somebody has taken without hearing of it comes back after a lease."""
+    """Work until nothing changes; tasks of a claim whose reply was lost come back after its lease."""
     for wait in (0, 10_000, LEASE_OVER):
         scene.clock.advance(wait)
         await scene.tick()
@@ -100,15 +100,15 @@ async def play(scene: Scene) -> dict[str, Any]:
 
 
 class _Faults(Suite):
-    """`after`: the batch was committed all the same, and its caller cannot tell."""
+    """`after`: the batch was committed nevertheless, and its caller cannot know."""
 
     after: bool
 
     @pytest.mark.parametrize("story", STORIES)
     async def test_a_batch_that_fails_once_changes_nothing(self, scene: Scene, story: Story) -> None:
-        """Each batch of the story in turn: every one of them may be sent again.
+        """Each batch of the story in turn fails once: every one of them may be sent again.
 
-        A look that finds nothing is the same in all stories, and has its turn in the idle one."""
+        A claim that finds nothing is the same in all stories, and fails in the idle one."""
         await play(scene)
         checks = {statements for statements, _ in scene.database.ran} if story is not idle else set()
         first = await scene.anew()
@@ -175,14 +175,14 @@ class OutageContract(_Faults):
 
 
 class AmbiguousCommitContract(_Faults):
-    """The batch was committed, and raised."""
+    """The batch was committed, and then raised an error."""
 
     after = True
 
 
 class SettleContract(Suite):
     async def test_two_workers_settle_an_unsettled_answer_once(self, scene: Scene) -> None:
-        """A webhook and a poll bring the same answer at the same moment."""
+        """A webhook and a poll bring answers at the same moment."""
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", Accepted("job-1", 1_000))
         scene.network.script("job", hold, verb=Verb.POLL)
@@ -190,24 +190,24 @@ class SettleContract(Suite):
         scene.clock.advance(HOUR)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.webhook(task, "event-1", {"output": {"answer": "told"}})
+            await scene.webhook(task, "event-1", {"output": {"answer": "by webhook"}})
             await scene.drain()
             hold.release()
 
         (execution,) = await scene.executions(task)
         assert (execution["status"], execution["cost_micro"]) == ("succeeded", PRICE)
-        assert execution["result"] == '{"answer":"told"}'
+        assert execution["result"] == '{"answer":"by webhook"}'
         assert (await scene.task(task))["version"] == 3
 
     async def test_the_answer_of_a_worker_given_up_too_early_is_used(self, scene: Scene) -> None:
-        """Its lease ran out while it slept; the answer is used, and the repetition's is kept."""
+        """Its lease expired while it slept; its answer is used, and the repetition's answer is kept."""
         task, slow, repeated = await scene.given(ai("blind")), Hold(), Hold(Succeeded({"answer": "second"}))
         scene.network.script("blind", slow, repeated)
         sleeping = asyncio.create_task(scene.drain())
         await slow.begun.wait()
         scene.clock.advance(LEASE_OVER)
         await scene.tick()
-        await scene.drain()  # finds out that its worker is gone, and asks for one more
+        await scene.drain()  # finds that its worker is gone, and asks for another one
         async with scene.draining():
             await repeated.begun.wait()
             slow.release()

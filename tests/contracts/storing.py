@@ -1,4 +1,4 @@
-"""Large results, results that no row can hold, and tasks that poison their batch.
+"""Large results, results that a row cannot hold, and tasks whose rows the database refuses.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -127,7 +127,7 @@ class StoringContract(Suite):
         assert await scene.statuses() == {"failed": 1, "completed": 5}
         assert "result" in await scene.why(task)
 
-    # --- what no row can hold -----------------------------------------------------------------------
+    # --- unstorable results --------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
         "poison",

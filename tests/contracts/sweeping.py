@@ -1,4 +1,4 @@
-"""What cron does, once, twice, late or never for an hour.  Fixtures: `database`, `kv`, `blobs`."""
+"""The sweep of cron: once, twice, late, or not for an hour.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def everything(scene: Scene) -> dict[str, list[dict[str, Any]]]:
 
 class SweepContract(Suite):
     async def messy(self, scene: Scene) -> None:
-        """Something for each duty."""
+        """Rows for each duty of the sweep."""
         await scene.given(ai("evident"), count=2)
         hold = Hold()
         scene.network.script("evident", hold)
@@ -54,7 +54,7 @@ class SweepContract(Suite):
         await scene.tasks(2, template, run_at_ms=NEVER, blocked_by="budget:p")
         scene.clock.advance(LEASE_OVER)
 
-    # --- all of them --------------------------------------------------------------------------------
+    # --- all duties ----------------------------------------------------------------------------------
 
     async def test_one_sweep_does_every_duty_and_a_second_one_does_nothing(self, scene: Scene) -> None:
         await self.messy(scene)
@@ -124,7 +124,7 @@ class SweepContract(Suite):
         assert (await scene.tick()).leases == 1
 
     async def test_the_sweep_publishes_the_statuses_of_a_dead_worker(self, scene: Scene) -> None:
-        """It died after its settle and before its lease row was dropped."""
+        """The worker died after its settle and before it dropped its lease row."""
         task = await scene.given(ai("blind"))
         scene.kv.down = True
         scene.database.fail(4, error=Crash())
@@ -191,7 +191,7 @@ class SweepContract(Suite):
     async def test_the_sweep_subtracts_waiting_doorbells_but_rings_at_least_once(
         self, scene: Scene, waiting: int | None, rung: int
     ) -> None:
-        """Those that wait may be delayed ones, of which nobody hears for a quarter of an hour."""
+        """Waiting doorbells may be delayed ones, which are not delivered for a quarter of an hour."""
         await scene.given(ai("blind"), count=30)
         scene.queue.waiting = waiting
 

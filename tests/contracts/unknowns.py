@@ -1,4 +1,4 @@
-"""Calls of which nobody knows what became: timeouts, resets, dead workers.  Fixtures: `database`, `kv`, `blobs`."""
+"""Calls of unknown outcome: timeouts, resets, dead workers.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
 
 
 class UnknownContract(Suite):
-    # --- a model that can tell nothing and honours no key -------------------------------------------
+    # --- a model that offers no look-up and honours no key ------------------------------------------
 
     async def test_a_blind_call_is_retried_once_and_both_reservations_are_kept(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))

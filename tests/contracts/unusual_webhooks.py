@@ -1,4 +1,6 @@
-"""Webhooks that come early, say little, or arrive when the job cannot be read.  Fixtures: `database`, `kv`, `blobs`."""
+"""Webhooks that come early, have no result, or arrive while the template cannot be used.
+
+Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
 
 
 class PollOnly(Fake):
-    """Asynchronous, and all it can do is be polled."""
+    """Asynchronous, and can only be polled."""
 
     name = "pollonly"
     abilities = Abilities(poll=True)
@@ -42,7 +44,7 @@ class Tuned(Job):
 
 
 def with_fake(scene: Scene, fake: type[Fake]) -> None:
-    """One more provider, under its own name."""
+    """Add a provider to the scene, under its own name."""
     extra = {
         fake.name: {"provider": fake.name, "base_url": "http://fake.test", "price": {"per_task": "0.01"}}
     }
@@ -106,7 +108,7 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         states = [(r["profile"], r["status"], r["result"]) for r in await scene.executions(task)]
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
-        # it was there when the reply came, and still needed: nothing is paid again
+        # the answer was there when the reply came, and was still needed: nothing is paid again
         assert scene.network.count() == 1, states
 
     async def test_a_repaired_template_is_noticed(self, scene: Scene) -> None:

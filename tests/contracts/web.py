@@ -1,4 +1,4 @@
-"""What the API must do on every host: who may do what; tasks and what they cost."""
+"""What the API must do on every host: roles, tasks, costs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NO_KEYS: Final = (
 
 
 def place(operation: Operation) -> str:
-    """An address of an operation, of something that is not there."""
+    """An address of an operation, with the id of a missing row."""
     return operation.path.replace("{id}", "999999")
 
 
 class KeysContract(DeploymentSuite):
-    """Who may do what."""
+    """Roles of keys."""
 
     async def test_a_request_without_a_key_is_refused(self, deployment: Deployment) -> None:
         for operation in GUARDED:
@@ -134,11 +134,11 @@ class KeysContract(DeploymentSuite):
             refused(await deployment.ask("POST", path + query, {}, key="operator"), 422, "organization")
 
     async def test_an_operator_names_the_organization_of_each_task(self, deployment: Deployment) -> None:
-        """By id or by name, in one submission that is done as a whole or not at all."""
+        """By id or by name, in one submission that is accepted or refused as a whole."""
         tasks = [
             {"template": "echo", "title": "x", "organization": name} for name in ("theirs", deployment.ours)
         ]
-        wrong = [*tasks, {**tasks[0], "organization": "nobody"}, {"template": "echo", "title": "x"}]
+        wrong = [*tasks, {**tasks[0], "organization": "missing"}, {"template": "echo", "title": "x"}]
 
         refused(
             await deployment.ask("POST", "/v1/tasks", wrong, key="operator"),
@@ -157,7 +157,7 @@ class KeysContract(DeploymentSuite):
         assert {row["template_id"] for row in rows} == {deployment.template, deployment.foreign_template}
 
     async def test_a_key_writes_for_no_other_organization(self, deployment: Deployment) -> None:
-        """One that is there and one that is not are told apart by nobody."""
+        """A caller cannot distinguish an organization of others from a missing one."""
         value = {"template": "echo", "title": "x"}
         answers = [
             refused(
@@ -165,7 +165,7 @@ class KeysContract(DeploymentSuite):
                 422,
                 "organization",
             )
-            for other in ("theirs", "nobody", deployment.theirs, 999)
+            for other in ("theirs", "missing", deployment.theirs, 999)
         ]
         assert len({json.dumps(answer) for answer in answers}) == 1
         for own in ("ours", deployment.ours):
@@ -196,7 +196,7 @@ class KeysContract(DeploymentSuite):
 
 
 class TasksContract(DeploymentSuite):
-    """Submitting, looking, cancelling, retrying, and what it costs."""
+    """Submitting, reading, cancelling, retrying, and costs."""
 
     async def test_one_task_is_made(self, deployment: Deployment) -> None:
         value = {"template": "echo", "title": "a task", "input": {"title": "x"}, "priority": "high"}
@@ -345,7 +345,7 @@ class TasksContract(DeploymentSuite):
     async def test_two_requests_for_a_retry_make_one_task_until_it_has_ended(
         self, deployment: Deployment
     ) -> None:
-        """The answer to the first may have been lost, and both would be paid for."""
+        """The response to the first request may have been lost, and both tasks would be paid for."""
         task = await deployment.submit()
         await deployment.work()
 

@@ -1,4 +1,4 @@
-"""What a caller hears when something behind the application fails, and what the log says of it."""
+"""What a caller gets and what is logged when something behind the application fails."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from consumer.core.profile import Account
 
-SECRET = "the payload that nobody may see"
+SECRET = "the payload that must stay private"
 
 
 class Stumbling(Echo):
-    """A provider whose adapter raises what it was given."""
+    """A provider whose adapter raises an error that contains the body."""
 
     def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> NoReturn:
         raise LookupError(f"{account.name} {now_ms} {len(headers)} {body.decode()}")
@@ -64,7 +64,7 @@ class FaultsContract(DeploymentSuite):
         value = {"template": deployment.template, "title": "once"}
         deployment.database.fail(
             3, after=True
-        )  # a key is looked up, then a template, then the task is written
+        )  # the key is read, then the template, then the task is written
 
         response = await deployment.ask("POST", "/v1/tasks", value)
 
@@ -92,7 +92,7 @@ class FaultsContract(DeploymentSuite):
     ) -> None:
         _, place = await assigned(deployment)
         before = len(deployment.log.getvalue())
-        for number in (1, 3, 4):  # a key, then what is asked for; a link needs no key
+        for number in (1, 3, 4):  # the key is read, then the requested rows; a link needs no key
             deployment.database.fail(number, error=error)
 
         response = await deployment.ask("GET", "/v1/tasks?status=pending")
@@ -125,7 +125,7 @@ class FaultsContract(DeploymentSuite):
         assert "LookupError" in deployment.log.getvalue()
 
     async def test_a_client_that_disconnects_is_no_error(self, deployment: Deployment) -> None:
-        """Nothing is written and nothing is logged as ours."""
+        """Nothing is written, and no internal error is logged."""
         sent: list[Any] = []
         messages = iter(
             [{"type": "http.request", "body": b'{"temp', "more_body": True}, {"type": "http.disconnect"}]
@@ -150,7 +150,7 @@ class FaultsContract(DeploymentSuite):
         assert "request.failed" not in deployment.log.getvalue()
 
     async def test_other_protocols_are_left_to_the_host(self, deployment: Deployment) -> None:
-        """The Workers runtime and uvicorn both speak of a lifespan."""
+        """The Workers runtime and uvicorn both use the lifespan protocol."""
         sent: list[Any] = []
         messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
 

@@ -1,6 +1,6 @@
-"""What strangers send: every text, number, size and shape that something could stumble over.
+"""Hostile requests: text, numbers, sizes and shapes that could cause an internal error.
 
-Either it is refused with its name, or it is stored and comes back as it was; it is never our fault.
+Each value is refused by the name of its field, or is stored and comes back unchanged; it is never an internal error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class HostileContract(DeploymentSuite):
-    """Everything that a stranger sends has an answer that says what is wrong."""
+    """Every request gets an answer that names its faults."""
 
     @pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
     async def test_text_of_a_task_comes_back_as_it_was(self, deployment: Deployment, text: str) -> None:
@@ -268,7 +268,7 @@ class HostileContract(DeploymentSuite):
 
 
 def changed(chance: random.Random, value: Any) -> Any:
-    """The same value with one part replaced, left out or put where it does not belong."""
+    """The same value with one part replaced, removed or put in another place."""
     if not isinstance(value, dict | list) or not value or chance.random() < 0.2:
         return chance.choice([*NUMBERS, *TEXTS, {"$ref": "#"}, {"type": "object"}, [[]], {"": ""}])
     if isinstance(value, list):

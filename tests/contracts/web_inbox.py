@@ -1,4 +1,4 @@
-"""The inbox on every host: what a person sees and does through a link, and what nobody can do with it."""
+"""The inbox on every host: what a person sees and can do through a link, and what a link does not allow."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ class InboxPageContract(DeploymentSuite):
         page = await send(deployment, place, wrong)
 
         assert page.status_code == 422
-        assert page.text.count('class="error"') == 2  # what cannot be read comes before what does not fit
+        assert (
+            page.text.count('class="error"') == 2
+        )  # parts that cannot be read are reported before parts that do not fit
         assert "Error: this is needed" in page.text
         assert "Error: not valid JSON" in page.text
         for name, typed in wrong.items():

@@ -33,7 +33,7 @@ async def reviewed(
 
 
 class ReviewPageContract(DeploymentSuite):
-    """A person judges a draft."""
+    """A person decides on a draft."""
 
     async def test_the_draft_stands_in_the_form(self, deployment: Deployment) -> None:
         _, place = await reviewed(deployment, ANSWER)

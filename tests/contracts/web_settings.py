@@ -1,4 +1,4 @@
-"""Templates, budgets, and what runs and describes it all, on every host."""
+"""Templates, budgets, organizations, the doctor, the stop and the documents, on every host."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TemplatesContract(DeploymentSuite):
             ({"colour": "red"}, "colour"),
             ({"output_schema": {"type": "array"}}, "output_schema.type"),
             ({"route": {"stages": []}}, "route.stages"),
-            ({"route": {"stages": [stage("ai", "nobody")]}}, "route.stages[0].candidates[0].profile"),
+            ({"route": {"stages": [stage("ai", "missing")]}}, "route.stages[0].candidates[0].profile"),
             ({"route": {"stages": [stage("human", "echo")]}}, "route.stages[0].candidates[0].profile"),
             (
                 {"route": {"stages": [stage("ai", "echo", colour=1)]}},
@@ -139,7 +139,7 @@ class OrganizationsContract(DeploymentSuite):
         for query, key, names in (
             ("", "operator", ["ours", "theirs", "new"]),
             ("?name=new", "operator", ["new"]),
-            ("?name=nobody", "operator", []),
+            ("?name=missing", "operator", []),
             (f"?organization={deployment.theirs}", "operator", ["theirs"]),
             ("", "reader", ["ours"]),
             ("?name=theirs", "reader", []),
@@ -157,8 +157,8 @@ class OrganizationsContract(DeploymentSuite):
         for whom in ("ada@ours.example", ada["id"]):
             task = await deployment.submit(assigned_to=whom)
             assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["assigned_to"] == ada["id"]
-        for nobody in ("eve@ours.example", 999):
-            value = {"template": "echo", "title": "x", "assigned_to": nobody}
+        for person in ("eve@ours.example", 999):
+            value = {"template": "echo", "title": "x", "assigned_to": person}
             refused(await deployment.ask("POST", "/v1/tasks", value), 422, "assigned_to")
 
     @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])
@@ -181,7 +181,7 @@ class OrganizationsContract(DeploymentSuite):
 
 
 class OperationContract(DeploymentSuite):
-    """What runs it, and what describes it."""
+    """Operations of the operator, and documents about the API."""
 
     async def test_the_doctor_shows_an_operator_every_finding(self, deployment: Deployment) -> None:
         await deployment.rows("DROP TRIGGER tasks_finished")

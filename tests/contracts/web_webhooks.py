@@ -1,4 +1,4 @@
-"""Webhooks on every host: who is believed, what is kept, and that it is kept once, whenever it comes."""
+"""Webhooks on every host: whose are accepted, and that each is stored once, at any moment."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ async def send(
     event: str = "event-1",
     **changes: str,
 ) -> httpx2.Response:
-    """One webhook for the profile `echo`."""
+    """Send a webhook for the profile `echo`."""
     headers = signed(deployment, body, event, **changes)
     return await deployment.ask("POST", f"/webhooks/echo{query}", content=body, headers=headers, key=None)
 
 
 async def waiting(deployment: Deployment) -> tuple[int, int]:
-    """A task that waits for a job of `echo` that is only ever told: (task, execution)."""
+    """Make a task that waits for a job of `echo` that reports by webhook only; return (task, execution)."""
     job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
     task = await deployment.submit(await deployment.put(job, name="job"))
     await deployment.work()
@@ -46,7 +46,7 @@ async def kept(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 class WebhooksContract(DeploymentSuite):
-    """What a provider tells us."""
+    """Webhooks of a provider."""
 
     async def test_a_webhook_is_stored_and_wakes_its_execution(self, deployment: Deployment) -> None:
         task, execution = await waiting(deployment)
@@ -95,7 +95,7 @@ class WebhooksContract(DeploymentSuite):
             for row in (history["task"], *history["executions"]):
                 for bill in ("cost_micro", "total_micro", "cost_source", "usage"):
                     row.pop(bill, None)
-            history.pop("why")  # it names the cost
+            history.pop("why")  # the audit row names the cost
         assert after == before
         assert len(deployment.queue.sent) == rung
         assert len(await kept(deployment)) == 1
@@ -125,7 +125,7 @@ class WebhooksContract(DeploymentSuite):
         assert len(await kept(deployment)) == 2
 
     async def test_an_unknown_profile_is_not_found(self, deployment: Deployment) -> None:
-        for profile in ("nobody", "ECHO", "%00", "a'b", "x" * 500):
+        for profile in ("missing", "ECHO", "%00", "a'b", "x" * 500):
             response = await deployment.ask(
                 "POST",
                 f"/webhooks/{profile}",
@@ -263,7 +263,7 @@ class WebhooksContract(DeploymentSuite):
         await send(deployment, "?execution=1&signature=x")
 
         lines = [json.loads(line) for line in deployment.log.getvalue().splitlines()]
-        told = [line for line in lines if line["event"].startswith("webhook.")]
-        assert [line["event"] for line in told] == ["webhook.received", "webhook.refused"]
-        assert [line["profile"] for line in told] == ["echo", "echo"]
-        assert "told" not in deployment.log.getvalue()
+        noted = [line for line in lines if line["event"].startswith("webhook.")]
+        assert [line["event"] for line in noted] == ["webhook.received", "webhook.refused"]
+        assert [line["profile"] for line in noted] == ["echo", "echo"]
+        assert "by webhook" not in deployment.log.getvalue()

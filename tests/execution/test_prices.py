@@ -1,4 +1,4 @@
-"""What calls cost, and the most that they can cost."""
+"""The costs of calls, and their maximum costs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def answer(usage: Usage | None = None, charged: str | None = None) -> Outcome:
     return Succeeded({}, usage=usage, charged=None if charged is None else Decimal(charged))
 
 
-# ---------------------------------------------------------------------------------------------- what it cost
+# ---------------------------------------------------------------------------------------------- cost of a call
 
 
 @pytest.mark.parametrize("profile", [ALL, BOOK, NOTHING, {}])
@@ -91,7 +91,7 @@ def test_a_refused_call_is_free(profile: dict[str, Any]) -> None:
 def test_a_declared_price_is_for_tokens_and_for_answers(
     profile: dict[str, Any], outcome: Outcome, cost: Cost
 ) -> None:
-    """An answer that fits nothing, or that a reviewer turns down, was an answer all the same."""
+    """An answer that does not fit, or that a reviewer rejects, was still an answer."""
     assert rate(account(**profile), outcome, NOW_MS) == cost
 
 
@@ -117,7 +117,7 @@ def test_the_price_is_that_of_the_day_of_the_call() -> None:
 
 
 def test_the_price_book_agrees_with_an_independent_one() -> None:
-    """LiteLLM keeps its own tables: it said what this very reply cost."""
+    """LiteLLM has its own tables: it reported the cost of this recorded reply."""
     (recorded,) = (r for r in FIXTURES.replies if r.name == "LiteLLM: an answer with its cost")
     theirs = recorded.outcome
     assert theirs.charged is not None
@@ -137,7 +137,7 @@ def test_the_price_book_agrees_with_an_independent_one() -> None:
         (BOOK, Usage(10, 10, model="")),
         (BOOK, Usage(10, 10, model="a-model-of-the-house")),
         (BOOK, Usage(10, 10, cache_read_tokens=11, model="gpt-4o")),
-        ({"price_book": "nobody"}, USAGE),
+        ({"price_book": "unknown"}, USAGE),
         ({"price_book": "cerebras"}, Usage(10, 10, model="qwen-3-coder-480b")),  # listed, but without a price
         (BOOK, Usage(2**53 - 2, 2**53 - 2, model="o1-pro")),
     ],
@@ -150,7 +150,7 @@ def test_an_unknown_price_gives_an_unknown_cost_and_not_zero(
 
 @pytest.mark.parametrize("at_ms", [-1, 0, LAST_DAY_MS, -(2**62)])
 def test_pricing_never_fails_the_work(at_ms: int) -> None:
-    """A broken clock, a library that raises, amounts that are none."""
+    """A broken clock, a library that raises, invalid amounts."""
     for profile in (ALL, BOOK, NOTHING, {}):
         for outcome in (
             answer(USAGE),
@@ -175,7 +175,7 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), Decimal(1), NOW_MS) == 1_000_000
 
 
-# ----------------------------------------------------------------------------------------- the most it can cost
+# ---------------------------------------------------------------------------------------------- maximum cost
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
         ({"price_book": "cerebras"}, Quote(1000, 100, "qwen-3-coder-480b"), None),
         # Written to a one-hour cache ($6), and more than 200,000 tokens (twice that; $22.50 for output).
         ({"price_book": "anthropic"}, Quote(1_000_000, 1_000_000, "claude-sonnet-4-5"), 34_500_000),
-        # A price for each request, besides.
+        # There is also a price for each request.
         ({"price_book": "perplexity"}, Quote(1_000_000, 1_000_000, "sonar"), 2_012_000),
         # Citations are paid for, and nothing limits them.
         ({"price_book": "perplexity"}, Quote(1000, 100, "sonar-deep-research"), None),
@@ -215,7 +215,7 @@ def test_a_declared_maximum_counts_where_no_bound_can_be_computed() -> None:
 
 
 def test_no_model_of_the_book_costs_more_than_its_bound() -> None:
-    """Whatever part of the input comes from a cache or goes into one."""
+    """For every division of the input into parts that are read from a cache or written to one."""
     sizes = [(900, 300), (150_000, 8_000), (2_000_000, 100_000)]
     priced = 0
     for provider in get_snapshot().providers:

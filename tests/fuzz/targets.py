@@ -1,4 +1,4 @@
-"""What is fuzzed, and what must hold: no 5xx, no exception, no second of work, no payload or secret in the log."""
+"""The targets of the fuzzer, and the rules: no 5xx, no exception, less than a second, no payload or secret in a log."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SLOW_S: Final = 1.0
-"""Of the processor, for one of them."""
+"""Seconds of processor time for one example."""
 BATCH: Final = 500
-"""After so many the deployment is built anew."""
-LINK_SECRET: Final = "of the fuzz, which nobody may read"
+"""The number of examples after which the deployment is built again."""
+LINK_SECRET: Final = "of the fuzz, which must stay secret"
 MODEL_KEY: Final = "sk-canary-of-a-key-51c0"
 CHAT: Final = {
     "chat": {
@@ -91,7 +91,7 @@ STATUSES: Final = (
 
 @dataclass
 class Arena:
-    """A deployment with a model, a person's assignment and a job that waits; its own loop."""
+    """A deployment with a model, a person's assignment and a waiting job, on its own event loop."""
 
     deployment: Deployment
     network: Network
@@ -101,12 +101,12 @@ class Arena:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not be in a log line."""
+        """Texts that must not be in a log line."""
         keys = [key.rpartition("_")[2] for key in self.deployment.keys.values()]
         return [*keys, *SECRETS.values(), LINK_SECRET, MODEL_KEY, CANARY]
 
     async def check(self, work: Awaitable[None]) -> None:
-        """Do it, and look at the time and the log."""
+        """Await an action; assert that it was quick and that the log contains no secret."""
         began = time.process_time()
         await work
         took = time.process_time() - began
@@ -119,7 +119,7 @@ class Arena:
 
 
 async def opened(stack: AsyncExitStack, directory: Path, migrated: Path) -> Arena:
-    """A deployment that was just built."""
+    """A new deployment."""
     database = SqliteDatabase(shutil.copy(migrated, directory / "tasks.sqlite3"))
     stack.callback(database.close)
     kv = SqliteKeyValue(directory / "kv.sqlite3", SecondsPass())
@@ -156,7 +156,7 @@ def _application(deployment: Deployment) -> Any:
 
 
 async def ask(arena: Arena, request: Request) -> None:
-    """A request has an answer below 500 that the document describes."""
+    """A request gets a response below 500 that the document describes."""
     deployment = arena.deployment
     try:
         response = await deployment.ask(
@@ -197,7 +197,7 @@ async def tell(arena: Arena, given_: tuple[int, Any, str]) -> None:
 
 
 async def deliver(arena: Arena, bodies: list[Any]) -> None:
-    """Each message gets one verdict, whatever it holds."""
+    """Each message gets one verdict, with any content."""
     messages = [RecordingMessage(body, f"message-{number}") for number, body in enumerate(bodies)]
     await App(arena.deployment.world).on_messages(messages)
     assert [len(one.verdicts) for one in messages] == [1] * len(messages)
@@ -205,7 +205,7 @@ async def deliver(arena: Arena, bodies: list[Any]) -> None:
 
 
 async def answer(arena: Arena, given_: tuple[int, Any]) -> None:
-    """Whatever a model's server says, the task goes on or ends, and the books are right."""
+    """After any reply of a model's server, the task continues or ends, and the books are right."""
     number, value = given_
     dice = random.Random(number)  # noqa: S311  # of the example
     deployment = arena.deployment
@@ -235,7 +235,7 @@ def _reply(dice: random.Random, value: Any) -> httpx2.Response:
 
 
 async def judge(_: Arena, given_: tuple[Any, Any]) -> None:
-    """A schema is refused with its reason, or whatever is accepted can be asked about any value."""
+    """A schema is refused with a reason, or it can check any value."""
     part, value = given_
     schema = {"type": "object", "properties": {"a": part}}
     with suppress(BadInput):
@@ -246,7 +246,7 @@ async def judge(_: Arena, given_: tuple[Any, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`share`: of all that is generated, in percent."""
+    """`share`: percent of all generated examples."""
 
     name: str
     share: int
@@ -264,7 +264,7 @@ TARGETS: Final = (
 
 
 def fuzz(target: Target, count: int, start: int, directory: Path, say: Callable[[int], None]) -> int:
-    """Try so many; how many were tried.  Raises what broke, with the smallest example that breaks it."""
+    """Try `count` examples; return how many were tried.  Raises the failure, with the smallest failing example."""
     migrated = directory / "migrated.sqlite3"
     apply(migrated, ROOT / "migrations")
     done = 0

@@ -1,1 +1,1 @@
-"""The contracts on the local host, and the tests of what only that host does."""
+"""The contracts on the local host, and tests of the local host alone."""

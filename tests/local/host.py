@@ -26,7 +26,7 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 class SecondsPass:
-    """A clock that is a second later whenever it is read, so that no key is written twice within one."""
+    """A clock that is a second later at each read, so that no key is written twice within a second."""
 
     def __init__(self) -> None:
         self.ms = 0
@@ -38,7 +38,7 @@ class SecondsPass:
 
 @pytest.fixture(scope="module")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database, to be copied: applying the migrations takes longer than most tests."""
+    """A migrated database to copy: applying the migrations takes longer than most tests."""
     file = tmp_path_factory.mktemp("migrated") / "tasks.sqlite3"
     apply(file, MIGRATIONS)
     return file

@@ -1,4 +1,4 @@
-"""The local host: the contracts that every host keeps, and what is particular to files."""
+"""The contracts of the ports on the local host, and its clock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The local queue's consumer: when it delivers, what a verdict does, and what survives a dead process.
-
-Time is virtual wherever it matters: the loop jumps to its next timer instead of waiting for it.
-"""
+"""The local queue's consumer: when it delivers, and the effect of a verdict.  Time is virtual."""
 
 from __future__ import annotations
 

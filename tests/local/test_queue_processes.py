@@ -1,4 +1,4 @@
-"""Several processes on one local queue, and what the queue refuses as Cloudflare does."""
+"""Several processes on one local queue, and settings that the queue refuses as Cloudflare does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.local.virtual_queue import Bench, number, virtual
 
 @virtual
 async def test_a_storm_of_sends_through_another_connection_loses_nothing(bench: Bench) -> None:
-    """Far more datagrams than a socket holds."""
+    """Many more datagrams than a socket holds."""
     handler = bench.recorder()
     bench.start(handler, batch_size=100)
     await asyncio.sleep(1)
@@ -35,7 +35,7 @@ async def test_a_storm_of_sends_through_another_connection_loses_nothing(bench: 
 
 @virtual
 async def test_a_send_through_another_connection_wakes_the_consumer(bench: Bench) -> None:
-    """As one from another process does: by a datagram."""
+    """Another process does the same: it sends a datagram."""
     handler = bench.recorder()
     bench.start(handler)
     await asyncio.sleep(1)
@@ -77,7 +77,7 @@ async def test_the_socket_file_of_a_dead_process_is_replaced(bench: Bench) -> No
 
 @virtual
 async def test_without_a_socket_the_consumer_polls_every_second(bench: Bench) -> None:
-    """As on a system without Unix sockets: this path is too long for one."""
+    """The path is too long for a socket, which gives the same result as a system without Unix sockets."""
     deep = bench.path.parent / ("deep" * 30)
     deep.mkdir()
     bench.path = deep / "queue.sqlite3"
@@ -114,7 +114,7 @@ asyncio.run(main())
 
 
 def child(path: Path, what: str) -> subprocess.Popen[bytes]:
-    """Another process on the same queue."""
+    """Start another process on the same queue."""
     command = [sys.executable, "-c", CHILD, str(path), what]
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
 

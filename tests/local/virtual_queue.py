@@ -53,7 +53,7 @@ class VirtualClock:
 
 
 class Recorder:
-    """A handler that notes what it was given and when, and does as it is told."""
+    """A handler that records its messages and the time, and gives each message the wanted verdict."""
 
     def __init__(self, clock: VirtualClock, verdict: Callable[[Message], object] = Message.ack) -> None:
         self.batches: list[list[int]] = []
@@ -73,7 +73,7 @@ class Recorder:
 
 
 class Bench:
-    """One queue and its dead letters on a virtual clock, and whatever consumers a test starts."""
+    """One queue and its dead letters on a virtual clock, with the consumers that a test starts."""
 
     def __init__(self, directory: Path, loop: VirtualLoop) -> None:
         self.path = directory / "queue.sqlite3"
@@ -127,7 +127,7 @@ def fail(_message: Message) -> None:
 
 
 def virtual(scenario: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    """A test that plays the scenario in virtual time."""
+    """A test that runs the scenario in virtual time."""
 
     async def play(directory: Path, loop: VirtualLoop) -> None:
         bench = Bench(directory, loop)

@@ -1,1 +1,1 @@
-"""The adapters: the contract for each of them, and what only one of them does."""
+"""The adapters: the contract for all of them, and tests of each."""

@@ -143,5 +143,5 @@ def test_echo_finds_the_smallest_answer_that_fits(schema: dict[str, Any], value:
     ids=["itself", "nowhere", "pattern", "nothing", "half a character", "billions"],
 )
 def test_echo_gives_up_in_good_time(schema: dict[str, Any]) -> None:
-    """The judge finds that the answer does not fit."""
+    """Then the worker finds that the answer does not fit the schema."""
     assert isinstance(played({}, output_schema=schema).outcome, Succeeded)

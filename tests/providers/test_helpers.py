@@ -1,4 +1,4 @@
-"""What `consumer.provider` offers to adapters: strict JSON, excerpts, waits, signatures."""
+"""The helpers of `consumer.provider` for adapters: strict JSON, excerpts, waits, signatures."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_the_inbox_waits_for_a_person() -> None:
     ("settings", "field"),
     [
         ({"assign": 0}, "assign"),
-        ({"assign": "somebody"}, "assign"),
+        ({"assign": "anyone"}, "assign"),
         ({"email": "a@example.com"}, "email"),
     ],
 )

@@ -106,7 +106,7 @@ def test_the_schema_is_in_the_prompt_where_the_server_does_not_enforce_it(struct
 
 
 def test_a_repair_contains_the_fault() -> None:
-    """In the same message: many chat templates refuse two in a row from the same side."""
+    """In the same message: many chat templates refuse two messages in a row from the same role."""
     (message,) = body_of(prompt="Which city?", feedback="data.city must be string")["messages"]
 
     assert message["content"] == (

@@ -17,7 +17,7 @@ class TestProviders(ProviderContract):
 
 
 def test_every_adapter_is_registered_and_recorded() -> None:
-    """An adapter without fixtures would pass the contract by having nothing to say."""
+    """An adapter without recorded replies would pass the contract without being tested."""
     files = {path.stem for path in (Path(__file__).parents[2] / "providers").glob("*.py")}
 
     assert set(PROVIDERS) == files - {"__init__"}
@@ -35,7 +35,7 @@ def test_recorded_replies_have_names_of_their_own() -> None:
 
 
 def test_mutations_change_every_part() -> None:
-    """The contract's own tool: without it, wrong types would be tested at the top only."""
+    """A test of the contract's own tool: without it, wrong types would be tested at the top level only."""
     texts = [json.dumps(mutated) for mutated in mutations({"a": [{"b": 1}]})]
 
     assert '{"a": [{"b": null}]}' in texts

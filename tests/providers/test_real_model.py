@@ -1,4 +1,4 @@
-"""The adapter `openai_compatible` against a server that others wrote."""
+"""The adapter `openai_compatible` against an independent server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHAT = OpenAICompatible()
     reason="the real model is two packages that are not installed (or have no build for this platform)",
 )
 async def test_a_real_model_extracts_through_a_real_client() -> None:
-    """llama.cpp's own server, which nobody here wrote, with weights of 93 MB."""
+    """llama.cpp's own server, with weights of 93 MB."""
     server = await asyncio.to_thread(_start_model)
     schema = {
         "type": "object",

@@ -1,1 +1,1 @@
-"""The rules for the repository itself: imports, sizes of files, what ships, what is locked."""
+"""Rules for the repository itself: imports, sizes of files, shipped modules, locked packages."""

@@ -13,13 +13,13 @@ from providers import PROVIDERS
 from scripts.stage import ROOT, shipped
 
 MAX_LINES = 400
-"""A module that is longer does more than one thing."""
+"""A longer module does more than one thing."""
 MAX_FUNCTION_LINES = 45
-"""A function that is longer does not fit on a screen."""
+"""A longer function does not fit on a screen."""
 FOLDERS = ("consumer", "providers", "scripts", "tests")
-"""Their files have these limits."""
+"""The folders whose files have these limits."""
 DATA = ("tests/fixtures",)
-"""Recorded replies, one file for each adapter: the more of them, the better."""
+"""Without these limits: recorded replies, one file for each adapter, of which more are better."""
 MAX_LOOSE_MODULES = 9
 """More modules directly in `consumer/` hide which of them belong together."""
 
@@ -31,7 +31,7 @@ HOSTS_OF = {
         "consumer.local",
     },
 }
-"""Who may import what these contracts forbid to all others."""
+"""The modules to which an import contract does not apply, by its name."""
 
 REGISTRIES = tuple(".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("debian", "org")))
 REGISTRIES += tuple(f"npmjs.{domain}" for domain in ("org", "com"))
@@ -45,7 +45,7 @@ def test_imports_point_inward() -> None:
 
 
 def modules() -> dict[str, str]:
-    """The text of every Python file of ours, by its path."""
+    """The text of every Python file in these folders, by its path."""
     paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
     names = {path.relative_to(ROOT).as_posix(): path for path in paths}
     return {name: path.read_text() for name, path in names.items() if not name.startswith(DATA)}
@@ -100,14 +100,14 @@ def test_import_contracts_for_all_other_modules_list_all_of_them() -> None:
 
 
 def test_every_provider_module_is_registered() -> None:
-    """An adapter that nobody registered is not run through the contract suite either."""
+    """An adapter that is not registered would not run through the contract suite."""
     modules = {f"providers.{path.stem}" for path in (ROOT / "providers").glob("*.py")}
     registered = {type(provider).__module__ for provider in PROVIDERS.values()}
     assert registered == modules - {"providers.__init__"}
 
 
 def test_no_file_names_a_package_registry() -> None:
-    """Where packages come from is the business of whoever installs them."""
+    """The person who installs the packages chooses where they come from."""
     named = {
         f"{path.relative_to(ROOT)}: {registry}"
         for path in repository_files()
@@ -118,7 +118,7 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def repository_files() -> list[Path]:
-    """What is or could be committed."""
+    """The files that are committed or could be."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]

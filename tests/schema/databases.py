@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-import tests.contracts  # noqa: F401  # it wants to be there before what it registers with pytest
+import tests.contracts  # noqa: F401  # pytest must import it before the modules that it registers for rewriting
 from consumer.local.database import SqliteDatabase
 from consumer.local.migrate import split
 from consumer.ports import Refused, Statement, Value
@@ -37,7 +37,7 @@ SEED: Final = """
     INSERT INTO organizations (id, name) VALUES (1, 'one'), (2, 'two');
     INSERT INTO users (id, organization_id, email) VALUES (1, 1, 'a@b.c'), (2, 2, 'd@e.f'), (3, NULL, 'g@h.i');
     INSERT INTO task_templates (id, organization_id, name, route)
-    VALUES (1, 1, 'ready', '{}'), (2, NULL, 'of nobody', '{}'), (3, 1, 'without a route', NULL);
+    VALUES (1, 1, 'ready', '{}'), (2, NULL, 'without an organization', '{}'), (3, 1, 'without a route', NULL);
 """
 
 
@@ -48,7 +48,7 @@ class Sql:
         self._batch = batch
 
     def send(self, *statements: Statement) -> list[Rows]:
-        """The rows of each.  Raises `Refused`."""
+        """The rows of each statement.  Raises `Refused`."""
         return self._batch(statements)
 
     def run(self, sql: str, *parameters: Value) -> Rows:
@@ -60,7 +60,7 @@ class Sql:
         return value
 
     def refused(self, sql: str, *parameters: Value) -> str:
-        """The message of the refusal."""
+        """Assert that a statement is refused; return the message."""
         with pytest.raises(Refused) as refusal:
             self.run(sql, *parameters)
         return str(refusal.value)
@@ -72,7 +72,7 @@ class Sql:
     # --- rows, as the worker and as another application would write them ------------------------------
 
     def insert(self, table: str, **columns: Value) -> int:
-        """The id of a new row with these columns and no others."""
+        """Insert a row with these columns and no others; return its id."""
         slots = ", ".join(f"?{number + 1}" for number in range(len(columns)))
         return int(
             self.value(
@@ -84,14 +84,14 @@ class Sql:
         return self.run("SELECT * FROM tasks WHERE id = ?1", number)[0]
 
     def new_task(self, **columns: Value) -> int:
-        """A task that the worker knows all about."""
+        """Insert a task with every column that the worker needs; return its id."""
         return self.insert("tasks", **{"template_id": 1, "organization_id": 1, "title": "t", **columns})
 
     def execution(self, number: int) -> dict[str, Any]:
         return self.run("SELECT * FROM task_executions WHERE id = ?1", number)[0]
 
     def new_execution(self, task: int, number: int = 1, **columns: Value) -> int:
-        """One of the worker's own."""
+        """Insert an execution of the worker; return its id."""
         fixed: dict[str, Value] = {"id": execution_id(task, number), "task_id": task, "execution_type": "ai"}
         return self.insert("task_executions", **{**fixed, "profile": "p", **columns})
 
@@ -148,7 +148,7 @@ def empty(request: pytest.FixtureRequest) -> Iterator[Sql]:
 
 @pytest.fixture
 def sql(empty: Sql) -> Sql:
-    """A migrated database: organizations 1 and 2, a user of each and one of none, templates of all kinds."""
+    """A migrated database: two organizations with a user each, a user without one, templates of all kinds."""
     empty.migrate()
     empty.send(*(Statement(one) for one in split(SEED)))
     return empty

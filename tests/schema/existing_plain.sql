@@ -1,4 +1,4 @@
--- The five tables as somebody wrote them by hand.
+-- The five tables, written by hand.
 
 CREATE TABLE organizations (
   id INTEGER PRIMARY KEY,

@@ -22,7 +22,7 @@ EXECUTION_STATES = [state.value for state in ExecutionState]
 FINISHED = sorted(state.value for state in TASK_FINAL)
 OPEN_STATES = [state for state in TASK_STATES if state not in FINISHED]
 NEAR_MS = 10_000
-"""How far this test's clock and the database's may be apart."""
+"""The largest difference between the clock of this test and the database's clock, in milliseconds."""
 HOUR = 3_600_000
 
 
@@ -38,7 +38,7 @@ PUBLIC = frozenset(
 
 
 def foreign(sql: Sql, **columns: Value) -> int:
-    """A task as another application inserts it: it knows the public columns only."""
+    """Insert a task as another application does: with public columns only; return its id."""
     assert columns.keys() <= PUBLIC
     return sql.insert("tasks", **{"title": "theirs", **columns})
 
@@ -118,7 +118,7 @@ def test_another_template_adopts_no_task_and_may_have_other_budgets(
 
 
 def test_unset_columns_may_come_as_null(sql: Sql) -> None:
-    """So Drizzle sends what has no default."""
+    """Drizzle sends NULL for columns without a default."""
     unset: dict[str, Value] = dict.fromkeys(
         ("id", "description", "priority", "assigned_to", "created_by", "due_date")
     )
@@ -150,7 +150,7 @@ def test_an_imported_finished_task_is_not_blocked(sql: Sql) -> None:
 
 @pytest.mark.parametrize(("hours", "exact"), [(8, True), (-8, True), (0, False)])
 def test_a_due_date_sets_when_a_foreign_task_is_raised(sql: Sql, hours: int, *, exact: bool) -> None:
-    """In the last quarter of its span, counted from now; a date that has passed raises at once."""
+    """A task is raised in the last quarter of the time from now to its due date; if that has passed, immediately."""
     now = now_ms()
     due = now + hours * HOUR
     inserted = sql.task(foreign(sql, template_id=1, due_date=iso(due)))
@@ -180,7 +180,7 @@ def test_a_due_date_that_cannot_be_read_raises_nothing(sql: Sql, due_date: Value
     ("old", "new"), [pair for pair in product(OPEN_STATES, TASK_STATES) if len(set(pair)) == 2]
 )
 def test_a_foreign_edit_moves_the_fence(sql: Sql, old: str, new: str) -> None:
-    """Whoever held the task has lost it, readers hear of it, and what is open is attended to when it has ended."""
+    """The worker loses the task and publishes its status; if the task ended, open calls are followed up."""
     number = sql.new_task(status=old, version=7, lease="held", run_at_ms=5, blocked_by="budget:1:total")
     executions = {
         state: sql.new_execution(number, place, status=state, wake_at_ms=9)
@@ -254,7 +254,7 @@ def foreign_execution(sql: Sql, task: int, **columns: Value) -> int:
 
 
 def test_executions_of_other_applications_never_fall_among_ours(sql: Sql) -> None:
-    """SQLite counts on from the highest id, which is ours as soon as there is one."""
+    """SQLite counts up from the highest id, which is one of the worker's as soon as there is one."""
     first, second = sql.new_task(id=1), sql.new_task(id=2)
     assert [foreign_execution(sql, first), foreign_execution(sql, second)] == [1, 2]
     ours = sql.new_execution(second)

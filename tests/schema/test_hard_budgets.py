@@ -1,4 +1,6 @@
-"""A thousand runs of eight processes claim and begin at once; the same without the wall, where it is missed."""
+"""A thousand runs of eight processes claim and begin at the same time.
+
+The same without admission, and without reservations: then the same runs overspend, so the test can fail."""
 
 from __future__ import annotations
 
@@ -27,12 +29,12 @@ TASKS: Final = 1_000
 WIDE: Final = 60
 NARROW: Final = 40
 OWN: Final = 1
-"""Answers for which the organization, one of its templates and one of its tasks have money."""
+"""Numbers of answers that the budgets of the organization, one template and one task can pay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """After all processes have ended.  `overdrawn`: moments at which a budget held more than its cap."""
+    """The state after all processes have ended.  `overdrawn`: moments at which a budget exceeded its cap."""
 
     claims: int
     calls: int
@@ -43,7 +45,7 @@ class Books:
 
 
 async def filled(scene: Scene) -> None:
-    """Tasks of two templates, under three budgets above each other."""
+    """Insert tasks of two templates, under three budgets that apply together."""
     await scene.organization(1)
     narrow, other = [await scene.template(route(ai("blind"))) for _ in range(2)]
     first, *_ = await scene.tasks(TASKS * 3 // 4, narrow)
@@ -54,7 +56,7 @@ async def filled(scene: Scene) -> None:
 
 
 async def outcome(tmp_path: Path, *, missing: Missing = "nothing", admission: bool = True) -> Books:
-    """Let the crowd at the tasks, with the product as it is or without a part of it."""
+    """Let the runs do the tasks, with the whole product or without a part of it."""
     path = tmp_path / "tasks.sqlite3"
     apply(path, MIGRATIONS)
     with (
@@ -88,7 +90,7 @@ async def test_a_thousand_concurrent_runs_do_not_pass_the_cap(tmp_path: Path) ->
     assert PROCESSES * RUNS == TASKS <= books.claims
     assert books.overdrawn == 0
     assert 0 < books.charged_micro <= books.counted_micro <= WIDE * PRICE
-    assert books.counted_micro > WIDE * PRICE // 2, "a wall that lets nobody in is none"
+    assert books.counted_micro > WIDE * PRICE // 2, "a cap that admits no task proves nothing"
     assert books.untrue == []
 
 

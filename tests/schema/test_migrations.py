@@ -1,4 +1,4 @@
-"""The migrations end in one schema, wherever they begin, and leave the rows that were there as they were."""
+"""The migrations end in one schema from every initial database, and leave existing rows unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SPELLINGS: Final = ("nothing", "plain", "drizzle")
 
 
 def existing(file: Path, spelling: str) -> Path:
-    """A database from before the worker was installed."""
+    """A database as it was before the worker was installed."""
     with closing(sqlite3.connect(file)) as database:
         for script in () if spelling == "nothing" else (f"existing_{spelling}.sql", "existing_rows.sql"):
             database.executescript((DATA / script).read_text())
@@ -50,7 +50,7 @@ def existing(file: Path, spelling: str) -> Path:
 
 
 def contents(file: Path, columns: dict[str, list[str]] | None = None) -> dict[str, list[Any]]:
-    """All rows of the public tables, in the columns that they have or had."""
+    """All rows of the public tables, in these columns."""
     with closing(sqlite3.connect(file)) as database:
         return {
             table: database.execute(
@@ -67,7 +67,7 @@ def public_columns(file: Path) -> dict[str, list[str]]:
 
 
 def schema(file: Path) -> dict[str, Any]:
-    """Everything of ours: objects by their text, columns by what SQLite knows of them."""
+    """The worker's whole schema: objects by their text, columns by SQLite's description of them."""
     columns = 'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?) ORDER BY name'
     with closing(sqlite3.connect(file)) as database:
         made = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
@@ -85,7 +85,7 @@ def schema(file: Path) -> dict[str, Any]:
 
 
 def public_tables() -> Iterator[tuple[str, str]]:
-    """The columns of the first migration, which an existing database spells in its own way."""
+    """The columns of the first migration, which an existing database may spell in another way."""
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript((DIRECTORY / "0001_public_tables.sql").read_text())
         for table in PUBLIC:
@@ -127,7 +127,7 @@ def test_what_the_worker_expects_is_generated_from_the_migrations() -> None:
     assert (ROOT / "consumer" / "store" / "schema" / "expected.py").read_text() == expected_schema.module()
 
 
-# --- rows that were there -----------------------------------------------------------------------------------
+# --- existing rows ------------------------------------------------------------------------------------------
 
 
 def test_existing_rows_only_get_the_new_columns(before: Path) -> None:
@@ -182,7 +182,7 @@ async def test_old_tasks_are_executed_only_after_they_are_adopted(tmp_path: Path
                 "UPDATE task_templates SET route = ?1, output_schema = ?2 WHERE id IN (1, 8)",
                 (json.dumps(route(ai("blind"))), json.dumps(SCHEMA)),
             ),
-            # Neither another application's edits nor a change of mind adopts a task.
+            # Neither an edit by another application nor a second change adopts a task.
             Statement("UPDATE tasks SET status = 'pending' WHERE status IN ('running', 'waiting')"),
         ]
     )
@@ -219,7 +219,7 @@ def _sqlite(file: Path, sql: str) -> list[dict[str, Any]]:
         return [dict(row) for row in database.execute(sql)]
 
 
-# --- books --------------------------------------------------------------------------------------------------
+# --- applying -----------------------------------------------------------------------------------------------
 
 
 def test_applying_migrations_twice_changes_nothing(before: Path) -> None:
@@ -241,7 +241,7 @@ def _dumps(*files: Path) -> list[list[str]]:
 
 
 def test_a_failing_migration_is_rolled_back_alone(before: Path, tmp_path: Path) -> None:
-    """What came before it stays, what comes after it waits, and it can be mended."""
+    """Earlier migrations stay, later ones wait, and the failed one can be repaired."""
     directory = tmp_path / "migrations"
     shutil.copytree(DIRECTORY, directory)
     bad = directory / "0098_bad.sql"
@@ -277,7 +277,7 @@ def test_every_migration_is_one_transaction_of_statements_that_d1_takes() -> Non
 @pytest.mark.heavy
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_wrangler_applies_the_same_files_with_the_same_result(tmp_path: Path, spelling: str) -> None:
-    """And each side takes over what the other has migrated: the books are the same."""
+    """Each tool continues where the other stopped: both note applied migrations in the same table."""
     if not bundle.WRANGLER.exists():
         if os.environ.get("CI"):
             pytest.fail("CI must run wrangler", pytrace=False)
@@ -309,7 +309,7 @@ def test_wrangler_applies_the_same_files_with_the_same_result(tmp_path: Path, sp
 
 
 def wrangler(directory: Path, *arguments: str) -> str:
-    """What `wrangler d1` prints."""
+    """Run `wrangler d1`; return its output."""
     command = [str(BIN / "node"), str(bundle.WRANGLER), "d1", *arguments, "--local"]
     command += ["--config", str(directory / "wrangler.toml"), "--persist-to", str(directory / "state")]
     quiet = {"CI": "1", "NO_COLOR": "1", "WRANGLER_WRITE_LOGS": "false", "WRANGLER_SEND_METRICS": "false"}

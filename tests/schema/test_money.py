@@ -1,4 +1,4 @@
-"""The wall of a budget is in the schema: admission, counters, and what cannot be written past them."""
+"""The hard limit of a budget is in the schema: admission, counters, and refused writes."""
 
 from __future__ import annotations
 
@@ -24,43 +24,49 @@ NOW: Final = 1_800_000_000_000
 
 
 def budget(sql: Sql, cap: int, kind: str = "total", scope_id: int = 1) -> str:
-    """A new budget's period, with its row."""
+    """Insert a budget and its period; return the name of the period."""
     number = sql.insert(
         "budgets", organization_id=1, scope="organization", scope_id=scope_id, period=kind, cap_micro=cap
     )
     period = period_of(number, kind, NOW)
-    row = {"id": period.id, "budget": number, "starts": period.starts_ms, "ends": period.ends_ms}
+    row = {"id": period.id, "budget": number, "starts_ms": period.starts_ms, "ends_ms": period.ends_ms}
     sql.send(begin_sql.BEGIN_PERIODS(rows=json.dumps([row])))
     return period.id
 
 
 def books(sql: Sql, period: str) -> tuple[int, int]:
-    """What is spent and what is reserved, in micro-dollars."""
+    """(spent, reserved) of a budget, in micro-dollars."""
     (row,) = sql.run("SELECT spent_micro, reserved_micro FROM budget_periods WHERE id = ?1", period)
     return row["spent_micro"], row["reserved_micro"]
 
 
 def begin(sql: Sql, *reservations: int, budgets: list[str] | None) -> list[int]:
-    """Which of the reservations, each of a task of its own, were admitted in one statement: their places."""
+    """Try reservations, each of another task, in one statement; return the indexes of the admitted ones."""
     tasks = [sql.new_task(status="running", version=1, lease="held") for _ in reservations]
     text = None if budgets is None else json.dumps(budgets)
     rows = [
-        {"e": execution_id(task, 1), "t": task, "v": 1, "type": "ai", "provider": "echo", "profile": "p"}
-        | {"reserve": amount, "budgets": text, "who": None, "lease": "held"}
+        {
+            "execution": execution_id(task, 1),
+            "task": task,
+            "version": 1,
+            "execution_type": "ai",
+            "provider": "echo",
+        }
+        | {"profile": "p", "reserved_micro": amount, "budgets": text, "assigned_to": None, "lease": "held"}
         for task, amount in zip(tasks, reservations, strict=True)
     ]
     _, begun = sql.send(
         begin_sql.BEGIN(rows=json.dumps(rows), now=NOW, at="now"), begin_sql.BEGUN(rows=json.dumps(rows))
     )
     admitted = {row["id"] for row in begun}
-    return [place for place, row in enumerate(rows) if row["e"] in admitted]
+    return [place for place, row in enumerate(rows) if row["execution"] in admitted]
 
 
 # --- admission ----------------------------------------------------------------------------------------------
 
 
 def test_rows_of_one_statement_are_judged_one_after_the_other(sql: Sql) -> None:
-    """A guard in the statement would be evaluated for all of them before the first row is there."""
+    """A condition in the statement would be evaluated for all rows before the first row is inserted."""
     period = budget(sql, 100)
 
     assert begin(sql, 30, 30, 30, 30, 30, budgets=[period]) == [0, 1, 2]
@@ -76,7 +82,7 @@ def test_a_row_without_room_stops_no_other_row(sql: Sql) -> None:
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
 def test_all_applicable_budgets_admit_a_row_or_none(sql: Sql, order: list[int]) -> None:
-    """Nothing is left reserved in those with room, wherever the one without stands."""
+    """If one budget has no room, nothing stays reserved in the others, in any order of the budgets."""
     periods = [budget(sql, cap, scope_id=cap) for cap in (100, 50, 1_000)]
     applying = [periods[place] for place in order]
 
@@ -92,7 +98,7 @@ def test_all_applicable_budgets_admit_a_row_or_none(sql: Sql, order: list[int]) 
 def test_a_cap_may_be_reached_and_not_passed(
     sql: Sql, spent: int, reserved: int, estimate: int, *, admitted: bool
 ) -> None:
-    """What a provider charged beyond its maximum stops even what costs nothing."""
+    """A charge above the declared maximum stops even free calls."""
     period = budget(sql, 100)
     sql.run("UPDATE budget_periods SET spent_micro = ?1, reserved_micro = ?2", spent, reserved)
 
@@ -118,7 +124,7 @@ def test_budgets_that_are_no_json_are_refused(sql: Sql) -> None:
         sql.new_execution(task, budgets="1:total", reserved_micro=1)
 
 
-# --- NULL would be room without end -------------------------------------------------------------------------
+# --- NULL would be unlimited room ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_counters_follow_an_execution_from_its_reservation_to_its_bill(sql: Sql)
 
 
 def test_a_counter_that_was_set_by_hand_does_not_fall_below_zero(sql: Sql) -> None:
-    """Below zero it would be room."""
+    """A negative counter would be additional room."""
     period = budget(sql, 100)
     sql.new_task(id=1)
     reserved = sql.new_execution(1, 1, budgets=json.dumps([period]), reserved_micro=50)
@@ -242,7 +248,7 @@ def test_amounts_near_the_largest_integer_are_exact(sql: Sql) -> None:
     assert begin(sql, MAX_INTEGER, 0, budgets=[period]) == []
 
 
-# --- whatever is done to executions -------------------------------------------------------------------------
+# --- any sequence of changes --------------------------------------------------------------------------------
 
 AMOUNTS = st.integers(0, 60)
 STEPS = st.lists(
@@ -258,7 +264,7 @@ STEPS = st.lists(
 
 @given(steps=STEPS)
 def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, ...]]) -> None:
-    """And what was admitted never passed the cap at that moment."""
+    """At every moment, the admitted reservations are within the cap."""
     database = SqliteDatabase(":memory:")
     sql = on_sqlite(database)
     sql.migrate()
@@ -270,13 +276,14 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
             chosen = [periods[place] for place in sorted(second)]
             task = sql.new_task(status="running", version=1, template_id=None)
             before = {period: sum(books(sql, period)) for period in chosen}
-            row = {"e": execution_id(task, 1), "t": task, "v": 1, "reserve": first, "type": "ai"}
+            row = {"execution": execution_id(task, 1), "task": task, "version": 1, "reserved_micro": first}
+            row |= {"execution_type": "ai"}
             row |= {"profile": "p", "provider": "echo", "budgets": json.dumps(chosen) if chosen else None}
             sql.send(begin_sql.BEGIN(rows=json.dumps([row]), now=NOW, at="now"))
-            there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["e"]))
+            there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["execution"]))
             caps = dict(zip(periods, (50, 100, 150), strict=True))
             assert there == all(taken + first <= caps[period] for period, taken in before.items())
-            made.append(row["e"])
+            made.append(row["execution"])
         elif first < len(made):
             statement = {
                 "charge": "UPDATE task_executions SET cost_micro = ?1 WHERE id = ?2",
@@ -290,7 +297,7 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
 
 
 def sums(sql: Sql, period: str) -> tuple[int, int]:
-    """What the counters of a period have to be."""
+    """The expected counters of a period."""
     (row,) = sql.run(
         "SELECT COALESCE(sum(cost_micro), 0) AS spent,"
         " COALESCE(sum(CASE WHEN cost_micro IS NULL THEN reserved_micro END), 0) AS reserved FROM task_executions"

@@ -1,4 +1,4 @@
-"""Another tool rebuilds a table of ours: what is lost is named, nothing is claimed, and it can be mended."""
+"""Another tool rebuilds one of our tables: the lost parts are named and can be restored; nothing is claimed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OF_TASKS = "SELECT name FROM sqlite_master WHERE tbl_name = 'tasks' AND type <> 
 
 
 def rebuild(table: str, definition: str | None = None, names: str | None = None) -> list[str]:
-    """What drizzle-kit 0.31 generates for a changed column: the table again, from the columns that it knows."""
+    """The statements of drizzle-kit 0.31 for a changed column: it rebuilds the table from the columns that it knows."""
     known = names or ", ".join(f'"{name}"' for name in re.findall(r"^  (\w+) ", TABLES[table], re.MULTILINE))
     return [
         "PRAGMA foreign_keys=OFF",
@@ -47,26 +47,26 @@ def rebuild(table: str, definition: str | None = None, names: str | None = None)
 
 
 def rebuild_whole(database: sqlite3.Connection) -> list[str]:
-    """The same by a tool that knows all columns of `tasks`: only indexes and triggers are lost."""
+    """A rebuild by a tool that knows all columns of `tasks`: only indexes and triggers are lost."""
     (sql,) = database.execute("SELECT sql FROM sqlite_master WHERE name = 'tasks'").fetchone()
     columns = database.execute("SELECT name FROM pragma_table_xinfo('tasks') WHERE hidden = 0")
     return rebuild("tasks", sql[sql.index("(") :], ", ".join(name for (name,) in columns))
 
 
 class OtherTool:
-    """A connection of its own, with SQLite's own defaults."""
+    """A separate connection, with SQLite's defaults."""
 
     def __init__(self, file: Path) -> None:
         self.database = sqlite3.connect(file, isolation_level=None)
         self.database.execute("PRAGMA foreign_keys=ON")
 
     def one_by_one(self, statements: list[str]) -> None:
-        """As `drizzle-kit push` sends them."""
+        """Send statements one by one, as `drizzle-kit push` does."""
         for statement in statements:
             self.database.execute(statement)
 
     def together(self, statements: list[str]) -> None:
-        """As migrations are applied, on D1 too: in one transaction, where `foreign_keys` cannot be switched off."""
+        """Send statements in one transaction, as migrations do: `foreign_keys` cannot be switched off in it."""
         self.database.execute("BEGIN")
         try:
             self.one_by_one(statements)
@@ -80,7 +80,7 @@ class OtherTool:
 
 
 class Rebuilt(Suite):
-    """The worker on this machine, and another tool at its database."""
+    """A worker on this machine, and another tool on its database."""
 
     @pytest.fixture
     def database(self, tmp_path: Path) -> Iterator[SqliteDatabase]:
@@ -91,7 +91,7 @@ class Rebuilt(Suite):
 
     @pytest.fixture
     def other(self, database: SqliteDatabase, tmp_path: Path) -> Iterator[OtherTool]:
-        del database  # migrated by now
+        del database  # the fixture has migrated it
         tool = OtherTool(tmp_path / "tasks.sqlite3")
         yield tool
         tool.database.close()
@@ -108,7 +108,7 @@ class Rebuilt(Suite):
 
 
 async def refused(scene: Scene) -> list[str]:
-    """What health says; and that neither a doorbell nor cron does anything."""
+    """The missing parts that the health check names; assert that neither a doorbell nor cron does anything."""
     before = await scene.statuses()
     (message,) = await scene.ring()
     assert message.verdicts == ["retry"]
@@ -127,7 +127,7 @@ class TestWhatIsLost(Rebuilt):
         task = await scene.given(ai("echo"))
         rules = other.names(OF_TASKS)
         columns = other.names("SELECT name FROM pragma_table_xinfo('tasks')")
-        other.together(rebuild("tasks"))  # no execution refers to a task yet: nothing is in its way
+        other.together(rebuild("tasks"))  # no execution refers to a task yet: nothing prevents the rebuild
         said = "\n".join(await refused(scene))
         assert {name for name in rules if f" {name} is missing" not in said} == set()
         gone = columns - other.names("SELECT name FROM pragma_table_xinfo('tasks')")
@@ -138,14 +138,14 @@ class TestWhatIsLost(Rebuilt):
     async def test_a_table_that_a_rebuild_stopped_half_way_is_named(
         self, scene: Scene, other: OtherTool
     ) -> None:
-        """Sent one by one, the old table is dropped before the new one cannot take its name."""
+        """Sent one by one, the old table is dropped before the rename of the new one fails."""
         with pytest.raises(sqlite3.OperationalError, match="tasks_foreign_insert"):
             other.one_by_one(rebuild("users"))
         assert any("table users is missing" in each for each in await refused(scene))
 
 
 class TestWhatIsRefused(Rebuilt):
-    """In one transaction, the foreign keys and the triggers themselves stand in a rebuild's way."""
+    """In one transaction, the foreign keys and the triggers themselves prevent a rebuild."""
 
     @pytest.mark.parametrize("table", ["tasks", "organizations"])
     async def test_a_rebuilt_table_that_rows_refer_to_is_repaired(
@@ -166,8 +166,8 @@ class TestWhatIsRefused(Rebuilt):
         assert await queries.health(scene.world) == []
 
 
-class TestRepair(Rebuilt):
-    """scripts/repair_schema.py, which reads the file that `wrangler d1 export --no-data` wrote."""
+class TestRepairs(Rebuilt):
+    """The repair script, which reads the output of `wrangler d1 export --no-data`."""
 
     def schema(self, other: OtherTool) -> sqlite3.Connection:
         rows = other.database.execute(

@@ -1,4 +1,4 @@
-"""Rules that hold whoever writes: finished rows do not change, and a state is one of the lifecycle's."""
+"""Rules for every writer: finished rows do not change, and every status is a state of the lifecycle."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_finished_task_does_not_change(sql: Sql, state: str, change: str) -> N
 
 
 def test_an_ignored_conflict_does_not_bypass_the_rule(sql: Sql) -> None:
-    """OR IGNORE leaves out constraint errors, not these."""
+    """OR IGNORE skips constraint errors, but not errors of triggers."""
     sql.new_task(id=1, status="completed")
 
     assert "does not change" in sql.refused("UPDATE OR IGNORE tasks SET status = 'pending' WHERE id = 1")
@@ -102,7 +102,7 @@ def test_an_ended_execution_keeps_its_status_and_result(sql: Sql, state: str, ch
 
 @pytest.mark.parametrize("change", ["replace", "upsert"])
 def test_an_open_execution_of_the_worker_is_not_replaced(sql: Sql, change: str) -> None:
-    """Its task would wait for a row that nobody looks after."""
+    """Otherwise its task would wait for a row without follow-ups."""
     sql.new_task(id=1)
     execution = sql.new_execution(1, status="waiting", wake_at_ms=1)
 
@@ -126,7 +126,7 @@ def test_a_bill_and_a_note_may_follow(sql: Sql, state: str) -> None:
 
 
 def test_deleting_and_replacing_a_finished_task_cannot_be_prevented(sql: Sql) -> None:
-    """Deleting is allowed, nothing remembers a row that is gone, and REPLACE deletes without asking a trigger."""
+    """Deletes are allowed, no row remembers a deleted one, and REPLACE deletes without firing a trigger."""
     sql.new_task(id=1, status="completed", idempotency_key="a")
     sql.run("DELETE FROM tasks WHERE id = 1")
     sql.new_task(id=1, status="completed", idempotency_key="b")

@@ -1,7 +1,7 @@
 """The states in SQL are the states in code: in the triggers and partial indexes of the migrations, and in every
 statement of `consumer/store`.
 
-SQL cannot import them, so they stand there as text; this reads the text, and then asks the database itself.
+SQL cannot import them, so they are text there; these tests read the text, and then ask the database itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def values(states: frozenset[Word] | type[Word]) -> States:
 
 TASKS: Final = values(TaskState)
 EXECUTIONS: Final = values(ExecutionState)
-ATTENDED: Final = values(EXECUTION_OPEN) - {ExecutionState.RUNNING.value}
+FOLLOWED_UP: Final = values(EXECUTION_OPEN) - {ExecutionState.RUNNING.value}
 """Open executions that no worker has in flight."""
 UNFINISHED: Final = TASKS - values(TASK_FINAL)
 KNOWN_LISTS: Final = {
@@ -50,7 +50,7 @@ KNOWN_LISTS: Final = {
     EXECUTIONS,
     values(EXECUTION_FINAL),
     values(EXECUTION_OPEN),
-    ATTENDED,
+    FOLLOWED_UP,
 }
 
 LISTS_OF_TRIGGERS: Final = {
@@ -70,12 +70,12 @@ STATES_OF_INDEXES: Final = {
     "tasks_blocked": PENDING,
     "tasks_raise": PENDING,
     "tasks_deadline": UNFINISHED,
-    "executions_wake": ATTENDED,
+    "executions_wake": FOLLOWED_UP,
 }
 
 
 def items(text: str) -> States:
-    """The words of `'a', 'b'`."""
+    """The quoted words of a list like `'a', 'b'`."""
     return frozenset(re.findall(r"'([^']*)'", text))
 
 
@@ -104,7 +104,7 @@ def objects(database: SqliteDatabase, kind: str) -> dict[str, str]:
     return {str(row["name"]): str(row["sql"]) for row in found}
 
 
-# ---------------------------------------------------------------------------------------------- what is written there
+# ---------------------------------------------------------------------------------------------- the text of the SQL
 
 
 def test_the_words_of_the_store_are_those_of_the_code() -> None:
@@ -135,7 +135,7 @@ def test_a_partial_index_covers_exactly_the_states_that_queries_look_for(databas
 
 
 def statements() -> dict[str, str]:
-    """Every statement of the store, by the name that it has there."""
+    """Every statement of the store by its name."""
     found = {}
     for module in modules():
         for name, value in vars(module).items():
@@ -146,7 +146,7 @@ def statements() -> dict[str, str]:
 
 
 def test_every_other_mention_of_a_state_is_a_known_state(database: SqliteDatabase) -> None:
-    """Nothing looks for a state that does not exist, or for one half of those that belong together."""
+    """No statement names an unknown state, or only a part of the states that belong together."""
     everything = statements() | objects(database, "trigger") | objects(database, "index")
     assert len(statements()) > 40
     strange = {
@@ -170,13 +170,13 @@ def test_rows_of_other_applications_begin_in_the_workers_first_state(
     assert first is next(iter(type(first)))
 
 
-# ---------------------------------------------------------------------------------------------- what the database does
+# ---------------------------------------------------------------------------------------------- the database itself
 
 STRANGE: Final = ("", "PENDING", "pending ", "done", "succeed", "skipped", None)
 
 
 def insert(table: str, row: int, state: str | None) -> Statement:
-    """A row of either table in a state; the executions are of task 1."""
+    """A statement that inserts a row of either table in a state; executions belong to task 1."""
     if table == "tasks":
         return Statement("INSERT INTO tasks (id, title, status) VALUES (?1, 'x', ?2)", (row, state))
     return Statement(
@@ -188,7 +188,7 @@ def insert(table: str, row: int, state: str | None) -> Statement:
 def update(table: str, row: int, state: str | None) -> Statement:
     if table == "tasks":
         return Statement("UPDATE tasks SET status = ?2 WHERE id = ?1", (row, state))
-    wake = 0 if state in ("waiting", "unknown") else None  # as the worker does it
+    wake = 0 if state in ("waiting", "unknown") else None  # as the worker moves it
     return Statement(
         "UPDATE task_executions SET status = ?2, wake_at_ms = ?3 WHERE id = ?1",
         (execution_id(1, row), state, wake),

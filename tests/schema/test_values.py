@@ -1,4 +1,4 @@
-"""What may stand in a public column: any text, and integers as far as D1 carries them."""
+"""Values of public columns: any text, and integers as large as D1 can carry them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBLIC_TEXTS: Final = {
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
 def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql, text: str) -> None:
-    """Triggers read some of them: a priority, a due date."""
+    """Triggers read some of these columns: priority, due date."""
     columns: dict[str, Value]
     for table, names in PUBLIC_TEXTS.items():
         columns = dict.fromkeys(names, text)
@@ -57,7 +57,7 @@ def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql,
 
 @pytest.mark.parametrize("text", NASTY.values(), ids=NASTY.keys())
 def test_any_text_in_a_settle_is_stored(sql: Sql, text: str) -> None:
-    """Results travel as JSON inside JSON; words are cleaned of NUL before, where SQLite's JSON functions end."""
+    """Results are JSON inside JSON; other text is cleaned of NUL first, because SQLite's JSON functions stop there."""
     task = sql.new_task(status="running", version=3)
     execution = sql.new_execution(task)
     result, words = dump_json({"answer": text}), clean(text)

@@ -1,1 +1,1 @@
-"""What callers may ask of the worker: the doctor's checks, signed links."""
+"""Requests of callers: the doctor's checks, signed links."""

@@ -1,4 +1,4 @@
-"""What the doctor finds, and what it advises."""
+"""The doctor's findings and advice."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ async def test_the_doctor_changes_nothing(world: World, database: SqliteDatabase
     assert list(database._connection.iterdump()) == before
 
 
-async def test_a_database_that_cannot_be_reached(world: World) -> None:
-    """The caller reports this: the doctor found out nothing."""
+async def test_an_unreachable_database_is_reported(world: World) -> None:
+    """The doctor raises, because it could check nothing; the caller reports that."""
     assert isinstance(world.database, Faulty)
     for batch in range(1, 6):
         world.database.fail(batch)
@@ -129,7 +129,7 @@ async def test_a_changed_trigger_is_reported_and_white_space_is_not(world: World
 
 
 async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> None:
-    """It copies the columns that it knows, and drops the old table with everything on it."""
+    """An ORM copies the columns that it knows, and drops the old table with its indexes and triggers."""
     sql.send(
         Statement("PRAGMA defer_foreign_keys = on"),
         Statement(
@@ -156,7 +156,7 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
     assert findings[-1].what.startswith("the other checks were skipped: no such column")
 
 
-async def test_a_rank_that_is_an_ordinary_column(database: SqliteDatabase, sql: Sql) -> None:
+async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
     """An ORM that rebuilds the table makes an ordinary column of the generated one."""
     for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
         sql.run(f"DROP INDEX {name}")
@@ -203,7 +203,7 @@ async def test_a_database_ahead_of_the_code_is_reported(world: World, sql: Sql) 
     )
 
 
-# --- what waits ---------------------------------------------------------------------------------------------
+# --- waiting rows -------------------------------------------------------------------------------------------
 
 
 async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None:
@@ -320,8 +320,8 @@ async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
     )
 
 
-async def test_finished_executions_without_a_cost(world: World, sql: Sql) -> None:
-    """Only executions of ours count: those of another application have no cost in micro-dollars."""
+async def test_executions_that_ended_without_a_cost_are_reported(world: World, sql: Sql) -> None:
+    """Only the worker's: executions of other applications have no cost in micro-dollars."""
     task = sql.new_task()
     sql.insert("task_executions", task_id=task, execution_type="ai", status="succeeded")
     sql.new_execution(task, 1, status="succeeded", cost_micro=0)

@@ -41,7 +41,7 @@ PERIODS: Final = f"""
     INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms)
     SELECT id || char(58) || 'total', id, 0, {NEVER} FROM budgets
 """
-"""Those that tasks above are blocked by, without room."""
+"""The periods that block some of the tasks, without room."""
 
 
 WEBHOOKS: Final = """
@@ -52,10 +52,10 @@ WEBHOOKS: Final = """
 
 @cache
 def database(size: int) -> SqliteDatabase:
-    """So many tasks of 10,000 organizations, each with an execution that has ended and some with a webhook.
+    """A database with `size` tasks of 10,000 organizations, each with an ended execution, some with a webhook.
 
-    A quarter is one organization's, one of all others, one urgent, and one is blocked by a budget.  Indexes and
-    triggers come last, which is ten times faster."""
+    One quarter belongs to one organization, one to all others, one is urgent, and one is blocked by a budget.  Indexes
+        and triggers are created last, which is ten times faster."""
     made = SqliteDatabase(":memory:")
     apply(made, MIGRATIONS)
     sql = on_sqlite(made)

@@ -1,4 +1,4 @@
-"""Batches that may be sent twice are sent again."""
+"""Batches are sent again after an ambiguous failure, because sending them twice is safe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER = [Result(changes=1), Result(({"1": 1},))]
 
 
 class Flaky:
-    """A database that plays its errors, then answers."""
+    """A database that raises its errors one after the other, then answers."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -29,7 +29,7 @@ class Flaky:
 
 
 class Draws:
-    """Numbers in the order given, for ever."""
+    """Draws that repeat the given numbers for ever."""
 
     def __init__(self, *numbers: float) -> None:
         self.numbers = list(numbers)
@@ -44,7 +44,7 @@ class Draws:
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds that were to be slept; no time passes."""
+    """The requested sleeps in seconds; no time passes."""
     seconds: list[float] = []
 
     async def sleep(delay: float) -> None:
@@ -94,7 +94,7 @@ async def test_the_wait_doubles_with_full_jitter(slept: list[float]) -> None:
 
 @pytest.mark.parametrize("before", [0, 2])
 async def test_a_refusal_is_raised_immediately(slept: list[float], before: int) -> None:
-    """The same statements would be refused again."""
+    """A repetition would be refused again."""
     database = Flaky(*lost(before), Refused("UNIQUE constraint failed"))
     with pytest.raises(Refused, match="UNIQUE"):
         await commit(database, Draws(0.5), BATCH)

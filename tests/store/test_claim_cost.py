@@ -1,4 +1,4 @@
-"""What a claim, a run and a sweep cost does not depend on what else is in the database."""
+"""The cost of a claim, a run and a sweep does not depend on the size of the database."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ SMALL: Final = 1_000
 LARGE: Final = [20_000, pytest.param(1_000_000, marks=[pytest.mark.heavy, pytest.mark.xdist_group("large")])]
 CLAIMED: Final = 10
 STEPS_PER_TASK: Final = 3_000
-"""Of SQLite's virtual machine, for the whole claim.  It takes 700, and 2,200 behind a crowd."""
+"""Steps of SQLite's virtual machine for each claimed task.  It needs 700, and 2,200 behind a large organization."""
 NOW: Final = {
     "nothing is due": START,
     "one organization is due": START + 150_000_000,
     "one organization is in front of others": START + 250_000_000,
     "all are due": START + 400_000_000,
 }
-"""Moments in the life of the database below: which of its quarters are due."""
+"""Times at which different quarters of the database are due."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,7 +56,7 @@ def _forget() -> Iterator[None]:
 
 @pytest.fixture(params=LARGE)
 def pair(request: pytest.FixtureRequest) -> Iterator[list[SqliteDatabase]]:
-    """A small and a large database, of which nobody has claimed yet."""
+    """A small and a large database without any claim yet."""
     copies = [SqliteDatabase(":memory:") for _ in range(2)]
     for size, copy in zip((SMALL, request.param), copies, strict=True):
         database(size)._connection.backup(copy._connection)
@@ -66,7 +66,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[list[SqliteDatabase]]:
 
 
 def steps(made: SqliteDatabase, statements: Iterable[Statement]) -> list[int]:
-    """What each statement costs."""
+    """The steps of each statement."""
     counts = []
     for statement in statements:
         with made.vm_steps() as count:
@@ -76,7 +76,7 @@ def steps(made: SqliteDatabase, statements: Iterable[Statement]) -> list[int]:
 
 
 def same(small: list[int], large: list[int]) -> None:
-    """Equal, but for a few steps: how many organizations a walk meets is not always the same."""
+    """Assert equality except for a few steps: the number of organizations that a scan meets varies a little."""
     assert len(small) == len(large)
     for place, (one, other) in enumerate(zip(small, large, strict=True)):
         assert abs(one - other) <= 20 + one // 20, (place, small, large)
@@ -107,7 +107,7 @@ class _Piece:
 
 
 def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
-    """Begin, settle and publish what was claimed."""
+    """Statements that begin, settle and publish the claimed tasks."""
     rows: list[dict[str, Any]] = [
         {"task": row["id"], "version": row["version"], "execution": execution_id(int(str(row["id"])), 2)}
         | {"execution_type": "ai", "provider": "echo", "profile": "echo", "reserved_micro": 5}
@@ -147,7 +147,7 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
 
 
 def requests(template: int) -> list[Statement]:
-    """What callers ask for, of one organization."""
+    """Statements of callers' requests, for one organization."""
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
     return [
@@ -162,12 +162,12 @@ def requests(template: int) -> list[Statement]:
         commands.CANCEL(task=42, organization=None, reason="r", at="now"),
         commands.CANCEL_CALLS(task=42, organization=None),
         people.NOTE_ACCEPTED(execution=execution_id(42, 1), note="n"),
-        webhooks.WAKE(profile="echo", execution=None, external="nobody's", event="e"),
+        webhooks.WAKE(profile="echo", execution=None, external="unknown", event="e"),
         webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
     ]
 
 
-# --- the same for few and for many --------------------------------------------------------------------------
+# --- the same cost for few and many rows --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("now", NOW.values(), ids=NOW.keys())
@@ -195,7 +195,7 @@ def test_a_run_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]) ->
 
 
 def test_a_sweep_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]) -> None:
-    """One expired lease, calls that were lost with it, deadlines, a budget with room; and much that is none of it."""
+    """One expired lease with lost calls, deadlines, and a budget with room, among many rows without work."""
     now = NOW["all are due"]
     found = []
     for made in pair:
@@ -233,13 +233,13 @@ def test_a_request_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]
 
 
 def test_the_doctor_reads_no_more_than_it_counts(pair: list[SqliteDatabase]) -> None:
-    """In a large database it stops at ten thousand of each kind."""
+    """In a large database, counting stops at ten thousand rows of each kind."""
     asked = [statement for statement, _ in doctor.questions(NOW["all are due"], ["echo"])]
     assert sum(steps(pair[1], asked)) < 40 * doctor.MAX_COUNTED
 
 
 async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
-    """And each answer has its finding."""
+    """Each answer becomes a finding."""
     asked = doctor.questions(NOW["all are due"], ["echo"])
     answers = sql.send(*(statement for statement, _ in asked))
     found = [finding for (_, judge), rows in zip(asked, answers, strict=True) for finding in judge(rows)]
@@ -248,7 +248,7 @@ async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
 
 
 class _AsPort:
-    """The port of a worker on a database of a test."""
+    """The worker's port on a database of a test."""
 
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
@@ -261,7 +261,7 @@ class _AsPort:
 
 
 def test_every_organization_is_reached_behind_a_large_one() -> None:
-    """Behind a crowd, a claim looks at a few organizations from a random place on: in time it has met all."""
+    """Behind a large organization, a claim reads a few others from a random place on; in time it reaches all."""
     made = SqliteDatabase(":memory:")
     apply(made, MIGRATIONS)
     sql = on_sqlite(made)

@@ -18,10 +18,8 @@ from tests.support.statements import modules
 empty, sql = databases.empty, databases.sql
 
 
-# --- plans ---------------------------------------------------------------------------------------------------
-
 EVERYTHING: Final = {"COUNTS", "INBOX"}
-"""Statements that are about all tasks, or about all that wait."""
+"""Statements about all tasks, or about all waiting ones."""
 
 CHECKED_BY_FOREIGN_KEYS: Final = {"SUBMIT", "CREATE_USER", "INSERT_TEMPLATE"}
 """The plan shows a scan that SQLite only does while a deferred foreign key is violated."""
@@ -38,9 +36,9 @@ def queries(module: ModuleType) -> dict[str, Query]:
 
 
 def scans(sql: Sql, query: Query) -> set[str]:
-    """The tables and indexes, of those that grow without end, that a statement reads from one end to the other.
+    """The growing tables and indexes that a statement reads from one end to the other.
 
-    In the program of a statement that is `Rewind` on a cursor that was opened on one of them."""
+    In the program of a statement, this is `Rewind` on a cursor that was opened on one of them."""
     growing = "('tasks', 'task_executions', 'webhooks', 'audit_log', 'budget_periods')"
     pages = sql.run(f"SELECT rootpage, name FROM sqlite_master WHERE tbl_name IN {growing} AND rootpage > 0")
     names = {row["rootpage"]: row["name"] for row in pages}
@@ -59,7 +57,7 @@ def scans(sql: Sql, query: Query) -> set[str]:
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["fresh", "analyzed"])
 def test_no_statement_reads_a_growing_table_as_a_whole(sql: Sql, *, analyzed: bool) -> None:
-    """Neither with SQLite's guesses nor with statistics, which somebody may have collected."""
+    """Neither with SQLite's estimates nor with statistics, which an operator may have collected."""
     if analyzed:
         sql.send(Query(TASKS)(size=300), Statement(EXECUTIONS), Statement("ANALYZE"))
     found = {
@@ -73,7 +71,7 @@ def test_no_statement_reads_a_growing_table_as_a_whole(sql: Sql, *, analyzed: bo
 
 
 def test_a_scan_is_detected(sql: Sql) -> None:
-    """Of a table, and of an index."""
+    """A scan of a table, and of an index."""
     assert scans(sql, Query("SELECT * FROM tasks WHERE title = :title")) == {"tasks"}
     assert scans(
         sql, Query("SELECT wake_at_ms FROM task_executions WHERE status IN ('waiting', 'unknown')")

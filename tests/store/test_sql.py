@@ -139,7 +139,7 @@ def test_execution_ids_avoid_other_applications_and_fit_into_d1() -> None:
 
 
 def parts(rows: list[dict[str, Any]]) -> list[list[Any]]:
-    """The chunks of rows, each checked to be as large as one parameter may be."""
+    """The chunks of rows; assert that each fits into one parameter."""
     found = list(chunks(rows))
     for part in found:
         assert len(part.encode()) <= MAX_VALUE_BYTES
@@ -157,19 +157,19 @@ def test_few_rows_are_one_chunk() -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é", "漢", "😀", "\0", "\ud83d"])
 def test_a_chunk_is_measured_in_bytes(letter: str) -> None:
-    """Letters of one, two, three and four bytes, and those that are written as escapes."""
+    """Characters of one, two, three and four bytes, and characters that are written as escapes."""
     rows = [{"n": n, "why": letter * 100_000} for n in range(8)]
     found = parts(rows)
     assert [row for part in found for row in part] == rows
     written = [len(part.encode()) for part in chunks(rows)]
     one_row = max(len(part.encode()) for part in chunks(rows[:1]))
     assert max(written) <= CHUNK_BYTES + 2
-    # None could have been spared: two neighbours do not fit into one.
+    # No chunk could have been avoided: two neighbours do not fit into one.
     assert all(a + b > CHUNK_BYTES - one_row for a, b in pairwise(written))
 
 
 def test_a_row_that_is_larger_than_a_chunk_goes_alone() -> None:
-    """The database refuses it if it must; its neighbours are not taken along."""
+    """The database may refuse that row; its neighbours are not affected."""
     rows: list[dict[str, Any]] = [{"n": 1}, {"n": 2, "why": "x" * CHUNK_BYTES}, {"n": 3}]
     assert [[row["n"] for row in part] for part in parts(rows)] == [[1], [2], [3]]
 

@@ -44,7 +44,7 @@ def make_account(provider: Provider, **changes: Any) -> Account:
 
 
 def make_call(provider: Provider, settings: Mapping[str, Any] | None = None, **changes: Any) -> Call:
-    """A call like those that the worker makes, with the least settings that the adapter accepts."""
+    """A call like the worker's own calls, with the smallest settings that the adapter accepts."""
     given: dict[str, Any] = {
         "execution_id": 2**40 + 5 * 1024 + 1,
         "key": "bizq-1099511633921",
@@ -66,7 +66,7 @@ def recorded_call(provider: Provider, recorded: Recorded) -> Call:
 
 
 def assert_sound(outcome: Outcome) -> None:
-    """An outcome that can be decided on, priced and stored."""
+    """Assert that an outcome can be decided on, priced and stored."""
     assert isinstance(outcome, Succeeded | Accepted | Retry | Failed | Unknown), "the judge makes the others"
     if isinstance(outcome, Succeeded):
         dump_json(outcome.output).encode()

@@ -1,4 +1,4 @@
-"""The links of people who are asked, as the tests find them."""
+"""The links that people get to their assignments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WEEK = 7 * DAY
 
 
 async def link(scene: Scene, task: int, number: int = 1) -> str:
-    """The token of a task's `number`-th execution, as its person gets it."""
+    """The token in the link to a task's `number`-th execution, as its person gets it."""
     execution = execution_id(task, number)
     (row,) = [one for one in await queries.inbox(scene.world, None) if one["id"] == execution]
     return str(row["link"]).rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""What a person and their browser do, for the contracts of the inbox."""
+"""A person with a browser, for the contracts of the inbox."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ANSWER: Final = {
 async def assigned(
     deployment: Deployment, *stages: dict[str, Any], schema: dict[str, Any] = SCHEMA, **fields: Any
 ) -> tuple[int, str]:
-    """A task that waits for a person: (task, the path of the link)."""
+    """Make a task that waits for a person; return its id and the path of the link."""
     made = await deployment.put(
         *(stages or (PERSON,)), name="form", output_schema=schema, prompt="Look at {{title}}."
     )
@@ -80,7 +80,7 @@ async def send(
     accept: str = "text/html,*/*",
     **more: str,
 ) -> httpx2.Response:
-    """Press a button: `submit` if no other is said."""
+    """Press a button; by default the one that submits."""
     content = urlencode({"action": "submit", **(typed or {}), **more}, doseq=True)
     headers = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
     return await deployment.ask("POST", place, key=None, content=content, headers=headers)
@@ -100,7 +100,7 @@ async def snapshot(deployment: Deployment) -> list[Any]:
 
 
 class Controls(HTMLParser):
-    """What a browser would send of a page, and the ids that its labels are for."""
+    """The values that a browser would send for a page, and the ids that its labels refer to."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -134,5 +134,5 @@ class Controls(HTMLParser):
 
 
 def values(page: str, name: str) -> list[str]:
-    """What stands in a control of a page."""
+    """The values in a control of a page."""
     return Controls(page).values.get(name, [])

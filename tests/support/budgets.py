@@ -14,6 +14,6 @@ MONTH = parse_time("2033-06-01T00:00:00Z", "")
 
 
 async def limited(scene: Scene, answers: int, count: int = 10, **columns: Any) -> tuple[int, int]:
-    """Tasks, and a budget for so many answers: the first task, and the budget."""
+    """Make tasks and a budget that covers `answers` of them; return the first task and the budget."""
     task = await scene.given(ai("blind"), count=count)
     return task, await scene.budget(answers * PRICE, **columns)

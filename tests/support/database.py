@@ -37,7 +37,7 @@ async def column(database: Database, sql: str, *parameters: Value) -> list[Value
 
 
 async def refuses(database: Database, sql: str, *parameters: Any) -> str:
-    """The message of the refusal."""
+    """Assert that a statement is refused; return the message."""
     with pytest.raises(Refused) as refusal:
         await run(database, sql, *parameters)
     assert str(refusal.value)
@@ -45,7 +45,7 @@ async def refuses(database: Database, sql: str, *parameters: Any) -> str:
 
 
 async def script(database: Database, *statements: str) -> list[Result]:
-    """Statements without parameters, as one batch."""
+    """Send statements without parameters as one batch."""
     return await database.batch([Statement(sql) for sql in statements])
 
 

@@ -53,7 +53,7 @@ def stage(kind: str, profile: str, **settings: Any) -> dict[str, Any]:
 
 
 def template(*stages: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A template as it is written; by default one stage of the echo."""
+    """The body of a template; by default with one stage of the echo."""
     route = {"stages": list(stages) or [stage("ai", "echo")]}
     return {"name": "echo", "output_schema": SCHEMA, "route": route, **fields}
 
@@ -65,7 +65,7 @@ def budget(scope_id: int, **fields: Any) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Deployment:
-    """What tests of the web have.  `template` and `foreign_template` are those of `ours` and `theirs`."""
+    """A served application and its rows.  `ours` owns `template`, and `theirs` owns `foreign_template`."""
 
     world: World
     client: httpx2.AsyncClient
@@ -83,7 +83,7 @@ class Deployment:
     async def ask(
         self, method: str, path: str, value: Any = None, *, key: str | None = "member", **options: Any
     ) -> httpx2.Response:
-        """One request, with the key of a role unless it is None."""
+        """Send a request with the key of a role (None: without a key), and check its response against the document."""
         headers = httpx2.Headers(options.pop("headers", {}))
         if key is not None:
             headers["Authorization"] = f"Bearer {self.keys.get(key, key)}"
@@ -94,28 +94,28 @@ class Deployment:
         return response
 
     async def submit(self, template_id: int | None = None, **fields: Any) -> int:
-        """A new task of ours."""
+        """Submit a task of our organization; return its id."""
         value = {"template": template_id or self.template, "title": "a task", **fields}
         response = await self.ask("POST", "/v1/tasks", value)
         assert response.status_code == 201, response.text
         return int(response.json()["id"])
 
     async def work(self) -> None:
-        """The worker does what is due."""
+        """Let the worker do all due work."""
         await App(self.world).on_messages([RecordingMessage({"v": 1})])
 
     async def put(self, *stages: dict[str, Any], **fields: Any) -> int:
-        """A template of ours."""
+        """Make a template of our organization; return its id."""
         return await admin.put_template(self.world, self.ours, template(*stages, **fields))
 
     async def rows(self, sql: str, *parameters: Value) -> list[Row]:
-        """Straight from the database."""
+        """Rows straight from the database."""
         (result,) = await self.database.inner.batch([Statement(sql, parameters)])
         return list(result.rows)
 
 
 class DeploymentSuite:
-    """A contract whose tests take the deployment."""
+    """A contract whose tests take the fixture `deployment`."""
 
     @pytest.fixture
     async def deployment(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Deployment]:
@@ -125,7 +125,7 @@ class DeploymentSuite:
 
 @asynccontextmanager
 async def deployed(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Deployment]:
-    """The deployment, on the ports of a host."""
+    """A deployment on the ports of a host."""
     log = io.StringIO()
     telemetry.configure("INFO", log)
     network, faulty, recording, queue, clock = (
@@ -151,7 +151,7 @@ async def deployed(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncItera
     await network.client.aclose()
 
 
-# --- the document is what is answered -------------------------------------------------------------------------------
+# --- responses follow the OpenAPI document ---------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -162,12 +162,12 @@ def described() -> dict[str, Any]:
 
 @lru_cache(maxsize=100)
 def schema_of(name: str) -> Mapping[str, Any]:
-    """One of its schemas, as a schema that stands alone."""
+    """One of the document's schemas, as a schema that stands alone."""
     return {"$ref": f"#/components/schemas/{name}", "components": described()["components"]}
 
 
 def operation_of(method: str, path: str) -> Operation | None:
-    """What a request asks for."""
+    """The operation that a request asks for; None if there is none."""
     for operation in OPERATIONS:
         pattern = re.sub(r"\{\w+\}", "[^/]+", operation.path)
         if operation.method == method and re.fullmatch(pattern, path):
@@ -176,7 +176,7 @@ def operation_of(method: str, path: str) -> Operation | None:
 
 
 def check_documented(response: httpx2.Response) -> None:
-    """A response has the headers that all have, and the shape that the document promises."""
+    """Assert that a response has the common headers and the schema that the document promises."""
     headers = response.headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -200,7 +200,7 @@ def check_documented(response: httpx2.Response) -> None:
 
 
 def refused(response: httpx2.Response, status: int, *fields: str) -> dict[str, Any]:
-    """The document of a refusal, which names these fields."""
+    """Assert that a response refuses with this status and names these fields; return its problem document."""
     assert response.status_code == status, response.text
     problem: dict[str, Any] = response.json()
     named = [error["field"] for error in problem.get("errors", [])]

@@ -1,4 +1,4 @@
-"""Replies that no adapter may stumble over."""
+"""Replies that every adapter must handle without an exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
-"""In a Worker, a parser that is handed this kills the isolate."""
+"""In a Worker, parsing this without a limit on nesting kills the isolate."""
 
 HOSTILE_BODIES = {
     "empty": b"",
@@ -46,7 +46,7 @@ HOSTILE_VALUES: tuple[Any, ...] = (
 
 
 def mutations(value: Any) -> Iterator[Any]:
-    """The value with each of its parts, in turn, replaced by each hostile value, or left out."""
+    """The value with each of its parts, in turn, removed or replaced by each hostile value."""
     yield from HOSTILE_VALUES
     if isinstance(value, dict):
         for key, part in value.items():

@@ -1,4 +1,4 @@
-"""Text, numbers and bodies that no request may break the worker with."""
+"""Hostile text, numbers and bodies of requests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PLAIN: Final = {
     "placeholder": "{{title}} {title} %s {0}",
     "whole plane": "\uffff\U0010ffff",
 }
-"""Text that is stored as it is."""
+"""Text that is stored unchanged."""
 
 BROKEN: Final = {"NUL": "a\0b", "half a pair": "a\ud800b", "other half": "\udfffb"}
-"""Text that no database holds as it is."""
+"""Text that a database cannot store unchanged."""
 
 TEXTS: Final = [*PLAIN.values(), *BROKEN.values()]
 
 
 NUMBERS: Final = [0, -1, 2**31, 2**53 - 1, 2**53, 2**63, 10**400, 1.5, 1e308, "1", "x", None, True, [], {}]
-"""No id of anything."""
+"""Values that are not the id of any row."""
 
 
 NOT_JSON: Final = {

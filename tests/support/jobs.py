@@ -1,4 +1,4 @@
-"""Asynchronous jobs of the fake provider `job`, as several contracts start them."""
+"""Asynchronous jobs of the fake provider `job`, and replies and webhooks about them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SILENT = Unknown("no answer")
 
 
 async def accepted_job(scene: Scene, accepted: Outcome = LATER, **limits: Any) -> int:
-    """A task whose job the provider has taken."""
+    """Make a task whose job the provider has accepted; return its id."""
     task = await scene.given(ai("job"), **limits)
     scene.network.script("job", accepted)
     await scene.drain()

@@ -11,11 +11,11 @@ from standardwebhooks import Webhook
 from consumer.execution.call import callback_url
 from tests.support.deployment import SECRETS, Deployment
 
-ANSWER: Final = {"title": "told"}
+ANSWER: Final = {"title": "by webhook"}
 
 
 def webhook_body(**data: Any) -> bytes:
-    """What the echo's webhooks look like."""
+    """The body of a webhook of the provider `echo`."""
     return json.dumps(
         {"type": "echo.completed", "data": {"output": ANSWER, **data}}, ensure_ascii=False
     ).encode()
@@ -34,5 +34,5 @@ def signed(deployment: Deployment, body: bytes, event: str = "event-1", **change
 
 
 def address(deployment: Deployment, execution: int, profile: str = "echo") -> str:
-    """The query of the callback address that a provider was given."""
+    """The query of the callback address that the provider gets with its call."""
     return "?" + callback_url(deployment.world, profile, execution).partition("?")[2]
