@@ -1,4 +1,4 @@
--- What the worker adds to the five public tables: its own columns, its own tables, and the indexes of its statements.
+-- The worker adds its own columns to the public tables, its own tables, and the indexes of its statements.
 -- Every column may be NULL or has a default, so an application that does not know it can still insert rows.
 --
 -- Tables of the worker
@@ -7,7 +7,7 @@
 --   budget_periods   the money that is spent and reserved in one period of a budget
 --   stops            the switch of the operator that stops all spending
 --   outbox           effects outside the database that are still to happen
---   webhooks         what providers reported, stored before it is handled
+--   webhooks         reports of providers, stored before they are handled
 --   dead_letters     messages of the queue that cannot be handled
 --   audit_log        changes by people and other applications that executions do not show
 --   api_keys         who may use the API
@@ -171,7 +171,7 @@ CREATE TABLE budgets (
   period TEXT NOT NULL CHECK (period IN ('day', 'month', 'total')),
   -- The highest sum of spent and reserved money in one period.
   cap_micro INTEGER NOT NULL CHECK (cap_micro >= 0),
-  -- What happens to a task that the budget refuses: it waits for room or for the next period, or it fails.
+  -- The rule for a task that the budget refuses: it waits for room or for the next period, or it fails.
   refused TEXT NOT NULL DEFAULT 'wait' CHECK (refused IN ('wait', 'fail')),
   UNIQUE (scope, scope_id, period)
 );
@@ -268,9 +268,9 @@ CREATE TABLE audit_log (
   task_id INTEGER,
   -- The API key, the command, the worker, or another application.
   actor TEXT NOT NULL,
-  -- What the actor did, in a word or two.
+  -- The action, in a word or two.
   event TEXT NOT NULL,
-  -- What was changed, in words for people.
+  -- The change, in words for people.
   detail TEXT
 );
 -- The API finds the changes of one task.

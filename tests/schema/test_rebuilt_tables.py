@@ -166,8 +166,8 @@ class TestWhatIsRefused(Rebuilt):
         assert await queries.health(scene.world) == []
 
 
-class TestRepair(Rebuilt):
-    """scripts/repair_schema.py, which reads the file that `wrangler d1 export --no-data` wrote."""
+class TestRepairs(Rebuilt):
+    """The repair script, which reads the output of `wrangler d1 export --no-data`."""
 
     def schema(self, other: OtherTool) -> sqlite3.Connection:
         rows = other.database.execute(
