@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.core.errors import BadInput, Conflict, NotFound, Problem
+from consumer.core.errors import BadInput, Conflict, NotFound
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.outcome import Failed, Outcome, Rejected, Retry, Succeeded
-from consumer.core.schema import mismatch
 from consumer.core.strictjson import clean, dump_json, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
@@ -210,12 +209,9 @@ def _as_note(output: Any) -> str:  # JSON is any value
 
 
 def _check(fact: Facts, output: Any) -> None:  # JSON is any value
-    if fact.plan is None:
-        return
-    why = mismatch(fact.plan.output_schema, output)
-    if why:
-        field, _, _ = why.partition(" ")
-        raise BadInput.of([Problem(field.removeprefix("data.").removeprefix("data") or "", why)])
+    problem = fact.plan.mismatch(output) if fact.plan is not None else None
+    if problem is not None:
+        raise BadInput.of([problem])
 
 
 async def _facts(world: World, token: str) -> Facts:

@@ -1,0 +1,17 @@
+"""Strategies for JSON values."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+any_text = st.text(st.characters(exclude_categories=()))
+"""Any text that Python can hold, halves of surrogate pairs and NUL included."""
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4) | any_text,
+    max_leaves=20,
+)
+"""Any value that JSON can express."""
