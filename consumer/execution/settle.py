@@ -136,7 +136,7 @@ async def _row(world: World, ended: Ended, task_id: int) -> dict[str, Any]:
         "repairs": position.repairs,
         "redos": position.redos,
         "replaces": position.replaces,
-        "fed": 1 if move.fed else 0,
+        "fed": 1 if move.feeds_next else 0,
         "run_at": move.run_at_ms,
         "reason": _short(move.reason),
         "feedback": _short(move.feedback),
@@ -204,7 +204,7 @@ async def _result(world: World, execution: int, decision: Decision) -> tuple[str
     """The result for the row, or its key among the blobs."""
     if not decision.has_result:
         return None, None
-    text = dump_json(decision.keeps)
+    text = dump_json(decision.result)
     data = text.encode()
     if len(data) <= INLINE_RESULT_MAX:
         return text, None

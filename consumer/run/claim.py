@@ -64,7 +64,7 @@ class Claimed:
             position=move.position,
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
-            fed=output if move.fed else self.fed,
+            fed=output if move.feeds_next else self.fed,
         )
 
 

@@ -324,7 +324,7 @@ class Run:
         report(ended)
         move, task = ended.decision.task, one.task
         if move is not None and move.state is TaskState.RUNNING:
-            self.ready.appendleft(task.moved(move, one.execution, ended.decision.keeps))
+            self.ready.appendleft(task.moved(move, one.execution, ended.decision.result))
             return []
         self.leases.done(task.token)
         if move is None:
