@@ -1,7 +1,7 @@
 """The sweep: repair expired leases, raise ranks, end overdue tasks, unblock tasks, alert about budgets, count due work.
 
-Each statement changes a limited number of rows, so a sweep is always short; the next sweep takes the rest.  Each may run
-twice or late without harm.
+A statement that changes tasks takes a limited number of them, and the next sweep takes the rest, so a sweep stays short.
+Each statement may run twice or late without harm.
 """
 
 from __future__ import annotations
