@@ -1,1 +1,1 @@
-"""The rules, as pure functions over values: no await, clock, randomness, I/O or logging."""
+"""The rules of the product as pure functions over values: no await, clock, randomness, I/O or logging."""

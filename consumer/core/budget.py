@@ -1,4 +1,4 @@
-"""Budget periods: rows of UTC time.  A cost belongs to the period in which it was reserved."""
+"""Budget periods, which begin and end at midnight UTC.  A cost belongs to the period in which it was reserved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """One period of one budget, from `starts_ms` to just before `ends_ms`."""
+    """One period of one budget: from `starts_ms` until just before `ends_ms`, in milliseconds UTC.
+
+    `id` is the same for the same period, so that two workers that need it make one row."""
 
     id: str
     budget: int
@@ -21,7 +23,7 @@ class Period:
 
 
 def period_of(budget: int, kind: str, now_ms: int) -> Period:
-    """The period of a budget (`day`, `month` or `total`) that `now_ms` is in."""
+    """The period that `now_ms` is in, of a budget by `day`, by `month`, or for the whole time (`total`)."""
     if kind == "total":
         return Period(f"{budget}:total", budget, 0, NEVER)
     now = _EPOCH + timedelta(milliseconds=now_ms)

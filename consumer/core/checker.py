@@ -1,8 +1,9 @@
-"""Checks of JSON Schemas that end: fastjsonschema writes them, and a meter is built into what it wrote.
+"""Compile a JSON Schema into a check that always ends.
 
-A schema may come from a tenant and a value from a model's server, and a small schema can ask for more work than
-there is time: references that double at each level, patterns with many ways.  So every loop and every function
-counts its statements, and a check that spends more than `BUDGET` is given up.
+The library fastjsonschema writes Python code for a schema.  This file adds a meter to that code before it is compiled.
+The reason: a tenant may have written the schema, and a model's server the value, and even a small schema can ask for
+more work than there is time, for example with references that double at each level.  So every loop and every function
+of the code counts its statements, and a check that has spent more than `BUDGET` is given up.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUDGET: Final = 2_000_000
-"""Parts of statements that one check may run: some tenths of a second."""
+"""Units of work that one check may spend: a few tenths of a second."""
 MAX_CODE: Final = 400_000
-"""Characters of code that a schema may come to."""
+"""Characters of generated code that a schema may produce; more is refused when a template is written."""
 MAX_FORMATTED: Final = 1_000
-"""Characters of a text that has a format; a longer one has none of them."""
-_PARTS: Final = 8
-"""Nodes of the syntax tree that count as one."""
+"""Characters of a text that is checked against a `format`.  A longer text does not fit any format."""
+MAX_FOUND: Final = 100
+"""Mismatches that a check collects before it is given up: each costs this part of `BUDGET`, since each is stored."""
+_NODES_PER_UNIT: Final = 8
+"""Nodes of the syntax tree that count as one unit of work."""
+_FORMAT: Final = "_re_pattern"
+"""The end of the names under which the library keeps the patterns of formats."""
+_ROOT: Final = "data"
+"""The library's name for the checked value, with which its names of fields begin: `data.items[0]`."""
 
 
 class TooMuchWork(Exception):
-    """The check was given up."""
+    """The check has spent its budget and was given up."""
 
 
 class Meter:
-    """What a check may still spend."""
+    """Counts down the work that is left for one check."""
 
     __slots__ = ("left",)
 
@@ -42,14 +49,14 @@ class Meter:
         self.left = BUDGET
 
     def spend(self, work: int) -> None:
-        """Raises TooMuchWork."""
+        """Count `work` units.  Raises TooMuchWork when none are left."""
         self.left -= work
         if self.left < 0:
             raise TooMuchWork
 
 
-class _Short:
-    """A format's own pattern, asked only about what is short: some of them take the square of its length."""
+class _ShortTexts:
+    """The library's pattern for a format, limited to short texts: some need time that grows with the square."""
 
     def __init__(self, pattern: Any) -> None:
         self._pattern = pattern
@@ -59,25 +66,40 @@ class _Short:
 
 
 class _Generator(CodeGeneratorDraft2019):
-    """The library's, without what is too much: messages that hold the schema, content that is decoded, `re`."""
+    """The library's generator, with three changes.
 
-    def __init__(self, definition: dict[str, Any], resolver: RefResolver) -> None:
-        super().__init__(definition, resolver=resolver, use_default=False)  # type: ignore[no-untyped-call]
+    An exception holds the name of the field and a message, but not the schema and the value, which may be large.
+    The keywords `contentEncoding` and `contentMediaType` are ignored: nothing limits the nesting of decoded text.
+    Patterns are searched for by `consumer.core.pattern` instead of `re`."""
+
+    def __init__(self, definition: dict[str, Any], resolver: RefResolver, *, collect: bool) -> None:
+        super().__init__(definition, resolver=resolver, use_default=False, fast_fail=not collect)  # type: ignore[no-untyped-call]
         for name in ("contentEncoding", "contentMediaType"):
             del self._json_keywords_to_function[name]
 
     def exc(self, msg: str, *args: Any, append_to_msg: str | None = None, rule: str | None = None) -> None:
-        words = f'"{msg}"' if append_to_msg is None else f'"{msg}" + ({append_to_msg})'
-        named = self.e(_said(self).get(rule or ""))  # type: ignore[no-untyped-call]
-        self.l(f"raise JsonSchemaValueException({words})", *args, definition_rule=named)
+        """Write the code that reports a mismatch: the name of the field and the message as separate values.
+
+        The library's message templates begin with the name of the field; one names it in the middle."""
+        message = f'"{msg.removeprefix("{name} ").replace(" in {name}", "")}"'
+        if append_to_msg is not None:
+            message += f" + ({append_to_msg})"
+        error = f'JsonSchemaValueException({message}, name="{{name}}")'
+        value = self.e(_keywords(self).get(rule or ""))  # type: ignore[no-untyped-call]
+        if self._fast_fail:
+            self.l(f"raise {error}", *args, definition_rule=value)
+        else:
+            self.l(f"_spend({BUDGET // MAX_FOUND})")
+            self.l(f"errors.append({error})", *args, definition_rule=value)
 
     def generate_format(self) -> None:
-        if _said(self)["format"] != "regex":  # it would compile the value
+        """As the library's, except that `regex` is ignored: the library would compile the value with `re`."""
+        if _keywords(self)["format"] != "regex":
             super().generate_format()  # type: ignore[no-untyped-call]
 
     def generate_required(self) -> None:
-        """As the library's, without its own search for names that no pattern allows."""
-        required = _said(self)["required"]
+        """As the library's, without its search with `re` for names that no pattern allows."""
+        required = _keywords(self)["required"]
         if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
             raise JsonSchemaDefinitionException("required must be a list of names")
         self.create_variable_is_dict()  # type: ignore[no-untyped-call]
@@ -88,19 +110,23 @@ class _Generator(CodeGeneratorDraft2019):
                 self.exc("{name} must contain ", append_to_msg=missing)
 
 
-def _said(generator: _Generator) -> dict[str, Any]:
-    """The part of the schema that code is written for; a boolean says nothing more."""
+def _keywords(generator: _Generator) -> dict[str, Any]:
+    """The keywords of the schema that code is being written for.  A boolean schema has none."""
     definition: Any = generator._definition  # noqa: SLF001  # of the base class
     return definition if isinstance(definition, dict) else {}
 
 
-def make(schema: dict[str, Any]) -> Callable[[Any], None]:
-    """The check of a schema, which is changed.
+def make(schema: dict[str, Any], *, collect: bool = False) -> Callable[[Any], None]:
+    """Compile the check of a schema.  The library changes the schema that it is given.
 
-    It raises JsonSchemaValueException on a mismatch and TooMuchWork.  Raises whatever a hostile schema makes the
-    library stumble over, Unsupported on a pattern, JsonSchemaDefinitionException."""
-    resolver = RefResolver.from_schema(schema, handlers=_NOWHERE, store={})
-    generator = _Generator(schema, resolver)
+    The check returns nothing for a value that fits.  Otherwise it raises JsonSchemaValueException for the first
+    mismatch or, with `collect`, JsonSchemaValuesException with all of them; `field_of` names the field of one.
+    It raises TooMuchWork when it is given up.
+
+    Raises Unsupported for a pattern and JsonSchemaDefinitionException for a schema that cannot be used.  A hostile
+    schema can make the library raise any other exception too."""
+    resolver = RefResolver.from_schema(schema, handlers=_NO_DOCUMENTS, store={})
+    generator = _Generator(schema, resolver, collect=collect)
     code = generator.func_code
     if len(code) > MAX_CODE:
         raise JsonSchemaDefinitionException("too large")
@@ -108,8 +134,8 @@ def make(schema: dict[str, Any]) -> Callable[[Any], None]:
     state = generator.global_state
     patterns = state["REGEX_PATTERNS"]
     for name, pattern in patterns.items():
-        ours = name.endswith(_FORMAT)
-        patterns[name] = _Short(pattern) if ours else compile_pattern(name, meter.spend)
+        is_format = name.endswith(_FORMAT)
+        patterns[name] = _ShortTexts(pattern) if is_format else compile_pattern(name, meter.spend)
     state["_spend"] = meter.spend
     tree = _Metering().visit(ast.parse(code))
     exec(compile(ast.fix_missing_locations(tree), "<schema>", "exec"), state)  # noqa: S102  # as the library does
@@ -122,22 +148,25 @@ def make(schema: dict[str, Any]) -> Callable[[Any], None]:
     return check
 
 
-_FORMAT: Final = "_re_pattern"
+def field_of(name: str | None) -> str:
+    """The path of a field, such as `items[0].name`, from the name in one of the library's exceptions."""
+    return (name or "").removeprefix(_ROOT).removeprefix(".")
 
 
 def _refuse(address: str) -> Any:
     raise JsonSchemaDefinitionException(
-        f"a reference stays inside the schema, which {address[:100]!r} does not"
+        f"the reference {address[:100]!r} points outside of the schema: a reference must begin with #"
     )
 
 
-_NOWHERE: Final[dict[str, Callable[[str], Any]]] = dict.fromkeys(
+_NO_DOCUMENTS: Final[dict[str, Callable[[str], Any]]] = dict.fromkeys(
     ("http", "https", "ftp", "file", "data", ""), _refuse
 )
+"""Refuses to load another document, whatever the scheme of its address."""
 
 
 class _Metering(ast.NodeTransformer):
-    """Puts a count before the body of each loop and function."""
+    """Puts a call of the meter before the body of each loop and function."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._metered(node)
@@ -146,8 +175,8 @@ class _Metering(ast.NodeTransformer):
         return self._metered(node)
 
     def _metered(self, node: ast.FunctionDef | ast.For) -> ast.AST:
-        parts = sum(1 for statement in node.body for _ in ast.walk(statement))
+        nodes = sum(1 for statement in node.body for _ in ast.walk(statement))
         self.generic_visit(node)
-        count = ast.parse(f"_spend({1 + parts // _PARTS})").body[0]
+        count = ast.parse(f"_spend({1 + nodes // _NODES_PER_UNIT})").body[0]
         node.body.insert(0, count)
         return node

@@ -1,7 +1,71 @@
-"""The only place where an outcome becomes a future: `decide(task, execution, outcome, ...) -> Decision`.
+"""What follows from an outcome: the only place where the next state of an execution and of its task is decided.
 
-Pure: the time and the jitter's draw are arguments.  `execute` gathers the facts, calls it, and `store` writes
-what it says in one batch that carries the fence.
+`decide(at, outcome)` is pure: time and chance are values in the situation `at`.  `consumer/run/run.py` gathers the
+situation of a call that it made under its lease, and `consumer/execution/facts.py` that of any other outcome: of a
+webhook, a form or a follow-up.  `consumer/execution/settle.py` calls `decide` and writes the decision in one batch that
+carries the fence, the task's version.  If another worker has moved the task in the meantime, that batch changes
+nothing: the worker gathers the facts again and decides again.
+
+
+Two machines
+============
+
+A task and each of its executions are machines of their own (the tables are in `lifecycle.py`).  An outcome belongs to
+one execution and always moves that one.  Whether it moves the task too depends on how the two stand to each other:
+
+    outcome     execution becomes    task, if this execution has the say
+    ---------   -----------------    -------------------------------------------------------------------
+    Succeeded   succeeded            the next stage begins, or the task completes
+    Accepted    waiting              waits for the job or the person
+    Retry       failed               the same candidate later; without attempts left, as Failed
+    Invalid     failed               the same candidate immediately; without repairs left, as Failed
+    Failed      failed               the next candidate immediately; without one left, the task fails
+    Rejected    failed               the stage before again, with the note; or the task fails
+    Unknown     unknown              the call is repeated, or the task waits
+
+An execution that ends without an answer after its task was cancelled becomes cancelled instead of failed.
+
+Two questions decide who has the say.
+
+needed: does the task still want an answer for the stage of this execution?  Then an answer counts, whichever execution
+    brings it: it was paid for.  The task must not have ended and must still be at this stage.  It must not have come
+    back to it either: once a later stage has begun (`passed`), a redo works on another input, and an answer from the
+    earlier round does not fit it.  An answer that is not needed is late: it is stored with its execution, which ends as
+    cancelled.
+
+current: does this execution decide how the task goes on when it brings no answer?  Only one may, or an old failure
+    would move a task on which a newer call is working.  It is the newest execution of a stage that is needed, unless
+    the task is about to repeat it (`repeated`, below).
+
+An execution that ends without the say still does one thing.  If its task is waiting, it may have waited for just this
+execution.  So the task becomes due, and the worker that claims it finds out what it waits for now.
+
+held: a decision under a lease lets the holder go on immediately (ADVANCE keeps the task running).  Without a lease, the
+    task becomes due (RESUME makes it pending), and any worker claims it.
+
+
+Repeating an unknown call
+=========================
+
+An unknown execution stays open while its task goes on with a new one, at the price of a possible duplicate.
+`Position.replaces` holds the id of the open one: it is the only open execution that does not keep the next from
+beginning (`BEGIN` in `consumer/store/begin.py`), whatever stage the task has reached by then.
+
+Between this decision and the begin of the repeat, the unknown execution is still the newest.  It is `repeated` in that
+time, while its task is pending or running: without an answer it has no say, or the task would be moved twice.  If the
+task is waiting instead, it does wait for this execution, because the worker that was to repeat it was lost.  Then the
+execution has its say again.
+
+Each call is repeated once.  A task gives ids to its executions in a row, so the repeat of 7 is 8: an unknown execution
+with the id 7 or 8 is not repeated again, one with the id 9 is another call and may be.
+
+
+Outside of this picture
+=======================
+
+A person may answer after the deadline, when the execution has ended.  The worker then inserts a new execution for that
+answer and decides about it as about an open one that is not the newest (`use_late_answer` in
+`consumer/execution/resolve.py`).
 """
 
 from __future__ import annotations
@@ -27,10 +91,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a task stands in its route.
+    """Where a task stands in its route: each number counts from 0.
 
-    `replaces`: the last unknown execution that was repeated, knowing the price of a duplicate.  It may stay open
-    for long, and is the one that does not keep the next from beginning, whatever stage the task has come to."""
+    `attempt`, `repairs`: calls of this candidate that were retried, and answers that were repaired.
+    `redos`: how often reviewers sent a draft back, over the whole task.
+    `replaces`: the id of the last unknown execution that was repeated; see the top of this file."""
 
     stage: int = 0
     candidate: int = 0
@@ -40,18 +105,34 @@ class Position:
     replaces: int | None = None
 
     def next_candidate(self) -> Position:
+        """The same stage, by its next candidate."""
         return Position(self.stage, self.candidate + 1, redos=self.redos, replaces=self.replaces)
 
     def next_stage(self) -> Position:
+        """The first candidate of the next stage."""
         return Position(self.stage + 1, redos=self.redos, replaces=self.replaces)
 
     def previous_stage(self) -> Position:
+        """The first candidate of the stage before: a redo."""
         return Position(self.stage - 1, redos=self.redos + 1, replaces=self.replaces)
+
+    def repeat_of(self, execution: int) -> Position:
+        """The same candidate again, while this unknown execution stays open."""
+        return replace(self, attempt=self.attempt + 1, replaces=execution)
+
+    def was_repeated(self, execution: int) -> bool:
+        """Whether this execution was repeated already, or is itself the repeat.
+
+        Ids of a task's executions follow each other, so a repeat has the next id."""
+        return self.replaces is not None and execution <= self.replaces + 1
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """What is known of a task when an outcome is judged.  `held`: the judge holds its lease."""
+    """A task at the moment of a decision.
+
+    `version`: the fence that the decision is written under.  `deadline_ms`: the hard end of the task, in milliseconds
+    UTC.  `held`: the worker that decides holds the task's lease."""
 
     id: int
     version: int
@@ -63,12 +144,16 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionView:
-    """What is known of the execution that the outcome belongs to.
+    """The execution that the outcome belongs to.
 
-    `newest`: no later execution of its task exists.  `repeatable`: its provider honours our key.
-    `evidence`: its provider can tell later what became of it (lookup, poll or webhook).
-    `passed`: a later stage has begun since, so that a redo of its own is another matter.
-    `accepted`: its provider took it on as a job.  `asked`: a person was asked what became of it."""
+    `newest`: its task has no later execution.
+    `person`: a person does it, not a model.
+    `repeatable`: its provider honours our key, so that sending it again does the work once.
+    `evidence`: its provider can report later how it ended (lookup, poll or webhook).
+    `resolve_by_ms`: the time at which an open execution is ended by policy; None before it was first set.
+    `passed`: a later stage has begun since.
+    `accepted`: its provider accepted it as a job.
+    `asked`: a person was asked how it ended."""
 
     id: int
     state: ExecutionState
@@ -86,27 +171,33 @@ class ExecutionView:
 
 @dataclass(frozen=True, slots=True)
 class TaskMove:
-    """What happens to the task.  `fed`: the execution's result is what the next stage works on.
-    `feedback`: what the next candidate is told."""
+    """The move of the task.
+
+    `run_at_ms`: when it is due, if it is pending or running afterwards.
+    `feeds_next`: the result of the execution is the input of the next stage.
+    `feedback`: for the next call, why the last answer was not accepted."""
 
     event: TaskEvent
     state: TaskState
     position: Position
     run_at_ms: int = 0
     reason: str | None = None
-    fed: bool = False
+    feeds_next: bool = False
     feedback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an outcome means.  `task` is None when it does not move its task (a late answer, say).
-    `keeps`: the result to store with the execution.  `wake_at_ms` and `resolve_by_ms` are for open ones."""
+    """The next state of an execution, and the move of its task.
+
+    `task` is None when the task does not move, for example after a late answer.
+    `result` is stored with the execution if `has_result`; the answer may be the value null.
+    `wake_at_ms`, `resolve_by_ms`: the next follow-up of an open execution, and the time at which it is ended."""
 
     execution: ExecutionState
     task: TaskMove | None
     reason: str | None = None
-    keeps: Any = None
+    result: Any = None
     has_result: bool = False
     wake_at_ms: int | None = None
     resolve_by_ms: int | None = None
@@ -114,7 +205,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything a decision depends on besides the outcome."""
+    """Everything that a decision depends on besides the outcome.
+
+    `now_ms`: milliseconds UTC.  `draw`: a random number from 0 to just below 1, for the jitter of delays."""
 
     task: TaskView | None
     execution: ExecutionView
@@ -125,7 +218,7 @@ class Situation:
 
     @property
     def needed(self) -> bool:
-        """The task still wants an answer for this stage."""
+        """The task still wants an answer for the stage of this execution."""
         task = self.task
         if task is None or task.state in TASK_FINAL or self.execution.passed:
             return False
@@ -133,12 +226,12 @@ class Situation:
 
     @property
     def current(self) -> bool:
-        """It is this execution that decides how the task goes on when it brings no answer."""
+        """Without an answer, this execution decides how the task goes on."""
         return self.needed and self.execution.newest and not self._repeated
 
     @property
     def _repeated(self) -> bool:
-        """The task has its next turn already: it is to be done again, at the price of a duplicate."""
+        """The task is about to repeat this execution."""
         task = self.task
         return (
             task is not None
@@ -148,19 +241,22 @@ class Situation:
 
 
 ASKED: Final = "asked"
-"""The reason of an unknown execution whose fate a person shall tell."""
+"""The reason of an unknown execution about which a person was asked."""
 
 
 def asks(at: Situation) -> bool:
-    """Whether a person is to be asked what became of it, now that its time is over without evidence."""
-    execution, wanted = at.execution, at.limits.unknown
+    """Whether to ask a person how an unknown execution ended, when its time is over and no evidence came."""
+    execution, policy_of_unknown = at.execution, at.limits.unknown
     if not at.current or execution.asked:
         return False
-    return wanted == "ask" or (wanted == "default" and (execution.person or execution.accepted))
+    by_default = policy_of_unknown == "default" and (execution.person or execution.accepted)
+    return policy_of_unknown == "ask" or by_default
 
 
 def decide(at: Situation, outcome: Outcome) -> Decision:
-    """The execution's next state and the task's move."""
+    """The next state of the execution, and the move of its task.
+
+    Raises IllegalTransition for an execution that has ended."""
     match outcome:
         case Succeeded(output=output):
             return _succeeded(at, output)
@@ -176,7 +272,7 @@ def decide(at: Situation, outcome: Outcome) -> Decision:
             )
         case Rejected():
             move = _rejected(at, outcome) if at.current else None
-            return replace(_ended(at, "rejected", move), keeps=outcome.output, has_result=True)
+            return replace(_ended(at, "rejected", move), result=outcome.output, has_result=True)
         case Unknown():
             return _unknown(at, outcome)
         case _:
@@ -184,44 +280,48 @@ def decide(at: Situation, outcome: Outcome) -> Decision:
 
 
 def _succeeded(at: Situation, output: Any) -> Decision:  # JSON is any value
+    """Use the answer if the task needs it; otherwise keep it as a late one."""
     if not at.needed:
         state = execution_after(at.execution.state, ExecutionEvent.CANCEL)
-        return Decision(state, _resume_waiting(at), reason="late", keeps=output, has_result=True)
+        return Decision(state, _resume_waiting(at), reason="late", result=output, has_result=True)
     task = _task(at)
     state = execution_after(at.execution.state, ExecutionEvent.SUCCEED)
     if at.execution.stage + 1 == len(at.route.stages):
         move = _move(at, TaskEvent.COMPLETE, task.position)
     else:
-        move = _go_on(at, task.position.next_stage(), fed=True)
-    return Decision(state, move, keeps=output, has_result=True)
+        move = _go_on(at, task.position.next_stage(), feeds_next=True)
+    return Decision(state, move, result=output, has_result=True)
 
 
 def _accepted(at: Situation, outcome: Accepted) -> Decision:
-    state = execution_after(at.execution.state, ExecutionEvent.ACCEPT)
+    """The execution waits for the job.  A second report that the provider works on it changes nothing for the task."""
     execution = at.execution
-    patience = (at.limits.person_s if execution.person else at.limits.job_s) * policy.SECOND
+    state = execution_after(execution.state, ExecutionEvent.ACCEPT)
+    is_news = execution.state is not ExecutionState.WAITING
     resolve_by = execution.resolve_by_ms
-    if execution.state is not ExecutionState.WAITING or resolve_by is None:
-        resolve_by = execution.started_ms + patience
+    if is_news or resolve_by is None:
+        limit_s = at.limits.person_s if execution.person else at.limits.job_s
+        resolve_by = execution.started_ms + limit_s * policy.SECOND
     wake_at = resolve_by
     if outcome.check_after_ms is not None:
         wake_at = min(resolve_by, at.now_ms + outcome.check_after_ms)
-    if not at.needed and execution.state is not ExecutionState.WAITING:
-        wake_at = at.now_ms  # to be cancelled at the provider
-    # A second "still working on it" changes nothing for the task.
-    moves = at.current and execution.state is not ExecutionState.WAITING
-    move = _move(at, TaskEvent.WAIT, _task(at).position) if moves else None
+    if is_news and not at.needed:
+        wake_at = at.now_ms  # the follow-up cancels it at the provider
+    move = _move(at, TaskEvent.WAIT, _task(at).position) if is_news and at.current else None
     return Decision(state, move, wake_at_ms=wake_at, resolve_by_ms=resolve_by)
 
 
 def _ended(at: Situation, why: str, move: TaskMove | None) -> Decision:
+    """The execution ends without an answer; `move` is None when it is not the current one."""
     cancelled = at.task is not None and at.task.state is TaskState.CANCELLED
     event = ExecutionEvent.CANCEL if cancelled else ExecutionEvent.FAIL
     return Decision(execution_after(at.execution.state, event), move or _resume_waiting(at), reason=why)
 
 
 def _resume_waiting(at: Situation) -> TaskMove | None:
-    """An execution that ends without deciding may be what its task waits for: whoever claims it will see."""
+    """The move of a task when an execution ends that does not decide: a waiting task may have waited for it.
+
+    The worker that claims the task finds out what it waits for now."""
     if at.task is None or at.task.state is not TaskState.WAITING:
         return None
     return _go_on(at, at.task.position)
@@ -254,7 +354,7 @@ def _rejected(at: Situation, outcome: Rejected) -> TaskMove:
 def _next_candidate(at: Situation, why: str) -> TaskMove:
     position = _task(at).position
     stages = at.route.stages
-    # A template that was changed meanwhile may have fewer stages.
+    # The template may have fewer stages than when the task began: it can be changed at any time.
     candidates = stages[position.stage].candidates if position.stage < len(stages) else ()
     if position.candidate + 1 >= len(candidates):
         return _move(at, TaskEvent.FAIL, position, reason=why)
@@ -262,45 +362,66 @@ def _next_candidate(at: Situation, why: str) -> TaskMove:
 
 
 def _unknown(at: Situation, outcome: Unknown) -> Decision:
-    """Keep the reservation; repeat under the same key, retry once at the price of a duplicate, or wait."""
-    execution, limits = at.execution, at.limits
+    """The execution stays open and keeps its reservation.  Its task repeats the call, or waits for evidence."""
+    execution = at.execution
     state = execution_after(execution.state, ExecutionEvent.DOUBT)
-    patience = (
-        policy.RESOLVE_WITH_EVIDENCE
-        if execution.evidence or execution.person
-        else policy.RESOLVE_WITHOUT_EVIDENCE
+    resolve_by = _resolve_by(at, outcome)
+    reason = ASKED if outcome.asked or execution.asked else outcome.why
+    return Decision(
+        state,
+        _move_of_unknown(at, outcome.why) if at.current else None,
+        reason=reason,
+        wake_at_ms=_wake_at(at, resolve_by),
+        resolve_by_ms=resolve_by,
     )
-    resolve_by = at.now_ms + patience
+
+
+def _resolve_by(at: Situation, outcome: Unknown) -> int:
+    """When an unknown execution is ended by policy.  Finding it unknown again does not put this time off."""
+    execution = at.execution
     if outcome.asked:
-        resolve_by = at.now_ms + limits.person_s * policy.SECOND
-    elif execution.state is ExecutionState.UNKNOWN and execution.resolve_by_ms is not None:
-        resolve_by = execution.resolve_by_ms
-    why = ASKED if outcome.asked or execution.asked else outcome.why
-    open_until = Decision(state, None, reason=why, resolve_by_ms=resolve_by, wake_at_ms=resolve_by)
-    if execution.repeatable or execution.evidence:
-        # The consumer attends to it: looks it up, or repeats it under its key.
-        age = max(at.now_ms - execution.started_ms, 0)
-        wake_at = min(resolve_by, at.now_ms + policy.poll_delay(age, at.draw))
-        open_until = replace(open_until, wake_at_ms=wake_at)
-    if not at.current:
-        return open_until
-    task = _task(at)
-    blind = not (execution.repeatable or execution.evidence or execution.person or execution.accepted)
-    once_more = limits.unknown == "retry" or (limits.unknown == "default" and blind)
-    repeated = task.position.replaces
-    # Neither the one that was repeated nor the repeat itself: ids of a task's executions follow each other.
-    if once_more and (repeated is None or execution.id > repeated + 1):
-        position = replace(task.position, attempt=task.position.attempt + 1, replaces=execution.id)
-        delay = policy.retry_delay(task.position.attempt, at.draw, None)
-        return replace(open_until, task=_later(at, position, delay, outcome.why))
-    if execution.state is ExecutionState.UNKNOWN:
-        return open_until
-    return replace(open_until, task=_move(at, TaskEvent.WAIT, task.position, reason=outcome.why))
+        return at.now_ms + at.limits.person_s * policy.SECOND
+    if execution.state is ExecutionState.UNKNOWN and execution.resolve_by_ms is not None:
+        return execution.resolve_by_ms
+    if execution.evidence or execution.person:
+        return at.now_ms + policy.RESOLVE_WITH_EVIDENCE
+    return at.now_ms + policy.RESOLVE_WITHOUT_EVIDENCE
+
+
+def _wake_at(at: Situation, resolve_by: int) -> int:
+    """When to follow an unknown execution up: soon if the provider can be asked or the call repeated under its key."""
+    execution = at.execution
+    if not (execution.repeatable or execution.evidence):
+        return resolve_by
+    age = max(at.now_ms - execution.started_ms, 0)  # a clock may have been set back
+    return min(resolve_by, at.now_ms + policy.poll_delay(age, at.draw))
+
+
+def _move_of_unknown(at: Situation, why: str) -> TaskMove | None:
+    """The move of a task whose current execution is unknown; None if it waits for that already."""
+    position = _task(at).position
+    if _may_repeat(at):
+        delay = policy.retry_delay(position.attempt, at.draw, None)
+        return _later(at, position.repeat_of(at.execution.id), delay, why)
+    if at.execution.state is ExecutionState.UNKNOWN:
+        return None
+    return _move(at, TaskEvent.WAIT, position, reason=why)
+
+
+def _may_repeat(at: Situation) -> bool:
+    """Whether to repeat the call as a new execution, at the price of a possible duplicate.
+
+    By default only where nothing cheaper can resolve it: no evidence, no key, no person and no accepted job."""
+    execution, policy_of_unknown = at.execution, at.limits.unknown
+    if _task(at).position.was_repeated(execution.id):
+        return False
+    resolvable = execution.repeatable or execution.evidence or execution.person or execution.accepted
+    return policy_of_unknown == "retry" or (policy_of_unknown == "default" and not resolvable)
 
 
 def _task(at: Situation) -> TaskView:
-    if at.task is None:  # `needed` was asked before
-        msg = "a decision about a task that is not there"
+    if at.task is None:  # callers check `needed` or `current` first
+        msg = "a decision needs a task that does not exist"
         raise AssertionError(msg)
     return at.task
 
@@ -309,13 +430,14 @@ def _move(at: Situation, event: TaskEvent, position: Position, *, reason: str | 
     return TaskMove(event, task_after(_task(at).state, event), position, reason=reason)
 
 
-def _go_on(at: Situation, position: Position, *, fed: bool = False) -> TaskMove:
-    """At once: under the same lease, or, without one, as soon as a worker claims it."""
+def _go_on(at: Situation, position: Position, *, feeds_next: bool = False) -> TaskMove:
+    """The task goes on immediately: under the same lease or, without one, as soon as a worker claims it."""
     event = TaskEvent.ADVANCE if _task(at).held else TaskEvent.RESUME
-    return replace(_move(at, event, position), run_at_ms=at.now_ms, fed=fed)
+    return replace(_move(at, event, position), run_at_ms=at.now_ms, feeds_next=feeds_next)
 
 
 def _later(at: Situation, position: Position, delay_ms: int, why: str) -> TaskMove:
+    """The task goes on after a delay, or fails if its deadline comes first."""
     task, run_at = _task(at), at.now_ms + delay_ms
     if task.deadline_ms is not None and run_at >= task.deadline_ms:
         return _move(at, TaskEvent.FAIL, task.position, reason=f"deadline: {why}")

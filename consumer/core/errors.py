@@ -1,11 +1,11 @@
-"""The error tree, cut by what the caller can do.
+"""The error tree: one class for each thing that a caller can do about an error.
 
 BizQError
-├── BadInput          the caller's value is wrong: names the field and what would be right
-├── NotFound          no such row for this caller
-├── Conflict          the row is no longer in a state that allows it
-├── Forbidden         the key does not allow it
-└── IllegalTransition a programming error: the lifecycle does not know this move
+├── BadInput          correct the value: the error names the field and a right value
+├── NotFound          check the id: this caller can see no such row
+├── Conflict          read the row again: its state no longer allows this
+├── Forbidden         use another key: the role of this one does not allow it
+└── IllegalTransition report a bug in this program: the lifecycle has no such move
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 
 class BizQError(Exception):
-    """Anything this product raises on purpose."""
+    """The base of every error that this product raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One wrong field: `field` is a path such as `route.stages[0].candidates`, `message` says what would be right."""
+    """One wrong field.
+
+    `field`: a path such as `route.stages[0].candidates`; empty for the whole value.
+    `message`: the fault, and a right value."""
 
     field: str
     message: str
@@ -29,7 +32,7 @@ class Problem:
 
 
 class BadInput(BizQError):
-    """A value that cannot be accepted.  Carries one problem or several."""
+    """A value cannot be accepted.  `problems` names each wrong field; there is at least one."""
 
     def __init__(self, field: str, message: str, *more: Problem) -> None:
         self.problems = (Problem(field, message), *more)
@@ -37,24 +40,25 @@ class BadInput(BizQError):
 
     @classmethod
     def of(cls, problems: list[Problem]) -> BadInput:
+        """The error for these problems, of which there is at least one."""
         first, *rest = problems
         return cls(first.field, first.message, *rest)
 
     def within(self, prefix: str) -> BadInput:
-        """The same problems, seen from the value that contains this one."""
+        """The same problems, with paths that begin at the value around this one: `name` becomes `prefix.name`."""
         return BadInput.of([Problem(join(prefix, p.field), p.message) for p in self.problems])
 
 
 class NotFound(BizQError):
-    """There is no such row, or none that this caller may see."""
+    """The row does not exist, or this caller may not see it."""
 
 
 class Conflict(BizQError):
-    """The row exists but is no longer in a state that allows this."""
+    """The row exists, but its state no longer allows this."""
 
 
 class Forbidden(BizQError):
-    """The key is valid but its role does not allow this."""
+    """The key is valid, but its role does not allow this."""
 
 
 class IllegalTransition(BizQError):
@@ -62,7 +66,7 @@ class IllegalTransition(BizQError):
 
 
 def join(prefix: str, field: str) -> str:
-    """`join("a", "b")` is `a.b`; `join("a", "[0].b")` is `a[0].b`."""
+    """A path inside a path: `join("a", "b")` is `a.b`, and `join("a", "[0].b")` is `a[0].b`."""
     if not field or not prefix:
         return prefix or field
     return prefix + field if field.startswith("[") else f"{prefix}.{field}"

@@ -1,8 +1,8 @@
 """The life of a task and of an execution.
 
-Everything that may change a state is in this file, and nothing else is: no I/O, no clock, no knowledge of
-where rows are stored.  `docs/lifecycle.md` is drawn from the two tables; a test fails when they differ, and
-another one proves that the states in SQL are these.
+The two tables are the only place that allows a change of state, and this file holds nothing else: no I/O, no clock, no
+knowledge of how rows are stored.  `scripts/lifecycle_doc.py` writes `docs/lifecycle.md` from them.  One test fails when
+that page differs from the tables, and another when SQL uses other states.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Word(StrEnum):
-    """A state or an event: the value that rows hold, with what it means."""
+    """A state or an event: the text that rows hold, together with its meaning."""
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str = "") -> Self:  # a member is also looked up by its value alone
+    def __new__(cls, value: str, meaning: str = "") -> Self:  # Enum looks a member up by its value alone
         word = str.__new__(cls, value)
         word._value_ = value
         word.meaning = meaning
@@ -30,50 +30,59 @@ class Word(StrEnum):
 
 
 class TaskState(Word):
-    """Where a task stands.  A value is what the column `tasks.status` holds."""
+    """The state of a task: the values of the column `tasks.status`."""
 
-    PENDING = "pending", "due at its time: new, to be tried again, or kept back until a budget has room"
-    RUNNING = "running", "a worker has it for the time of a lease"
-    WAITING = "waiting", "for a job, a person, or evidence about a call that nobody knows the end of"
-    COMPLETED = "completed", "its last stage has its answer"
-    FAILED = "failed", "it ended without an answer, and its reason is written down"
-    CANCELLED = "cancelled", "somebody ended it"
+    PENDING = "pending", "it is due at its time: new, tried again later, or kept back until a budget has room"
+    RUNNING = "running", "a worker holds it for the time of a lease"
+    WAITING = (
+        "waiting",
+        "it waits for a job, for a person, or for evidence about a call whose outcome is unknown",
+    )
+    COMPLETED = "completed", "its last stage has an answer"
+    FAILED = "failed", "it ended without an answer; its reason is in the row"
+    CANCELLED = "cancelled", "a caller or another application ended it"
 
 
 class TaskEvent(Word):
-    """What can happen to a task."""
+    """An event that moves a task."""
 
     CLAIM = "claim", "a worker takes it for the time of a lease"
-    RELEASE = "release", "the worker gives it back unstarted: stopping, no budget, no valid route"
-    ADVANCE = "advance", "the next stage, candidate or repair, under the same lease"
-    RETRY = "retry", "the same candidate again, later"
-    RESUME = "resume", "it goes on by what no lease holder brought: next stage, candidate, retry"
-    WAIT = "wait", "something outside is awaited: a job, a person, evidence"
-    COMPLETE = "complete", "the last stage has its answer"
+    RELEASE = (
+        "release",
+        "the worker gives it back without a call: it is stopping, a budget is full, the route is not valid",
+    )
+    ADVANCE = "advance", "the next stage, candidate or repair begins under the same lease"
+    RETRY = "retry", "the same candidate is called again later"
+    RESUME = "resume", "an outcome arrived without a lease: the next stage, candidate or retry becomes due"
+    WAIT = "wait", "it has to wait for a job, a person or evidence"
+    COMPLETE = "complete", "the last stage has an answer"
     FAIL = "fail", "no candidate is left, or a deadline passed"
-    CANCEL = "cancel", "somebody asked for it"
-    LOSE = "lose", "the lease ran out and nothing was sent"
+    CANCEL = "cancel", "a caller or another application asked for it"
+    LOSE = "lose", "the lease ran out, and no call had been sent"
     ORPHAN = "orphan", "the lease ran out while a call was in flight"
 
 
 class ExecutionState(Word):
-    """Where an execution stands.  A value is what the column `task_executions.status` holds."""
+    """The state of an execution: the values of the column `task_executions.status`."""
 
     RUNNING = "running", "the intent is written; the call may or may not have been made"
-    WAITING = "waiting", "the provider took it and answers later"
-    UNKNOWN = "unknown", "nobody knows whether it was done; evidence, a policy or its time will tell"
+    WAITING = "waiting", "the provider accepted it and answers later"
+    UNKNOWN = (
+        "unknown",
+        "it may or may not have been done; evidence, a policy or the time to resolve it will end it",
+    )
     SUCCEEDED = "succeeded", "its answer was used"
-    FAILED = "failed", "it brought no answer that could be used"
-    CANCELLED = "cancelled", "its task no longer needed it; an answer that came all the same is kept"
+    FAILED = "failed", "it brought no usable answer"
+    CANCELLED = "cancelled", "its task no longer needed it; an answer that still arrived is kept"
 
 
 class ExecutionEvent(Word):
-    """What can happen to an execution."""
+    """An event that moves an execution."""
 
-    ACCEPT = "accept", "the provider took it; the answer comes later"
-    SUCCEED = "succeed", "the answer is there and fits"
-    FAIL = "fail", "the provider refused, or the answer does not fit"
-    DOUBT = "doubt", "it may or may not have happened"
+    ACCEPT = "accept", "the provider accepted it; the answer comes later"
+    SUCCEED = "succeed", "the answer arrived and fits the output schema"
+    FAIL = "fail", "the provider refused, or the answer does not fit the output schema"
+    DOUBT = "doubt", "it may or may not have been done"
     CANCEL = "cancel", "its task no longer needs it"
 
 
@@ -112,6 +121,7 @@ EXECUTION_TRANSITIONS: Final[Mapping[ExecutionState, Mapping[ExecutionEvent, Exe
 # fmt: on
 
 TASK_FINAL: Final = frozenset(state for state, moves in TASK_TRANSITIONS.items() if not moves)
+"""The states without a way out."""
 EXECUTION_FINAL: Final = frozenset(state for state, moves in EXECUTION_TRANSITIONS.items() if not moves)
 EXECUTION_OPEN: Final = frozenset(EXECUTION_TRANSITIONS) - EXECUTION_FINAL
 
@@ -128,10 +138,10 @@ def _after(table: Mapping[State, Mapping[Event, State]], state: State, event: Ev
 
 
 def task_after(state: TaskState, event: TaskEvent) -> TaskState:
-    """The state that `event` leads to.  Raises `IllegalTransition`."""
+    """The state that `event` leads to.  Raises IllegalTransition when the table has no such move."""
     return _after(TASK_TRANSITIONS, state, event)
 
 
 def execution_after(state: ExecutionState, event: ExecutionEvent) -> ExecutionState:
-    """The state that `event` leads to.  Raises `IllegalTransition`."""
+    """The state that `event` leads to.  Raises IllegalTransition when the table has no such move."""
     return _after(EXECUTION_TRANSITIONS, state, event)

@@ -1,4 +1,4 @@
-"""The base of every value that comes from outside, and the field types that such values share."""
+"""The base class of values from outside, such as requests and profiles, and the field types that they share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consumer.core.strictjson import clean
 
 
 class Model(BaseModel):
-    """Values from outside: unknown fields are errors, nothing is changed after the check."""
+    """A value from outside: an unknown field is an error, and the value cannot change after the check."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,26 +20,30 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def parse(model: type[M], value: object, field: str = "") -> M:
-    """Check a value.  Raises BadInput naming each wrong field and what would be right."""
+    """Check a value and return it as a model.
+
+    `field` is the name of the value itself.  Raises BadInput naming each wrong field and a right value."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        places = [entry["loc"] for entry in found]
+        details = error.errors(include_url=False, include_input=False)
+        places = [entry["loc"] for entry in details]
         problems = [
             Problem(_path(field, entry["loc"]), str(entry["msg"]).removeprefix("Value error, "))
-            for entry in found
+            for entry in details
             if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
         ]
         raise BadInput.of(problems) from None
-    except BadInput as error:  # of a validator, which knows the place better
+    except BadInput as error:  # from one of our validators: it names the place inside the value
         raise error.within(field) from None
     except RecursionError:
-        raise BadInput(field, "nested too deeply") from None
+        raise BadInput(field, "must not be nested so deeply") from None
 
 
 def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    """A wrong item is not counted, so that its list is said to be too short as well."""
+    """Whether a place lies inside another.
+
+    Pydantic does not count a wrong item, so that it reports the list around it as too short as well."""
     return len(place) > len(outer) and place[: len(outer)] == outer
 
 
@@ -55,26 +59,31 @@ def _whole(value: object) -> object:
 
 def _plain(value: object) -> object:
     if isinstance(value, str) and clean(value) != value:
-        msg = "text without NUL characters and without half surrogate pairs"
+        msg = "must be text without NUL characters and without half surrogate pairs"
         raise ValueError(msg)
     return value
 
 
 WHOLE: Final = BeforeValidator(_whole)
-"""Behind the bounds of an integer, or the document loses them: JSON may write 3 as 3.0, but not as "3" or true."""
+"""Accepts 3.0 for the integer 3, as JSON allows, but neither "3" nor true.
+
+It stands behind the bounds in an annotation.  In front of them, pydantic leaves the bounds out of the OpenAPI document.
+"""
 
 Id = Annotated[int, Field(ge=1, le=2**53 - 2, strict=True), WHOLE]
-"""What a row may be called from outside."""
+"""The id of a row, as callers may write it."""
 
 PLAIN: Final = BeforeValidator(_plain)
-"""Behind a pattern too, or the document loses it."""
+"""Refuses text that a database cannot hold.  It stands behind a pattern, for the same reason as `WHOLE`."""
 
 Text = Annotated[str, PLAIN]
-"""What every database can hold."""
+"""Text that every database can hold."""
 
 
 def dollars(digits: int) -> WithJsonSchema:
-    """What is promised of an amount below ten to the power of `digits`; other ways to write a decimal are read too."""
+    """The JSON Schema of an amount in dollars below ten to the power of `digits`.
+
+    It documents the usual ways to write an amount.  Others that Python's Decimal reads are accepted too."""
     number = {"type": "number", "minimum": 0, "maximum": 10**digits}
     return WithJsonSchema(
         {"anyOf": [number, {"type": "string", "pattern": rf"^[0-9]{{1,{digits}}}(\.[0-9]{{1,30}})?$"}]}
@@ -82,3 +91,4 @@ def dollars(digits: int) -> WithJsonSchema:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+"""The name of a profile or an adapter."""

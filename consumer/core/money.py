@@ -1,7 +1,7 @@
-"""Money and usage, defined once.
+"""Money and usage.
 
-Amounts are exact decimals of US dollars in code and integers of micro-dollars in rows, rounded up once per
-execution.  An unknown amount is None and never zero.
+In code, an amount is an exact decimal of US dollars.  In a row it is an integer of micro-dollars (millionths), rounded
+up once for each execution.  An unknown amount is None and never zero.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MICRO: Final = 1_000_000
+"""Micro-dollars of a dollar."""
 _SMALLEST: Final = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a call consumed.  Children are parts of their parent: cached input is inside `input_tokens`,
-    reasoning inside `output_tokens`.  `raw` is what the provider said, to the letter."""
+    """The tokens that a call consumed; None: the provider did not report them.
+
+    `input_tokens` includes the tokens that were read from a cache or written to it, and `output_tokens` includes
+    reasoning.  `model`: the model that answered.  `raw`: the provider's own report, unchanged."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -32,21 +35,26 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an execution cost: `micro` is None while nobody knows.  `source` says how we know."""
+    """The cost of an execution in micro-dollars: None while it is unknown.
+
+    `source` is the value of the column `cost_source`: `provider` (it reported the charge), `declared` (by the price of
+    the profile), `price_book`, `bound` (the reservation was charged) or `none` (nothing was charged)."""
 
     micro: int | None
     source: str | None
 
 
 FREE: Final = Cost(0, "none")
-"""Certain: nothing was charged (the provider refused the call, or it was never sent)."""
+"""Certainly nothing was charged: the provider refused the call, or it was never sent."""
 UNKNOWN: Final = Cost(None, None)
 
 
 def to_micro(amount: Decimal) -> int:
-    """Micro-units of an amount, rounded up.  Raises ValueError on NaN, infinity, negative and absurd amounts."""
+    """Micro-dollars of an amount in dollars, rounded up.
+
+    Raises ValueError on NaN, infinity, a negative amount, and one that is too large to be exact."""
     try:
-        # A product would be rounded to the digits of decimal's context before it is rounded up.
+        # A product would first be rounded to the digits of the decimal context, perhaps down.
         rounded = amount.quantize(_SMALLEST, rounding=ROUND_CEILING)
     except InvalidOperation:
         rounded = Decimal("NaN")
@@ -57,7 +65,7 @@ def to_micro(amount: Decimal) -> int:
 
 
 def from_micro(micro: int) -> Decimal:
-    """The exact amount of a number of micro-units."""
+    """The exact amount in dollars of a number of micro-dollars."""
     return Decimal(micro) / MICRO
 
 

@@ -1,6 +1,7 @@
-"""The closed set of ways in which a call can end.  Exceptions are accidents; these are answers.
+"""The closed set of ways in which a call can end.  An adapter returns one of them, and raises nothing.
 
-Every outcome may carry what was consumed and what the provider says it charged: failures cost money too.
+`Invalid` and `Rejected` are made by the worker, never by an adapter.  Every outcome can carry a usage and a charge,
+because failed calls cost money too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """`charged`: the amount in dollars that the provider reports; believed over any price table."""
+    """The price of a call, as far as the provider reported it.
+
+    `usage`: the tokens that it consumed.  `charged`: the amount in dollars that the provider says it charged, which
+    takes precedence over any price list."""
 
     usage: Usage | None = None
     charged: Decimal | None = None
@@ -31,8 +35,10 @@ class Succeeded(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Charge):
-    """The provider works on it.  `external_id` is its name for the job, `check_after_ms` when to ask again
-    (None: it will call us, or a person will answer)."""
+    """The provider accepted the work as a job and answers later.
+
+    `external_id`: the provider's own name for the job.
+    `check_after_ms`: milliseconds until the first poll; None: a webhook or a person will bring the answer."""
 
     external_id: str | None = None
     check_after_ms: int | None = None
@@ -40,7 +46,9 @@ class Accepted(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Charge):
-    """Certainly not done, and worth trying again: `after_ms` is the provider's own wish, if it had one."""
+    """The work was certainly not done, and another try may succeed.
+
+    `after_ms`: the milliseconds that the provider asks us to wait, if it asks."""
 
     why: str
     after_ms: int | None = None
@@ -48,16 +56,16 @@ class Retry(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Charge):
-    """Certainly not done, and this candidate will not do it."""
+    """The work was certainly not done, and this candidate will not do it."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Charge):
-    """Nobody knows whether it was done.  Never guessed: resolved by evidence or by policy, at its time.
+    """The work may or may not have been done.  The worker never guesses: evidence or a policy resolves it later.
 
-    `asked`: no evidence came, and a person shall say what became of it.  Made by attending, never by an adapter."""
+    `asked`: no evidence came, and a person will be asked.  A follow-up sets it, never an adapter."""
 
     why: str
     asked: bool = False
@@ -65,14 +73,17 @@ class Unknown(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Invalid(Charge):
-    """An answer that does not fit the template's schema.  Made by judging `Succeeded`, never by an adapter."""
+    """The answer does not fit the template's output schema.  The worker makes it from `Succeeded`."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Charge):
-    """A reviewer turns the draft down.  `redo` sends it back to the stage before, with the note."""
+    """A reviewer rejects the draft.
+
+    `output`: the reviewer's decision, as it is stored.  `redo`: send the draft back to the stage before, with the
+    note."""
 
     output: Any
     note: str

@@ -1,38 +1,44 @@
-"""The patterns of a tenant's schemas, searched for in time that grows with the text and not with 2 to its power.
+"""Search for the patterns of a tenant's schemas in time that grows linearly with the text, not exponentially.
 
-Python's own engine tries one way after the other, and there are patterns of ten characters for which twenty thousand
-characters of text have more ways than the universe has seconds.  Here all ways are followed at once, as a set of
-places in the pattern; which set follows which on a character is remembered.  What needs more than that (references
-back, looking around) is refused when a template is written.
+Python's own engine tries one way through a pattern after the other.  For some patterns of ten characters, a text of
+twenty thousand characters has more ways than the universe has seconds.  This engine follows all ways together, as a set
+of places in the pattern, and remembers which set follows which on a character.  Features that this cannot express
+(backreferences, lookahead and lookbehind) are refused when a template is written.
+
+The pattern is parsed by the private modules `re._parser` and `re._constants`.  Tests compare the results with those of
+`re`, so that a change of these modules is noticed.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from re import _constants as op  # type: ignore[attr-defined, unused-ignore]  # known or not, by what else was read
-from re import _parser  # type: ignore[attr-defined, unused-ignore]  # known or not, by what else was read
+from re import _constants as op  # type: ignore[attr-defined, unused-ignore]  # mypy may know it or not
+from re import _parser  # type: ignore[attr-defined, unused-ignore]  # mypy may know it or not
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_PLACES: Final = 5_000
-"""Places that a pattern may have, its repetitions written out."""
+"""Places that a pattern may have, with its repetitions written out."""
 MAX_KNOWN: Final = 5_000
-"""Steps that are remembered."""
+"""Steps from one set of places to the next that a pattern remembers."""
 
 Test = "Callable[[str], bool]"
 Places = frozenset[int]
 
 
 class Unsupported(ValueError):
-    """A pattern that cannot be searched for in bounded time, or none at all.  Says why."""
+    """The text is not a pattern, or one that cannot be searched for in bounded time.  The message gives the reason."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """A character that passes `test` leads on; one without a test leads on at once, perhaps only at an edge."""
+    """One place in a pattern.
+
+    With a `test`, a character that passes it leads to the places of `next`.  Without one, the place leads there without
+    a character; with an `edge` (`start` or `end`), only at that edge of the text."""
 
     next: list[int]
     test: Callable[[str], bool] | None = None
@@ -41,7 +47,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Pattern:
-    """A compiled pattern.  `spend` is told how much work each search is, and may raise to end it."""
+    """A compiled pattern.  `spend` receives the amount of work of each search, and may raise to end it."""
 
     places: list[_Place]
     first: int
@@ -51,7 +57,7 @@ class Pattern:
     _again: Places = frozenset()
 
     def search(self, text: str) -> bool:
-        """Whether some part of the text fits; `$` is its very end, as in JSON Schema."""
+        """Whether a part of the text fits the pattern.  `$` means the very end of the text, as in JSON Schema."""
         self.spend(len(text) // 16 + len(self.places))
         self._again = self._reached([self.first], edges=())
         now = self._reached([self.first], edges=("start",))
@@ -81,7 +87,7 @@ class Pattern:
         return self._reached(moved, edges=()) | self._again
 
     def _reached(self, start: Iterable[int], *, edges: tuple[str, ...]) -> Places:
-        """All places that can be reached without a character; where an edge stops it, the edge's own."""
+        """All places that can be reached from `start` without a character, at these edges of the text."""
         seen: set[int] = set()
         left = list(start)
         while left:
@@ -96,13 +102,13 @@ class Pattern:
 
 
 def compile_pattern(text: str, spend: Callable[[int], None] = lambda _: None) -> Pattern:
-    """Raises Unsupported."""
+    """Compile a pattern.  Raises Unsupported."""
     try:
         parsed = _parser.parse(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise Unsupported(f"not a pattern: {error}") from None
+        raise Unsupported(f"must be a regular expression: {error}") from None
     if parsed.state.flags & ~re.UNICODE:
-        raise Unsupported("a pattern has no flags")
+        raise Unsupported("must be a pattern without flags such as (?i)")
     maker = _Maker()
     last = maker.add(_Place([]))
     return Pattern(maker.places, maker.sequence(parsed, last), last, spend)
@@ -125,14 +131,14 @@ _CATEGORIES: Final[dict[Any, Callable[[str], bool]]] = {
 
 
 class _Maker:
-    """Makes the places of a pattern, from its end to its beginning."""
+    """Makes the places of a pattern, from its end to its beginning: each part needs to know the place behind it."""
 
     def __init__(self) -> None:
         self.places: list[_Place] = []
 
     def add(self, place: _Place) -> int:
         if len(self.places) >= MAX_PLACES:
-            raise Unsupported(f"a pattern has at most {MAX_PLACES} places, its repetitions written out")
+            raise Unsupported(f"must be shorter: at most {MAX_PLACES} places, with repetitions written out")
         self.places.append(place)
         return len(self.places) - 1
 
@@ -142,7 +148,7 @@ class _Maker:
         return then
 
     def part(self, kind: Any, value: Any, then: int) -> int:
-        """One part of a pattern, which leads to `then`; its first place."""
+        """Add one part of a pattern, which leads to the place `then`.  Returns the first place of the part."""
         if kind is op.AT and value in _EDGES:
             return self.add(_Place([then], edge=_EDGES[value]))
         if kind is op.BRANCH:
@@ -150,25 +156,25 @@ class _Maker:
         if kind is op.SUBPATTERN and not (value[1] or value[2]):
             return self.sequence(value[3], then)
         if kind in {op.MAX_REPEAT, op.MIN_REPEAT}:
-            least, most, parts = value
-            return self.repeat(least, most, parts, then)
+            fewest, most, parts = value
+            return self.repeat(fewest, most, parts, then)
         test = _test(kind, value)
         if test is None:
-            raise Unsupported(f"a pattern has no {str(kind).lower()}: it would have to be tried in many ways")
+            raise Unsupported(f"must be a pattern without {str(kind).lower()}: it takes unbounded time")
         return self.add(_Place([then], test=test))
 
-    def repeat(self, least: int, most: Any, parts: Any, then: int) -> int:
+    def repeat(self, fewest: int, most: Any, parts: Any, then: int) -> int:
         if most is op.MAXREPEAT:
             loop = self.add(_Place([then]))
             self.places[loop].next.append(self.sequence(parts, loop))
             then = loop
         else:
             end = then
-            for _ in range(int(most) - least):
+            for _ in range(int(most) - fewest):
                 then = self.add(_Place([self.sequence(parts, then), end]))
-        for _ in range(least):
+        for _ in range(fewest):
             then = self.sequence(parts, then)
-            self.add(_Place([]))  # even what is nothing counts, or `(){1000000}` would not end
+            self.add(_Place([]))  # an empty part counts too, or `(){1000000}` would not end
         return then
 
 
@@ -189,8 +195,8 @@ def _test(kind: Any, value: Any) -> Callable[[str], bool] | None:
 
 def _member(kind: Any, value: Any) -> Callable[[str], bool]:
     if kind is op.RANGE:
-        least, most = map(chr, value)
-        return lambda character: least <= character <= most
+        first, last = map(chr, value)
+        return lambda character: first <= character <= last
     if kind is op.CATEGORY:
         return _CATEGORIES[value]
     return chr(value).__eq__

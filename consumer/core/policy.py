@@ -1,4 +1,4 @@
-"""When to try again, when to give up, and in which order: numbers in, numbers out.  Times in milliseconds."""
+"""When to try again, when to give up, and in which order.  Every time is a number of milliseconds."""
 
 from __future__ import annotations
 
@@ -10,43 +10,53 @@ HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
 NEVER: Final = 2**53 - 2
-"""A `run_at_ms` that does not come by itself."""
+"""A `run_at_ms` that never comes: the largest time that a row can hold.  Another event makes such a task due."""
 
 BACKOFF_BASE: Final = 1 * SECOND
+"""The longest wait before the first retry.  It doubles with each further retry."""
 BACKOFF_CAP: Final = 15 * MINUTE
+"""The longest wait before a retry, however many came before it."""
 LONGEST_WAIT: Final = 7 * DAY
-"""What a provider may ask us to wait at most; a longer wish is cut to this."""
+"""The longest wait that a provider may ask for; a longer one is cut, so that no provider holds a task back for ever."""
 
 LEASE: Final = 5 * MINUTE
+"""How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than the longest call."""
 RENEW_EVERY: Final = 1 * MINUTE
+"""How often a worker renews its lease: three renewals may fail before the lease ends."""
 CLOCK_SLACK: Final = 30 * SECOND
-"""How far the clocks of two workers may be apart."""
+"""The largest difference between the clocks of two workers that does no harm."""
 LOST_LEASES: Final = 3
-"""Lost leases without an execution after which a task fails: it may be what kills its workers."""
+"""A task fails after so many lost leases without an execution: the task itself may be what kills its workers."""
 
 RESOLVE_WITHOUT_EVIDENCE: Final = 5 * MINUTE
-"""How long an unknown call stays open when its provider cannot tell us anything."""
+"""How long a call stays unknown when its provider offers no evidence: waiting longer would bring none."""
 RESOLVE_WITH_EVIDENCE: Final = DAY
+"""How long a call stays unknown when evidence may come: an outage of the provider can delay it."""
 
-LOOK_AGAIN_MAX: Final = 10 * MINUTE
+POLL_INTERVAL_MAX: Final = 10 * MINUTE
+"""The longest interval between two polls of a job, before the jitter of a quarter."""
 
 RANKS: Final = ("urgent", "high", "medium", "low")
+"""The known priorities.  A rank is a position in this tuple."""
 WAITING_LONG: Final = 15 * MINUTE
-"""A due task that waited this long is raised by one rank, once."""
+"""A due task that waited this long is raised by one rank, once, so that it is not always passed over."""
 
 
 def rank(priority: str | None) -> int:
-    """0 is first.  Whatever is not a known priority counts as medium."""
+    """The rank of a priority; 0 is first.  Other applications may write any text: an unknown one counts as medium."""
     return RANKS.index(priority) if priority in RANKS else 2
 
 
 def raise_at(created_ms: int, due_ms: int | None) -> int | None:
-    """When a task with a due date enters the last quarter of its span."""
+    """When a task is raised by one rank: at the last quarter of the time from its creation to its due date."""
     return None if due_ms is None else due_ms - max(0, due_ms - created_ms) // 4
 
 
 def retry_delay(attempt: int, draw: float, after_ms: int | None) -> int:
-    """Exponential backoff with full jitter; a provider's own wish is the least that is waited."""
+    """The wait before the next attempt: exponential backoff with full jitter, so that tasks do not return together.
+
+    `attempt` counts from 0, and `draw` is a random number from 0 to just below 1.  If the provider asked for a wait
+    (`after_ms`), the delay is that wait and up to a second more."""
     jitter = int(draw * min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(attempt, 20)))
     if after_ms is None:
         return jitter
@@ -54,5 +64,5 @@ def retry_delay(attempt: int, draw: float, after_ms: int | None) -> int:
 
 
 def poll_delay(age_ms: int, draw: float) -> int:
-    """When to ask about an accepted job again: more rarely as it grows older."""
-    return int(min(LOOK_AGAIN_MAX, max(2 * SECOND, age_ms // 4)) * (0.75 + draw / 2))
+    """The wait before the next poll of a job: about a quarter of its age, at least two seconds, with jitter."""
+    return int(min(POLL_INTERVAL_MAX, max(2 * SECOND, age_ms // 4)) * (0.75 + draw / 2))

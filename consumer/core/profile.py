@@ -1,4 +1,7 @@
-"""Profiles: the deployment's accounts with providers.  Configuration, never a row that a tenant can write."""
+"""Profiles: the deployment's accounts with providers.
+
+They are configuration and never rows, because a tenant can write rows.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ Amount = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class Price(Model):
-    """A declared price in dollars.  Zero is a price; leaving the price out is not."""
+    """A declared price in dollars.  A price of zero means free; a profile without a price means unknown."""
 
     input_per_million: Amount = Decimal(0)
-    """For a million input tokens."""
+    """Dollars for a million input tokens."""
     output_per_million: Amount = Decimal(0)
-    """For a million output tokens."""
+    """Dollars for a million output tokens."""
     per_task: Amount = Decimal(0)
-    """For each answer: a reward with all fees."""
+    """Dollars for each answer: a reward with all fees."""
 
 
 class Profile(Model):
-    """One account.  `key` and `webhook_secret` are NAMES of secrets of the deployment, not their values."""
+    """One account with a provider.  `key` and `webhook_secret` are the NAMES of secrets of the deployment."""
 
     provider: Name
-    """The adapter in `providers/`."""
+    """The name of an adapter in `providers/`."""
     base_url: str | None = Field(default=None, pattern=r"^https?://[^\s]+$")
     key: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     webhook_secret: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -41,26 +44,26 @@ class Profile(Model):
     secret_headers: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
         default_factory=dict
     )
-    """Headers whose values are secrets: the NAME of the secret for each."""
+    """Headers with secret values: for each header, the NAME of a secret of the deployment."""
     organizations: tuple[int, ...] | None = None
-    """Who may use it; everybody when left out."""
+    """The organizations that may use the profile; None: all of them."""
     price: Price | None = None
     price_book: str | None = None
-    """The provider's name in genai-prices, where prices are looked up when none is declared."""
+    """The provider's name in the price list `genai-prices`, which is used instead of a declared price."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What only this adapter understands."""
+    """Options of the adapter, which checks them when the deployment starts."""
 
     @model_validator(mode="after")
     def _one_price(self) -> Self:
         if self.price is not None and self.price_book is not None:
-            msg = "give price or price_book, not both"
+            msg = "must have price or price_book, not both"
             raise ValueError(msg)
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A profile with the values of its secrets; never logged, never stored."""
+    """A profile together with the values of its secrets.  It is never logged and never stored."""
 
     name: str
     profile: Profile
@@ -75,7 +78,7 @@ class Account:
 
 
 def secrets_named(profiles: object) -> set[str]:
-    """The names of all secrets that the profiles speak of."""
+    """The names of all secrets in profiles that were not checked yet, so that a host can read just these secrets."""
     names: list[object] = []
     for value in profiles.values() if isinstance(profiles, dict) else ():
         if isinstance(value, dict):
@@ -86,9 +89,11 @@ def secrets_named(profiles: object) -> set[str]:
 
 
 def accounts(profiles: object, secrets: Mapping[str, str]) -> dict[str, Account]:
-    """Read the deployment's profiles (`{"name": {...}}`).  Raises BadInput naming the field, missing secrets too."""
+    """Check the deployment's profiles (`{"name": {...}}`) and put the values of their secrets in.
+
+    Raises BadInput naming the field, also for a secret that is missing or empty."""
     if not isinstance(profiles, dict):
-        raise BadInput("profiles", "an object of profiles by name")
+        raise BadInput("profiles", "must be an object of profiles by name")
     return {str(name): _account(str(name), value, secrets) for name, value in profiles.items()}
 
 

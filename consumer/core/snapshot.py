@@ -1,4 +1,4 @@
-"""The live status of a task, as its readers see it."""
+"""The live status of a task: the JSON in KV, which readers see."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STALE_MS: Final = 5_000
-"""A live status that is not final and older than this is read from the database."""
+"""Milliseconds for which a reader trusts a status that is not final; an older one is read from the database."""
 
 
 def key(task: int) -> str:
-    """Where a task's live status is kept."""
+    """The key of a task's live status in KV."""
     return f"status:{task}"
 
 
 def snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What readers see of a task: {task, organization, status, version, stage, provider, attempt, cost_micro, ...}."""
+    """The live status from a row of a task: nothing of the task's content.
+
+    `provider` holds the name of the profile, and `cost_micro` is in micro-dollars.  The reason that blocks a task goes
+    before the reason of its last attempt."""
     return {
         "task": row["id"],
         "organization": row["organization_id"],
@@ -36,7 +39,7 @@ def snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trusted(value: Mapping[str, Any], now_ms: int) -> bool:
-    """Whether a snapshot may be shown without a look at the database.  Raises BadInput on a time that is none."""
+    """Whether a snapshot may be shown without reading the database.  Raises BadInput if its time is not valid."""
     if value["status"] in TASK_FINAL:
         return True
     return now_ms - parse_time(str(value["updated_at"]), "updated_at") <= STALE_MS

@@ -1,4 +1,4 @@
-"""Strict JSON: read without NaN, infinities or absurd nesting, written so that every database can hold it."""
+"""Strict JSON: NaN, infinities and absurd nesting are refused, and written text fits into every database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from consumer.core.errors import BadInput
 
 MAX_JSON_DEPTH: Final = 200
-"""Levels of nesting in JSON from outside."""
+"""Levels of nesting that JSON may have: far below the point where a Worker's stack overflows."""
 
 _BOXES: Final = (dict, list, tuple)
 _BRACKETS: Final = re.compile(r"[\[{]+|[\]}]+")
@@ -20,9 +20,10 @@ _ASCII_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def parse_json(text: str | bytes, field: str = "", *, unique: bool = False) -> Any:  # JSON is any value
-    """Read JSON strictly: NaN, Infinity and 1e999 are refused, absurd nesting is an error and not a crash.
+    """Read JSON strictly.  Raises BadInput naming `field`: also for NaN, Infinity, 1e999 and absurd nesting.
 
-    `unique`: a name that stands twice in an object is refused, for values from outside."""
+    `unique`: refuse a name that occurs twice in an object.  Readers disagree about which of the two counts, so callers
+    must not send such values."""
     decoder = _UNIQUE_DECODER if unique else _DECODER
     try:
         text = text if isinstance(text, str) else text.decode("utf-8-sig")
@@ -36,10 +37,10 @@ def parse_json(text: str | bytes, field: str = "", *, unique: bool = False) -> A
 
 
 def nests_too_deeply(text: str) -> bool:
-    """Whether brackets outside of strings nest beyond `MAX_JSON_DEPTH`, in one pass at the speed of C.
+    """Whether brackets outside of strings nest deeper than `MAX_JSON_DEPTH`, found by fast string operations.
 
-    Asked before parsing: in a Worker, thousands of levels overflow a stack that Python does not guard, and the
-    whole isolate dies of it instead of one reply."""
+    It is called before the text is parsed.  In a Worker, thousands of levels overflow a stack that Python does not
+    guard, and the whole isolate would end instead of one reply."""
     if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
         return False
     outside = "".join(text.replace("\\\\", "").replace('\\"', "").split('"')[::2])
@@ -66,7 +67,7 @@ def _finite(text: str) -> float:
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        msg = "a name stands twice in an object"
+        msg = "a name occurs twice in an object"
         raise ValueError(msg)
     return value
 
@@ -78,9 +79,9 @@ _UNIQUE_DECODER: Final = json.JSONDecoder(
 
 
 def dump_json(value: object) -> str:
-    """The shortest JSON text of a value, which every database can hold: half a surrogate pair stays an escape.
+    """The JSON text of a value, without spaces.  Every database can hold it: half a surrogate pair stays an escape.
 
-    Raises ValueError on NaN and Infinity, BadInput on absurd nesting."""
+    Raises ValueError on NaN and Infinity, and BadInput on absurd nesting."""
     if isinstance(value, _BOXES) and _nests(value):
         raise BadInput("", "JSON nested too deeply")
     try:
@@ -91,7 +92,7 @@ def dump_json(value: object) -> str:
 
 
 def _nests(value: Any, left: int = MAX_JSON_DEPTH) -> bool:
-    """Whether a value nests deeper than `left` levels: the encoder has the parser's problem with the stack."""
+    """Whether a value nests deeper than `left` levels.  The encoder would overflow the stack as the parser would."""
     for part in value.values() if isinstance(value, dict) else value:
         if isinstance(part, _BOXES) and (left <= 1 or _nests(part, left - 1)):
             return True
@@ -99,5 +100,5 @@ def _nests(value: Any, left: int = MAX_JSON_DEPTH) -> bool:
 
 
 def clean(text: str) -> str:
-    """Text that every database can hold: half a surrogate pair becomes a question mark, and NUL U+FFFD."""
+    """Text that every database can hold: half a surrogate pair becomes a question mark, and NUL becomes U+FFFD."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -1,38 +1,36 @@
-"""How tasks of a kind are done: prompt, schemas, route, limits.  Checked when a template is written.
+"""How tasks of one kind are done: prompt, schemas, route and limits.  Checked when a template is written.
 
-A route is a list of stages; each lists candidates, tried in order until one succeeds; a stage's output feeds
-the next.  A candidate names a profile of the deployment and settings from its provider's schema: base URLs and
-keys never stand in a row that a tenant can write.
+A route is a list of stages.  Each stage lists candidates, which are tried in order until one succeeds, and the output
+of a stage is the input of the next.  A candidate names a profile of the deployment, and settings that fit the schema of
+its provider.  Base URLs and keys are in profiles, because a tenant can write the rows of templates.
 """
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, WithJsonSchema, model_validator
 
 from consumer.core.errors import BadInput
 from consumer.core.model import WHOLE, Id, Model, Name, Text, dollars
-from consumer.core.schema import check_schema
+from consumer.core.schema import SchemaCheck, check_schema
 from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from consumer.core.errors import Problem
+
 DAY_S: Final = 86_400
+"""Seconds of a day."""
 MAX_EXECUTIONS: Final = 1000
-"""Executions that one task may have: below the 1,024 that its range of ids has room for."""
+"""Executions that one task may have: fewer than the 1,024 ids that are reserved for each task."""
 MAX_CALL_S: Final = 240
-"""A call's deadline ends 30 s before a lease of 300 s, with as much again to spare."""
-
-ANSWER_ONLY: Final[dict[str, Any]] = {"type": "object"}
-
+"""The longest time limit of a call, in seconds.  It ends 60 s before a lease of 300 s does: 30 s for the difference
+between the clocks of two workers, and 30 s to spare."""
 
 Schema = Annotated[
     dict[str, Any],
@@ -41,16 +39,17 @@ Schema = Annotated[
             "type": "object",
             "properties": {"type": {"const": "object"}},
             "required": ["type"],
-            "description": "A JSON Schema of an object, without `$id`; `$ref` stays inside of it",
+            "description": "A JSON Schema of an object, without `$id`; every `$ref` points inside the schema",
         }
     ),
 ]
 
 
 class Candidate(Model):
-    """One way to do a stage: a profile and settings for it.
+    """One way to do a stage: a profile, and settings for the adapter of its provider.
 
-    `max_cost`: an upper bound in dollars that you vouch for, where none can be computed."""
+    `max_cost`: the most that a call can cost, in dollars.  The author of the template vouches for it where the worker
+    cannot compute it."""
 
     profile: Name
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -58,7 +57,10 @@ class Candidate(Model):
 
 
 class Stage(Model):
-    """`review` is a person judging the stage before: approve, edit, or reject (and ask for a redo)."""
+    """One step of a route.
+
+    In a `review` stage a person judges the draft of the stage before: approves it, edits it, or rejects it, perhaps
+    asking for a redo."""
 
     kind: Literal["ai", "human", "review"]
     candidates: tuple[Candidate, ...] = Field(min_length=1, max_length=8)
@@ -70,11 +72,12 @@ class Stage(Model):
 
     @property
     def provider_kind(self) -> str:
+        """The `kind` that the adapters of its candidates must have."""
         return "ai" if self.kind == "ai" else "human"
 
 
 class Route(Model):
-    """The stages, in order."""
+    """The stages of a task, in order."""
 
     stages: tuple[Stage, ...] = Field(min_length=1, max_length=8)
 
@@ -87,35 +90,40 @@ class Route(Model):
 
     @property
     def kind(self) -> str:
-        """`ai`, `human` or `hybrid`."""
+        """The kind of provider that all stages need, `ai` or `human`; `hybrid` if they need both."""
         kinds = {stage.provider_kind for stage in self.stages}
         return kinds.pop() if len(kinds) == 1 else "hybrid"
 
 
 class Limits(Model):
-    """Bounds for each task of the template.  Times in seconds."""
+    """Bounds for each task of the template.  Names that end in `_s` are times in seconds."""
 
     attempts: Annotated[int, Field(ge=1, le=20, strict=True), WHOLE] = 4
     """Calls of one candidate before the next one is tried."""
     repairs: Annotated[int, Field(ge=0, le=2, strict=True), WHOLE] = 2
-    """Extra calls of one candidate whose answer did not fit the output schema."""
+    """Extra calls of one candidate after answers that did not fit the output schema."""
     redos: Annotated[int, Field(ge=0, le=2, strict=True), WHOLE] = 2
-    """Times that a reviewer may send a draft back."""
+    """How often reviewers may send a draft back to the stage before."""
     call_s: Annotated[int, Field(ge=1, le=MAX_CALL_S, strict=True), WHOLE] = 60
+    """How long one call may take, from sending the request to the end of the reply."""
     job_s: Annotated[int, Field(ge=1, le=30 * DAY_S, strict=True), WHOLE] = DAY_S
-    """How long a provider may work on what it accepted."""
+    """How long a provider may work on a job that it accepted, from the start of the execution."""
     person_s: Annotated[int, Field(ge=1, le=90 * DAY_S, strict=True), WHOLE] = 7 * DAY_S
-    """How long a person has for an answer."""
+    """How long a person has for an answer, from the start of the execution."""
     task_s: Annotated[int, Field(ge=1, le=365 * DAY_S, strict=True), WHOLE] | None = None
-    """From submission to the end, whatever happens in between."""
+    """The time from submission to the deadline of the task.  None: it has no deadline."""
     unknown: Literal["default", "retry", "wait", "ask"] = "default"
-    """What to do when nobody knows whether a call was done: `retry` once at the price of a duplicate, `wait` for
-    evidence and charge the bound when none comes, or wait and then `ask` a person, who has `person_s` to say.
-    The default retries a model, and for a person or a job that was accepted it waits and asks."""
+    """What to do when the outcome of a call is unknown.
+
+    `retry`: repeat the call once, at the price of a possible duplicate.
+    `wait`: wait for evidence; if none comes, the execution fails and its bound is charged.
+    `ask`: wait, and then ask a person, who has `person_s` to answer.
+    `default`: `ask` for a person and for a job that was accepted, `retry` for a call whose provider honours no key and
+    offers no evidence, else `wait`."""
 
 
 class Template(Model):
-    """What `template put` and `PUT /v1/templates/{id}` accept."""
+    """The template that `bizq template put` and `PUT /v1/templates/{id}` accept."""
 
     id: Id | None = None
     organization_id: Id | None = None
@@ -139,29 +147,44 @@ class Template(Model):
 
 
 class Plan(Model):
-    """What a claimed task needs of its template."""
+    """The part of a template that a claimed task needs.  The worker builds it once for each text of a template."""
 
     prompt: str = ""
     output_schema: dict[str, Any]
     route: Route
     limits: Limits
 
+    @cached_property
+    def _answer_check(self) -> SchemaCheck:
+        return SchemaCheck(self.output_schema)
+
+    def mismatch(self, answer: object) -> Problem | None:
+        """The first place where an answer does not fit the output schema; None when it fits."""
+        return self._answer_check.mismatch(answer)
+
 
 PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-_KNOWN: Final = re.compile(r"^(title|description|input|input\.[A-Za-z0-9_]+)$")
+"""A placeholder in a prompt, such as `{{title}}`.  Group 1 is the name, without the white space around it."""
+_NAMES: Final = re.compile(r"^(title|description|input|input\.[A-Za-z0-9_]+)$")
+"""The names that `render` can fill."""
 
 
 def check_prompt(prompt: str) -> None:
-    """Raises BadInput on a placeholder that nothing will fill."""
+    """Refuse a placeholder that `render` cannot fill.  Raises BadInput."""
     for found in PLACEHOLDER.finditer(prompt):
-        if not _KNOWN.match(found[1]):
+        if not _NAMES.match(found[1]):
             raise BadInput(
-                "prompt", f"unknown placeholder {{{{{found[1]}}}}}: title, description, input, input.<field>"
+                "prompt",
+                f"unknown placeholder {{{{{found[1]}}}}}: use title, description, input or input.<field>",
             )
 
 
 def render(prompt: str, title: str, description: str, value: object) -> str:
-    """Fill the placeholders.  What is filled in is never read as a placeholder again."""
+    """Fill the placeholders of a prompt.
+
+    `value` is the input: text goes in as it is, any other value as JSON, and a missing field as an empty text.
+    A text that is filled in is never searched for placeholders: a task cannot show more of itself than its template
+    allows."""
     fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
 
     def fill(found: re.Match[str]) -> str:
@@ -170,7 +193,7 @@ def render(prompt: str, title: str, description: str, value: object) -> str:
             return title
         if name == "description":
             return description
-        chosen = value if name == "input" else fields.get(name.removeprefix("input."), "")
-        return chosen if isinstance(chosen, str) else dump_json(chosen)
+        part = value if name == "input" else fields.get(name.removeprefix("input."), "")
+        return part if isinstance(part, str) else dump_json(part)
 
     return PLACEHOLDER.sub(fill, prompt)

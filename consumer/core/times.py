@@ -1,4 +1,4 @@
-"""Times: integer milliseconds UTC to compute with, ISO-8601 text for the public columns."""
+"""Times: integers of milliseconds UTC for computing, ISO-8601 text for the public columns."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @lru_cache(maxsize=64)
 def iso(ms: int) -> str:
-    """`2026-11-21T10:00:00.000Z`."""
+    """The ISO-8601 text of a time in milliseconds UTC: `2026-11-21T10:00:00.000Z`."""
     moment = _EPOCH + timedelta(milliseconds=ms)
     return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
 
 
 def parse_time(text: str, field: str) -> int:
-    """Milliseconds of an ISO-8601 time; without an offset it is UTC.  Raises BadInput."""
+    """The milliseconds UTC of an ISO-8601 text; one without an offset is UTC.  Raises BadInput naming `field`."""
     try:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return int((moment.astimezone(UTC) - _EPOCH) / timedelta(milliseconds=1))
     except (ValueError, OverflowError):
-        raise BadInput(field, "a time in ISO-8601, like 2026-11-21T10:00:00Z") from None
+        raise BadInput(field, "must be a time in ISO-8601, like 2026-11-21T10:00:00Z") from None

@@ -14,7 +14,6 @@ from consumer.core.errors import BadInput
 from consumer.core.model import parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
-from consumer.core.schema import mismatch
 from consumer.core.strictjson import dump_json, parse_json
 from consumer.core.template import PLACEHOLDER, Plan, render
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
@@ -244,9 +243,10 @@ def judge(plan: Plan, outcome: Outcome) -> Outcome:
     """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost."""
     if not isinstance(outcome, Succeeded):
         return outcome
-    why = mismatch(plan.output_schema, outcome.output)
-    if why is None:
+    problem = plan.mismatch(outcome.output)
+    if problem is None:
         return outcome
+    why = f"{problem.field or 'the answer'} {problem.message}"
     return Invalid(why[:1000], usage=outcome.usage, charged=outcome.charged)
 
 

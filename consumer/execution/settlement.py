@@ -137,7 +137,7 @@ def _judge(ended: Ended) -> Settlement:
         ended,
         decision,
         cost=cost_so_far(ended) if decision.execution not in EXECUTION_FINAL else cost(ended),
-        result=dump_json(decision.keeps) if decision.has_result else None,
+        result=dump_json(decision.result) if decision.has_result else None,
         usage=usage_text(ended.usage),
         reason=_short(decision.reason),
         feedback=_short(move.feedback) if move else None,
@@ -262,7 +262,7 @@ def row_of(settlement: Settlement, result: str | None, result_key: str | None) -
         row["repairs"] = position.repairs
         row["redos"] = position.redos
         row["replaces"] = position.replaces
-        row["feeds_next"] = 1 if move.fed else 0
+        row["feeds_next"] = 1 if move.feeds_next else 0
         row["run_at_ms"] = move.run_at_ms
         row["task_reason"] = _short(move.reason)
         row["feedback"] = settlement.feedback

@@ -66,7 +66,7 @@ class Claimed:
             position=move.position,
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
-            previous=output if move.fed else self.previous,
+            previous=output if move.feeds_next else self.previous,
         )
 
 

@@ -302,7 +302,7 @@ class Run:
         decision, task = settlement.decision, intent.task
         move = decision.task
         if move is not None and move.state is TaskState.RUNNING:
-            self.ready.appendleft(task.moved(move, intent.execution, decision.keeps))
+            self.ready.appendleft(task.moved(move, intent.execution, decision.result))
             return []
         self.leases.done(task.token)
         if move is None:

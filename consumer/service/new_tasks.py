@@ -269,9 +269,9 @@ def _input(task: NewTask, template: Row) -> str | None:
     if value is None:
         value = {"title": task.title, "description": task.description or ""}
     schema = optional_text(template, "input_schema")
-    why = mismatch(parse_json(schema), value) if schema else None
-    if why:
-        raise BadInput("input", why)
+    problem = mismatch(parse_json(schema), value) if schema else None
+    if problem is not None:
+        raise BadInput.of([problem]).within("input")
     if task.input is None:
         return None
     stored = dump_json(task.input)

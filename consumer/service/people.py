@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import answers
-from consumer.core.errors import BadInput, Conflict, NotFound, Problem
+from consumer.core.errors import BadInput, Conflict, NotFound
 from consumer.core.lifecycle import ExecutionState
 from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
-from consumer.core.schema import mismatch
 from consumer.core.strictjson import clean, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
@@ -245,12 +244,9 @@ async def _late_answer_used(world: World, fact: Facts) -> Row | None:
 
 def _check(fact: Facts, output: Any) -> None:  # JSON is any value
     """Raises BadInput naming the field of an answer that does not fit the template's schema."""
-    if fact.plan is None:
-        return
-    why = mismatch(fact.plan.output_schema, output)
-    if why:
-        field, _, _ = why.partition(" ")
-        raise BadInput.of([Problem(field.removeprefix("data.").removeprefix("data") or "", why)])
+    problem = fact.plan.mismatch(output) if fact.plan is not None else None
+    if problem is not None:
+        raise BadInput.of([problem])
 
 
 async def _facts(world: World, token: str) -> Facts:

@@ -6,8 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.core.errors import BadInput, Problem, join
-from consumer.core.schema import mismatch
+from consumer.core.errors import BadInput, Problem
+from consumer.core.schema import mismatches
 from consumer.core.strictjson import parse_json
 from consumer.web.forms import ABSENT, MAX_SAFE, Field, Widget
 
@@ -132,25 +132,18 @@ _READERS: Final[Mapping[Widget, Callable[[Field, str], Any]]] = {
 
 
 def _misfits(schema: Mapping[str, Any], wanted: Sequence[Field], output: Any) -> list[Problem]:
-    """Why the whole does not fit, said of each property that is to blame."""
-    why = mismatch(schema, output)
-    if why is None:
-        return []
-    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    problems = []
-    for field in wanted:
-        if field.name is None or field.name not in output:
-            continue
-        part = {**shared, "type": "object", "properties": {field.name: schema["properties"][field.name]}}
-        wrong = mismatch(part, {field.name: output[field.name]})
-        if wrong is not None:
-            problems.append(_problem(field.name, wrong))
-    return problems or [Problem("", why.removeprefix("data").lstrip(". "))]
+    """The first mismatch of each field of the form; without one of a field, the first of the answer as a whole."""
+    problems = mismatches(schema, output)
+    names = [field.name for field in wanted if field.name is not None]
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        name = _field_of(problem.field, names)
+        if name is not None:
+            first.setdefault(name, problem)
+    return [first[name] for name in names if name in first] or problems[:1]
 
 
-def _problem(name: str, why: str) -> Problem:
-    """`data.name[0] must be ...` is said of `name[0]`."""
-    inner, _, words = why.removeprefix(f"data.{name}").partition(" must ")
-    if not words:
-        return Problem(name, why.strip())
-    return Problem(join(name, inner.lstrip(".")), f"must {words}")
+def _field_of(path: str, names: Sequence[str]) -> str | None:
+    """The field that a path such as `tags[0]` lies in.  A name may hold dots: the longest that fits is meant."""
+    inside = [name for name in names if path == name or path.startswith((f"{name}.", f"{name}["))]
+    return max(inside, key=len, default=None)

@@ -41,7 +41,7 @@ def test_the_answer_of_the_last_stage_completes_the_task() -> None:
     assert decide(at(), Succeeded({"a": 1})) == Decision(
         ExecutionState.SUCCEEDED,
         TaskMove(TaskEvent.COMPLETE, TaskState.COMPLETED, Position()),
-        keeps={"a": 1},
+        result={"a": 1},
         has_result=True,
     )
 
@@ -50,7 +50,7 @@ def test_the_answer_of_a_stage_feeds_the_next_under_the_same_lease() -> None:
     before = Position(candidate=1, attempt=3, repairs=1, redos=1)
     decision = decide(at(task(position=before), path=REVIEWED), Succeeded("draft"))
     assert decision.task == TaskMove(
-        TaskEvent.ADVANCE, TaskState.RUNNING, Position(stage=1, redos=1), NOW_MS, fed=True
+        TaskEvent.ADVANCE, TaskState.RUNNING, Position(stage=1, redos=1), NOW_MS, feeds_next=True
     )
 
 
@@ -58,7 +58,7 @@ def test_the_answer_of_a_stage_feeds_the_next_under_the_same_lease() -> None:
 def test_the_answer_that_comes_without_a_lease_makes_the_next_stage_due(state: TaskState) -> None:
     call = execution(ExecutionState.WAITING)
     decision = decide(at(task(state, held=False), call, path=REVIEWED), Succeeded("draft"))
-    assert decision.task == TaskMove(TaskEvent.RESUME, TaskState.PENDING, SECOND, NOW_MS, fed=True)
+    assert decision.task == TaskMove(TaskEvent.RESUME, TaskState.PENDING, SECOND, NOW_MS, feeds_next=True)
 
 
 def test_the_answer_of_an_older_execution_is_used_while_the_stage_needs_one() -> None:
@@ -70,13 +70,13 @@ def test_the_answer_of_an_older_execution_is_used_while_the_stage_needs_one() ->
 def test_a_late_answer_is_kept_and_changes_nothing(view: Any) -> None:
     situation = replace(at(call=execution(ExecutionState.UNKNOWN)), task=view)
     assert decide(situation, Succeeded(1)) == Decision(
-        ExecutionState.CANCELLED, None, reason="late", keeps=1, has_result=True
+        ExecutionState.CANCELLED, None, reason="late", result=1, has_result=True
     )
 
 
 def test_the_answer_null_is_an_answer() -> None:
     decision = decide(at(), Succeeded(None))
-    assert (decision.keeps, decision.has_result) == (None, True)
+    assert (decision.result, decision.has_result) == (None, True)
 
 
 # ---------------------------------------------------------------------------------------------- accepted
@@ -240,7 +240,7 @@ def test_a_late_answer_of_another_stage_lets_its_task_go_on() -> None:
 def test_a_draft_that_is_turned_down_ends_the_task() -> None:
     decision = decide(at(**reviewed()), Rejected({"note": "no"}, "no", redo=False))
     assert decision.execution is ExecutionState.FAILED
-    assert (decision.reason, decision.keeps, decision.has_result) == ("rejected", {"note": "no"}, True)
+    assert (decision.reason, decision.result, decision.has_result) == ("rejected", {"note": "no"}, True)
     assert (moved(decision).event, moved(decision).reason) == (TaskEvent.FAIL, "rejected")
 
 
@@ -267,5 +267,5 @@ def test_there_is_no_other_outcome() -> None:
 
 
 def test_a_task_that_is_not_there_is_not_moved() -> None:
-    with pytest.raises(AssertionError, match="a task that is not there"):
+    with pytest.raises(AssertionError, match="a task that does not exist"):
         _task(replace(at(), task=None))

@@ -194,7 +194,7 @@ def test_a_finished_task_never_changes(at: Situation, outcome: Outcome) -> None:
     decision = decide(at, outcome)
     assert decision.task is None
     if isinstance(outcome, Succeeded):
-        assert (decision.execution, decision.keeps) == (ExecutionState.CANCELLED, outcome.output)
+        assert (decision.execution, decision.result) == (ExecutionState.CANCELLED, outcome.output)
 
 
 @given(at=deciding, newest=st.booleans(), output=st.integers())
@@ -207,12 +207,12 @@ def test_an_answer_to_a_stage_that_needs_one_is_always_used(
     decision = decide(at, Succeeded(output))
     move = decision.task
     assert decision.execution is ExecutionState.SUCCEEDED
-    assert (decision.keeps, decision.has_result) == (output, True)
+    assert (decision.result, decision.has_result) == (output, True)
     assert move is not None
     if at.execution.stage == len(at.route.stages) - 1:
         assert move.event is TaskEvent.COMPLETE
     else:
-        assert move.fed
+        assert move.feeds_next
         assert move.event is (TaskEvent.ADVANCE if at.task.held else TaskEvent.RESUME)
         fresh = Position(
             at.execution.stage + 1, redos=at.task.position.redos, replaces=at.task.position.replaces
@@ -226,7 +226,7 @@ def test_no_answer_is_thrown_away(at: Situation, outcome: Outcome) -> None:
     decision = decide(at, outcome)
     assert decision.has_result == isinstance(outcome, Succeeded | Rejected)
     if isinstance(outcome, Succeeded | Rejected):
-        assert decision.keeps == outcome.output
+        assert decision.result == outcome.output
 
 
 @given(situations(), outcomes)

@@ -14,9 +14,9 @@ from consumer.core.policy import (
     HOUR,
     LEASE,
     LONGEST_WAIT,
-    LOOK_AGAIN_MAX,
     MINUTE,
     NEVER,
+    POLL_INTERVAL_MAX,
     RANKS,
     RENEW_EVERY,
     SECOND,
@@ -85,7 +85,7 @@ def test_a_retry_after_in_seconds_is_kept_to_the_second() -> None:
 
 @given(st.integers(0, 400 * DAY), draws)
 def test_a_job_is_asked_about_more_rarely_as_it_grows_older(age: int, draw: float) -> None:
-    base = min(max(2 * SECOND, age // 4), LOOK_AGAIN_MAX)
+    base = min(max(2 * SECOND, age // 4), POLL_INTERVAL_MAX)
     assert int(0.75 * base) <= poll_delay(age, draw) <= int(1.25 * base)
 
 
@@ -94,7 +94,7 @@ def test_looks_are_spread_around_a_quarter_of_the_age() -> None:
         2_000,
         2_000,
         15_000,
-        LOOK_AGAIN_MAX,
+        POLL_INTERVAL_MAX,
     ]
 
 

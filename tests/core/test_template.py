@@ -1,4 +1,4 @@
-"""Templates: what is wrong is named, and prompts are filled once."""
+"""Templates: each wrong field is named, and placeholders are filled once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def problems(model: type[Any], value: object, field: str = "") -> dict[str, str]
     return {problem.field: problem.message for problem in refused.value.problems}
 
 
-# ---------------------------------------------------------------------------------------------- what is wrong is named
+# ---------------------------------------------------------------------------------------------- wrong fields
 
 
 def test_a_template_is_read_with_its_defaults() -> None:
@@ -62,7 +62,7 @@ def test_an_input_needs_no_schema() -> None:
     )
 
 
-WRONG = {
+WRONG: dict[str, Any] = {
     "id": 2**53,
     "name": "",
     "description": 5,
@@ -71,42 +71,41 @@ WRONG = {
     "input_schema": [],
     "output_schema": None,
     "surprise": 1,
-    "route": {
-        "stages": [
-            {"kind": "robot", "candidates": []},
-            {
-                "kind": "ai",
-                "candidates": [
-                    {"profile": "Model 5"},
-                    {"profile": "m", "settings": []},
-                    {"profile": "m", "max_cost": "NaN"},
-                    {"profile": "m", "base_url": "https://example.com"},
-                    {},
-                ],
-            },
-        ]
-    },
-    "limits": {
-        "attempts": 0,
-        "repairs": 3,
-        "call_s": MAX_CALL_S + 1,
-        "unknown": "guess",
-        "task_s": "soon",
-    },
+}
+WRONG_LIMITS: dict[str, Any] = {
+    "attempts": 0,
+    "repairs": 3,
+    "call_s": MAX_CALL_S + 1,
+    "unknown": "guess",
+    "task_s": "soon",
 }
 
 
-def test_every_wrong_field_is_named() -> None:
-    named = problems(Template, WRONG)
-    assert set(named) >= {
-        "id",
-        "name",
-        "description",
-        "estimated_duration",
-        "prompt",
-        "input_schema",
-        "output_schema",
-        "surprise",
+@pytest.mark.parametrize(("field", "value"), WRONG.items())
+def test_a_wrong_field_is_named(field: str, value: object) -> None:
+    found = problems(Template, GOOD | {field: value})
+    assert list(found) == [field]
+    assert all(found.values())
+
+
+def test_every_wrong_field_is_named_together() -> None:
+    assert set(problems(Template, GOOD | WRONG)) == set(WRONG)
+    limits = problems(Template, GOOD | {"limits": WRONG_LIMITS})
+    assert set(limits) == {f"limits.{name}" for name in WRONG_LIMITS}
+    assert all(limits.values())
+
+
+def test_every_wrong_field_of_a_route_is_named() -> None:
+    candidates = [
+        {"profile": "Model 5"},
+        {"profile": "m", "settings": []},
+        {"profile": "m", "max_cost": "NaN"},
+        {"profile": "m", "base_url": "https://example.com"},
+        {},
+    ]
+    stages = [{"kind": "robot", "candidates": []}, {"kind": "ai", "candidates": candidates}]
+    found = problems(Template, GOOD | WRONG | {"route": {"stages": stages}})
+    assert set(found) == set(WRONG) | {
         "route.stages[0].kind",
         "route.stages[0].candidates",
         "route.stages[1].candidates[0].profile",
@@ -114,13 +113,8 @@ def test_every_wrong_field_is_named() -> None:
         "route.stages[1].candidates[2].max_cost",
         "route.stages[1].candidates[3].base_url",
         "route.stages[1].candidates[4].profile",
-        "limits.attempts",
-        "limits.repairs",
-        "limits.call_s",
-        "limits.unknown",
-        "limits.task_s",
     }
-    assert all(named.values())
+    assert all(found.values())
 
 
 @pytest.mark.parametrize(
@@ -139,18 +133,18 @@ def test_every_wrong_field_is_named() -> None:
         ({"route": None}, "route"),
     ],
 )
-def test_the_field_is_seen_from_where_the_value_stands(part: dict[str, Any], field: str) -> None:
+def test_a_field_is_named_by_its_path_from_the_outermost_value(part: dict[str, Any], field: str) -> None:
     assert list(problems(Template, GOOD | part)) == [field]
     assert list(problems(Template, GOOD | part, "templates[3]")) == [f"templates[3].{field}"]
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", []])
-def test_what_is_no_object_is_named_by_its_place(value: object) -> None:
+def test_a_value_that_is_not_an_object_is_named_by_its_place(value: object) -> None:
     assert list(problems(Template, value, "templates[0]")) == ["templates[0]"]
     assert list(problems(Template, value)) == [""]
 
 
-def test_a_message_says_what_would_be_right() -> None:
+def test_a_message_says_how_to_correct_the_value() -> None:
     message = problems(Template, GOOD | {"route": {"stages": [REVIEW]}})["route"]
     assert message == "the first stage has nothing to review: put an ai or human stage before it"
 
@@ -159,7 +153,7 @@ def test_absurd_nesting_is_an_error_and_not_a_crash() -> None:
     value: dict[str, Any] = {}
     for _ in range(10_000):
         value = {"properties": value}
-    assert "nested deeper" in str(problems(Template, GOOD | {"output_schema": {"type": "object"} | value}))
+    assert "nested at most" in str(problems(Template, GOOD | {"output_schema": {"type": "object"} | value}))
 
 
 def test_a_check_that_nests_too_deeply_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +161,7 @@ def test_a_check_that_nests_too_deeply_is_an_error(monkeypatch: pytest.MonkeyPat
         raise RecursionError
 
     monkeypatch.setattr(Limits, "model_validate", overflow)
-    assert problems(Limits, {}, "limits") == {"limits": "nested too deeply"}
+    assert problems(Limits, {}, "limits") == {"limits": "must not be nested so deeply"}
 
 
 def test_a_template_does_not_change_after_its_check() -> None:
@@ -190,7 +184,7 @@ def test_a_template_does_not_change_after_its_check() -> None:
         ([PERSON, AI], "hybrid"),
     ],
 )
-def test_a_route_is_done_by_models_by_people_or_by_both(stages: list[Any], kind: str) -> None:
+def test_the_kind_of_a_route_follows_from_its_stages(stages: list[Any], kind: str) -> None:
     assert parse(Route, {"stages": stages}).kind == kind
 
 
@@ -205,12 +199,12 @@ def test_a_review_is_a_hybrid_execution_by_a_person(
     assert (read.execution_type, read.provider_kind) == (execution_type, provider_kind)
 
 
-def test_a_vouched_cost_is_exact() -> None:
+def test_a_maximum_cost_is_an_exact_decimal() -> None:
     assert parse(Candidate, {"profile": "m", "max_cost": "0.10"}).max_cost == Decimal("0.10")
     assert list(problems(Candidate, {"profile": "m", "max_cost": -1})) == ["max_cost"]
 
 
-def test_a_tasks_executions_fit_into_its_range_of_ids() -> None:
+def test_the_executions_of_a_task_fit_into_its_range_of_ids() -> None:
     assert MAX_EXECUTIONS < PER_TASK - 1
 
 
@@ -240,7 +234,7 @@ def test_placeholders_are_filled(prompt: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", ["a"], 5, None])
-def test_an_input_that_is_no_object_has_no_fields(value: object) -> None:
+def test_an_input_that_is_not_an_object_has_no_fields(value: object) -> None:
     whole = value if isinstance(value, str) else dump_json(value)
     assert render("{{input}}|{{input.text}}", "T", "D", value) == f"{whole}|"
 
@@ -259,8 +253,10 @@ def test_an_input_that_is_no_object_has_no_fields(value: object) -> None:
         "{{input.é}}",
     ],
 )
-def test_a_placeholder_that_nothing_fills_is_refused(prompt: str) -> None:
-    with pytest.raises(BadInput, match=r"^prompt: unknown placeholder \{\{.*\}\}: title, description, input"):
+def test_an_unknown_placeholder_is_refused(prompt: str) -> None:
+    with pytest.raises(
+        BadInput, match=r"^prompt: unknown placeholder \{\{.*\}\}: use title, description, input"
+    ):
         check_prompt(f"{{{{title}}}} {prompt}")
 
 
@@ -270,8 +266,10 @@ parts = st.lists(
 
 
 @given(parts, parts, parts, parts)
-def test_what_is_filled_in_is_never_read_again(prompt: str, title: str, description: str, a: str) -> None:
-    """Whatever a task says, it cannot make the prompt show another of its fields."""
+def test_text_that_was_filled_in_is_never_searched_for_placeholders(
+    prompt: str, title: str, description: str, a: str
+) -> None:
+    """The text of a task cannot make the prompt show another field of the task."""
     marks = {"title": "<t>", "description": "<d>", "a": "<a>"}
     marked = render(prompt, marks["title"], marks["description"], {"a": marks["a"]})
     whole = dump_json({"a": marks["a"]})

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from consumer.app import App
-from consumer.core.errors import BadInput
+from consumer.core.errors import BadInput, Problem
 from consumer.core.profile import accounts
 from consumer.core.schema import check_schema, mismatch
 from consumer.local.blobs import FileBlobs
@@ -241,7 +241,7 @@ async def judge(_: Arena, given_: tuple[Any, Any]) -> None:
     with suppress(BadInput):
         check_schema(schema, "output_schema")
     found = mismatch(schema, {"a": value})
-    assert found is None or isinstance(found, str)
+    assert found is None or isinstance(found, Problem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,23 @@ def test_every_misfit_is_said_of_its_own_property() -> None:
     ]
 
 
+def test_a_misfit_belongs_to_the_property_with_the_longest_name_that_fits() -> None:
+    """A property may share the schema of another one, and its name may hold a dot."""
+    short = {"type": "string", "maxLength": 2}
+    schema = {
+        "type": "object",
+        "properties": {"a": short, "a.b": {"$ref": "#/properties/a"}, "c": {"$ref": "#/properties/a"}},
+    }
+    typed = [("output.a", "ab"), ("output.a.b", "abc"), ("output.c", "ab")]
+
+    with pytest.raises(BadInput) as error:
+        answers.read(schema, fields(schema), Form(typed))
+
+    assert [str(problem) for problem in error.value.problems] == [
+        "a.b: must be shorter than or equal to 2 characters"
+    ]
+
+
 def test_what_is_wrong_with_the_whole_is_said_of_the_whole() -> None:
     schema = {
         "type": "object",

@@ -84,13 +84,13 @@ def doorbell_lost_after_commit(patch: Patch) -> None:
 @bug
 def poison_for_ever(patch: Patch) -> None:
     """A task that kills every worker is given to the next one without end."""
-    patch.sql(sweep_sql.LOST_TASKS, "tasks.lost + 1 >= ?", "tasks.lost + 1 >= 1000000 + ?")
+    patch.sql(sweep_sql.LOST_TASKS, "tasks.lost_leases + 1 >= ?", "tasks.lost_leases + 1 >= 1000000 + ?")
 
 
 @bug
 def poison_with_its_batch(patch: Patch) -> None:
     """What has lost its worker is claimed together with others, and fails them."""
-    patch.sql(claim.CLAIM_LEASE, "CASE WHEN max(lost) > 0 THEN", "CASE WHEN false THEN")
+    patch.sql(claim.CLAIM_LEASE, "CASE WHEN max(lost_leases) > 0 THEN", "CASE WHEN false THEN")
 
 
 @bug

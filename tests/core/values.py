@@ -1,10 +1,11 @@
-"""Any JSON value, and any text that JSON can hold."""
+"""Strategies for JSON values."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
 any_text = st.text(st.characters(exclude_categories=()))
+"""Any text that Python can hold, halves of surrogate pairs and NUL included."""
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -13,3 +14,4 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4) | any_text,
     max_leaves=20,
 )
+"""Any value that JSON can express."""
