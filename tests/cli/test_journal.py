@@ -33,7 +33,7 @@ def test_a_journal_replays_to_the_task_s_row(cli: Cli, tmp_path: Path) -> None:
         assert replay(entries) == []
 
 
-def test_a_journal_that_was_tampered_with_is_told(
+def test_a_journal_that_was_changed_is_detected(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submit(cli, tmp_path, {"template": "echo-title", "title": "Hello"})

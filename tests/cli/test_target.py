@@ -236,7 +236,7 @@ async def test_the_doctor_reads_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 502])
-async def test_another_server_is_told_apart(status: int) -> None:
+async def test_another_server_is_recognized(status: int) -> None:
     client = RemoteClient(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
     with pytest.raises(Failure, match=f"answered {status}, not as BizQ does"):
         await client.history(1)
