@@ -28,7 +28,9 @@ SECRET = "the payload that nobody may see"
 class Stumbling(Echo):
     """A provider whose adapter raises what it was given."""
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> NoReturn:
+    def verify_webhook(
+        self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int
+    ) -> NoReturn:
         raise LookupError(f"{account.name} {now_ms} {len(headers)} {body.decode()}")
 
 
