@@ -26,7 +26,7 @@ from consumer.local.migrate import apply
 from scripts.stage import ROOT
 from tests.contracts.house import PROFILES, SECRETS, House, furnished, stage
 from tests.contracts.web_webhooks import address, said, signed
-from tests.fixtures.openai_compatible import completion, error
+from tests.fixtures.chat import completion, error
 from tests.fuzz.values import (
     CANARY,
     Request,
