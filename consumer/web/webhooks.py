@@ -41,7 +41,7 @@ async def receive(ask: Ask) -> Response:
     body = await ask.body()
     now = ask.world.clock.now_ms()
     try:
-        event = provider.webhook(account, dict(ask.request.headers), body, now)
+        event = provider.verify_webhook(account, dict(ask.request.headers), body, now)
         execution = _signed_execution(ask, account)
     except BadSignature as error:
         log().warning(Event.WEBHOOK_REFUSED, profile=account.name, reason=str(error))

@@ -48,7 +48,7 @@ class Ledgered(Provider):
             return Retry(f"http_{reply.status}", reply.retry_after_ms(call.now_ms))
         return _meaning(said)
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         return Event(event, str(strict_json(body)["id"]))
 

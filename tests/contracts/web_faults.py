@@ -28,7 +28,9 @@ SECRET = "the payload that must stay private"
 class Stumbling(Echo):
     """A provider whose adapter raises an error that contains the body."""
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> NoReturn:
+    def verify_webhook(
+        self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int
+    ) -> NoReturn:
         raise LookupError(f"{account.name} {now_ms} {len(headers)} {body.decode()}")
 
 

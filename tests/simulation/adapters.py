@@ -54,7 +54,7 @@ class Plain(Provider):
             return Unknown(f"http_{reply.status}")
         return _meaning(said)
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         external = strict_json(body).get("id")
         return Event(event, external if isinstance(external, str) else None)

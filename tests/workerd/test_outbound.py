@@ -71,7 +71,7 @@ def test_a_redirect_is_not_followed_with_our_key(deployed: DeployedWorker) -> No
 
 def test_a_reply_without_a_body_is_a_reply(deployed: DeployedWorker) -> None:
     found = ended(deployed, deployed.asks("empty", Answer(status=204), unknown="wait"))
-    assert found == ("waiting", "unknown", "unreadable_reply: nothing")
+    assert found == ("waiting", "unknown", "unreadable_reply: it is empty")
 
 
 def test_a_flood_is_cut_off(deployed: DeployedWorker) -> None:
