@@ -340,7 +340,7 @@ class Run:
             ended.situation.now_ms,
             stage=move.position.stage,
             attempt=move.position.attempt,
-            profile=one.account.name,
+            account=one.account,
             total_micro=total_micro,
             reason=move.reason,
         )

@@ -106,7 +106,7 @@ class Submitted:
     """`created` is False when the same key had made the task before."""
 
     id: int
-    status: str
+    status: Annotated[str, Field(json_schema_extra={"enum": [state.value for state in TaskState]})]
     created: bool
 
 

@@ -10,7 +10,9 @@ An answer after the deadline is kept, and used if the task still waits at that s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import Field
 
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
@@ -49,8 +51,8 @@ class Assignment:
 
     execution: int
     task: int
-    state: str
-    kind: str
+    state: Annotated[str, Field(json_schema_extra={"enum": ["open", "answered", "ended"]})]
+    kind: Annotated[str, Field(json_schema_extra={"enum": ["human", "review", "question"]})]
     title: str
     description: str
     instructions: str

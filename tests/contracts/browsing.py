@@ -84,7 +84,7 @@ async def send(
 
 async def outcome(house: House, task: int) -> Any:
     await house.work()
-    return (await house.ask("GET", f"/v1/tasks/{task}")).json()["outcome"]
+    return (await house.ask("GET", f"/v1/tasks/{task}")).json()["result"]
 
 
 async def snapshot(house: House) -> list[Any]:

@@ -201,7 +201,7 @@ class BudgetContract(Suite):
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "pending"
-        assert "nobody can tell what it costs at most" in await scene.why(task)
+        assert "the maximum cost of the call is unknown" in await scene.why(task)
         assert scene.network.count() == 0
 
     async def test_what_its_author_vouches_for_is_begun(self, scene: Scene) -> None:

@@ -71,7 +71,7 @@ class UnknownContract(Suite):
         scene.network.script("blind", LOST, LOST)
         await scene.finish()
         assert (await scene.task(task))["status"] == "waiting"
-        assert "Nobody knows yet" in await scene.why(task)
+        assert "call is unknown" in await scene.why(task)
 
         await scene.later(RESOLVE_WITHOUT_EVIDENCE)
         await scene.finish()
@@ -388,7 +388,7 @@ class UnknownContract(Suite):
         task, budget, token = await self.doubted(scene)
 
         assert await scene.books(budget) == (0, PRICE)
-        assert "a person is asked" in await scene.why(task)
+        assert "waits for a person" in await scene.why(task)
         asked = await people.assignment(scene.world, token)
         assert (asked.kind, asked.state, asked.profile) == ("question", "open", "job")
 

@@ -13,7 +13,7 @@ from consumer.web.app import OPERATIONS
 from tests.contracts.house import ROLES, Furnished, House, budget, refused, template
 
 if TYPE_CHECKING:
-    from consumer.web.api import Operation
+    from consumer.web.operation import Operation
 
 GUARDED: Final = [operation for operation in OPERATIONS if operation.role]
 NO_KEYS: Final = (
@@ -274,7 +274,7 @@ class TasksContract(Furnished):
         shown = (await house.ask("GET", f"/v1/tasks/{task}")).json()
         story = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()
 
-        assert (shown["status"], shown["outcome"], shown["cost_micro"]) == (
+        assert (shown["status"], shown["result"], shown["cost_micro"]) == (
             "completed",
             {"title": "hello"},
             10_000,
@@ -343,7 +343,7 @@ class TasksContract(Furnished):
         assert (await house.ask("POST", f"/v1/tasks/{task}/cancel", key="operator")).status_code == 200
         assert (await house.ask("POST", f"/v1/tasks/{task}/retry", key="operator")).status_code == 201
 
-    @pytest.mark.parametrize("by", ["org", "provider", "template", "day"])
+    @pytest.mark.parametrize("by", ["org", "profile", "provider", "template", "day"])
     async def test_costs(self, house: House, by: str) -> None:
         await house.submit()
         await house.work()

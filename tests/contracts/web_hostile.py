@@ -13,7 +13,7 @@ import pytest
 
 from consumer.ports import MAX_INTEGER
 from consumer.web.app import OPERATIONS
-from consumer.web.ask import MAX_BODY
+from consumer.web.request import MAX_BODY
 from tests.contracts.house import Furnished, House, budget, refused, stage, template
 
 if TYPE_CHECKING:

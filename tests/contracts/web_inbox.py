@@ -121,7 +121,7 @@ class InboxPageContract(Furnished):
 
         assert page.status_code == 422
         assert page.text.count('class="error"') == 2  # what cannot be read comes before what does not fit
-        assert "Error: this is needed" in page.text
+        assert "Error: this field is required" in page.text
         assert "Error: not valid JSON" in page.text
         for name, typed in wrong.items():
             if name not in ("output.mood", "output.again"):
@@ -311,7 +311,7 @@ class InboxPageContract(Furnished):
 
         page = await look(house, place)
 
-        assert "Nobody knows whether this was done" in page.text
+        assert "We do not know whether this was done" in page.text
         assert "The task was given to echo" in page.text
         assert "It was not done" in page.text
         assert "I will do it" not in page.text

@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 
 from consumer.execution.call import callback_url, sign
 from consumer.store.sql import execution_id
-from consumer.web.ask import MAX_BODY
+from consumer.web.request import MAX_BODY
 from tests.contracts.house import SECRETS, Furnished, House, refused, stage
 
 if TYPE_CHECKING:

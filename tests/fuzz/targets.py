@@ -42,7 +42,7 @@ from tests.fuzz.values import (
 from tests.support import invariants
 from tests.support.fakes import Network
 from tests.support.ports import RecordingMessage
-from tests.web.test_local_web import SecondsPass
+from tests.web.conftest import SecondsPass
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -37,7 +37,8 @@ def status_before_the_commit(patch: Patch) -> None:
         made = await original(self, one, outcome, now)
         move = made[0].decision.task
         if move is not None:
-            told = publish.moved(one.task.id, one.task.organization, one.task.version + 1, move.state, now)
+            task, account = one.task, one.account
+            told = publish.moved(task.id, task.organization, task.version + 1, move.state, now, account)
             await publish.put(self.world, told)
         return made
 
