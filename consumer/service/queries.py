@@ -40,7 +40,7 @@ LISTED: Final = 1_000
 INBOX_SIZE: Final = 200
 """Row limit for the list of assignments."""
 COSTS_BY: Final = "profile"
-"""What costs are added up for, unless the caller asks for something else."""
+"""The key by which costs are added up, unless the caller names another one."""
 COSTS_KEYS: Final = tuple(queries.COSTS)
 
 

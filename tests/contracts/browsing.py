@@ -1,4 +1,4 @@
-"""What a person and their browser do, for the contracts of the inbox."""
+"""A person and their browser, for the contracts of the inbox."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def look(
 async def send(
     house: House, place: str, typed: dict[str, Any] | None = None, accept: str = "text/html,*/*", **more: str
 ) -> httpx2.Response:
-    """Press a button: `submit` if no other is said."""
+    """Press a button; `submit` by default."""
     content = urlencode({"action": "submit", **(typed or {}), **more}, doseq=True)
     headers = {"Accept": accept, "Content-Type": "application/x-www-form-urlencoded"}
     return await house.ask("POST", place, key=None, content=content, headers=headers)
@@ -96,7 +96,7 @@ async def snapshot(house: House) -> list[Any]:
 
 
 class Controls(HTMLParser):
-    """What a browser would send of a page, and the ids that its labels are for."""
+    """The values that a browser would send of a page, and the ids that its labels are for."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -130,5 +130,5 @@ class Controls(HTMLParser):
 
 
 def values(page: str, name: str) -> list[str]:
-    """What stands in a control of a page."""
+    """The values of a control of a page."""
     return Controls(page).values.get(name, [])

@@ -1,4 +1,4 @@
-"""What the API must do on every host: who may do what; tasks and what they cost."""
+"""The API of tasks on every host: the roles of keys, tasks and their costs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NO_KEYS: Final = (
 
 
 def place(operation: Operation) -> str:
-    """An address of an operation, of something that is not there."""
+    """An address of an operation, with an id that does not exist."""
     return operation.path.replace("{id}", "999999")
 
 
 class KeysContract(Furnished):
-    """Who may do what."""
+    """The roles of keys."""
 
     async def test_without_a_key(self, house: House) -> None:
         for operation in GUARDED:
@@ -56,7 +56,7 @@ class KeysContract(Furnished):
                 response = await house.ask(operation.method, place(operation), {}, key=role)
                 assert response.status_code in (200, 404, 422), (operation.path, role, response.text)
 
-    async def test_a_key_that_is_none(self, house: House) -> None:
+    async def test_a_malformed_key(self, house: House) -> None:
         for authorization in NO_KEYS:
             headers = {"Authorization": authorization.encode("latin-1")}
             refused(await house.ask("GET", "/v1/tasks", key=None, headers=headers), 401)
@@ -132,7 +132,7 @@ class KeysContract(Furnished):
     async def test_an_operator_names_the_organization_of_each_task(self, house: House) -> None:
         """By id or by name, in one submission that is done as a whole or not at all."""
         tasks = [{"template": "echo", "title": "x", "organization": name} for name in ("theirs", house.ours)]
-        wrong = [*tasks, {**tasks[0], "organization": "nobody"}, {"template": "echo", "title": "x"}]
+        wrong = [*tasks, {**tasks[0], "organization": "unknown"}, {"template": "echo", "title": "x"}]
 
         refused(
             await house.ask("POST", "/v1/tasks", wrong, key="operator"),
@@ -151,13 +151,13 @@ class KeysContract(Furnished):
         assert {row["template_id"] for row in rows} == {house.template, house.foreign_template}
 
     async def test_a_key_writes_for_no_other_organization(self, house: House) -> None:
-        """One that is there and one that is not are told apart by nobody."""
+        """The refusal does not show whether another organization exists."""
         value = {"template": "echo", "title": "x"}
         answers = [
             refused(
                 await house.ask("POST", "/v1/tasks", {**value, "organization": other}), 422, "organization"
             )
-            for other in ("theirs", "nobody", house.theirs, 999)
+            for other in ("theirs", "unknown", house.theirs, 999)
         ]
         assert len({json.dumps(answer) for answer in answers}) == 1
         for own in ("ours", house.ours):
@@ -184,7 +184,7 @@ class KeysContract(Furnished):
 
 
 class TasksContract(Furnished):
-    """Submitting, looking, cancelling, retrying, and what it costs."""
+    """Submitting, reading, cancelling, retrying, and costs."""
 
     async def test_one_task(self, house: House) -> None:
         value = {"template": "echo", "title": "a task", "input": {"title": "x"}, "priority": "high"}
@@ -264,7 +264,7 @@ class TasksContract(Furnished):
             ("status=pending'--", "status"),
         ],
     )
-    async def test_a_query_that_means_nothing(self, house: House, query: str, field: str) -> None:
+    async def test_a_query_with_a_wrong_value(self, house: House, query: str, field: str) -> None:
         refused(await house.ask("GET", f"/v1/tasks?{query}"), 422, field)
 
     async def test_the_whole_life_of_a_task(self, house: House) -> None:
@@ -309,7 +309,7 @@ class TasksContract(Furnished):
             ("cancelled", f"key {key_id(house, 'member')}")
         ]
 
-    async def test_what_has_ended_is_not_cancelled_and_what_has_not_is_not_retried(
+    async def test_a_finished_task_cannot_be_cancelled_and_an_open_one_cannot_be_retried(
         self, house: House
     ) -> None:
         task = await house.submit()
@@ -337,7 +337,7 @@ class TasksContract(Furnished):
         assert second.json() == first.json() | {"created": False}
         assert third.json()["id"] != first.json()["id"]
 
-    async def test_an_operator_cancels_and_retries_for_anybody(self, house: House) -> None:
+    async def test_an_operator_cancels_and_retries_for_every_organization(self, house: House) -> None:
         task = await house.submit()
 
         assert (await house.ask("POST", f"/v1/tasks/{task}/cancel", key="operator")).status_code == 200
@@ -358,7 +358,7 @@ class TasksContract(Furnished):
     @pytest.mark.parametrize(
         ("query", "field"), [("by=colour", "by"), ("since=yesterday", "since"), ("since=", "since")]
     )
-    async def test_costs_of_nothing(self, house: House, query: str, field: str) -> None:
+    async def test_costs_with_a_wrong_query(self, house: House, query: str, field: str) -> None:
         refused(await house.ask("GET", f"/v1/costs?{query}"), 422, field)
 
 

@@ -1,4 +1,4 @@
-"""What a caller hears when something behind the application fails, and what the log says of it."""
+"""The answers of the API when a part behind it fails, and the log lines about that."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from consumer.core.profile import Account
 
-SECRET = "the payload that nobody may see"
+SECRET = "a payload that must not be shown"
 
 
 class Stumbling(Echo):
-    """A provider whose adapter raises what it was given."""
+    """A provider whose adapter raises the body that it was given."""
 
     def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> NoReturn:
         raise LookupError(f"{account.name} {now_ms} {len(headers)} {body.decode()}")
@@ -81,7 +81,9 @@ class FaultsContract(Furnished):
     @pytest.mark.parametrize(
         "error", [Refused(SECRET), KeyError(SECRET), RecursionError(SECRET), OSError(SECRET)]
     )
-    async def test_what_is_our_fault_says_nothing_and_is_logged(self, house: House, error: Exception) -> None:
+    async def test_an_internal_error_shows_no_detail_and_is_logged(
+        self, house: House, error: Exception
+    ) -> None:
         _, place = await assigned(house)
         before = len(house.log.getvalue())
         for number in (1, 3, 4):  # a key, then what is asked for; a link needs no key
@@ -103,7 +105,7 @@ class FaultsContract(Furnished):
         ]
         assert SECRET not in house.log.getvalue()
 
-    async def test_an_adapter_that_stumbles_over_a_webhook(self, house: House) -> None:
+    async def test_an_adapter_that_raises_on_a_webhook(self, house: House) -> None:
         providers: Any = {**house.world.providers, "echo": Stumbling()}
         app = build(App(replace(house.world, providers=providers)))
         body = SECRET.encode()
@@ -117,7 +119,7 @@ class FaultsContract(Furnished):
         assert "LookupError" in house.log.getvalue()
 
     async def test_a_client_that_goes_away(self, house: House) -> None:
-        """Nothing is written and nothing is logged as ours."""
+        """The worker writes nothing and logs no internal error."""
         sent: list[Any] = []
         messages = iter(
             [{"type": "http.request", "body": b'{"temp', "more_body": True}, {"type": "http.disconnect"}]
@@ -141,8 +143,8 @@ class FaultsContract(Furnished):
         assert sent[0]["status"] == 400
         assert "request.failed" not in house.log.getvalue()
 
-    async def test_what_is_no_http_is_left_to_the_host(self, house: House) -> None:
-        """The Workers runtime and uvicorn both speak of a lifespan."""
+    async def test_events_that_are_not_http_are_left_to_the_host(self, house: House) -> None:
+        """The Workers runtime and uvicorn both send lifespan events."""
         sent: list[Any] = []
         messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
 

@@ -1,4 +1,4 @@
-"""What strangers send: every text, number, size and shape that something could stumble over.
+"""Hostile requests: every text, number, size and shape that could break a part.
 
 Either it is refused with its name, or it is stored and comes back as it was; it is never our fault.
 """
@@ -30,11 +30,11 @@ PLAIN: Final = {
 }
 """Text that is stored as it is."""
 BROKEN: Final = {"NUL": "a\0b", "half a pair": "a\ud800b", "other half": "\udfffb"}
-"""Text that no database holds as it is."""
+"""Text that a database cannot store unchanged."""
 TEXTS: Final = [*PLAIN.values(), *BROKEN.values()]
 
 NUMBERS: Final = [0, -1, 2**31, 2**53 - 1, 2**53, 2**63, 10**400, 1.5, 1e308, "1", "x", None, True, [], {}]
-"""No id of anything."""
+"""Values that cannot be an id."""
 
 NOT_JSON: Final = {
     "nothing": b"",
@@ -59,7 +59,7 @@ NOT_JSON: Final = {
 
 
 class HostileContract(Furnished):
-    """Everything that a stranger sends has an answer that says what is wrong."""
+    """Every request has an answer that names the fault."""
 
     @pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
     async def test_text_of_a_task_comes_back_as_it_was(self, house: House, text: str) -> None:
@@ -77,7 +77,7 @@ class HostileContract(Furnished):
         assert {name: {**shown, **stored}[name] for name in value} == value
 
     @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-    async def test_text_that_no_row_holds_is_refused(self, house: House, text: str) -> None:
+    async def test_text_that_a_row_cannot_hold_is_refused(self, house: House, text: str) -> None:
         for name in ("title", "description", "idempotency_key", "due_date", "run_at", "template"):
             content = json.dumps({"template": house.template, "title": "x", name: text})
             problem = refused(await house.ask("POST", "/v1/tasks", content=content), 422)
@@ -115,7 +115,7 @@ class HostileContract(Furnished):
             problem = refused(await house.ask("POST", "/v1/budgets", content=content, key="admin"), 422)
             assert [error["field"] for error in problem["errors"]] == [name] or text in BROKEN.values()
 
-    async def test_what_is_no_id_in_a_task(self, house: House) -> None:
+    async def test_a_wrong_id_in_a_task(self, house: House) -> None:
         for number in NUMBERS:
             for name in ("template", "assigned_to"):
                 value = {"template": house.template, "title": "x", name: number}
@@ -126,7 +126,7 @@ class HostileContract(Furnished):
                 problem = refused(response, 422)
                 assert {error["field"].partition(".")[0] for error in problem["errors"]} == {name}
 
-    async def test_what_is_no_id_in_a_budget_or_a_template(self, house: House) -> None:
+    async def test_a_wrong_id_in_a_budget_or_a_template(self, house: House) -> None:
         for number in NUMBERS:
             wrong = {**budget(house.ours), "scope_id": number}
             refused(await house.ask("POST", "/v1/budgets", wrong, key="admin"), 422, "scope_id")
@@ -159,7 +159,7 @@ class HostileContract(Furnished):
             "'",
         ],
     )
-    async def test_what_is_no_id_in_an_address(self, house: House, number: str) -> None:
+    async def test_a_wrong_id_in_an_address(self, house: House, number: str) -> None:
         for operation in OPERATIONS:
             if "{id}" in operation.path:
                 path = operation.path.replace("{id}", number)
@@ -173,7 +173,7 @@ class HostileContract(Furnished):
                 refused(await house.ask(operation.method, path, body, key="admin"), 404)
 
     @pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
-    async def test_what_is_no_json(self, house: House, content: bytes) -> None:
+    async def test_a_body_that_is_not_json(self, house: House, content: bytes) -> None:
         for method, path in (("POST", "/v1/tasks"), ("PUT", "/v1/templates/1"), ("POST", "/v1/budgets")):
             refused(await house.ask(method, path, content=content, key="admin"), 400)
 
@@ -270,8 +270,8 @@ class HostileContract(Furnished):
                 number = await house.submit(None, **{name: text})
                 assert (await house.ask("GET", f"/v1/tasks/{number}/history")).status_code == 200
 
-    async def test_whatever_it_is_it_is_not_our_fault(self, house: House) -> None:
-        """Valid requests with one part after the other replaced by something else."""
+    async def test_no_request_causes_an_internal_error(self, house: House) -> None:
+        """Valid requests, with each part replaced by another value in turn."""
         chance = random.Random(20261121)  # noqa: S311  # so that a run can be repeated
         value = {
             **template(stage("ai", "echo", delay_ms=0), limits={"attempts": 2}, prompt="{{title}}"),

@@ -1,4 +1,4 @@
-"""The inbox on every host: what a person sees and does through a link, and what nobody can do with it."""
+"""The inbox on every host: the pages behind a link, and attacks on them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class InboxPageContract(Furnished):
         assert len(controls.ids) == len(set(controls.ids)) > len(SCHEMA["properties"])
         assert set(controls.ids) == set(controls.labels)
 
-    async def test_nothing_is_loaded_kept_or_told_to_others(self, house: House) -> None:
+    async def test_the_page_loads_nothing_and_leaks_nothing(self, house: House) -> None:
         _, place = await assigned(house)
 
         headers = (await look(house, place)).headers
@@ -70,7 +70,7 @@ class InboxPageContract(Furnished):
         assert (headers["cache-control"], headers["referrer-policy"]) == ("no-store", "no-referrer")
         assert "set-cookie" not in headers
 
-    async def test_looking_changes_nothing(self, house: House) -> None:
+    async def test_reading_changes_nothing(self, house: House) -> None:
         _, place = await assigned(house)
         before = await snapshot(house)
 
@@ -88,7 +88,7 @@ class InboxPageContract(Furnished):
         assert "Thank you" in page.text
         assert await outcome(house, task) == ANSWER
 
-    async def test_the_least_answer(self, house: House) -> None:
+    async def test_an_answer_with_the_required_fields_only(self, house: House) -> None:
         task, place = await assigned(house)
 
         await send(house, place, {**dict.fromkeys(TYPED, ""), "output.answer": "x", "output.stars": "1"})
@@ -107,7 +107,7 @@ class InboxPageContract(Furnished):
         assert {(page.status_code, page.text) for page in again} == {(200, first.text)}
         assert await snapshot(house) == before
 
-    async def test_what_is_wrong_stands_beside_what_was_typed(self, house: House) -> None:
+    async def test_an_error_is_shown_beside_the_typed_text(self, house: House) -> None:
         task, place = await assigned(house)
         wrong = {
             **TYPED,
@@ -174,7 +174,7 @@ class InboxPageContract(Furnished):
 
         assert await outcome(house, task) == {"answer": expected, "why": expected, "stars": 1}
 
-    async def test_a_form_that_is_none(self, house: House) -> None:
+    async def test_a_malformed_form(self, house: House) -> None:
         _, place = await assigned(house)
         before = await snapshot(house)
         for content, kind, status in (
@@ -193,7 +193,7 @@ class InboxPageContract(Furnished):
             assert response.headers["content-type"].startswith("text/html")
         assert await snapshot(house) == before
 
-    async def test_accepting_keeps_what_was_typed_and_lets_answer(self, house: House) -> None:
+    async def test_accepting_keeps_the_typed_text_and_allows_an_answer(self, house: House) -> None:
         task, place = await assigned(house)
 
         page = await send(house, place, {**TYPED, "output.stars": "x"}, action="accept")
@@ -302,7 +302,7 @@ class InboxPageContract(Furnished):
         assert "link" not in listed["reader"].json()["assignments"][0]
         assert "link" in listed["member"].json()["assignments"][0]
 
-    async def test_a_question_says_what_it_is_about_and_its_answer_counts(self, house: House) -> None:
+    async def test_a_question_names_its_profile_and_its_answer_counts(self, house: House) -> None:
         job = {"kind": "ai", "candidates": [{"profile": "echo", "settings": {"asynchronous": True}}]}
         task = await house.submit(await house.put(job, name="job", output_schema=SCHEMA))
         await house.work()

@@ -57,7 +57,7 @@ class ReviewPageContract(Furnished):
 
         assert await outcome(house, task) == DRAFT
 
-    async def test_approving_what_was_changed_is_asked_about(self, house: House) -> None:
+    async def test_approving_a_changed_draft_unchanged_is_refused(self, house: House) -> None:
         task, place = await reviewed(house)
 
         page = await send(
@@ -106,7 +106,7 @@ class ReviewPageContract(Furnished):
             ({"decision": "edit", "output.answer": ""}, "answer"),
         ],
     )
-    async def test_a_decision_that_is_none(self, house: House, typed: dict[str, str], field: str) -> None:
+    async def test_a_wrong_decision(self, house: House, typed: dict[str, str], field: str) -> None:
         _, place = await reviewed(house)
 
         problem = refused(await send(house, place, typed, accept="application/json"), 422)
@@ -123,7 +123,7 @@ class ReviewPageContract(Furnished):
         ],
         ids=["other names", "characters", "number"],
     )
-    async def test_a_draft_that_no_form_shows_is_edited_as_json(
+    async def test_a_draft_that_controls_cannot_show_is_edited_as_json(
         self, house: House, draft: dict[str, Any]
     ) -> None:
         schema = {"type": "object", "properties": {"answer": {"type": "string"}}}

@@ -1,4 +1,4 @@
-"""Templates, budgets, and what runs and describes it all, on every host."""
+"""The API of administration on every host: templates, budgets, organizations, the stop, the tick, the document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.contracts.house import Furnished, House, budget, described, refused, 
 class TemplatesContract(Furnished):
     """Templates and budgets."""
 
-    async def test_what_is_shown_can_be_put(self, house: House) -> None:
+    async def test_a_template_can_be_put_as_it_is_shown(self, house: House) -> None:
         made = await house.ask("POST", "/v1/templates", template(name="new", prompt="{{title}}"), key="admin")
         place = made.headers["location"]
         assert (made.status_code, place) == (201, f"/v1/templates/{made.json()['id']}")
@@ -33,7 +33,7 @@ class TemplatesContract(Furnished):
             ({"colour": "red"}, "colour"),
             ({"output_schema": {"type": "array"}}, "output_schema.type"),
             ({"route": {"stages": []}}, "route.stages"),
-            ({"route": {"stages": [stage("ai", "nobody")]}}, "route.stages[0].candidates[0].profile"),
+            ({"route": {"stages": [stage("ai", "unknown")]}}, "route.stages[0].candidates[0].profile"),
             ({"route": {"stages": [stage("human", "echo")]}}, "route.stages[0].candidates[0].profile"),
             (
                 {"route": {"stages": [stage("ai", "echo", colour=1)]}},
@@ -43,11 +43,11 @@ class TemplatesContract(Furnished):
             ({"name": ""}, "name"),
         ],
     )
-    async def test_a_template_that_is_none(self, house: House, change: dict[str, Any], field: str) -> None:
+    async def test_a_wrong_template(self, house: House, change: dict[str, Any], field: str) -> None:
         refused(await house.ask("POST", "/v1/templates", template(**change), key="admin"), 422, field)
 
     @pytest.mark.parametrize("value", [[], "x", 1, True])
-    async def test_what_is_no_object(self, house: House, value: object) -> None:
+    async def test_a_body_that_is_not_an_object(self, house: House, value: object) -> None:
         refused(await house.ask("POST", "/v1/templates", value, key="admin"), 422)
         refused(await house.ask("POST", "/v1/budgets", value, key="admin"), 422)
         if not isinstance(value, list):
@@ -103,7 +103,7 @@ class TemplatesContract(Furnished):
             ({"refused": "shrug"}, "refused"),
         ],
     )
-    async def test_a_budget_that_is_none(self, house: House, change: dict[str, Any], field: str) -> None:
+    async def test_a_wrong_budget(self, house: House, change: dict[str, Any], field: str) -> None:
         scope_id = house.foreign_template if change.get("scope") == "template" else house.ours
         value = {**budget(scope_id), **change}
 
@@ -120,7 +120,7 @@ class OrganizationsContract(Furnished):
         for query, key, names in (
             ("", "operator", ["ours", "theirs", "new"]),
             ("?name=new", "operator", ["new"]),
-            ("?name=nobody", "operator", []),
+            ("?name=unknown", "operator", []),
             (f"?organization={house.theirs}", "operator", ["theirs"]),
             ("", "reader", ["ours"]),
             ("?name=theirs", "reader", []),
@@ -138,12 +138,12 @@ class OrganizationsContract(Furnished):
         for whom in ("ada@ours.example", ada["id"]):
             task = await house.submit(assigned_to=whom)
             assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["assigned_to"] == ada["id"]
-        for nobody in ("eve@ours.example", 999):
-            value = {"template": "echo", "title": "x", "assigned_to": nobody}
+        for stranger in ("eve@ours.example", 999):
+            value = {"template": "echo", "title": "x", "assigned_to": stranger}
             refused(await house.ask("POST", "/v1/tasks", value), 422, "assigned_to")
 
     @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])
-    async def test_a_name_that_is_none(self, house: House, name: object) -> None:
+    async def test_a_wrong_name(self, house: House, name: object) -> None:
         value = {"name": name}
         refused(await house.ask("POST", "/v1/organizations", value, key="operator"), 422, "name")
         refused(await house.ask("POST", "/v1/users", {**value, "email": "a"}, key="admin"), 422, "name")
@@ -160,9 +160,9 @@ class OrganizationsContract(Furnished):
 
 
 class OperationContract(Furnished):
-    """What runs it, and what describes it."""
+    """The stop, the tick, the doctor, health and the document."""
 
-    async def test_the_doctor_tells_an_operator_everything(self, house: House) -> None:
+    async def test_the_doctor_shows_an_operator_everything(self, house: House) -> None:
         await house.rows("DROP TRIGGER tasks_finished")
 
         findings = (await house.ask("GET", "/v1/doctor", key="operator")).json()["findings"]

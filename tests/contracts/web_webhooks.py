@@ -1,4 +1,4 @@
-"""Webhooks on every host: who is believed, what is kept, and that it is kept once, whenever it comes."""
+"""Webhooks on every host: signatures are checked, and each event is stored once, whenever it arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.contracts.house import SECRETS, Furnished, House, refused, stage
 if TYPE_CHECKING:
     import httpx2
 
-ANSWER: Final = {"title": "told"}
+ANSWER: Final = {"title": "reported"}
 
 
 def said(**data: Any) -> bytes:
@@ -53,7 +53,7 @@ def address(house: House, execution: int, profile: str = "echo") -> str:
 
 
 async def waiting(house: House) -> tuple[int, int]:
-    """A task that waits for a job of `echo` that is only ever told: (task, execution)."""
+    """A task that waits for a job of `echo` whose end only a webhook reports: (task, execution)."""
     job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
     task = await house.submit(await house.put(job, name="job"))
     await house.work()
@@ -69,9 +69,9 @@ async def kept(house: House) -> list[dict[str, Any]]:
 
 
 class WebhooksContract(Furnished):
-    """What a provider tells us."""
+    """Events of a provider."""
 
-    async def test_it_is_kept_and_wakes_what_waits_for_it(self, house: House) -> None:
+    async def test_an_event_is_stored_and_makes_its_execution_due(self, house: House) -> None:
         task, execution = await waiting(house)
         rung = len(house.queue.sent)
 
@@ -85,7 +85,7 @@ class WebhooksContract(Furnished):
         shown = (await house.ask("GET", f"/v1/tasks/{task}")).json()
         assert (shown["status"], shown["outcome"]) == ("completed", ANSWER)
 
-    async def test_without_an_address_of_ours_the_job_s_own_name_finds_it(self, house: House) -> None:
+    async def test_without_a_callback_address_the_external_id_finds_the_execution(self, house: House) -> None:
         task, execution = await waiting(house)
 
         await send(house, body=said(external_id=f"echo-{execution}"))
@@ -146,7 +146,7 @@ class WebhooksContract(Furnished):
         assert len(await kept(house)) == 2
 
     async def test_an_unknown_profile_is_not_there(self, house: House) -> None:
-        for profile in ("nobody", "ECHO", "%00", "a'b", "x" * 500):
+        for profile in ("unknown", "ECHO", "%00", "a'b", "x" * 500):
             response = await house.ask(
                 "POST", f"/webhooks/{profile}", content=said(), headers=signed(house, said())
             )
@@ -171,7 +171,9 @@ class WebhooksContract(Furnished):
         ],
         ids=str,
     )
-    async def test_who_did_not_sign_is_not_believed(self, house: House, change: dict[str, str]) -> None:
+    async def test_an_event_without_a_valid_signature_is_refused(
+        self, house: House, change: dict[str, str]
+    ) -> None:
         _, execution = await waiting(house)
         raw = {name: value.encode("latin-1") for name, value in {**signed(house, said()), **change}.items()}
 
@@ -190,7 +192,7 @@ class WebhooksContract(Furnished):
         assert await kept(house) == []
 
     @pytest.mark.parametrize("minutes", [-6, 6])
-    async def test_what_is_old_or_from_the_future(self, house: House, minutes: int) -> None:
+    async def test_an_old_or_future_event_is_refused(self, house: House, minutes: int) -> None:
         headers = signed(house, said())
         house.clock.advance(minutes * 60_000)
 
@@ -224,12 +226,12 @@ class WebhooksContract(Furnished):
             await send(house, f"{address(house, execution)}&utm_source=x&utm_source=y")
         ).status_code == 200
 
-    async def test_an_event_for_nobody_is_kept(self, house: House) -> None:
+    async def test_an_event_for_an_unknown_job_is_kept(self, house: House) -> None:
         for number, query in enumerate(("", address(house, 1), address(house, 2**53 - 2))):
             assert (await send(house, query, event=f"event-{number}")).status_code == 200
         assert len(await kept(house)) == 3
 
-    async def test_whatever_is_said_is_kept_to_the_letter(self, house: House) -> None:
+    async def test_every_body_is_stored_unchanged(self, house: House) -> None:
         body = said(external_id="a\0b", output={"title": "'; DROP TABLE tasks; -- 🧠 \u2028"}) + b"\r\n\t"
 
         assert (await send(house, body=body)).status_code == 200
@@ -237,7 +239,7 @@ class WebhooksContract(Furnished):
         (row,) = await kept(house)
         assert (row["body"], row["external_id"]) == (body.decode(), "a\ufffdb")
 
-    async def test_what_is_no_text(self, house: House) -> None:
+    async def test_a_body_that_is_not_text(self, house: House) -> None:
         assert (await send(house, body=b"\xff\xfe\x00")).status_code in (400, 401)
         assert await kept(house) == []
 
@@ -258,7 +260,7 @@ class WebhooksContract(Furnished):
         await send(house, "?execution=1&signature=x")
 
         lines = [json.loads(line) for line in house.log.getvalue().splitlines()]
-        told = [line for line in lines if line["event"].startswith("webhook.")]
-        assert [line["event"] for line in told] == ["webhook.received", "webhook.refused"]
-        assert [line["profile"] for line in told] == ["echo", "echo"]
-        assert "told" not in house.log.getvalue()
+        events = [line for line in lines if line["event"].startswith("webhook.")]
+        assert [line["event"] for line in events] == ["webhook.received", "webhook.refused"]
+        assert [line["profile"] for line in events] == ["echo", "echo"]
+        assert "reported" not in house.log.getvalue()

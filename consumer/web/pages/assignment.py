@@ -37,7 +37,7 @@ def page_of(
         _summary(wanted, wrong, general) if problems else None,
         element("h1", asked.title, dir="auto"),
         _question(asked) if asked.kind == "question" else None,
-        _facts(asked),
+        _deadline(asked),
         _section(
             "Description", element("div", asked.description, class_="text", dir="auto"), asked.description
         ),
@@ -55,7 +55,7 @@ def page_of(
     return page(title[:200], *parts, status=422 if problems else 200)
 
 
-def _facts(asked: Assignment) -> Markup | None:
+def _deadline(asked: Assignment) -> Markup | None:
     due = ("Please answer by ", moment(asked.deadline_ms), ". ") if asked.deadline_ms is not None else None
     promised = "You said that you will do it." if asked.accepted else None
     return element("p", due, promised) if due or promised else None
@@ -120,11 +120,11 @@ def _decision(form: Form | None, wrong: dict[str, str]) -> list[Markup]:
         controls.option(
             "decision",
             key,
-            words,
+            label,
             "decision" if key == "approve" else f"decision-{key}",
             checked=chosen == key,
         )
-        for key, words in DECISIONS
+        for key, label in DECISIONS
     ]
     return [
         element("h2", "Your decision"),

@@ -58,13 +58,13 @@ def control(field: Field, identity: str, values: Sequence[str], wrong: str | Non
         "name": field.control,
         "aria_describedby": described or None,
         "aria_invalid": "true" if wrong else None,
-        "required": _must(field),
+        "required": _is_demanded(field),
     }
     label = element("label", name, for_=identity)
     return element("div", label, notes, _single(field, values[0] if values else "", common), class_=class_)
 
 
-def _must(field: Field) -> bool:
+def _is_demanded(field: Field) -> bool:
     """Whether the browser should demand a value."""
     if field.widget is Widget.LINES:
         return field.required and bool(field.schema.get("minItems"))
@@ -73,40 +73,41 @@ def _must(field: Field) -> bool:
 
 def _options(field: Field, identity: str, values: Sequence[str]) -> list[Markup]:
     checks = field.widget is Widget.CHECKS
-    choices = [(key, _words(value)) for key, value in field.choices]
-    if not checks and not _must(field):
+    choices = [(key, _label(value)) for key, value in field.choices]
+    if not checks and not _is_demanded(field):
         choices.append(("", "No answer"))
-    chosen = set(values) or ({""} if not checks and not _must(field) else set())
+    chosen = set(values) or ({""} if not checks and not _is_demanded(field) else set())
     return [
         option(
             field.control,
             key,
-            words,
+            label,
             identity if number == 0 else f"{identity}-{number}",
             kind="checkbox" if checks else "radio",
             checked=key in chosen,
-            required=not checks and _must(field),
+            required=not checks and _is_demanded(field),
         )
-        for number, (key, words) in enumerate(choices)
+        for number, (key, label) in enumerate(choices)
     ]
 
 
 def option(  # an option has this many parts
     name: str,
     key: str,
-    words: str,
+    label: str,
     identity: str,
     *,
     kind: str = "radio",
     checked: bool = False,
     required: bool = False,
 ) -> Markup:
-    """A radio button or a box to tick, with its words."""
+    """A radio button or a checkbox, with its label."""
     typed = element("input", type=kind, name=name, value=key, id=identity, checked=checked, required=required)
-    return element("div", typed, element("label", words, for_=identity, dir="auto"), class_="option")
+    return element("div", typed, element("label", label, for_=identity, dir="auto"), class_="option")
 
 
-def _words(value: object) -> str:
+def _label(value: object) -> str:
+    """The label of a choice."""
     if isinstance(value, bool):
         return "Yes" if value else "No"
     return value if isinstance(value, str) and value.strip() else pretty(value)
@@ -117,10 +118,10 @@ def _single(field: Field, typed: str, common: Mapping[str, Any]) -> Markup:
     match field.widget:
         case Widget.CHOICE:
             choices = [
-                ("", "Choose" if _must(field) else "No answer"),
-                *((k, _words(v)) for k, v in field.choices),
+                ("", "Choose" if _is_demanded(field) else "No answer"),
+                *((key, _label(value)) for key, value in field.choices),
             ]
-            options = [element("option", words, value=key, selected=key == typed) for key, words in choices]
+            options = [element("option", label, value=key, selected=key == typed) for key, label in choices]
             return element("select", *options, **common)
         case Widget.INTEGER | Widget.NUMBER:
             step = "1" if field.widget is Widget.INTEGER else "any"
