@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from consumer.telemetry import Event, log
-from consumer.web import admin, openapi, problems, tasks, webhooks
+from consumer.web import admin, problems, tasks, webhooks
 from consumer.web.operation import Operation, reply
 from consumer.web.pages import inbox, site
 from consumer.web.problems import TooLong
@@ -51,6 +51,8 @@ async def list_problems(_context: RequestContext) -> Response:
 
 async def describe(context: RequestContext) -> Response:
     """The document of the API."""
+    from consumer.web import openapi  # noqa: PLC0415  # start-up CPU is limited, and nothing else needs it
+
     return reply(openapi.document(OPERATIONS, context.world.config.public_url))
 
 

@@ -141,7 +141,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
         "conflict", 409, "Conflict with the current state", "Read the task's current state first."
     ),
     Expired: Kind("expired", 410, "This link has expired", "Ask for a new one."),
-    Ended: Kind("ended", 410, "This has ended", "The assignment takes no more answers."),
+    Ended: Kind("ended", 410, "This assignment has ended", "The assignment takes no more answers."),
     TooLarge: Kind("too-large", 413, "The body is too large", "Send less in one request."),
     TooLong: Kind("too-long", 414, "The address is too long", "Shorten the path or the query."),
     WrongMedia: Kind("media-type", 415, "The body has the wrong type", "Send the type that `detail` names."),
