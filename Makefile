@@ -1,8 +1,9 @@
-# A machine needs make, Python 3.11 or newer and its package registries.  Everything else is installed below
-# .venv and node_modules, from the hashes in requirements/ and package-lock.json, the first time it is needed.
+# A machine needs make, Python 3.11 or newer and its package registries.  make installs everything else into .venv and
+# node_modules when a target first needs it, and checks the hashes in requirements/ and package-lock.json.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bill chaos fuzz sim bundle expected-modules lock fmt clean static
+.PHONY: help setup demo dev test test-workerd check bench bill chaos fuzz sim sim-planted bundle expected-modules \
+	compare-pywrangler lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 VENV := .venv
@@ -10,78 +11,81 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 UV := $(BIN)/python -m scripts.uv
 INSTALL := $(UV) pip install --quiet --require-hashes --no-build --requirement
-# The first of these that is new enough; `make PYTHON=...` decides otherwise.
+# The first of these that is new enough.  `make PYTHON=...` selects another one.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | awk -F'\t' '{printf "  make %-19s %s\n", $$1, $$2}'
 
-setup: $(DONE)/dev $(DONE)/node  ## install everything that development needs
+setup: $(DONE)/dev $(DONE)/node  ## install everything that developers need
 
-demo: $(DONE)/run  ## see it work: a real model, real tasks, one machine
+demo: $(DONE)/run  ## run a real model and real tasks on this machine
 	$(BIN)/bizq demo
 
-dev: $(DONE)/run $(if $(filter workerd,$(RUNTIME)),$(DONE)/dev $(DONE)/node)  ## run the worker on this machine until Ctrl-C; RUNTIME=workerd: in the Workers runtime
+dev: $(DONE)/run $(if $(filter workerd,$(RUNTIME)),$(DONE)/dev $(DONE)/node)  ## run the worker until Ctrl-C; with RUNTIME=workerd in Cloudflare's runtime
 	$(BIN)/bizq dev --examples $(if $(RUNTIME),--runtime $(RUNTIME))
 
-# Static checks need a second or two each and tell more than a failing test: they come first.
+# The static checks run first: each takes a second or two, and their messages are more exact than a failing test.
 static: $(DONE)/dev
 	$(BIN)/ruff format --check --output-format concise .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: static $(DONE)/node  ## all checks and all tests
+test: static $(DONE)/node  ## run all checks and all tests
 	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
-check: static  ## the same without what needs the Workers runtime or much time
+check: static  ## run all checks, and the tests that are quick and need no Workers runtime
 	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not heavy and not workerd"
 
-test-workerd: $(DONE)/dev $(DONE)/node  ## the suites of both hosts and the Worker as a black box, inside workerd
+test-workerd: $(DONE)/dev $(DONE)/node  ## run the contract suites and the whole Worker inside workerd
 	$(BIN)/pytest -p tests.workerd.hosts -m "workerd or contract" --numprocesses auto --dist loadgroup
 
 bench: $(DONE)/dev  ## measure throughput and latency on this machine
 	$(BIN)/python -m tests.bench
 
-sim: $(DONE)/dev  ## the whole system on a virtual clock, in a hostile world: SEEDS=20
+sim: $(DONE)/dev  ## simulate the whole system with crashes and faults on a virtual clock: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
 
-sim-planted: $(DONE)/dev  ## plant bugs in the product; the simulator has to catch every one
+sim-planted: $(DONE)/dev  ## check that the simulator detects every bug that is planted in the product
 	$(BIN)/python -m tests.simulation.planted
 
-chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the books: KILLS=200 WORKERD_KILLS=20
+chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the costs: KILLS=200 WORKERD_KILLS=20
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) --workerd-kills $(or $(WORKERD_KILLS),20)
 
-fuzz: $(DONE)/dev  ## hostile requests, webhooks, messages, replies and schemas: FUZZ=100000
+fuzz: $(DONE)/dev  ## send hostile requests, webhooks, messages, replies and schemas: FUZZ=100000
 	$(BIN)/python -m tests.fuzz --count $(or $(FUZZ),100000)
 
-bill: $(DONE)/dev $(DONE)/node  ## what a million tasks cost on Cloudflare, counted in workerd
+bill: $(DONE)/dev $(DONE)/node  ## count in workerd what a million tasks cost on Cloudflare
 	$(BIN)/python -m tests.bill
 
-bundle: $(DONE)/dev $(DONE)/node  ## build what would be deployed, without deploying it, and list it
+bundle: $(DONE)/dev $(DONE)/node  ## build the Worker without deploying it, and list its modules
 	$(BIN)/python -m scripts.bundle
 
-expected-modules: $(DONE)/dev  ## accept the modules that ship now as the expected ones
-	$(BIN)/python -m scripts.stage --list > tests/expected_modules.txt
+expected-modules: $(DONE)/dev  ## accept the modules that ship now; run it after adding or moving one
+	$(BIN)/python -m scripts.stage --list > tests/repository/expected_modules.txt
 
-fmt: $(DONE)/dev  ## format, and mend what can be mended
+compare-pywrangler: $(DONE)/dev  ## check that pywrangler installs the same packages as `make bundle` (needs a network)
+	$(BIN)/python -m scripts.compare_pywrangler
+
+fmt: $(DONE)/dev  ## format, and fix the lint errors that can be fixed automatically
 	$(BIN)/ruff check --quiet --fix-only .
 	$(BIN)/ruff format .
 
-# UPGRADE=--upgrade also moves what pyproject.toml does not pin.
-lock: $(DONE)/uv  ## write requirements/ and package-lock.json anew from pyproject.toml and package.json
+# UPGRADE=--upgrade also moves the versions that pyproject.toml does not fix.
+lock: $(DONE)/uv  ## write requirements/ and package-lock.json from pyproject.toml and package.json
 	$(BIN)/python -m scripts.lock $(UPGRADE)
 
-clean:  ## remove everything that make has made
-	rm -rf $(VENV) node_modules python_modules .build .wrangler dist .cache .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove everything that make and pywrangler have created, except data
+	rm -rf $(VENV) .venv-workers pylock.toml node_modules python_modules .build .wrangler dist .cache .hypothesis \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find consumer providers scripts tests -name __pycache__ -prune -exec rm -rf {} +
 
-# ---------------------------------------------------------------------- what the targets above stand on
+# ------------------------------------------------------------------ installed by the targets above
 
 $(DONE)/venv:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none was found"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer was found: install one, or run make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(DONE) && touch $@
 
@@ -98,7 +102,7 @@ $(DONE)/dev: requirements/dev.txt $(DONE)/run
 	$(INSTALL) $<
 	@touch $@
 
-# Not `npm ci`: it insists on the optional binaries of all platforms, which not every registry mirror carries.
+# Not `npm ci`: it fails unless the registry has the optional binaries of every platform, and some mirrors do not.
 $(DONE)/node: package.json package-lock.json $(DONE)/dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" npm install --no-save --ignore-scripts --loglevel=error
 	@touch $@

@@ -1,1 +1,1 @@
-"""What make runs.  Nothing of it ships; `stage` runs on the standard library alone."""
+"""The tools that make runs.  None of them ships, and `stage` needs only the standard library."""

@@ -1,7 +1,7 @@
-"""Build what would be deployed, without deploying it, and say what it is.
+"""Build the Worker without deploying it, and list its modules.
 
-Vendors the Worker's packages into `python_modules/`, lets wrangler stage and bundle (a dry run: no account, no
-network), prints the product's own modules and the total, and fails when wrangler would upload anything else.
+This installs the Worker's packages into `python_modules/` and lets wrangler stage and bundle in a dry run, which needs
+neither an account nor a network.  It fails if wrangler would upload other modules of ours than `scripts.stage` names.
 """
 
 from __future__ import annotations
@@ -11,30 +11,50 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from scripts import stage, wheels
 from scripts.uv import BIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOT = stage.ROOT
 BUNDLE = ROOT / "dist"
 WRANGLER = ROOT / "node_modules" / "wrangler" / "bin" / "wrangler.js"
 TOTAL = re.compile(r"^Total Upload: .*$", re.MULTILINE)
 
+PYWRANGLER_TOKENS = ("python_modules/.synced", ".venv-workers/.synced")
+"""Where pywrangler records its own version after a sync."""
+
 
 def vendor() -> None:
-    """Make `python_modules/` what the lock says, unless it is that already."""
-    if stage.MARK.exists() and stage.MARK.read_text() == stage.lock_digest():
+    """Install the packages of the lock into `python_modules/`, unless they are already there."""
+    if stage.LOCK_DIGEST_FILE.exists() and stage.LOCK_DIGEST_FILE.read_text() == stage.lock_digest():
         return
     shutil.rmtree(stage.VENDORED, ignore_errors=True)
     wheels.install(stage.LOCK, stage.VENDORED)
     shutil.rmtree(stage.VENDORED / "bin", ignore_errors=True)
-    # An empty one is enough: the runtime then takes the directory for an environment and reads its .pth files.
+    # An empty file is enough: with it, the runtime treats the directory as an environment and reads its .pth files.
     (stage.VENDORED / "pyvenv.cfg").touch()
-    stage.MARK.write_text(stage.lock_digest())
+    stage.LOCK_DIGEST_FILE.write_text(stage.lock_digest())
+
+
+def mark_synced(root: Path) -> None:
+    """Tell pywrangler that the packages of a checkout are up to date.
+
+    Without this, `pywrangler deploy` and `pywrangler dev` would resolve and install the packages again, and replace the
+    files that the tests used.  A token that is newer than pyproject.toml and names pywrangler's version prevents it.
+    """
+    for name in PYWRANGLER_TOKENS:
+        token = root / name
+        token.parent.mkdir(exist_ok=True)
+        token.write_text(version("workers-py"))
 
 
 def dry_run() -> str:
-    """What wrangler prints; the bundle is in `dist/` then.  Raises RuntimeError with all of it."""
+    """Bundle into `dist/` and return the output of wrangler.  Raises RuntimeError with that output."""
     shutil.rmtree(BUNDLE, ignore_errors=True)
     path = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
     quiet = {
@@ -59,19 +79,20 @@ def dry_run() -> str:
     return output
 
 
-def bundled() -> set[str]:
-    """The names of the product's own modules in the bundle."""
-    names = {path.relative_to(BUNDLE).as_posix() for path in BUNDLE.rglob("*") if path.is_file()}
+def bundled(directory: Path) -> set[str]:
+    """Return the names of our own modules in a bundle."""
+    names = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     return {name for name in names if not name.startswith("python_modules/") and name != "README.md"}
 
 
 def main() -> None:
     """Build, compare, print."""
     vendor()
+    mark_synced(ROOT)
     output = dry_run()
-    expected, found = set(stage.shipped()), bundled()
+    expected, found = set(stage.shipped()), bundled(BUNDLE)
     if expected != found:
-        sys.exit(f"not shipped: {sorted(expected - found)}; shipped by surprise: {sorted(found - expected)}")
+        sys.exit(f"missing in the bundle: {sorted(expected - found)}; unexpected: {sorted(found - expected)}")
     sizes = {name: (BUNDLE / name).stat().st_size for name in sorted(found)}
     for name, size in sizes.items():
         print(f"{size:>9,}  {name}")

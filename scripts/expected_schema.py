@@ -1,4 +1,4 @@
-"""Writes consumer/store/schema/expected.py: what every database must hold once migrations/ are applied."""
+"""Write consumer/store/schema/expected.py: the objects and columns that every migrated database must have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from consumer.store.schema.fingerprint import GENERATED, digest  # noqa: E402  # after the path is set
+from consumer.store.schema.fingerprint import GENERATED, digest  # noqa: E402  # the path must be set first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def module() -> str:
-    """The text of the module."""
+    """Return the text of the module."""
     files = sorted(MIGRATIONS.glob("*.sql"))
     database = sqlite3.connect(":memory:")
     for path in files:
@@ -59,10 +59,10 @@ def module() -> str:
 
 
 def _columns(database: sqlite3.Connection, table: str) -> str:
-    """The words for a table's columns, wrapped to the length of a line."""
-    words = [name + (GENERATED if hidden else "") for name, hidden in database.execute(COLUMNS, (table,))]
+    """Return the names of a table's columns as text, wrapped to the length of a line."""
+    names = [name + (GENERATED if hidden else "") for name, hidden in database.execute(COLUMNS, (table,))]
     indent = " " * 8
-    body = textwrap.fill(" ".join(words), 105, initial_indent=indent, subsequent_indent=indent)
+    body = textwrap.fill(" ".join(names), 105, initial_indent=indent, subsequent_indent=indent)
     return f'"""\n{body}\n    """'
 
 

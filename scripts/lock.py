@@ -1,7 +1,7 @@
-"""Write the locks: exact versions with hashes, and without the address of any registry.
+"""Write the lock files: exact versions with hashes, and no address of a package registry.
 
-One resolution for all native platforms comes first and constrains the others, so that a version that is
-tested is the version that runs and ships.  `--upgrade` also moves what pyproject.toml does not pin.
+The lock of all development packages comes first and constrains the others.  So the versions that the tests use are
+the versions that run and ship.  `--upgrade` also moves the versions that pyproject.toml does not fix.
 """
 
 from __future__ import annotations
@@ -24,38 +24,39 @@ COMMON = (
     "make lock",
 )
 NATIVE = ("--universal", "--python-version", "3.11")
-# uv knows no tag of Python 3.14 on WebAssembly yet; the markers, which are all that resolving needs, are the same.
+# The platform of an older Pyodide, because uv offers none for Python 3.14 yet.  Resolving depends only on the
+# environment markers, and those are the same.
 WASM = ("--python-platform", "wasm32-pyodide2025", "--python-version", "3.14")
 
 
 def groups(*names: str) -> list[str]:
-    """The options that choose dependency groups of pyproject.toml."""
+    """Return the options that select dependency groups of pyproject.toml."""
     return [option for name in names for option in ("--group", name)]
 
 
 def lock(name: str, *arguments: str) -> None:
-    """Write one lock file; what it holds already is kept where it still fits."""
+    """Write one lock file.  Versions already in it stay as long as they fit."""
     command = [str(BIN / "uv"), "pip", "compile", *arguments, *COMMON, *sys.argv[1:]]
     subprocess.run([*command, "--output-file", name], cwd=ROOT, env=environment(), check=True)
     print(f"wrote {name}")
 
 
 def main() -> None:
-    """All of them."""
+    """Write every lock file."""
     same = ("--constraints", "requirements/dev.txt")
     lock("requirements/dev.txt", "pyproject.toml", *groups("local", "model", "dev"), *NATIVE)
     lock("requirements/run.txt", "pyproject.toml", *groups("local", "model"), *NATIVE, *same)
     lock("requirements/uv.txt", *groups("bootstrap"), *NATIVE)
-    lock("requirements/worker.txt", "pyproject.toml", *groups("wasm"), *WASM, *same)
+    lock("requirements/worker.txt", "pyproject.toml", *WASM, *same)
     lock("tests/workerd/requirements.txt", *groups("inside"), *WASM, *same)
     lock_npm()
 
 
 def lock_npm() -> None:
-    """The same for npm; `.npmrc` keeps addresses out."""
+    """Write package-lock.json; `.npmrc` keeps registry addresses out of it."""
     npm = BIN / "npm"
     if not npm.exists():
-        sys.exit("package-lock.json is as it was: npm comes with `make setup`")
+        sys.exit("package-lock.json was not updated because npm is missing: run `make setup`")
     node = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     command = [str(npm), "install", "--package-lock-only", "--ignore-scripts", "--loglevel=error"]
     subprocess.run(command, cwd=ROOT, env=node, check=True)

@@ -1,11 +1,11 @@
-"""Print the SQL that gives a database back the rules that another tool took away with a table's rebuild.
+"""Print the SQL that restores the indexes and triggers that another tool dropped when it rebuilt a table.
 
     npx wrangler d1 export bizq --remote --no-data --output schema.sql
-    python -m scripts.mend_schema schema.sql > mend.sql
-    npx wrangler d1 execute bizq --remote --file mend.sql
+    python -m scripts.mend_schema schema.sql > repair.sql
+    npx wrangler d1 execute bizq --remote --file repair.sql
 
-Indexes and triggers come back as they were, and what they would have done meanwhile is made up for.  A column or a
-table that is gone took its values along, and only a restored database has them: then this fails, naming them.
+The SQL also makes the changes that the missing triggers would have made in the meantime.  Columns and tables that were
+dropped are gone with their values, and only a backup has those: this script then names them and fails.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ OBJECTS: Final = """
     ORDER BY type, name
 """
 COLUMNS: Final = """
-    SELECT held.name || '.' || columns.name FROM sqlite_master AS held, pragma_table_xinfo(held.name) AS columns
-    WHERE held.type = 'table' AND held.name NOT LIKE 'sqlite_%' ORDER BY 1
+    SELECT tables.name || '.' || columns.name
+    FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns
+    WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite_%' ORDER BY 1
 """
 
 COUNTERS: Final = """\
@@ -37,7 +38,7 @@ UPDATE budget_periods SET
   reserved_micro = (SELECT COALESCE(sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END), 0)
     FROM task_executions AS e, json_each(e.budgets) AS held
     WHERE e.budgets IS NOT NULL AND held.value = budget_periods.id)"""
-"""What the triggers on executions keep."""
+"""Computes again the two sums that the triggers on executions keep up to date."""
 
 ARRIVALS: Final = f"""\
 UPDATE tasks SET
@@ -45,12 +46,12 @@ UPDATE tasks SET
     (SELECT organization_id FROM task_templates WHERE id = tasks.template_id),
     (SELECT organization_id FROM users WHERE id = tasks.created_by)),
   run_at_ms = {NEVER}, blocked_by = 'adopt'
-WHERE organization_id IS NULL AND status = 'pending' AND blocked_by IS NULL"""  # noqa: S608  # a number of ours
-"""Tasks of other applications that nobody gave an organization: they wait to be adopted."""
+WHERE organization_id IS NULL AND status = 'pending' AND blocked_by IS NULL"""  # noqa: S608  # a constant number
+"""Gives an organization to the tasks that other applications inserted, and lets them wait for `bizq adopt`."""
 
 
 def loaded(*scripts: str) -> sqlite3.Connection:
-    """A database in memory after these scripts.  Raises sqlite3.Error when they are not SQL."""
+    """Run SQL scripts in a new database in memory.  Raises sqlite3.Error if one is not valid."""
     database = sqlite3.connect(":memory:")
     for script in scripts:
         database.executescript(script)
@@ -58,27 +59,29 @@ def loaded(*scripts: str) -> sqlite3.Connection:
 
 
 def migrated() -> sqlite3.Connection:
-    """What a database should be."""
+    """Return a database with every migration applied."""
     return loaded(*(path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))))
 
 
-def lost(found: sqlite3.Connection) -> list[str]:
-    """Columns that are gone, as `table.column`."""
-    there = {name for (name,) in found.execute(COLUMNS)}
-    return [name for (name,) in migrated().execute(COLUMNS) if name not in there]
+def lost_columns(found: sqlite3.Connection) -> list[str]:
+    """Return the columns that are missing, as `table.column`."""
+    present = {name for (name,) in found.execute(COLUMNS)}
+    return [name for (name,) in migrated().execute(COLUMNS) if name not in present]
 
 
-def mending(found: sqlite3.Connection) -> list[str]:
-    """The statements that bring back what is missing or was changed; none when all is well."""
-    there = {name: digest(sql) for name, _, sql in found.execute(OBJECTS)}
+def repairs(found: sqlite3.Connection) -> list[str]:
+    """Return the statements that restore missing and changed indexes and triggers; none if the schema is complete."""
+    present = {name: digest(sql) for name, _, sql in found.execute(OBJECTS)}
     wrong = [
-        (name, kind, sql) for name, kind, sql in migrated().execute(OBJECTS) if there.get(name) != digest(sql)
+        (name, kind, sql)
+        for name, kind, sql in migrated().execute(OBJECTS)
+        if present.get(name) != digest(sql)
     ]
     statements = []
     for name, kind, sql in wrong:
         statements += [f"DROP {kind} IF EXISTS {name}", sql]
     names = {name for name, _, _ in wrong}
-    # Before the triggers are back, so that these changes are nobody's edits.
+    # Before the triggers exist again: they would treat these changes as edits by another application.
     first = [ARRIVALS] if "tasks_foreign_insert" in names else []
     if names & {"executions_reserve", "executions_charge", "executions_release"}:
         first.append(COUNTERS)
@@ -86,17 +89,17 @@ def mending(found: sqlite3.Connection) -> list[str]:
 
 
 def main() -> None:
-    """Read the schema, print what mends it."""
+    """Read the schema and print the statements that repair it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("schema", type=Path, help="what `wrangler d1 export --no-data` has written")
+    parser.add_argument("schema", type=Path, help="the file that `wrangler d1 export --no-data` wrote")
     found = loaded(parser.parse_args().schema.read_text())
-    if gone := lost(found):
+    if missing := lost_columns(found):
         sys.exit(
-            f"gone with their values: {', '.join(gone)}\nrestore the database: docs/operations.md says how"
+            f"gone with their values: {', '.join(missing)}\nrestore the database: see docs/operations.md"
         )
-    for statement in mending(found):
+    for statement in repairs(found):
         print(f"{statement};")
 
 

@@ -1,7 +1,8 @@
-"""Stage what ships: two packages, without what only a laptop has, and the entry module at the top.
+"""Copy the files that ship into `.build/`: both packages without the local host, and the entry module at the top.
 
-wrangler cannot exclude Python files: with the checkout as its root it would upload tests, environments and the
-local host as well.  This is its `[build]` command, so every `wrangler dev` and `wrangler deploy` goes through it.
+wrangler cannot exclude Python files.  If the checkout were its root, it would also upload the tests, the virtual
+environment and the local host.  This module is the `[build]` command of wrangler.toml, so every `wrangler dev` and
+`wrangler deploy` runs it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGED = ROOT / ".build"
 LOCK = ROOT / "requirements" / "worker.txt"
 VENDORED = ROOT / "python_modules"
-MARK = VENDORED / ".lock"
-"""The hash of the lock that the packages were installed from."""
+LOCK_DIGEST_FILE = VENDORED / ".lock"
+"""Holds the hash of the lock that `make bundle` installed the packages from."""
 PACKAGES = ("consumer", "providers")
 ENTRY = "consumer/worker.py"
 
@@ -26,11 +27,11 @@ LOCAL_ONLY = (
     "consumer/cli",
     "consumer/local",
 )
-"""Files and directories that stay at home."""
+"""Files and directories that never ship."""
 
 
 def shipped() -> dict[str, Path]:
-    """Every file that ships, by its path in the bundle."""
+    """Map the path in the bundle to the source file, for every file that ships."""
     files = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file())
     names = {path.relative_to(ROOT).as_posix(): path for path in files if "__pycache__" not in path.parts}
     return {Path(name).name if name == ENTRY else name: path for name, path in names.items() if _ships(name)}
@@ -41,7 +42,7 @@ def _ships(name: str) -> bool:
 
 
 def stage() -> None:
-    """Put what ships, and nothing else, into `.build`."""
+    """Replace the content of `.build/` by the files that ship."""
     shutil.rmtree(STAGED, ignore_errors=True)
     for name, path in shipped().items():
         target = STAGED / name
@@ -50,20 +51,25 @@ def stage() -> None:
 
 
 def lock_digest() -> str:
-    """What `MARK` holds when the packages are those of the lock."""
+    """Return the hash of the lock, as `LOCK_DIGEST_FILE` holds it."""
     return hashlib.sha256(LOCK.read_bytes()).hexdigest()
 
 
 def check_vendored() -> None:
-    """Stop a deployment without the packages, which wrangler would not miss.  Raises SystemExit."""
-    if not (VENDORED / "workers").is_dir() or (MARK.exists() and MARK.read_text() != lock_digest()):
-        sys.exit("python_modules/ is not what requirements/worker.txt says: run `make bundle`")
+    """Stop if `python_modules/` is missing or older than the lock.  Raises SystemExit.
+
+    wrangler would deploy without the packages and report no error.  Packages that pywrangler installed carry no
+    digest of our lock and are accepted as they are.
+    """
+    outdated = LOCK_DIGEST_FILE.exists() and LOCK_DIGEST_FILE.read_text() != lock_digest()
+    if outdated or not (VENDORED / "workers").is_dir():
+        sys.exit("python_modules/ does not match requirements/worker.txt: run `make bundle`")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--list", action="store_true", help="print the names of what ships, and stage nothing"
+        "--list", action="store_true", help="print the names of the files that ship; copy nothing"
     )
     if parser.parse_args().list:
         print(*sorted(shipped()), sep="\n")

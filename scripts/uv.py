@@ -1,7 +1,7 @@
-"""Run the environment's uv with what the user has told pip.
+"""Run the environment's uv with the user's pip settings.
 
-uv does not read pip's configuration: behind a company's mirror or certificate, pip would work and uv would not.
-Whatever the user has told uv itself stays as it is.
+uv does not read pip's configuration.  Behind a company's package mirror or certificate, pip would work and uv would
+not.  A setting that the user made for uv itself takes precedence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 ENVIRONMENT = Path(sys.prefix)
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
-# pip's name for a setting, the variable that tells uv the same, and other variables that would have told it.
+# pip's setting, the variable that means the same to uv, and the other variables by which a user may have set it.
 SETTINGS = (
     ("index-url", "UV_DEFAULT_INDEX", ("UV_INDEX_URL",)),
     ("cert", "SSL_CERT_FILE", ("SSL_CERT_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS")),
@@ -22,7 +22,7 @@ SETTINGS = (
 
 
 def pip_settings() -> dict[str, str]:
-    """What `pip config list` says, without the names of its sections; the environment comes last and wins."""
+    """Read pip's settings by name; a setting from the environment wins over one from a file."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     pairs = (line.partition("=") for line in sorted(listed, key=lambda line: line.startswith(":env:")))
@@ -30,14 +30,14 @@ def pip_settings() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """The process's environment, completed."""
-    said = pip_settings()
-    known = dict(os.environ)
+    """Return the environment for uv: that of this process, and pip's settings where uv has none of its own."""
+    pip = pip_settings()
+    variables = dict(os.environ)
     for name, variable, others in SETTINGS:
-        if name in said and not any(other in known for other in (variable, *others)):
-            known[variable] = said[name]
-    known["VIRTUAL_ENV"] = str(ENVIRONMENT)
-    return known
+        if name in pip and not any(other in variables for other in (variable, *others)):
+            variables[variable] = pip[name]
+    variables["VIRTUAL_ENV"] = str(ENVIRONMENT)
+    return variables
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 PYTHON_VERSION = "3.14"
 PLATFORM = "pyemscripten_2026_0_wasm32"
 
-# pip, because uv knows no such platform yet.  The lock is complete and was resolved for that Python: neither
-# dependencies nor `Requires-Python` are looked at again, which pip would do with the Python that it runs on.
+# pip, because `uv pip install --python-platform` does not offer this platform yet.  The lock is complete and was
+# resolved for this Python.  So pip must check neither dependencies nor `Requires-Python`: it would compare the latter
+# with the Python that pip itself runs on.
 INSTALL = (
     *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"),
     *("--no-compile", "--no-deps", "--ignore-requires-python", "--require-hashes", "--only-binary", ":all:"),
@@ -23,7 +24,10 @@ INSTALL = (
 
 
 def install(requirements: Path, target: Path) -> None:
-    """Install what a hashed requirements file names into a directory.  Raises RuntimeError in pip's words."""
+    """Install the packages of a hashed requirements file into a directory.
+
+    Raises RuntimeError with pip's error output.
+    """
     command = [*INSTALL, "--target", str(target), "--requirement", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

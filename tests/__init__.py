@@ -1,1 +1,1 @@
-"""The tests; nothing imports them."""
+"""The tests.  No module of the product imports them."""

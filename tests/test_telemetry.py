@@ -41,7 +41,7 @@ def test_a_line_is_one_json_object(stream: io.StringIO) -> None:
     }
 
 
-def test_what_is_bound_travels_with_every_line(stream: io.StringIO) -> None:
+def test_bound_fields_are_on_every_line(stream: io.StringIO) -> None:
     with bound_contextvars(message="m-1", task=7):
         log().warning(Event.DATABASE_RETRIED, attempt=1)
         log().warning(Event.DATABASE_RETRIED, attempt=2, task=8)
@@ -54,7 +54,7 @@ def test_what_is_bound_travels_with_every_line(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("event", Event)
-def test_every_event_can_be_said_with_every_field(stream: io.StringIO, event: Event) -> None:
+def test_every_event_can_be_logged_with_every_field(stream: io.StringIO, event: Event) -> None:
     log().error(event, **dict.fromkeys(FIELDS, 1))
     (line,) = lines(stream)
     assert line.keys() == FIELDS | {"event", "level", "timestamp"}
@@ -85,7 +85,7 @@ def test_a_bound_field_that_is_not_on_the_list_is_refused(stream: io.StringIO) -
     assert stream.getvalue() == ""
 
 
-def test_what_is_less_than_the_level_is_not_said() -> None:
+def test_events_below_the_level_are_not_logged() -> None:
     written = io.StringIO()
     configure("WARNING", written)
     log().info(Event.TASK_ENDED)
@@ -109,7 +109,7 @@ def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
 
 
 def test_a_logger_is_asked_for_at_each_use() -> None:
-    """So that a module which was imported early speaks as it was set up late."""
+    """A module that was imported early must log as it was configured later."""
     early = io.StringIO()
     late = io.StringIO()
     configure("INFO", early)
@@ -128,10 +128,10 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
         ("deadline", "deadline"),
         ("invalid_output: data.name must be string", "invalid_output"),
         ("http_400 what the provider called it: and said", "http_400"),
-        ("What somebody wrote", None),
+        ("What a person wrote", None),
         ("sk-1234", None),
         ("x" * 41, None),
     ],
 )
-def test_a_line_carries_no_more_of_a_reason_than_our_own_word(reason: str | None, said: str | None) -> None:
+def test_a_line_contains_only_our_own_word_of_a_reason(reason: str | None, said: str | None) -> None:
     assert word(reason) == said

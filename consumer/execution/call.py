@@ -1,9 +1,10 @@
-"""One call: build it, send it, judge what comes back.  Whatever happens is exactly one outcome."""
+"""One call: build it, send it, judge its reply.  Every call ends with exactly one outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -15,7 +16,7 @@ from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
 from consumer.core.schema import mismatch
 from consumer.core.strictjson import dump_json, parse_json
-from consumer.core.template import PLACEHOLDER, Candidate, Plan, render
+from consumer.core.template import PLACEHOLDER, Plan, render
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 from consumer.telemetry import Event, log
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.core.profile import Account
+    from consumer.core.template import Candidate
     from consumer.world import World
 
 KEY_PREFIX: Final = "bizq"
@@ -30,7 +32,7 @@ SIGNATURE_LENGTH: Final = 32
 
 
 class NoSuchCandidate(Exception):
-    """The route names something that this deployment does not have, or not for this organization."""
+    """The route names a profile that this deployment does not have, or not for this organization."""
 
 
 def find_candidate(
@@ -54,7 +56,9 @@ def find_candidate(
 
 
 class Subject(Protocol):
-    """What a call needs of its task: a claimed one, or one that is attended to."""
+    """The parts of a task that a call needs, whether the task was just claimed or an execution is followed up.
+
+    `value`: the task's input.  `previous`: the result of the previous stage."""
 
     @property
     def title(self) -> str: ...
@@ -65,32 +69,36 @@ class Subject(Protocol):
     @property
     def value(self) -> Any: ...
     @property
-    def fed(self) -> Any: ...
+    def previous(self) -> Any: ...
     @property
     def feedback(self) -> str | None: ...
 
 
-def build_call(  # noqa: PLR0913, PLR0917  # a call has this many parts
-    world: World,
-    plan: Plan,
-    provider: Provider,
-    account: Account,
-    execution: int,
-    stage: int,
-    candidate: int,
-    chosen: Candidate,
-    task: Subject,
-    now_ms: int,
-    external_id: str | None = None,
-) -> Call:
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An execution: its id, its place in the route, and who does it.
+
+    `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""
+
+    execution: int
+    stage: int
+    candidate: int
+    chosen: Candidate
+    provider: Provider
+    account: Account
+    external_id: str | None = None
+
+
+def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms: int) -> Call:
     """The call of an execution.  Raises BadInput when the route's settings no longer fit the adapter."""
-    where = f"route.stages[{stage}].candidates[{candidate}].settings"
-    settings = parse(provider.settings, chosen.settings, where)
-    fed = task.fed if stage > 0 else None
-    value = task.value if stage == 0 else fed
+    provider, account, stage = attempt.provider, attempt.account, attempt.stage
+    where = f"route.stages[{stage}].candidates[{attempt.candidate}].settings"
+    settings = parse(provider.settings, attempt.chosen.settings, where)
+    value = task.value if stage == 0 else task.previous
+    calls_back = provider.abilities.webhook
     return Call(
-        execution_id=execution,
-        key=f"{KEY_PREFIX}-{execution}",
+        execution_id=attempt.execution,
+        key=f"{KEY_PREFIX}-{attempt.execution}",
         account=account,
         settings=settings,
         title=task.title,
@@ -103,65 +111,65 @@ def build_call(  # noqa: PLR0913, PLR0917  # a call has this many parts
         feedback=task.feedback,
         draft=_draft(plan, stage, task),
         assigned_to=task.assigned_to,
-        callback_url=callback_url(world, account.name, execution) if provider.abilities.webhook else None,
-        external_id=external_id,
+        callback_url=callback_url(world, account.name, attempt.execution) if calls_back else None,
+        external_id=attempt.external_id,
     )
 
 
 def _prompt(prompt: str, provider: Provider, task: Subject, value: Any) -> str:
-    """The template's words.  A model sees nothing else, so the input follows where they do not mention it."""
-    words = render(prompt, task.title, task.description, value)
+    """The prompt for this task.  A model sees nothing else, so the input follows a prompt without placeholders."""
+    text = render(prompt, task.title, task.description, value)
     if not prompt or provider.kind == "human" or PLACEHOLDER.search(prompt):
-        return words
-    return f"{words}\n\n{dump_json(value)}"
+        return text
+    return f"{text}\n\n{dump_json(value)}"
 
 
 def _draft(plan: Plan, stage: int, task: Subject) -> Any:
-    """What a reviewer judges, or what a first stage did that was sent back with feedback."""
+    """The draft that a reviewer judges, or that a reviewer sent back to the first stage with feedback."""
     stages = plan.route.stages
     if stage < len(stages) and stages[stage].kind == "review":
-        return task.fed
-    return task.fed if stage == 0 and task.feedback is not None else None
+        return task.previous
+    return task.previous if stage == 0 and task.feedback is not None else None
 
 
 def callback_url(world: World, profile: str, execution: int) -> str:
-    """Where an asynchronous provider calls us: it carries the execution's id, signed by us."""
+    """The address that an asynchronous provider calls: it carries the execution's id, signed by us."""
     signature = sign(world, profile, execution)
     return f"{world.config.public_url}/webhooks/{profile}?execution={execution}&signature={signature}"
 
 
 def sign(world: World, profile: str, execution: int) -> str:
-    """What proves that an execution's id in a callback address was given by us, for this profile."""
+    """The signature that shows that we put this execution's id into a callback address, for this profile."""
     message = f"webhook:{profile}:{execution}".encode()
     return hmac.digest(world.link_secret.encode(), message, "sha256").hex()[:SIGNATURE_LENGTH]
 
 
 Step = httpx2.Request | Pause
-"""What is done for a call: a request, or an outcome without one."""
+"""How a call proceeds: by a request, or by a pause and an outcome without one."""
 
 
 def first_step(provider: Provider, call: Call, verb: Verb = Verb.SUBMIT) -> Step:
-    """What an adapter wants done.  Nothing is sent when it stumbles, so that a submission has certainly failed."""
+    """The adapter's request.  If the adapter raises, nothing was sent, so a submission has certainly failed."""
     try:
         return provider.request(call, verb)
     except BadInput as error:
         why = str(error)
-    except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code
+    except Exception as error:  # noqa: BLE001  # an adapter may raise anything
         log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(error).__name__)
         why = f"adapter_error: {type(error).__name__}"
     return Pause(_of(verb, Failed(why)))
 
 
 def _of(verb: Verb, outcome: Failed | Retry) -> Outcome:
-    """That nothing was sent, or read, is certain of a submission alone: it says nothing of a job asked about."""
+    """A submission that was not sent has failed.  A poll or a cancel that was not sent says nothing about the job."""
     return outcome if verb is Verb.SUBMIT else Unknown(outcome.why)
 
 
 def most(provider: Provider, call: Call) -> Quote:
-    """The most that a call can consume; without a bound where the adapter stumbles."""
+    """The most that a call can consume; unbounded if the adapter raises."""
     try:
         return provider.quote(call)
-    except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code
+    except Exception as error:  # noqa: BLE001  # an adapter may raise anything
         log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(error).__name__)
         return Quote(output_tokens=None)
 
@@ -172,7 +180,7 @@ def immediate_outcome(step: Step) -> Outcome | None:
 
 
 async def perform(world: World, provider: Provider, call: Call, verb: Verb, step: Step) -> Outcome:
-    """Take the step, and read what it means.  Never raises but for being cancelled."""
+    """Carry out the step and read its outcome.  Raises only CancelledError."""
     try:
         async with asyncio.timeout(call.timeout_s):
             if isinstance(step, Pause):
@@ -183,13 +191,13 @@ async def perform(world: World, provider: Provider, call: Call, verb: Verb, step
         return Unknown(f"timeout: no answer within {call.timeout_s:g} s")
     except Exception as error:  # noqa: BLE001  # each host's transport has errors of its own
         return _network_error(world, verb, error)
-    if reply is None:  # it may have been paid for: a usage that says nothing keeps the cost unknown
+    if reply is None:  # it may cost money: a usage without numbers keeps the cost unknown
         return _of(verb, Failed(f"reply larger than {MAX_REPLY_BYTES} bytes", usage=Usage()))
     return _read(provider, call, verb, reply)
 
 
 async def _send(world: World, request: httpx2.Request) -> Reply | None:
-    """The reply, read whole; None when it is too large."""
+    """The whole reply; None when it is larger than `MAX_REPLY_BYTES`."""
     connect = world.config.connect_timeout_s
     request.extensions = {
         **request.extensions,
@@ -211,7 +219,7 @@ async def _send(world: World, request: httpx2.Request) -> Reply | None:
 
 
 def _network_error(world: World, verb: Verb, error: Exception) -> Outcome:
-    """Certainly not sent: try again.  Anything else may have been done."""
+    """Retry what was certainly not sent.  After any other error the work may have been done."""
     why = f"network: {type(error).__name__}"
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
         return _of(verb, Failed(why))
@@ -221,7 +229,7 @@ def _network_error(world: World, verb: Verb, error: Exception) -> Outcome:
 def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
     try:
         outcome: object = provider.reply(call, verb, reply)
-    except Exception as error:  # noqa: BLE001  # an adapter is a stranger's code; the work may have been done and paid
+    except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
     if isinstance(outcome, Outcome):
         return outcome
@@ -230,7 +238,7 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
 
 
 def judge(plan: Plan, outcome: Outcome) -> Outcome:
-    """An answer that does not fit the template's output schema is `Invalid`, and costs what it cost."""
+    """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost."""
     if not isinstance(outcome, Succeeded):
         return outcome
     why = mismatch(plan.output_schema, outcome.output)
@@ -240,7 +248,7 @@ def judge(plan: Plan, outcome: Outcome) -> Outcome:
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:
-    """The plan of a template's row.  Raises BadInput when it has none, naming what it lacks."""
+    """The plan in a template's row.  Raises BadInput naming the column that is missing or wrong."""
     missing = [name for name in ("route", "output_schema") if row[name] is None]
     if missing:
         raise BadInput(missing[0], f"the template has no {missing[0]}")
@@ -251,7 +259,7 @@ def read_plan(row: Mapping[str, Any]) -> Plan:
 
 @lru_cache(maxsize=512)
 def _plan(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
-    """Read once for each text: a template changes rarely and is used often."""
+    """Parse each text once: a template changes rarely and is used often."""
     value = {
         "prompt": prompt,
         "output_schema": parse_json(output_schema, "output_schema"),

@@ -1,10 +1,10 @@
-"""What is known of open and ended executions at one moment, read without a lease: for webhooks, forms and attention."""
+"""Everything that is known of executions at one moment, read without a lease: for webhooks, forms and follow-ups."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from consumer.core.decide import ASKED, ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
@@ -13,7 +13,6 @@ from consumer.core.template import Candidate, Limits, Route, Stage
 from consumer.execution.call import read_plan
 from consumer.execution.inputs import position
 from consumer.store import facts as facts_sql
-from consumer.store.batch import commit
 from consumer.store.sql import integer, optional_integer, optional_text
 
 if TYPE_CHECKING:
@@ -42,11 +41,11 @@ class Facts:
 
 
 async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
-    """What is known of these executions.  The ones that are gone are left out."""
+    """The facts of these executions; executions that no longer exist are left out."""
     wanted = json.dumps(list(executions))
-    (result,) = await commit(world.database, world.entropy, [facts_sql.SITUATIONS(executions=wanted)])
+    found = await world.rows(facts_sql.SITUATIONS(executions=wanted))
     now, draw = world.clock.now_ms(), world.entropy.draw()
-    return [_facts(world, row, now, draw) for row in result.rows]
+    return [_facts(world, row, now, draw) for row in found]
 
 
 def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
@@ -57,26 +56,44 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
     except BadInput:
         plan = None  # the template was changed or deleted under a running task: a paid answer still counts
     stage = integer(row, "execution_stage")
-    abilities = provider.abilities if provider else None
     execution = ExecutionView(
         id=integer(row, "id"),
         state=ExecutionState(str(row["state"])),
         stage=stage,
         started_ms=integer(row, "started_ms"),
         newest=row["newest"] == row["id"],
-        person=provider is not None and provider.kind == "human",
-        repeatable=abilities is not None and abilities.honours_key,
-        evidence=abilities is not None
-        and (abilities.evidence or (abilities.poll and row["external_id"] is not None)),
         resolve_by_ms=optional_integer(row, "resolve_by_ms"),
         passed=bool(row["passed"]),
         accepted=row["external_id"] is not None,
         asked=row["execution_reason"] == ASKED,
+        **traits(provider, has_job=row["external_id"] is not None),
     )
     route = plan.route if plan else _blind_route(stage)
     limits = plan.limits if plan else Limits()
     return Facts(
         row, Situation(_task_view(row), execution, route, limits, now_ms, draw), plan, account, provider
+    )
+
+
+class Traits(TypedDict):
+    """What an execution's provider adds to the view of it."""
+
+    person: bool
+    repeatable: bool
+    evidence: bool
+
+
+def traits(provider: Provider | None, *, has_job: bool) -> Traits:
+    """The traits of an execution of this provider; None: the deployment no longer knows it.
+
+    `has_job`: the provider gave its own id, so that it can be polled."""
+    if provider is None:
+        return Traits(person=False, repeatable=False, evidence=False)
+    abilities = provider.abilities
+    return Traits(
+        person=provider.kind == "human",
+        repeatable=abilities.honours_key,
+        evidence=abilities.evidence or (abilities.poll and has_job),
     )
 
 

@@ -1,4 +1,4 @@
-"""What an execution works on: the task's input, the result of the stage before, and where the task stands."""
+"""The inputs of an execution: the task's input, the previous stage's result, and the task's position in its route."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ if TYPE_CHECKING:
 
 
 def task_input(row: Row) -> Any:  # JSON is any value
-    """A task's input; one that another application inserted has its title and description."""
+    """The task's input.  A task without one, inserted by another application, has its title and description as input.
+
+    Raises BadInput when the stored text is not JSON."""
     stored = optional_text(row, "input")
     if stored is None:
         return {"title": text(row, "title"), "description": text(row, "description")}
     return parse_json(stored, "input")
 
 
-async def fed(world: World, row: Row) -> Any:  # JSON is any value
-    """The output of the stage before, from its row or from the blobs.  Raises BadInput, PortError."""
+async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
+    """The result of the previous stage, from its row or from the blob store; None for the first stage.
+
+    Raises BadInput when it is lost or unreadable, PortError when the store cannot be reached."""
     key = optional_text(row, "previous_key")
     if key is not None:
         data = await world.blobs.get(key)
         if data is None:
-            raise BadInput("result", f"there is no {key} any more")
+            raise BadInput("result", f"the blob store has no {key}")
         return parse_json(data, "result")
     stored = optional_text(row, "previous")
     return None if stored is None else parse_json(stored, "result")
 
 
 def position(row: Row) -> Position:
-    """Where a task's row says it stands."""
+    """The task's position in its route, from its row."""
     return Position(
         stage=integer(row, "stage"),
         candidate=integer(row, "candidate"),

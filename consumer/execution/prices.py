@@ -1,7 +1,7 @@
-"""What a call cost, and the most that it can cost.
+"""The cost of a call, and the most that it can cost.
 
-In this order: what the provider says it charged, the price declared in the profile, the price book.  Where none
-of them knows, the cost is unknown, which is not zero; and pricing never fails the work that it prices.
+The charge that the provider reports counts first, then the price declared in the profile, then the price book.  A cost
+that none of them knows is unknown, which is not zero.  An error while pricing never fails the call.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     from consumer.provider import Quote
 
 MILLION: Final = 1_000_000
-_MOST: Final = 2**53 - 2
-"""Micro-dollars that a row can hold."""
+_MAX_MICRO: Final = 2**53 - 2
+"""The most micro-dollars that a row can hold."""
 
 
 def rate(account: Account, outcome: Outcome, at_ms: int) -> Cost:
-    """What a call that began at `at_ms` cost; UNKNOWN where something was consumed at a price nobody knows."""
+    """The cost of a call that began at `at_ms`; UNKNOWN when it consumed something at an unknown price."""
     try:
         cost = _cost(account, outcome, at_ms)
-    except Exception:  # noqa: BLE001  # the price book raises what it likes, and an answer must not be lost to it
+    except Exception:  # noqa: BLE001  # the price book may raise anything, and no answer may be lost to it
         return UNKNOWN
-    return UNKNOWN if cost.micro is not None and cost.micro > _MOST else cost
+    return UNKNOWN if cost.micro is not None and cost.micro > _MAX_MICRO else cost
 
 
 def bound(account: Account, quote: Quote, max_cost: Decimal | None, at_ms: int) -> int | None:
-    """The most that a call which begins at `at_ms` can cost, in micro-dollars; None where nobody can tell.
+    """The most that a call can cost which begins at `at_ms`, in micro-dollars; None if that is unknown.
 
-    `max_cost` is what the candidate's author vouches for, in dollars, where no bound can be computed."""
+    `max_cost`: the bound in dollars that the template's author states, used when none can be computed."""
     try:
-        rates = _dearest(account, quote, at_ms)
+        rates = _highest_rates(account, quote, at_ms)
     except Exception:  # noqa: BLE001  # as above
         rates = None
     if rates is None or (quote.output_tokens is None and rates.output):
@@ -52,9 +52,9 @@ def bound(account: Account, quote: Quote, max_cost: Decimal | None, at_ms: int) 
 
 
 def by_bound(account: Account | None, reserved_micro: int) -> Cost:
-    """What is charged when nobody will ever know: the reservation.  Where none could be made, that is unknown too."""
+    """The cost that is charged when the true one will never be known: the reservation; unknown if there was none."""
     declared = account.profile.price if account is not None else None
-    known = reserved_micro > 0 or (declared is not None and _is_nothing(declared))
+    known = reserved_micro > 0 or (declared is not None and _is_free(declared))
     return Cost(reserved_micro, "bound") if known else UNKNOWN
 
 
@@ -88,7 +88,7 @@ def _declared(price: Price, outcome: Outcome) -> Cost:
     rates = _Rates(
         price.per_task if answered else Decimal(0), price.input_per_million, price.output_per_million
     )
-    if _is_nothing(price):
+    if _is_free(price):
         return Cost(0, "declared")
     if tokens is not None:
         return Cost(to_micro(rates.amount(*tokens)), "declared")
@@ -97,7 +97,7 @@ def _declared(price: Price, outcome: Outcome) -> Cost:
     return UNKNOWN
 
 
-def _is_nothing(price: Price) -> bool:
+def _is_free(price: Price) -> bool:
     return not (price.input_per_million or price.output_per_million or price.per_task)
 
 
@@ -123,19 +123,19 @@ def _tokens(usage: Usage | None) -> tuple[int, int] | None:
     return usage.input_tokens, usage.output_tokens
 
 
-def _dearest(account: Account, quote: Quote, at_ms: int) -> _Rates | None:
-    """The highest rates that this call can be charged at."""
+def _highest_rates(account: Account, quote: Quote, at_ms: int) -> _Rates | None:
+    """The highest rates at which this call can be charged."""
     declared, book = account.profile.price, account.profile.price_book
     if declared is not None:
         return _Rates(declared.per_task, declared.input_per_million, declared.output_per_million)
     if book is None or quote.model is None:
         return None
     price = _priced(book, quote.model, at_ms)
-    if price is None or price.output_citation_mtok is not None:  # citations: no limit of ours holds them
+    if price is None or price.output_citation_mtok is not None:  # citations: we cannot limit them
         return None
     return _Rates(
         _highest(price.requests_kcount) / 1000,
-        # Whether the input is read from a cache, or written to one, is the provider's decision.
+        # The provider decides whether the input is read from a cache or written to one.
         max(
             _highest(price.input_mtok),
             _highest(price.cache_read_mtok),
@@ -148,16 +148,16 @@ def _dearest(account: Account, quote: Quote, at_ms: int) -> _Rates | None:
 
 
 def _priced(provider: str, model: str, at_ms: int) -> ModelPrice | None:
-    """The book's rates; None where it lists a model without them, which it would add up to nothing.
+    """The price book's rates; None for a model that it lists without rates, whose cost it would compute as 0.
 
-    Raises LookupError on a model that the book does not list."""
+    Raises LookupError for a model that it does not list."""
     _, found = get_snapshot().find_provider_model(model, None, provider, None)
     price = found.get_prices(_time(at_ms))
     return None if price.input_mtok is None or price.output_mtok is None else price
 
 
 def _highest(price: Decimal | TieredPrices | None) -> Decimal:
-    """The rate of the longest contexts, where they cost more."""
+    """The highest tier of a rate: long contexts may cost more."""
     if isinstance(price, TieredPrices):
         return max(price.base, *(tier.price for tier in price.tiers))
     return Decimal(0) if price is None else price

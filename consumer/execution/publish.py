@@ -1,8 +1,9 @@
-"""Live status: the snapshot of a task that readers poll.  Never the truth, and never a reason to fail a task.
+"""Live status: the snapshot of a task that readers poll.  The database has the truth; a failed put fails no task.
 
-A snapshot carries the task's version; a reader drops an older one than it has seen.  Whoever has no lease, and
-whoever's put failed, leaves an outbox row that reads the database again.  A put may be slow, and land on a later one:
-whoever has written a version follow_ups, afterwards, whether it was still the task's.
+A snapshot carries the task's version, and a reader drops a snapshot that is older than one it has seen.  A publisher
+without a lease, and a publisher whose put failed, leaves an outbox row, from which the status is written again.
+KV writes can arrive out of order.  After writing a version, the writer checks that it is still the task's current
+version, and republishes if not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ REPAIR_AFTER_MS: Final = 2_000
 
 
 async def put(world: World, value: Mapping[str, Any]) -> bool:
-    """Write one snapshot.  False when the store refused or failed: it has to be published again."""
+    """Write one snapshot.  False when the store refused it or failed: it must be published again."""
     ttl = world.config.status_ttl_s if value["status"] in TASK_FINAL else None
     try:
         await world.kv.put(key(value["task"]), dump_json(value), ttl)
@@ -41,7 +42,7 @@ async def put(world: World, value: Mapping[str, Any]) -> bool:
 
 
 async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int) -> list[int]:
-    """Write snapshots, `width` at a time; the tasks whose status has to be published again."""
+    """Write snapshots, `width` at a time.  Returns the tasks whose status must be published again."""
     failed: list[int] = []
     for start in range(0, len(values), width):
         part = values[start : start + width]
@@ -51,13 +52,13 @@ async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int)
 
 
 async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
-    """Snapshots made from the database's truth; tasks that are gone are left out."""
+    """Snapshots made from the database; tasks that no longer exist are left out."""
     wanted = json.dumps(list(tasks))
     return [snapshot(row) for row in await world.rows(publish.SNAPSHOTS(tasks=wanted))]
 
 
 async def republish(world: World, tasks: Iterable[int]) -> dict[int, int]:
-    """Publish tasks from the database: the versions of those that were written; 0 for one that is gone."""
+    """Publish tasks from the database.  Returns the versions that were written, 0 for a task that no longer exists."""
     written = dict.fromkeys(tasks, 0)
     for value in await current(world, written):
         if await put(world, value):
@@ -68,17 +69,17 @@ async def republish(world: World, tasks: Iterable[int]) -> dict[int, int]:
 
 
 async def check_later(world: World, task: int, holder: str) -> None:
-    """Whoever has published without a lease leaves it to the outbox to look once more: the put may have been slow."""
+    """Let the outbox check a status that was published without a lease: its put may have been slow."""
     await world.write(republish_later(world.clock.now_ms(), [task], holder))
 
 
 def republish_later(now_ms: int, tasks: Iterable[int], holder: str = "") -> Statement:
-    """Publish these from the database, in a moment."""
+    """A statement that has these tasks published from the database in a moment."""
     return publish.PUBLISH_LATER(tasks=json.dumps(list(tasks)), holder=holder, due=now_ms + REPAIR_AFTER_MS)
 
 
 async def cost_changed(world: World, task: int) -> None:
-    """A finished task has cost more: its status says so, under the same version."""
+    """Publish the new cost of a finished task, under the same version."""
     due = world.clock.now_ms() + REPAIR_AFTER_MS
     await world.write(publish.PUBLISH_COST(task=task, due=due))
 
@@ -92,7 +93,7 @@ def moved(
     account: Account,
     **fields: Any,
 ) -> dict[str, Any]:
-    """A snapshot made from what a worker has just written, without reading it back."""
+    """A snapshot of the state that a worker has just written, without reading it back."""
     row = {"stage": 0, "attempt": 0, "total_micro": None, "blocked_by": None, "reason": None} | fields
     row |= {
         "id": task,

@@ -1,313 +1,342 @@
-"""Settling: an execution's end, its task's next state and the money, in one atomic batch that carries the fence.
+"""Settling: writing a settlement, in one atomic batch that carries the fence.
 
-`Ended` is an execution with its outcome and what was known when it was judged.  `row` decides and prices it,
-`statements` writes a group, `verdicts` reads what became of each.  An execution whose fence had moved is judged
-again with fresh facts.
+`settle` adds a group of settlements to a batch; `Settling.read` says what became of each.  A run settles many calls in
+the batch that also begins the next ones.  `settle_without_lease` settles one execution, judges it again when the fence
+has moved, and publishes the task.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
-from consumer.core.errors import BadInput
-from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState
-from consumer.core.money import UNKNOWN, Cost
-from consumer.core.outcome import Accepted, Failed, Outcome
+from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.policy import LEASE
-from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
-from consumer.execution import prices, publish
-from consumer.ports import PortError
-from consumer.store import settle, webhooks
-from consumer.store.batch import commit
-from consumer.store.sql import chunks, integer
+from consumer.execution import doorbells, publish
+from consumer.execution.facts import Facts, facts
+from consumer.execution.settlement import (
+    Ended,
+    Settlement,
+    SettleRow,
+    bill_for,
+    cost,
+    is_overrun,
+    judge,
+    may_have_siblings,
+    row_of,
+    usage_text,
+)
+from consumer.ports import PortError, Refused
+from consumer.store import settle as sql
+from consumer.store import webhooks
+from consumer.store.batch import NOTHING, Batch, Handle, Results
+from consumer.store.sql import chunks, integer, optional_integer, optional_text
 from consumer.telemetry import Event, log, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from consumer.core.money import Cost
+    from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from consumer.ports import Result, Row, Statement
+    from consumer.ports import Row, Statement, Value
     from consumer.world import World
 
 INLINE_RESULT_MAX: Final = 64_000
-"""A result longer than this lives with the blobs, keyed by its execution."""
-MAX_TEXT_CHARS: Final = 2_000
-"""Characters of a reason or a feedback that are kept."""
-MAX_USAGE: Final = 16_000
-"""Characters of the raw usage that are kept."""
+"""Bytes of a result that its row keeps; a longer one goes to the blob store, keyed by its execution."""
 MAX_SETTLE_ATTEMPTS: Final = 5
-"""How often a moved fence is followed before the rest is left to the next worker."""
+"""How often a settle follows a moved fence before it leaves the execution to the next worker."""
 
 
 class Verdict(StrEnum):
-    """What became of a settle.  LATE: somebody else had ended the execution.  STALE: the fence had moved."""
+    """What became of a settle.  LATE: another writer had ended the execution.  STALE: the fence had moved."""
 
     MINE = "mine"
     LATE = "late"
     STALE = "stale"
 
 
-@dataclass(slots=True)
-class Ended:
-    """An execution and its outcome.  `bound`: nothing more will be known, charge the reservation.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A settlement whose large result is in the blob store, and the row that the statements read."""
 
-    `billed`: the outcome that the provider charges for, where another one had to take its place.
-    `charged_micro`: what the provider said it charged before this outcome, while the execution was open.
-    `billed_elsewhere`: another execution's row has the cost.
-    `told_meanwhile`: a webhook told of it while it was being ended."""
-
-    situation: Situation
-    outcome: Outcome
-    account: Account | None
-    organization: int | None
-    profile: str | None
-    reserved_micro: int = 0
-    has_budget: bool = False
-    bound: bool = False
-    billed: Outcome | None = None
-    charged_micro: int | None = None
-    billed_elsewhere: bool = False
-    told_meanwhile: bool = False
-    decision: Decision = field(init=False)
-    cost: Cost = UNKNOWN
-
-    @property
-    def execution(self) -> ExecutionView:
-        return self.situation.execution
-
-    @property
-    def task(self) -> TaskView | None:
-        return self.situation.task
-
-    def unstorable(self) -> None:
-        """No row can hold what came back: a failure, at the price of what it was."""
-        self.billed, self.outcome = self.outcome, Failed("unstorable")
+    settlement: Settlement
+    row: SettleRow
 
 
-async def row(world: World, ended: Ended, task_id: int) -> dict[str, Any]:
-    """Decide, price, store a large result; the row that the statements read."""
+async def store_result(world: World, settlement: Settlement) -> Stored:
+    """Put a large result into the blob store, before anything refers to it."""
+    if settlement.refused is not None:
+        log().error(Event.UNSTORABLE, execution=settlement.execution, error=settlement.refused)
+    result = settlement.result
+    if result is None:
+        return Stored(settlement, row_of(settlement, None, None))
+    data = result.encode()
+    if len(data) <= INLINE_RESULT_MAX:
+        return Stored(settlement, row_of(settlement, result, None))
+    # The key carries a digest of the content: two answers of one execution never share a key, whichever is used.
+    key = f"results/{settlement.execution}-{hashlib.sha256(data).hexdigest()[:16]}"
     try:
-        return await _row(world, ended, task_id)
-    except (BadInput, TypeError, ValueError, AttributeError) as error:  # an adapter is a stranger's code
-        log().error(Event.UNSTORABLE, execution=ended.execution.id, error=type(error).__name__)
-        ended.unstorable()
-        return await _row(world, ended, task_id)
+        await world.blobs.put(key, data)
+    except PortError as error:
+        # The row takes the paid answer, so that it is not lost; if it is too large, the database refuses it alone.
+        log().error(Event.UNSTORABLE, execution=settlement.execution, error=str(error)[:200])
+        return Stored(settlement, row_of(settlement, result, None))
+    return Stored(settlement, row_of(settlement, None, key))
 
 
-async def _row(world: World, ended: Ended, task_id: int) -> dict[str, Any]:
-    decision = ended.decision = decide(ended.situation, ended.outcome)
-    is_open = decision.execution not in EXECUTION_FINAL
-    ended.cost = _cost_so_far(ended) if is_open else _cost(ended)
-    result, result_key = await _result(world, ended.execution.id, decision)
-    values: dict[str, Any] = {
-        "e": ended.execution.id,
-        "t": task_id,
-        "v": ended.task.version if ended.task else 0,
-        "state": decision.execution,
-        "result": result,
-        "key": result_key,
-        "cost": ended.cost.micro,
-        "source": ended.cost.source,
-        "usage": _usage(ended),
-        "why": _short(decision.reason),
-        "external": _short(getattr(ended.outcome, "external_id", None)),
-        "wake": decision.wake_at_ms,
-        "resolve": decision.resolve_by_ms,
-        "done": None if is_open else iso(ended.situation.now_ms),
-        "told": not is_open and _is_told(world, ended.account),
-    }
-    move = decision.task
-    if move is None:
-        return values | {"to": None, "crowded": False}
-    position = move.position
-    before = ended.task.position.replaces if ended.task else None
-    return values | {
-        "crowded": not ended.execution.newest or before is not None,
-        "to": move.state,
-        "stage": position.stage,
-        "candidate": position.candidate,
-        "attempt": position.attempt,
-        "repairs": position.repairs,
-        "redos": position.redos,
-        "replaces": position.replaces,
-        "fed": 1 if move.fed else 0,
-        "run_at": move.run_at_ms,
-        "reason": _short(move.reason),
-        "feedback": _short(move.feedback),
-    }
+# --- writing a group ----------------------------------------------------------------------------------------------
 
 
-def _is_told(world: World, account: Account | None) -> bool:
-    """Whether its provider calls back."""
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A group in a batch, and where the batch's results say what became of it."""
+
+    group: Sequence[Stored]
+    _settled: Handle
+    _woken: Handle
+    _unhandled: Handle
+
+    def read(self, results: Results) -> Settled:
+        seen = {row["id"]: row for row in results.rows(self._settled)}
+        return Settled(
+            {stored.row["execution"]: _verdict(stored.row, seen) for stored in self.group},
+            seen,
+            woken=bool(results.rows(self._woken)),
+            unhandled=frozenset(integer(row, "task_id") for row in results.rows(self._unhandled)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a group, by execution.
+
+    `woken`: a webhook had come before its acceptance was written; the next claim handles it.
+    `unhandled`: tasks for which a webhook came while their execution was being settled."""
+
+    verdicts: dict[int, Verdict]
+    _seen: Mapping[Value, Row]
+    woken: bool
+    unhandled: frozenset[int]
+
+    def total_micro(self, execution: int) -> object:
+        """What the execution's task has cost in total; None if that is unknown."""
+        row = self._seen.get(execution)
+        return row["total_micro"] if row is not None else None
+
+
+def settle(
+    batch: Batch,
+    group: Sequence[Stored],
+    now_ms: int,
+    publisher: str | None = None,
+    also: Sequence[Statement] = (),
+) -> Settling:
+    """Add a group of settlements to a batch.
+
+    `publisher` holds the outbox rows where no lease leads to a status that was not published.  `also` follows the
+    settle in the same batch."""
+    parts = list(chunks(stored.row for stored in group))
+    batch.each(sql.SETTLE_EXECUTIONS, parts)
+    batch.each(sql.SETTLE_TASKS, parts, at=iso(now_ms))
+    settled = batch.each(sql.SETTLED, parts)
+    accepted = (
+        {"execution": stored.row["execution"], "external_id": stored.row["external_id"]}
+        for stored in group
+        if stored.row["state"] is ExecutionState.WAITING
+    )
+    woken = batch.each(webhooks.WAKE_FOR_EARLY, chunks(accepted))
+    batch.each(sql.SETTLE_SIBLINGS, chunks(_fence(s.row) for s in group if may_have_siblings(s.settlement)))
+    if publisher is not None:
+        moved = (_fence(stored.row) for stored in group if "status" in stored.row)
+        # The publisher publishes immediately; its row becomes due only if it dies before that.
+        batch.each(sql.SETTLE_OUTBOX, chunks(moved), holder=publisher, due=now_ms + LEASE)
+    batch.add(*also)
+    ended = [
+        s.settlement.execution for s in group if s.settlement.ended.calls_back and not s.settlement.is_open
+    ]
+    unhandled = NOTHING
+    if ended:
+        unhandled = batch.add(webhooks.QUEUE_UNHANDLED(executions=json.dumps(ended), now=now_ms))
+    return Settling(group, settled, woken, unhandled)
+
+
+def _fence(row: SettleRow) -> dict[str, int]:
+    return {"execution": row["execution"], "task": row["task"], "version": row["version"]}
+
+
+def _verdict(wanted: SettleRow, seen: Mapping[Value, Row]) -> Verdict:
+    found = seen.get(wanted["execution"])
+    if found is None:
+        return Verdict.LATE
+    moved = "status" not in wanted or (
+        found["version"] == wanted["version"] + 1
+        and found["last_execution"] == wanted["execution"]
+        and found["status"] == wanted["status"]
+    )
+    if found["state"] == wanted["state"] and moved:
+        return Verdict.MINE
+    return Verdict.LATE if found["state"] in EXECUTION_FINAL else Verdict.STALE
+
+
+async def settle_alone(
+    world: World,
+    stored: Stored,
+    publisher: str | None = None,
+    also: Sequence[Statement] = (),
+    commit: Callable[[Batch], Awaitable[Results]] = Batch.commit,
+) -> tuple[Stored, Settled]:
+    """Settle one execution in a batch of its own.
+
+    An answer that the database refuses becomes a failure that keeps its cost.  Raises Refused when even that is
+    refused, and `Unavailable`."""
+    try:
+        return stored, await _write(world, stored, publisher, also, commit)
+    except Refused as error:
+        log().error(Event.UNSTORABLE, execution=stored.settlement.execution, error=str(error)[:200])
+    stored = await store_result(world, judge(stored.settlement.ended.unstorable()))
+    return stored, await _write(world, stored, publisher, also, commit)
+
+
+async def _write(
+    world: World,
+    stored: Stored,
+    publisher: str | None,
+    also: Sequence[Statement],
+    commit: Callable[[Batch], Awaitable[Results]],
+) -> Settled:
+    batch = world.batch()
+    settling = settle(batch, [stored], stored.settlement.ended.situation.now_ms, publisher, also)
+    return settling.read(await commit(batch))
+
+
+# --- one execution without a lease --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of one execution.  `unhandled`: a webhook came for it while it was being settled."""
+
+    verdict: Verdict
+    unhandled: bool = False
+
+
+def ended_by(world: World, fact: Facts, outcome: Outcome, *, bound: bool = False) -> Ended:
+    """The execution with this outcome.  `bound`: nothing more will be known, so that the reservation is charged."""
+    is_open = fact.situation.execution.state not in EXECUTION_FINAL
+    reported_micro = optional_integer(fact.row, "cost_micro") if is_open else None
+    return Ended(
+        fact.situation,
+        outcome,
+        bill_for(outcome, reported_micro, bound=bound),
+        outcome.usage,
+        fact.task_id,
+        fact.account,
+        optional_integer(fact.row, "organization_id"),
+        optional_text(fact.row, "profile"),
+        integer(fact.row, "reserved_micro"),
+        has_budget=fact.row["budgets"] is not None,
+        calls_back=calls_back(world, fact.account),
+    )
+
+
+def calls_back(world: World, account: Account | None) -> bool:
+    """Whether the account's provider sends webhooks."""
     provider = None if account is None else world.providers.get(account.profile.provider)
     return provider is not None and provider.abilities.webhook
 
 
-def _short(words: str | None) -> str | None:
-    """Words from outside, as a row can hold them."""
-    return None if words is None else clean(words[:MAX_TEXT_CHARS])
+async def settle_without_lease(
+    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False, also: Sequence[Statement] = ()
+) -> Ending:
+    """Settle one execution, following a moved fence; publish its task, and ring for what becomes due.
+
+    Raises `Unavailable`, and Refused when no form of the settlement can be written."""
+    publisher = world.entropy.token()
+    ended, unhandled = ended_by(world, fact, outcome, bound=bound), False
+    for _ in range(MAX_SETTLE_ATTEMPTS):
+        if ended.execution.state in EXECUTION_FINAL:
+            break
+        stored = await store_result(world, judge(ended))
+        stored, settled = await settle_alone(world, stored, publisher, also)
+        if settled.woken:
+            await doorbells.ring(world)
+        verdict = settled.verdicts[ended.execution.id]
+        unhandled = ended.task_id in settled.unhandled
+        if verdict is Verdict.MINE:
+            await announce(world, stored.settlement, publisher)
+            return Ending(verdict, unhandled)
+        if verdict is Verdict.LATE:
+            break
+        fresh = await facts(world, [ended.execution.id])
+        if not fresh:
+            break
+        ended = ended_by(world, fresh[0], outcome, bound=bound)
+    else:
+        return Ending(Verdict.STALE)
+    if not bound:  # a bound is no bill: the other writer knew better
+        await rebill(world, ended)
+    return Ending(Verdict.LATE, unhandled)
 
 
-def _cost_so_far(ended: Ended) -> Cost:
-    """What is known to be charged though nothing has ended: while more may come, no less than what is reserved."""
-    charged = ended.outcome.charged
-    if ended.account is not None and charged is not None:
-        cost = prices.rate(ended.account, ended.outcome, ended.execution.started_ms)
-        if isinstance(ended.outcome, Accepted) and (cost.micro or 0) <= ended.reserved_micro:
-            return UNKNOWN
-        return _flagged(ended, cost)
-    return UNKNOWN if ended.charged_micro is None else Cost(ended.charged_micro, "provider")
+async def announce(world: World, settlement: Settlement, publisher: str) -> None:
+    """Log a settlement, publish its task and ring for what becomes due.  The sweep repairs what fails here."""
+    report(settlement)
+    move, task = settlement.decision.task, settlement.ended.task_id
+    if move is None:
+        if settlement.cost.micro:  # readers of a task that had ended before see its final cost
+            await publish.cost_changed(world, task)
+        return
+    await publish.republish(world, [task])
+    await publish.check_later(world, task, publisher)
+    if move.state is TaskState.PENDING:
+        await doorbells.ring_at(world, move.run_at_ms)
 
 
-def _cost(ended: Ended) -> Cost:
-    if ended.billed_elsewhere:
-        return Cost(0, "none")
-    if ended.charged_micro is not None and (ended.billed or ended.outcome).charged is None:
-        return Cost(ended.charged_micro, "provider")
-    if ended.bound:
-        return prices.by_bound(ended.account, ended.reserved_micro)
-    if ended.account is None:
-        return UNKNOWN
-    return _flagged(
-        ended, prices.rate(ended.account, ended.billed or ended.outcome, ended.execution.started_ms)
-    )
+# --- the cost of an execution that another writer ended, and the log ------------------------------------------------
 
 
-def _flagged(ended: Ended, cost: Cost) -> Cost:
-    """There is a word about what costs more than its reservation."""
-    if ended.has_budget and cost.micro is not None and cost.micro > ended.reserved_micro:
-        log().warning(
-            Event.OVERRUN, execution=ended.execution.id, profile=ended.profile, cost_micro=cost.micro
-        )
-    return cost
-
-
-def _usage(ended: Ended) -> str | None:
-    """What the provider said it used; nothing of it where a row cannot hold that."""
-    usage = (ended.billed or ended.outcome).usage
-    if usage is None:
-        return None
-    try:
-        stored = dump_json(usage.raw)
-    except (BadInput, TypeError, ValueError):
-        return "{}"
-    return stored if len(stored) <= MAX_USAGE else "{}"
-
-
-async def _result(world: World, execution: int, decision: Decision) -> tuple[str | None, str | None]:
-    """The result for the row, or its key among the blobs."""
-    if not decision.has_result:
-        return None, None
-    text = dump_json(decision.keeps)
-    data = text.encode()
-    if len(data) <= INLINE_RESULT_MAX:
-        return text, None
-    # With its content's name: two answers for one execution never share a key, whichever of them is used.
-    key = f"results/{execution}-{hashlib.sha256(data).hexdigest()[:16]}"
-    try:
-        await world.blobs.put(key, data)
-    except PortError as error:
-        # A paid answer is not lost, nor do others wait for it: the row takes it, or the database refuses it alone.
-        log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
-        return text, None
-    return None, key
-
-
-def statements(
-    group: Sequence[Mapping[str, Any]],
-    now_ms: int,
-    publisher: str | None = None,
-    also: Sequence[Statement] = (),
-) -> list[Statement]:
-    """The batch that settles a group, the reading of its verdicts last in each chunk.
-
-    `publisher` holds the outbox's rows, where no lease leads to what was not published; `also` follows the settle."""
-    written: list[Statement] = []
-    for part in chunks(group):
-        written += [settle.SETTLE_EXECUTIONS(rows=part), settle.SETTLE_TASKS(rows=part, at=iso(now_ms))]
-        written.append(settle.SETTLED(rows=part))
-    accepted = [
-        {"e": r["e"], "external": r["external"]} for r in group if r["state"] == ExecutionState.WAITING
-    ]
-    for part in chunks(accepted):
-        written.append(webhooks.WAKE_FOR_EARLY(rows=part))
-    crowded = [r for r in group if r["crowded"]]
-    for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in crowded):
-        written.append(settle.SETTLE_SIBLINGS(rows=part))
-    if publisher is not None:
-        for part in chunks({"e": r["e"], "t": r["t"], "v": r["v"]} for r in group if r["to"]):
-            # Who writes this publishes at once, and says so; the row is for its death, while its put is on the way.
-            written.append(settle.SETTLE_OUTBOX(rows=part, holder=publisher, due=now_ms + LEASE))
-    written += also
-    ended = json.dumps([r["e"] for r in group if r["told"]])
-    return written if ended == "[]" else [*written, webhooks.QUEUE_UNHANDLED(executions=ended, now=now_ms)]
-
-
-def verdicts(
-    group: Sequence[Mapping[str, Any]], results: Iterable[Result]
-) -> dict[int, tuple[Verdict, Row | None]]:
-    """What became of each execution, from what the batch read back."""
-    seen = {row["id"]: row for result in results for row in result.rows if "last_execution" in row}
-    return {r["e"]: (_verdict(r, seen.get(r["e"])), seen.get(r["e"])) for r in group}
-
-
-def told_early(results: Iterable[Result]) -> bool:
-    """Whether a webhook had come before its acceptance was written: it is handled at the next claim."""
-    return any("woken" in found for result in results for found in result.rows)
-
-
-def told_meanwhile(results: Iterable[Result]) -> set[int]:
-    """Tasks of which a webhook told while what it tells of was being ended: it comes before what they do next."""
-    return {integer(found, "told") for result in results for found in result.rows if "told" in found}
-
-
-def _verdict(wanted: Mapping[str, Any], seen: Row | None) -> Verdict:
-    if seen is None:
-        return Verdict.LATE
-    moved = wanted["to"] is None or (
-        seen["version"] == wanted["v"] + 1
-        and seen["last_execution"] == wanted["e"]
-        and seen["status"] == wanted["to"]
-    )
-    if seen["state"] == wanted["state"] and moved:
-        return Verdict.MINE
-    return Verdict.LATE if seen["state"] in EXECUTION_FINAL else Verdict.STALE
-
-
-def bill(ended: Ended) -> list[Statement]:
-    """What an execution that has ended without this outcome cost: kept when nothing better is known."""
-    cost = _cost(ended)
-    if cost.micro is None:
+def rebilling(ended: Ended) -> list[Statement]:
+    """Record what an execution cost that ended without this outcome: kept when nothing better is known."""
+    found = cost(ended)
+    if found.micro is None:
         return []
-    values = {"cost": cost.micro, "source": cost.source, "usage": _usage(ended)}
-    return [settle.REBILL(execution=ended.execution.id, **values)]
+    usage = usage_text(ended.usage)
+    return [sql.REBILL(execution=ended.execution.id, cost=found.micro, source=found.source, usage=usage)]
 
 
 async def rebill(world: World, ended: Ended) -> None:
-    """A bill for an execution that somebody else has ended."""
-    if statements := bill(ended):
-        (changed,) = await commit(world.database, world.entropy, statements)
-        for row in changed.rows:
-            await publish.cost_changed(world, integer(row, "task_id"))
+    """Record the cost of an execution that another writer has ended, and publish it."""
+    report_overrun(ended, cost(ended))
+    batch = world.batch()
+    changed = batch.add(*rebilling(ended))
+    for row in (await batch.commit()).rows(changed):
+        await publish.cost_changed(world, integer(row, "task_id"))
 
 
-def report(ended: Ended) -> None:
-    """One line for a task at its end; unknown outcomes are worth one of their own."""
-    decision, move = ended.decision, ended.decision.task
+def report_overrun(ended: Ended, found: Cost) -> None:
+    """Log a warning when a call cost more than was reserved."""
+    if is_overrun(ended, found):
+        fields = {"execution": ended.execution.id, "profile": ended.profile, "cost_micro": found.micro}
+        log().warning(Event.OVERRUN, **fields)
+
+
+def report(settlement: Settlement) -> None:
+    """Log an unknown outcome, an overrun, and the end of a task."""
+    ended, decision, move = settlement.ended, settlement.decision, settlement.decision.task
     fields = {
         "task": ended.task.id if ended.task else None,
         "execution": ended.execution.id,
         "organization": ended.organization,
         "profile": ended.profile,
-        "cost_micro": ended.cost.micro,
+        "cost_micro": settlement.cost.micro,
         "reason": word(decision.reason),
     }
+    report_overrun(ended, settlement.cost)
     if decision.execution is ExecutionState.UNKNOWN:
         log().warning(Event.EXECUTION_UNKNOWN, **fields)
     if move is not None and move.state in TASK_FINAL:

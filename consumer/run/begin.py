@@ -1,4 +1,4 @@
-"""Beginning: an execution is written as an intent, with its reservation, before anything is sent."""
+"""Beginning: write an execution as an intent, with its reservation, before anything is sent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import policy
 from consumer.core.budget import Period, period_of
+from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
-from consumer.core.lifecycle import TaskState
+from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.money import show
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
 from consumer.execution.call import (
+    Attempt,
     NoSuchCandidate,
     build_call,
     find_candidate,
@@ -22,9 +24,12 @@ from consumer.execution.call import (
     immediate_outcome,
     most,
 )
-from consumer.store import begin
+from consumer.execution.call import judge as judge_output
+from consumer.execution.facts import traits
+from consumer.execution.settle import calls_back
+from consumer.execution.settlement import Ended, Rated
+from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
-from consumer.store.batch import commit
 from consumer.store.sql import chunks, execution_id, integer, number_of
 
 if TYPE_CHECKING:
@@ -33,18 +38,19 @@ if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.execution.call import Step
-    from consumer.ports import Row, Statement
+    from consumer.ports import Row
     from consumer.provider import Call, Provider
     from consumer.run.claim import Claimed
+    from consumer.store.batch import Batch, Handle
     from consumer.world import World
 
 RECHECK_MS: Final = 15 * policy.MINUTE
-"""When a task that this deployment cannot do now is looked at again."""
+"""When a task that this deployment cannot do now is tried again."""
 
 
 @dataclass(slots=True)
 class Intent:
-    """An execution about to begin, and the step that will be taken for it."""
+    """An execution that is about to begin, with its call."""
 
     task: Claimed
     execution: int
@@ -58,32 +64,33 @@ class Intent:
 
     @property
     def immediate_outcome(self) -> Outcome | None:
-        """Its outcome, where nothing is sent and no time passes."""
+        """The outcome, if the call needs neither a request nor time."""
         return immediate_outcome(self.step)
 
     def row(self) -> dict[str, Any]:
-        """What BEGIN reads."""
+        """The row that BEGIN reads."""
         assert self.task.plan is not None  # noqa: S101  # an intent is made from a plan
         stage = self.task.plan.route.stages[self.task.position.stage]
         return {
-            "e": self.execution,
-            "t": self.task.id,
-            "v": self.task.version,
+            "execution": self.execution,
+            "task": self.task.id,
+            "version": self.task.version,
             "lease": self.task.token,
-            "type": stage.execution_type,
+            "execution_type": stage.execution_type,
             "provider": self.provider.name,
             "profile": self.account.name,
-            "reserve": self.reserved_micro,
+            "reserved_micro": self.reserved_micro,
             "budgets": json.dumps([period.id for period in self.periods]) if self.periods else None,
-            "who": self.provider.person(self.call),
+            "assigned_to": self.provider.person(self.call),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claimed task given up unbegun: back to `pending` with what blocks it, on to `waiting`, or `failed`.
+    """A claimed task that is given up unbegun: back to `pending` with its blocker, on to `waiting`, or `failed`.
 
-    `needs_micro`: the room that it needs in the budget that blocks it.  `unsent`: its execution that was refused."""
+    `needs_micro`: the room in micro-dollars that it needs in the budget that blocks it.  `unsent`: the execution whose
+    begin was refused."""
 
     task: Claimed
     to: TaskState
@@ -94,22 +101,22 @@ class Release:
     unsent: int | None = None
 
     def row(self) -> dict[str, Any]:
-        """What RELEASE reads."""
+        """The row that RELEASE and UNSENT read."""
         return {
-            "t": self.task.id,
-            "v": self.task.version,
-            "to": self.to,
-            "run_at": self.run_at_ms,
+            "task": self.task.id,
+            "version": self.task.version,
+            "status": self.to,
+            "run_at_ms": self.run_at_ms,
             "blocked_by": self.blocked_by,
-            "needs": self.needs_micro,
+            "needs_micro": self.needs_micro,
             "reason": self.reason,
-            "e": self.unsent,
+            "execution": self.unsent,
             "lease": self.task.token,
         }
 
 
 def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
-    """The next execution of a claimed task, or why there is none."""
+    """The next execution of a claimed task, or the release that says why there is none."""
     release = _impossible(task, now_ms)
     if release is not None or task.plan is None:
         return release or Release(task, TaskState.PENDING, policy.NEVER, task.why_not)
@@ -130,9 +137,9 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
 
 
 def _impossible(task: Claimed, now_ms: int) -> Release | None:
-    """What keeps a task from being begun, whatever its route says."""
+    """The release of a task that cannot begin, independent of its route."""
     if task.open_execution is not None:
-        return Release(task, TaskState.WAITING, reason="waits for the execution that is open")
+        return Release(task, TaskState.WAITING, reason="waits for an open execution")
     if task.deadline_ms is not None and now_ms >= task.deadline_ms:
         return Release(task, TaskState.FAILED, reason="deadline")
     if task.unreadable is not None:
@@ -147,9 +154,8 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     at = task.position
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
-    call = build_call(
-        world, task.plan, provider, account, execution, at.stage, at.candidate, chosen, task, now_ms
-    )
+    attempt = Attempt(execution, at.stage, at.candidate, chosen, provider, account)
+    call = build_call(world, task.plan, attempt, task, now_ms)
     bound = prices.bound(account, most(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
@@ -159,42 +165,51 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     )
 
 
-def statements(intents: Sequence[Intent], now_ms: int) -> list[Statement]:
-    """The batch that begins a group; BEGUN reads which of them were admitted."""
+def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
+    """Add a group of begins to a batch.  The handle reads the id and the status of each execution that was admitted."""
     periods = {period.id: period for intent in intents for period in intent.periods}
     rows = (
-        {"id": p.id, "budget": p.budget, "starts": p.starts_ms, "ends": p.ends_ms} for p in periods.values()
+        {"id": p.id, "budget": p.budget, "starts_ms": p.starts_ms, "ends_ms": p.ends_ms}
+        for p in periods.values()
     )
-    written = [begin.BEGIN_PERIODS(periods=part) for part in chunks(rows)]
-    for part in chunks(intent.row() for intent in intents):
-        written += [begin.BEGIN(rows=part, now=now_ms, at=iso(now_ms)), begin.BEGUN(rows=part)]
-    return written
+    batch.each(sql.BEGIN_PERIODS, chunks(rows))
+    parts = list(chunks(intent.row() for intent in intents))
+    batch.each(sql.BEGIN, parts, now=now_ms, at=iso(now_ms))
+    return batch.each(sql.BEGUN, parts)
 
 
-def given_up(releases: Sequence[Release], now_ms: int) -> list[Statement]:
-    """The batch that gives claimed tasks up."""
+def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
+    """Add to a batch what gives claimed tasks up.  An execution that was refused is taken back first."""
     at = iso(now_ms)
-    refused = [one.row() for one in releases if one.unsent is not None]
-    unsent = [begin.UNSENT(rows=part, at=at) for part in chunks(refused)]
-    return unsent + [begin.RELEASE(rows=part, at=at) for part in chunks(one.row() for one in releases)]
+    refused = (release.row() for release in releases if release.unsent is not None)
+    batch.each(sql.UNSENT, chunks(refused), at=at)
+    batch.each(sql.RELEASE, chunks(release.row() for release in releases), at=at)
 
 
-async def refused(world: World, intents: Sequence[Intent]) -> list[Release]:
-    """Why begins were not admitted: a stop, or a budget without room.  Without either, they may try again at once: the
-    room has come back, or somebody else has moved the task, and then the fence keeps this from doing anything."""
+async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
+    """Release tasks whose begins were not admitted, each with the reason: a stop, or a budget without room.
+
+    Without either the task may try again immediately: room came back, or another writer moved the task, and then the
+    fence keeps the release from changing anything."""
     wanted = json.dumps([period.id for intent in intents for period in intent.periods])
-    asked = [stops_sql.STOPPED(), begin.FULL_PERIODS(periods=wanted)]
-    stops, periods = await commit(world.database, world.entropy, asked)
+    batch = world.batch()
+    stops = batch.add(stops_sql.STOPPED())
+    periods = batch.add(sql.FULL_PERIODS(periods=wanted))
+    results = await batch.commit()
     now = world.clock.now_ms()
     released = [
-        Release(intent.task, TaskState.PENDING) if stops.rows else _refused(intent, periods.rows, now)
+        Release(intent.task, TaskState.PENDING)
+        if results.rows(stops)
+        else _refused(intent, results.rows(periods), now)
         for intent in intents
     ]
-    return [replace(one, unsent=intent.execution) for one, intent in zip(released, intents, strict=True)]
+    return [
+        replace(release, unsent=intent.execution) for release, intent in zip(released, intents, strict=True)
+    ]
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
-    """What the budgets without room say, all of them: that it fails, or else when the last of them has room again."""
+    """The release of a task that its budgets have no room for: it fails, or waits for the last full period to end."""
     wanted = {period.id for period in intent.periods}
     needs = intent.reserved_micro
     full = [
@@ -205,7 +220,7 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     ]
     for row in full:
         cap = integer(row, "cap_micro")
-        if needs > cap > 0:  # a cap of nothing holds work back
+        if needs > cap > 0:  # a cap of 0 holds work back instead of failing it
             reason = f"budget {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
             return Release(intent.task, TaskState.FAILED, reason=reason)
         if row["refused"] == "fail":
@@ -216,3 +231,34 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     last = max(full, key=lambda row: integer(row, "ends_ms"))
     blocker, ends = f"budget:{last['id']}", integer(last, "ends_ms")
     return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)
+
+
+def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -> Ended:
+    """An execution that this run began, with the outcome of its call."""
+    task = intent.task
+    assert task.plan is not None  # noqa: S101  # an intent is made from a plan
+    execution = ExecutionView(
+        id=intent.execution,
+        state=ExecutionState.RUNNING,
+        stage=task.position.stage,
+        started_ms=intent.started_ms,
+        newest=True,
+        resolve_by_ms=None,
+        **traits(intent.provider, has_job=False),
+    )
+    view = TaskView(task.id, task.version, TaskState.RUNNING, task.position, task.deadline_ms, held=True)
+    draw = world.entropy.draw()
+    judged = judge_output(task.plan, outcome)
+    return Ended(
+        Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw),
+        judged,
+        Rated(judged),
+        judged.usage,
+        task.id,
+        intent.account,
+        task.organization,
+        intent.account.name,
+        intent.reserved_micro,
+        has_budget=bool(intent.periods),
+        calls_back=calls_back(world, intent.account),
+    )

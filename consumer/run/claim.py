@@ -1,4 +1,4 @@
-"""Claiming: one round trip that takes due tasks, open executions whose time has come, and outbox rows."""
+"""Claiming: one round trip takes due tasks, open executions that are due for a follow-up, and outbox rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.errors import BadInput
 from consumer.core.times import iso
 from consumer.execution.call import read_plan
-from consumer.execution.inputs import fed, position, task_input
+from consumer.execution.inputs import position, previous_result, task_input
 from consumer.ports import PortError
-from consumer.store import claim
+from consumer.store import claim as sql
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
     from consumer.core.decide import Position, TaskMove
     from consumer.core.template import Plan
-    from consumer.ports import Result, Row, Statement
+    from consumer.ports import Row
+    from consumer.store.batch import Batch, Handle, Results
     from consumer.world import World
 
-WALK_HOPS: Final = 25
-"""Organizations looked at from each of two places when one organization would fill more than half a batch."""
+SCAN_HOPS: Final = 25
+"""Organizations read from each of two places when one organization would fill more than half a batch."""
 
 
 @dataclass(slots=True)
 class Claimed:
-    """A task under our lease, at the version that we gave it.  `why_not`: what keeps it from being begun.
+    """A task under our lease, at the version that the claim gave it.
 
-    `unreadable`: what is wrong with its input for good; `unreachable`: what cannot be read just now."""
+    `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be read.
+    `unreachable`: why its input cannot be read at the moment."""
 
     id: int
     version: int
@@ -41,7 +43,7 @@ class Claimed:
     assigned_to: int | None
     deadline_ms: int | None
     value: Any
-    fed: Any
+    previous: Any
     feedback: str | None
     position: Position
     newest: int | None
@@ -53,9 +55,9 @@ class Claimed:
     unreachable: str | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
-        """The task after it went on under our lease.
+        """The task after a settle that continues it under our lease.
 
-        What a reviewer said holds for the stage; what was wrong with an answer, for the candidate that gave it."""
+        A reviewer's feedback stays for the stage.  Feedback about an invalid answer stays for the candidate."""
         before, after = self.position, move.position
         holds = before.stage == after.stage and (before.candidate == after.candidate or before.repairs == 0)
         return replace(
@@ -64,7 +66,7 @@ class Claimed:
             position=move.position,
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
-            fed=output if move.fed else self.fed,
+            previous=output if move.fed else self.previous,
         )
 
 
@@ -74,63 +76,84 @@ class Taken:
 
     tasks: list[Claimed]
     executions: list[int]
+    """Open executions to follow up."""
     publish: list[int]
-    """Tasks whose status is to be published."""
-    told: list[int]
-    """Tasks of which webhooks told while what they tell of was being ended."""
+    """Tasks whose status must be published."""
+    unhandled: list[int]
+    """Tasks for which a webhook came while their execution was being settled."""
 
 
-def statements(world: World, token: str, now_ms: int) -> list[Statement]:
-    """The claim.  It may be sent again: the lease's token makes the second time read what the first time took."""
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """A claim in a batch, under the lease `token`, and the handles of what it brings."""
+
+    token: str
+    _tasks: Handle
+    _templates: Handle
+    _budgets: Handle
+    _follow_ups: Handle
+    _outbox: Handle
+
+    async def read(self, world: World, results: Results) -> Taken:
+        """What the claim brought, tasks in order of rank (no statement keeps that order)."""
+        by_template = {row["id"]: row for row in results.rows(self._templates)}
+        by_task: dict[object, list[Row]] = defaultdict(list)
+        for row in results.rows(self._budgets):
+            by_task[row["task_id"]].append(row)
+        ordered = sorted(
+            results.rows(self._tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"])
+        )
+        tasks = [
+            await _claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered
+        ]
+        for task in tasks:
+            task.budgets = by_task.get(task.id, ())
+        outbox = results.rows(self._outbox)
+        return Taken(
+            tasks,
+            [integer(row, "id") for row in results.rows(self._follow_ups)],
+            publish=_tasks_of(outbox, "publish"),
+            unhandled=_tasks_of(outbox, "webhook"),
+        )
+
+
+def _tasks_of(outbox: Iterable[Row], kind: str) -> list[int]:
+    return sorted({integer(row, "task_id") for row in outbox if row["kind"] == kind})
+
+
+def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
+    """Add a claim to a batch.
+
+    It may be sent twice: the token of the lease makes the second time read what the first time took."""
     config = world.config
     until = now_ms + config.lease_ms
     size = config.batch_size
     start = int(world.entropy.draw() * 2**31)
-    return [
-        claim.CLAIM_LEASE(
-            token=token,
-            until=until,
-            now=now_ms,
-            size=size,
-            half=max(1, size // 2),
-            start=start,
-            hops=WALK_HOPS,
-        ),
-        claim.CLAIM_TASKS(token=token, at=iso(now_ms)),
-        claim.CLAIMED(token=token),
-        claim.CLAIMED_TEMPLATES(token=token),
-        claim.CLAIMED_BUDGETS(token=token),
-        claim.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.follow_up_size),
-        claim.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.follow_up_size),
-    ]
-
-
-async def read(world: World, token: str, results: Iterable[Result]) -> Taken:
-    """What the claim's statements brought, tasks in order of rank (no statement keeps it)."""
-    _, _, tasks, templates, budgets, attention, outbox = results
-    by_template = {row["id"]: row for row in templates.rows}
-    by_task: dict[object, list[Row]] = defaultdict(list)
-    for row in budgets.rows:
-        by_task[row["task_id"]].append(row)
-    ordered = sorted(tasks.rows, key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
-    claimed = [await _claimed(world, token, row, by_template.get(row["template_id"])) for row in ordered]
-    for task in claimed:
-        task.budgets = by_task.get(task.id, ())
-    return Taken(
-        claimed,
-        [integer(row, "id") for row in attention.rows],
-        *(
-            sorted({integer(row, "task_id") for row in outbox.rows if row["kind"] == kind})
-            for kind in ("publish", "webhook")
-        ),
+    lease = sql.CLAIM_LEASE(
+        token=token,
+        until=until,
+        now=now_ms,
+        size=size,
+        half=max(1, size // 2),
+        start=start,
+        hops=SCAN_HOPS,
+    )
+    batch.add(lease, sql.CLAIM_TASKS(token=token, at=iso(now_ms)))
+    return Claiming(
+        token,
+        batch.add(sql.CLAIMED(token=token)),
+        batch.add(sql.CLAIMED_TEMPLATES(token=token)),
+        batch.add(sql.CLAIMED_BUDGETS(token=token)),
+        batch.add(sql.CLAIM_FOLLOW_UPS(until=until, now=now_ms, size=config.follow_up_size)),
+        batch.add(sql.CLAIM_OUTBOX(token=token, until=until, now=now_ms, size=config.follow_up_size)),
     )
 
 
 async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
     plan, why_not = _plan(row, template)
-    value = before = unreadable = unreachable = None
+    value = previous = unreadable = unreachable = None
     try:
-        value, before = task_input(row), await fed(world, row)
+        value, previous = task_input(row), await previous_result(world, row)
     except BadInput as error:
         unreadable = str(error)[:200]
     except PortError as error:
@@ -145,7 +168,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         assigned_to=optional_integer(row, "assigned_to"),
         deadline_ms=optional_integer(row, "deadline_ms"),
         value=value,
-        fed=before,
+        previous=previous,
         feedback=optional_text(row, "feedback"),
         position=position(row),
         newest=optional_integer(row, "newest"),

@@ -1,4 +1,4 @@
-"""Calls in flight in one run: started, waited for, published when slow, and ended within a grace."""
+"""The calls in flight of one run: start them, wait for them, publish slow ones, end them within a grace period."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 LONGEST_NAP_S: Final = 1.0
-"""How long is waited for a call before the clock is looked at again."""
+"""Longest wait for a call before the clock is read again."""
 
 
 @dataclass(slots=True)
@@ -30,9 +30,9 @@ class Flight:
 
     world: World
     published: dict[int, int]
-    """Tasks whose running status was written, and their version: a later one may have been there already."""
+    """Versions of tasks whose running status was written; KV may have held a later one already."""
     unpublished: list[int]
-    """Tasks whose running status could not be written, or may still land on a later one."""
+    """Tasks whose running status could not be written, or may still overwrite a later one."""
     calls: dict[asyncio.Task[None], Intent | None] = field(default_factory=dict)
     ended: list[tuple[Intent, Outcome]] = field(default_factory=list)
     first_ended_ms: int = 0
@@ -51,13 +51,13 @@ class Flight:
         return self.world.config.connections - self.connected
 
     def start(self, intent: Intent) -> None:
-        """Send what was begun."""
+        """Start the call of an intent that was admitted."""
         call = asyncio.create_task(self._call(intent))
         self._started(call, intent, connected=intent.provider.needs_base_url)
         self.slow.append((intent.started_ms + self.world.config.running_snapshot_ms, intent))
 
     def follow_up(self, execution: int) -> None:
-        """Bring an open execution a step further; it counts as a call over the network."""
+        """Follow up an open execution; it counts as a call over the network."""
         self._started(asyncio.create_task(follow_up.follow_up(self.world, execution)), None, connected=True)
 
     def _started(self, call: asyncio.Task[None], intent: Intent | None, *, connected: bool) -> None:
@@ -81,16 +81,16 @@ class Flight:
         if call.cancelled():
             return
         error = call.exception()
-        if error is not None and not isinstance(error, PortError):  # the execution keeps its next time
+        if error is not None and not isinstance(error, PortError):  # the execution keeps its wake-up time
             log().error(Event.ADAPTER_ERROR, error=type(error).__name__)
 
     def take_ended(self) -> list[tuple[Intent, Outcome]]:
-        """What has ended since the last time."""
+        """The calls that have ended since the last time, each with its outcome."""
         ended, self.ended = self.ended, []
         return ended
 
     async def wait(self, until_ms: int) -> None:
-        """Until a call ends or the time has come; what runs for long is published meanwhile."""
+        """Wait until a call ends or the time has come, and publish the calls that run for long."""
         now = self.world.clock.now_ms()
         if self.slow:
             until_ms = min(until_ms, self.slow[0][0])
@@ -98,7 +98,7 @@ class Flight:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(max(0.001, (until_ms - now) / 1000), LONGEST_NAP_S)):
                 await self.wake.wait()
-        await asyncio.sleep(0)  # calls that end together are settled together
+        await asyncio.sleep(0)  # calls that end at the same moment are settled together
         await self._publish_slow()
 
     async def _publish_slow(self) -> None:
@@ -116,7 +116,7 @@ class Flight:
                 self.unpublished.append(one.task.id)
 
     async def end(self, grace_ms: int) -> None:
-        """Give the calls a grace, then cut them off: each still ends with an outcome."""
+        """Give the calls a grace period, then cut them off: each still ends with an outcome."""
         if self.calls:
             await asyncio.wait(self.calls, timeout=grace_ms / 1000)
         for call in list(self.calls):
@@ -125,7 +125,7 @@ class Flight:
 
 
 def running(intent: Intent, now_ms: int) -> dict[str, object]:
-    """The snapshot of a task whose call takes longer than a moment."""
+    """The snapshot of a task whose call is slow."""
     task = intent.task
     return publish.moved(
         task.id,

@@ -43,7 +43,7 @@ class Leases:
         done = [token for token, left in self.left.items() if left <= 0]
         if done:
             if self.published:
-                versions = [{"t": task, "v": version} for task, version in self.published.items()]
+                versions = [{"task": task, "version": version} for task, version in self.published.items()]
                 written.append(publish_sql.OVERTAKEN(rows=json.dumps(versions), due=due))
                 self.published.clear()
             written.append(leases.FINISH(tokens=json.dumps(done)))

@@ -1,4 +1,6 @@
-"""What an administrator may change, checked at the edge: templates, budgets, organizations, people, keys."""
+"""What administrators and operators change: templates, budgets, the stop of all spending, organizations, users, keys.
+
+Every value is checked here, before a statement is sent."""
 
 from __future__ import annotations
 
@@ -16,49 +18,62 @@ from consumer.core.template import Route, Template
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.store import admin, stops, sweep
-from consumer.store.batch import commit
+from consumer.store.batch import NOTHING
 from consumer.store.sql import integer, one, optional_integer
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from consumer.core.template import Candidate, Stage
     from consumer.ports import Value
+    from consumer.store.batch import Handle, Results
     from consumer.world import World
 
 
 def check_route(world: World, route: Route, organization: int) -> None:
-    """Raises BadInput naming each candidate that this deployment cannot do for this organization."""
-    problems: list[Problem] = []
-    for number, stage in enumerate(route.stages):
-        for index, candidate in enumerate(stage.candidates):
-            where = f"route.stages[{number}].candidates[{index}]"
-            account = world.accounts.get(candidate.profile)
-            if account is None:
-                known = ", ".join(sorted(world.accounts)) or "none"
-                problems.append(
-                    Problem(f"{where}.profile", f"no profile {candidate.profile!r} here; there are: {known}")
-                )
-                continue
-            allowed = account.profile.organizations
-            if allowed is not None and organization not in allowed:
-                problems.append(
-                    Problem(f"{where}.profile", f"{candidate.profile!r} is not for this organization")
-                )
-                continue
-            provider = world.providers[account.profile.provider]
-            if provider.kind != stage.provider_kind:
-                problems.append(
-                    Problem(f"{where}.profile", f"a stage of kind {stage.kind} needs a {stage.provider_kind}")
-                )
-            try:
-                parse(provider.settings, candidate.settings, f"{where}.settings")
-            except BadInput as error:
-                problems += error.problems
+    """Raises BadInput naming each candidate that this deployment cannot use for this organization."""
+    problems = [
+        problem
+        for number, stage in enumerate(route.stages)
+        for index, candidate in enumerate(stage.candidates)
+        for problem in _candidate_problems(
+            world, stage, candidate, organization, f"route.stages[{number}].candidates[{index}]"
+        )
+    ]
     if problems:
         raise BadInput.of(problems)
 
 
+def _candidate_problems(
+    world: World, stage: Stage, candidate: Candidate, organization: int, field: str
+) -> Iterator[Problem]:
+    name = candidate.profile
+    account = world.accounts.get(name)
+    if account is None:
+        known = ", ".join(sorted(world.accounts)) or "none"
+        yield Problem(
+            f"{field}.profile", f"this deployment has no profile {name!r}; its profiles are: {known}"
+        )
+        return
+    allowed = account.profile.organizations
+    if allowed is not None and organization not in allowed:
+        yield Problem(f"{field}.profile", f"profile {name!r} is not available to this organization")
+        return
+    provider = world.providers[account.profile.provider]
+    if provider.kind != stage.provider_kind:
+        wanted = f"a stage of kind {stage.kind} needs a profile of a provider of kind {stage.provider_kind}"
+        yield Problem(f"{field}.profile", wanted)
+    try:
+        parse(provider.settings, candidate.settings, f"{field}.settings")
+    except BadInput as error:
+        yield from error.problems
+
+
 async def put_template(world: World, organization: int, value: object) -> int:
-    """Write a template, checked as a whole; tasks that waited for its route may run.  Raises BadInput, NotFound."""
+    """Write a template, checked as a whole, and return its id.  Tasks that waited for a valid route become due.
+
+    Raises BadInput, NotFound."""
     template = parse(Template, value)
     check_route(world, template.route, organization)
     now = world.clock.now_ms()
@@ -74,24 +89,28 @@ async def put_template(world: World, organization: int, value: object) -> int:
         "route": template.route.model_dump_json(exclude_defaults=True),
         "limits": template.limits.model_dump_json(exclude_defaults=True),
     }
+    batch = world.batch()
     if template.id is None:
-        written = await world.database.batch([admin.INSERT_TEMPLATE(**fields, at=iso(now))])
-        return integer(written[0].rows[0], "id")
-    batch = [
-        admin.UPDATE_TEMPLATE(**fields, id=template.id),
-        admin.UNBLOCK_TEMPLATE(id=template.id, now=now),
-        admin.TEMPLATE_NEEDS(id=template.id),
-    ]
-    written = await commit(world.database, world.entropy, batch)
-    if not written[0].rows:
+        inserted = batch.add(admin.INSERT_TEMPLATE(**fields, at=iso(now)))
+        return _inserted_id(await batch.commit_once(), inserted)
+    updated = batch.add(admin.UPDATE_TEMPLATE(**fields, id=template.id))
+    unblocked = batch.add(admin.UNBLOCK_TEMPLATE(id=template.id, now=now))
+    batch.add(admin.FORGET_NEEDS(id=template.id))
+    results = await batch.commit()
+    if not results.rows(updated):
         raise NotFound(f"no template {template.id}")
-    if written[1].rows:
+    if results.rows(unblocked):
         await doorbells.ring(world)
     return template.id
 
 
+def _inserted_id(results: Results, inserted: Handle) -> int:
+    (row,) = results.rows(inserted)
+    return integer(row, "id")
+
+
 class Budget(Model):
-    """A cap in dollars.  `refused`: what happens to work that finds no room."""
+    """A cap in dollars.  `refused`: a task for which the budget has no room waits for room, or fails."""
 
     scope: Literal["organization", "template", "task"]
     scope_id: Id
@@ -103,7 +122,9 @@ class Budget(Model):
 async def put_budget(
     world: World, organization: int, value: object, actor: str, budget: int | None = None
 ) -> int:
-    """Set a cap, all at once: what it blocked and has room for may try again.  Raises BadInput, NotFound."""
+    """Set a cap, and return the id of the budget.  Tasks that this budget blocked become due if it has room for them.
+
+    `budget`: the id of the budget that the caller means to change.  Raises BadInput, NotFound."""
     new = parse(Budget, value)
     now, cap = world.clock.now_ms(), to_micro(new.cap)
     place: dict[str, Value] = {"scope": new.scope, "scope_id": new.scope_id, "period": new.period}
@@ -115,63 +136,61 @@ async def put_budget(
         raise NotFound(f"no budget {budget} with this scope and period")
     detail = f"{new.scope} {new.scope_id}, {show(cap)} a {new.period}, else {new.refused}"
     audit: dict[str, Value] = {"organization": organization, "actor": actor, "detail": detail}
-    written, _, _, *unblocked = await commit(
-        world.database,
-        world.entropy,
-        [
-            admin.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused),
-            admin.ALERT_AGAIN(**place, now=now),
-            admin.BUDGET_AUDIT(**place, **audit, now=now),
-            *([] if before is None else [sweep.UNBLOCK(now=now, budget=before)]),
-        ],
-    )
-    if any(result.rows for result in unblocked):
+    batch = world.batch()
+    written = batch.add(admin.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused))
+    batch.add(admin.ALERT_AGAIN(**place, now=now), admin.BUDGET_AUDIT(**place, **audit, now=now))
+    unblocked = NOTHING if before is None else batch.add(sweep.UNBLOCK(now=now, budget=before))
+    results = await batch.commit()
+    if results.rows(unblocked):
         await doorbells.ring(world)
-    return integer(written.rows[0], "id")
+    return _inserted_id(results, written)
 
 
 Line = Annotated[
     str,
     Field(min_length=1, max_length=200, json_schema_extra={"pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$"}),
 ]
-"""Words; blank ones are none."""
+"""A text of 1 to 200 characters that is not blank."""
 
 # --- the stop -----------------------------------------------------------------------------------------------
 
 
 class NewStop(Model):
-    """Why all spending shall stop."""
+    """Why all spending should stop."""
 
     reason: Line
 
 
 async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
-    """Stop all spending at once: nothing is claimed and no execution begins, on any worker.  What is in flight ends,
-    and is settled.  The stop that holds: this one, or one before it.  Raises BadInput."""
+    """Stop all spending immediately: no worker claims a task or begins an execution.  Executions in flight end, and are
+    settled.  Returns the stop that is in force: this one, or an earlier one.  Raises BadInput."""
     values: dict[str, Value] = {"now": world.clock.now_ms(), "actor": actor}
-    batch = [
-        stops.STOP(**values, reason=_name(reason, "reason")),
-        stops.STOP_AUDIT(**values),
-        stops.STOPPED(),
-    ]
-    made, _, found = await world.database.batch(batch)
-    if made.rows:
+    batch = world.batch()
+    inserted = batch.add(stops.STOP(**values, reason=_line(reason, "reason")))
+    batch.add(stops.STOP_AUDIT(**values))
+    in_force = batch.add(stops.STOPPED())
+    results = await batch.commit_once()
+    if results.rows(inserted):
         log().warning(Event.SPENDING_STOPPED)
-    return dict(found.rows[0])
+    (row,) = results.rows(in_force)
+    return dict(row)
 
 
 async def resume(world: World, actor: str) -> bool:
-    """Go on after a stop.  False when there was none."""
-    batch = [stops.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor), stops.RESUME()]
-    _, resumed = await world.database.batch(batch)
-    if resumed.rows:
-        log().warning(Event.SPENDING_RESUMED)
-        await doorbells.ring(world)
-    return bool(resumed.rows)
+    """End the stop.  False when there was none."""
+    batch = world.batch()
+    batch.add(stops.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor))
+    ended = batch.add(stops.RESUME())
+    results = await batch.commit_once()
+    if not results.rows(ended):
+        return False
+    log().warning(Event.SPENDING_RESUMED)
+    await doorbells.ring(world)
+    return True
 
 
 async def stopped(world: World) -> dict[str, Any] | None:
-    """Since when, by whom and why all spending is stopped; None while it is not."""
+    """The stop of all spending (`at_ms`, `actor`, `reason`); None when spending is not stopped."""
     row = one(await world.rows(stops.STOPPED()))
     return None if row is None else dict(row)
 
@@ -180,13 +199,13 @@ async def stopped(world: World) -> dict[str, Any] | None:
 
 
 class NewOrganization(Model):
-    """As a caller hands it in."""
+    """An organization as a caller hands it in."""
 
     name: Line
 
 
 class NewUser(Model):
-    """A person as a caller hands them in.  `role` is what other applications know."""
+    """A user as a caller hands it in.  `role` is for other applications; the worker does not read it."""
 
     email: Line
     name: Line
@@ -194,45 +213,47 @@ class NewUser(Model):
 
 
 async def create_organization(world: World, name: str) -> int:
-    """Raises BadInput."""
-    name = _name(name, "name")
-    written = await world.database.batch([admin.CREATE_ORGANIZATION(name=name, at=iso(world.clock.now_ms()))])
-    return integer(written[0].rows[0], "id")
+    """Create an organization, and return its id.  Raises BadInput."""
+    batch = world.batch()
+    at = iso(world.clock.now_ms())
+    inserted = batch.add(admin.CREATE_ORGANIZATION(name=_line(name, "name"), at=at))
+    return _inserted_id(await batch.commit_once(), inserted)
 
 
 async def create_user(world: World, organization: int, email: str, name: str, role: str = "member") -> int:
-    """A person of an organization.  Raises BadInput."""
+    """Create a user of an organization, and return its id.  Raises BadInput."""
     fields: dict[str, Value] = {
         "organization": organization,
-        "email": _name(email, "email"),
-        "name": _name(name, "name"),
-        "role": _name(role, "role"),
+        "email": _line(email, "email"),
+        "name": _line(name, "name"),
+        "role": _line(role, "role"),
     }
-    written = await world.database.batch([admin.CREATE_USER(**fields, at=iso(world.clock.now_ms()))])
-    return integer(written[0].rows[0], "id")
+    batch = world.batch()
+    inserted = batch.add(admin.CREATE_USER(**fields, at=iso(world.clock.now_ms())))
+    return _inserted_id(await batch.commit_once(), inserted)
 
 
-def _name(value: str, field: str) -> str:
+def _line(value: str, field: str) -> str:
     if not value.strip() or len(value) > 200 or clean(value) != value:
-        raise BadInput(field, "1 to 200 characters")
+        raise BadInput(field, "must have 1 to 200 characters, and not only spaces")
     return value
 
 
 ROLES: Final = ("reader", "member", "admin", "operator")
-"""Each may do what those before it may.  An operator belongs to no organization and sees all."""
+"""Each role may do everything that the roles before it may.  An operator belongs to no organization and sees all."""
 
 
 def hash_key(secret: str) -> str:
-    """What the database knows of a key.  The secret is 128 random bits, so that a plain hash is enough."""
+    """The hash that the database stores for a key.  The secret is 128 random bits, so a plain hash is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 async def create_key(world: World, organization: int | None, role: str) -> str:
-    """A new API key, shown only this once.  Raises BadInput."""
+    """Create an API key and return it.  It cannot be read again: the database stores its hash.  Raises BadInput."""
     if role not in ROLES:
-        raise BadInput("role", f"one of {', '.join(ROLES)}")
+        raise BadInput("role", f"must be one of {', '.join(ROLES)}")
     if (role == "operator") != (organization is None):
-        raise BadInput("organization", "an operator's key has none, every other key has one")
+        raise BadInput("organization", "must be null for an operator's key, and an id for every other key")
     if organization is not None and not await world.rows(admin.ORGANIZATION(organization=organization)):
         raise BadInput("organization", f"no organization {organization}")
     name, secret = world.entropy.token()[:12], world.entropy.token()
@@ -247,8 +268,8 @@ async def create_key(world: World, organization: int | None, role: str) -> str:
 
 
 async def revoke_key(world: World, name: str) -> None:
-    """End a key at once.  Accepts its id or the whole key.  Raises NotFound."""
+    """Revoke a key immediately.  `name` is its id or the whole key.  Raises NotFound."""
     wanted = name.removeprefix("bizq_").partition("_")[0]
     found = await world.rows(admin.REVOKE_KEY(id=wanted, now=world.clock.now_ms()))
     if not found:
-        raise NotFound(f"no key {wanted} that is not revoked")
+        raise NotFound(f"no key {wanted}, or it was revoked before")

@@ -1,29 +1,29 @@
-"""What a person does with an assignment, through a signed link: look, accept, answer, review, decline.
+"""What a person does with an assignment, through a signed link: open it, accept, answer, review, decline.
 
-A question is an assignment too: a call of which nobody knows what became, and a person who may find out.  To answer
-is to say what came of it; to decline is to say that it was not done.
+A question is an assignment too.  It asks a person about a call whose outcome is unknown: to answer is to report the
+result of the call, to decline is to report that it was not done.
 
-Looking changes nothing.  An answer and a deadline are both a compare-and-set on the execution; the loser is told.
-An answer after the deadline is kept, and used if the task still waits at that stage.
+Opening a link changes nothing.  An answer and a deadline both compare and set the state of the execution, so exactly
+one of them wins, and the receipt says which.  An answer after the deadline is kept, and used if the task still waits at
+that stage.  `core.answers` judges what a link still allows; this module acts on it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field
-
+from consumer.core import answers
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
-from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
-from consumer.core.outcome import Failed, Outcome, Rejected, Retry, Succeeded
+from consumer.core.lifecycle import ExecutionState
+from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
 from consumer.core.schema import mismatch
-from consumer.core.strictjson import clean, dump_json, parse_json
+from consumer.core.strictjson import clean, parse_json
 from consumer.core.template import render
 from consumer.execution.facts import Facts, facts
-from consumer.execution.inputs import fed, task_input
-from consumer.execution.resolve import settle, use_late_answer
-from consumer.execution.settle import MAX_SETTLE_ATTEMPTS
+from consumer.execution.inputs import previous_result, task_input
+from consumer.execution.late import use_late_answer
+from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.service import links
 from consumer.store import people
 from consumer.store import settle as settle_sql
@@ -34,25 +34,24 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 BUILTIN_INBOX: Final = "inbox"
-"""The provider whose executions are assignments by themselves; a link to any other is a question about it."""
-DECLINED: Final = "declined"
+"""The provider whose executions are assignments.  A link to an execution of any other provider is a question."""
 ACCEPTED: Final = "accepted"
-LATE_ANSWER: Final = "late answer: "
-LATE: Final = ("deadline", "unknown_outcome", "cancelled")
-"""Reasons of an execution that ended for want of an answer."""
+"""The note of an execution whose person has accepted it."""
 MAX_NOTE: Final = 2_000
+"""Characters of a person's reason or note that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a person is asked.  `state`: `open`, `answered` (here is the receipt) or `ended` (for `reason`).
+    """What the page of an assignment shows.
 
+    `state`: `open`, `answered` (`answer` is set) or `ended` (`reason` is set).
     `kind`: `human`, `review`, or `question` about a call that was made through `profile`."""
 
     execution: int
     task: int
-    state: Annotated[str, Field(json_schema_extra={"enum": ["open", "answered", "ended"]})]
-    kind: Annotated[str, Field(json_schema_extra={"enum": ["human", "review", "question"]})]
+    state: answers.Shown
+    kind: answers.Kind
     title: str
     description: str
     instructions: str
@@ -69,7 +68,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an answer.  `used`: it is the task's answer for this stage."""
+    """The effect of an answer.  `used`: it is the task's answer for this stage."""
 
     execution: int
     task: int
@@ -78,44 +77,54 @@ class Receipt:
     message: str
 
 
-USED: Final = "Thank you. Your answer was recorded and the task goes on."
-KNOWN: Final = "Thank you. It has become known meanwhile what came of it; nothing more is needed."
-KEPT: Final = "Thank you. Your answer was kept, but the task had gone on without it."
-NOT_DONE: Final = "Thank you. It counts as not done: it is tried again, or the task ends."
-TURNED_DOWN: Final = "You declined. The task goes to somebody else, or ends."
+USED: Final = "Thank you. Your answer was recorded and the task continues."
+KEPT: Final = "Thank you. Your answer was kept, but the task had already continued without it."
+RESULT_ARRIVED: Final = "Thank you. The result arrived in the meantime. You don't need to do anything."
+NOT_DONE: Final = "Thank you. Recorded as not done. The task will be retried or closed."
+TURNED_DOWN: Final = "You declined. The task will go to another person or be closed."
 
 
 async def assignment(world: World, token: str) -> Assignment:
-    """What the link is for.  Raises NotFound for a forged link, links.Expired."""
+    """The assignment that a link opens.  Raises NotFound for a forged link, links.Expired."""
     return await _assignment(world, await _facts(world, token))
 
 
 async def accept(world: World, token: str) -> Assignment:
-    """Say that you will do it.  Nothing else changes.  Raises Conflict when it has ended."""
+    """Note that the person will do it; nothing else changes.  Raises NotFound, Conflict when it has ended."""
     fact = await _facts(world, token)
-    _refuse_ended(fact)
-    note = people.NOTE(execution=fact.situation.execution.id, note=ACCEPTED)
-    await world.write(note)
+    view = _view(fact)
+    if answers.shown_as(answers.answer_state(view)) != "open":
+        raise Conflict(answers.end_reason(view))
+    await world.write(people.NOTE_ACCEPTED(execution=fact.situation.execution.id, note=ACCEPTED))
     return await assignment(world, token)
 
 
 async def decline(world: World, token: str, reason: str) -> Receipt:
-    """Say that you will not do it.  Raises Conflict when it has ended."""
+    """Record that the person will not do it.  A repeat gets the same receipt.
+
+    Raises NotFound, Conflict when it has ended."""
     fact = await _facts(world, token)
-    if _given_reason(fact) == DECLINED:
-        return _receipt(fact, None, NOT_DONE if _kind(fact) == "question" else TURNED_DOWN, used=False)
-    _refuse_final(fact)
-    why = f"{DECLINED}: {_note(reason)}" if reason.strip() else DECLINED
     question = _kind(fact) == "question"
-    await settle(world, fact, Retry(why) if question else Failed(why), bound=question)
+    message = NOT_DONE if question else TURNED_DOWN
+    view = _view(fact)
+    match answers.answer_state(view):
+        case answers.Declined():
+            return _receipt(fact, None, message, used=False)
+        case answers.Open():
+            why = f"{answers.DECLINED}: {_note(reason)}" if reason.strip() else answers.DECLINED
+            await settle_without_lease(world, fact, Retry(why) if question else Failed(why), bound=question)
+        case _:
+            raise Conflict(answers.end_reason(view))
     fresh = await _fresh(world, fact)
-    if _given_reason(fresh) != DECLINED:  # an answer, or the deadline, came first
-        raise Conflict(_ended_reason(fresh))
-    return _receipt(fresh, None, NOT_DONE if question else TURNED_DOWN, used=False)
+    if _view(fresh).cause != answers.DECLINED:  # an answer, or the deadline, came first
+        raise Conflict(answers.end_reason(_view(fresh)))
+    return _receipt(fresh, None, message, used=False)
 
 
 async def submit(world: World, token: str, output: Any) -> Receipt:  # JSON is any value
-    """Answer.  A repeat gets the receipt of the first.  Raises BadInput naming fields, Conflict when it has ended."""
+    """Answer.  A repeat gets the receipt of the first answer.
+
+    Raises NotFound, BadInput naming fields, Conflict when it has ended."""
     fact = await _facts(world, token)
     if _kind(fact) == "review":
         raise BadInput("decision", "this is a review: approve, edit or reject")
@@ -130,11 +139,11 @@ async def review(  # a review has this many parts
     note: str = "",
     redo: bool = False,  # noqa: FBT001, FBT002  # a tick on a form
 ) -> Receipt:
-    """Approve the draft, give an edited one, or reject it and maybe ask for a redo.  Raises as `submit`."""
+    """Approve the draft, replace it by an edited one, or reject it and perhaps ask for a redo.  Raises as `submit`."""
     fact = await _facts(world, token)
     if _kind(fact) != "review":
         raise BadInput("decision", "there is no draft to review: submit an answer")
-    draft = await fed(world, fact.row)
+    draft = await previous_result(world, fact.row)
     if decision == "approve":
         return await _answer(world, fact, draft)
     if decision == "edit":
@@ -143,75 +152,99 @@ async def review(  # a review has this many parts
         raise BadInput("decision", "approve, edit or reject")
     if redo and not note.strip():
         raise BadInput("note", "say what to do better")
-    if _given_reason(fact) == "rejected":
-        return _receipt(fact, await _given(world, fact), USED, used=True)
-    _refuse_final(fact)
-    words = {"decision": "reject", "note": _note(note), "redo": redo}
-    await settle(world, fact, Rejected(words, _note(note), redo))
-    fresh = await _fresh(world, fact)  # as in _settle
-    used = _given_reason(fresh) == "rejected"
-    return _receipt(fresh, await _given(world, fresh) if used else words, USED if used else KEPT, used=used)
+    return await _reject(world, fact, _note(note), redo=redo)
+
+
+async def _reject(world: World, fact: Facts, note: str, *, redo: bool) -> Receipt:
+    view = _view(fact)
+    match answers.answer_state(view):
+        case answers.Rejected():
+            return _receipt(fact, await _stored(world, fact.row), USED, used=True)
+        case answers.Open():
+            rejection = {"decision": "reject", "note": note, "redo": redo}
+            await settle_without_lease(world, fact, Rejected(rejection, note, redo))
+        case _:
+            raise Conflict(answers.end_reason(view))
+    fresh = await _fresh(world, fact)  # as in _record_answer
+    if _view(fresh).cause == answers.REJECTED:
+        return _receipt(fresh, await _stored(world, fresh.row), USED, used=True)
+    return _receipt(fresh, rejection, KEPT, used=False)
 
 
 async def _answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
-    state = fact.situation.execution.state
-    if state is ExecutionState.SUCCEEDED or (
-        state is ExecutionState.CANCELLED and (fact.row["result"] or fact.row["result_key"]) is not None
-    ):
-        used, given = state is ExecutionState.SUCCEEDED, await _given(world, fact)
-        if _kind(fact) == "question" and given != output and fact.row["cost_source"] != "bound":  # evidence
-            return _receipt(fact, given, KNOWN, used=False)
-        return _receipt(fact, given, USED if used else KEPT, used=used)
-    _check(fact, output)
-    if state in EXECUTION_FINAL:
-        return await _late(world, fact, output)
-    return await _settle(world, fact, Succeeded(output), output)
+    """Record a new answer, or repeat the receipt of the first one."""
+    match answers.answer_state(_view(fact)):
+        case answers.Answered():
+            return await _first_receipt(world, fact, output, USED, used=True)
+        case answers.Kept() | answers.Rejected(late=True):
+            return await _first_receipt(world, fact, output, KEPT, used=False)
+        case _:
+            _check(fact, output)
+            return await _record(world, fact, output)
 
 
-async def _settle(world: World, fact: Facts, outcome: Outcome, output: Any) -> Receipt:
-    task = fact.situation.task
-    if task is None or task.state is TaskState.CANCELLED:
-        raise Conflict(_ended_reason(fact))
-    await settle(world, fact, outcome, bound=_kind(fact) == "question")
-    # Read back, whatever the verdict: two answers at the same moment make the same move, so both may call it theirs.
+async def _record(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+    """Record a checked answer as far as the assignment still allows it.  Raises Conflict."""
+    view = _view(fact)
+    match answers.answer_state(view):
+        case answers.Open() | answers.Withdrawn():
+            return await _record_answer(world, fact, output)
+        case answers.LateOpen() | answers.Ended(keeps_answers=True):
+            return await _record_late_answer(world, fact, output)
+        case _:
+            raise Conflict(answers.end_reason(view))
+
+
+async def _first_receipt(world: World, fact: Facts, output: Any, message: str, *, used: bool) -> Receipt:
+    """The receipt of the answer that is stored already."""
+    first = await _stored(world, fact.row)
+    # An answer to a question charges the reservation (`bound`).  Any other cost shows that the provider's own evidence
+    # settled the call, so this person did not give the stored answer.
+    by_evidence = fact.row["cost_source"] != "bound"
+    if _kind(fact) == "question" and first != output and by_evidence:
+        return _receipt(fact, first, RESULT_ARRIVED, used=False)
+    return _receipt(fact, first, message, used=used)
+
+
+async def _record_answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+    """Settle the open execution with an answer."""
+    await settle_without_lease(world, fact, Succeeded(output), bound=_kind(fact) == "question")
+    # Read the state back and ignore the verdict: two answers at the same moment make the same move, so the verdict may
+    # be `mine` for both of them.
     fresh = await _fresh(world, fact)
-    if fresh.situation.execution.state is ExecutionState.SUCCEEDED:
-        return _receipt(fresh, await _given(world, fresh), USED, used=True)
-    if fresh.situation.execution.state is ExecutionState.FAILED:
-        return await _late(world, fresh, output)
-    return _receipt(fresh, output, KEPT, used=False)
+    match fresh.situation.execution.state:
+        case ExecutionState.SUCCEEDED:
+            return _receipt(fresh, await _stored(world, fresh.row), USED, used=True)
+        case ExecutionState.FAILED:  # the deadline came first
+            return await _record(world, fresh, output)
+        case _:
+            return _receipt(fresh, output, KEPT, used=False)
 
 
-async def _late(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
-    """The deadline has won; the answer still counts if the task waits for one at this stage."""
-    task = fact.situation.task
-    if task is None or task.state is TaskState.CANCELLED or _given_reason(fact) not in LATE:
-        raise Conflict(_ended_reason(fact))
+async def _record_late_answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+    """Use an answer that came after the deadline if the task still waits at this stage, or keep it in a note."""
     for _ in range(MAX_SETTLE_ATTEMPTS):
         if not fact.situation.needed or await use_late_answer(world, fact, Succeeded(output)):
             break
         fact = await _fresh(world, fact)
     used = await _late_answer_used(world, fact)
-    if used is not None:  # this one, or one before it
+    if used is not None:  # this answer, or an earlier one of the same person
         return _receipt(fact, await _stored(world, used), USED, used=True)
-    note = people.NOTE_LATE_ANSWER(execution=fact.situation.execution.id, answer=_as_note(output))
-    await world.write(note)
-    fact = await _fresh(world, fact)  # one that came before is the one that was kept
-    kept = optional_text(fact.row, "note") or ""
-    return _receipt(fact, parse_json(kept.removeprefix(LATE_ANSWER)), KEPT, used=False)
+    note = answers.late_note(output)
+    await world.write(people.NOTE_LATE_ANSWER(execution=fact.situation.execution.id, answer=note))
+    fact = await _fresh(world, fact)  # the note keeps the first of several late answers
+    kept = answers.late_answer(text(fact.row, "note"))
+    return _receipt(fact, kept, KEPT, used=False)
 
 
 async def _late_answer_used(world: World, fact: Facts) -> Row | None:
-    """The answer that was used though it came late."""
+    """The execution that holds this person's late answer, if the task used it."""
     statement = settle_sql.LATE_ANSWER_USED(task=fact.task_id, late=fact.situation.execution.id)
     return one(await world.rows(statement))
 
 
-def _as_note(output: Any) -> str:  # JSON is any value
-    return f"{LATE_ANSWER}{dump_json(output)}"
-
-
 def _check(fact: Facts, output: Any) -> None:  # JSON is any value
+    """Raises BadInput naming the field of an answer that does not fit the template's schema."""
     if fact.plan is None:
         return
     why = mismatch(fact.plan.output_schema, output)
@@ -221,6 +254,7 @@ def _check(fact: Facts, output: Any) -> None:  # JSON is any value
 
 
 async def _facts(world: World, token: str) -> Facts:
+    """The execution that a link opens.  Raises NotFound, links.Expired."""
     execution, purpose = links.read(world.link_secret, token, world.clock.now_ms())
     found = await facts(world, [execution])
     if not found or (purpose == "person") != (found[0].row["provider"] == BUILTIN_INBOX):
@@ -229,71 +263,40 @@ async def _facts(world: World, token: str) -> Facts:
 
 
 async def _fresh(world: World, fact: Facts) -> Facts:
+    """The same execution, read again."""
     return (await facts(world, [fact.situation.execution.id]))[0]
 
 
-def _kind(fact: Facts) -> str:
+def _view(fact: Facts) -> answers.AssignmentView:
+    task, row = fact.situation.task, fact.row
+    return answers.AssignmentView(
+        kind=_kind(fact),
+        execution=fact.situation.execution.state,
+        reason=text(row, "execution_reason"),
+        has_result=row["result"] is not None or row["result_key"] is not None,
+        task=None if task is None else task.state,
+        task_reason=text(row, "reason"),
+        needed=fact.situation.needed,
+    )
+
+
+def _kind(fact: Facts) -> answers.Kind:
     if fact.row["provider"] != BUILTIN_INBOX:
         return "question"
-    stage = fact.situation.execution.stage
-    stages = fact.situation.route.stages
-    return stages[stage].kind if stage < len(stages) else "human"
-
-
-def _refuse_final(fact: Facts) -> None:
-    """Only an answer may be late."""
-    _refuse_ended(fact)
-    if fact.situation.execution.state in EXECUTION_FINAL:
-        raise Conflict(_ended_reason(fact))
-
-
-def _refuse_ended(fact: Facts) -> None:
-    if _state(fact) != "open":
-        raise Conflict(_ended_reason(fact))
-
-
-def _state(fact: Facts) -> str:
-    state = fact.situation.execution.state
-    task = fact.situation.task
-    if state is ExecutionState.SUCCEEDED or (_kind(fact) == "review" and _given_reason(fact) == "rejected"):
-        return "answered"
-    if task is None or task.state is TaskState.CANCELLED:
-        return "ended"
-    if _kind(fact) == "question":  # evidence may have come meanwhile
-        return "open" if state is ExecutionState.UNKNOWN else "ended"
-    if state in EXECUTION_FINAL:  # a late answer still counts while the task waits for one
-        return "open" if fact.situation.needed and _given_reason(fact) in LATE else "ended"
-    return "open"
-
-
-def _given_reason(fact: Facts) -> str:
-    return text(fact.row, "execution_reason").partition(":")[0]
-
-
-def _ended_reason(fact: Facts) -> str:
-    task = fact.situation.task
-    if task is None:
-        return "the task is no longer there"
-    if task.state is TaskState.CANCELLED:
-        return f"the task was cancelled: {text(fact.row, 'reason')}"
-    if task.state in TASK_FINAL and _given_reason(fact) == "cancelled":  # not it, but its task
-        return f"the task has ended: it is {task.state}: {text(fact.row, 'reason')}".removesuffix(": ")
-    return f"this assignment has ended: {_given_reason(fact) or fact.situation.execution.state.value}"
+    stage, stages = fact.situation.execution.stage, fact.situation.route.stages
+    return "review" if stage < len(stages) and stages[stage].kind == "review" else "human"
 
 
 def _receipt(fact: Facts, answer: Any, message: str, *, used: bool) -> Receipt:
     return Receipt(fact.situation.execution.id, fact.task_id, used, answer, message)
 
 
-def _note(words: str) -> str:
-    return clean(words.strip()[:MAX_NOTE])
-
-
-async def _given(world: World, fact: Facts) -> Any:  # JSON is any value
-    return await _stored(world, fact.row)
+def _note(given: str) -> str:
+    return clean(given.strip()[:MAX_NOTE])
 
 
 async def _stored(world: World, row: Row) -> Any:  # JSON is any value
+    """The result in an execution's row, or in the blob that the row names."""
     key = optional_text(row, "result_key")
     if key is not None:
         data = await world.blobs.get(key)
@@ -303,7 +306,7 @@ async def _stored(world: World, row: Row) -> Any:  # JSON is any value
 
 
 def _route_note(fact: Facts) -> str:
-    """What the route says to this candidate in particular."""
+    """The note that the route has for this candidate."""
     stages, stage = fact.situation.route.stages, fact.situation.execution.stage
     number = integer(fact.row, "execution_candidate")
     if stage >= len(stages) or number >= len(stages[stage].candidates):
@@ -312,31 +315,32 @@ def _route_note(fact: Facts) -> str:
 
 
 async def _assignment(world: World, fact: Facts) -> Assignment:
-    row, stage = fact.row, fact.situation.execution.stage
-    kind = _kind(fact)
-    before = await fed(world, row) if stage > 0 else None
-    value = task_input(row) if stage == 0 else before
-    words = render(
-        fact.plan.prompt if fact.plan else "", text(row, "title"), text(row, "description"), task_input(row)
-    )
-    state, answer = _state(fact), row
-    if state == "ended" and _given_reason(fact) in LATE and (used := await _late_answer_used(world, fact)):
-        state, answer = "answered", used
+    row, kind, view = fact.row, _kind(fact), _view(fact)
+    is_first = fact.situation.execution.stage == 0
+    previous = None if is_first else await previous_result(world, row)
+    given = task_input(row)
+    prompt = fact.plan.prompt if fact.plan else ""
+    instructions = render(prompt, text(row, "title"), text(row, "description"), given)
+    shown, answered = answers.shown_as(answers.answer_state(view)), row
+    if shown == "ended" and view.cause in answers.ENDED_WITHOUT_ANSWER:
+        used = await _late_answer_used(world, fact)
+        if used is not None:
+            shown, answered = "answered", used
     return Assignment(
         execution=fact.situation.execution.id,
         task=fact.task_id,
-        state=state,
-        kind=kind if kind in ("review", "question") else "human",
+        state=shown,
+        kind=kind,
         title=text(row, "title"),
         description=text(row, "description"),
-        instructions="\n\n".join(filter(None, [_route_note(fact), words])),
-        value=task_input(row) if kind == "review" else value,
-        draft=before if kind == "review" else None,
+        instructions="\n\n".join(filter(None, [_route_note(fact), instructions])),
+        value=given if is_first or kind == "review" else previous,
+        draft=previous if kind == "review" else None,
         output_schema=fact.plan.output_schema if fact.plan else {"type": "object"},
         deadline_ms=optional_integer(row, "resolve_by_ms"),
-        reason=_ended_reason(fact) if state == "ended" else None,
+        reason=answers.end_reason(view) if shown == "ended" else None,
         accepted=row["note"] == ACCEPTED,
-        answer=await _stored(world, answer) if state == "answered" else None,
+        answer=await _stored(world, answered) if shown == "answered" else None,
         feedback=optional_text(row, "feedback"),
         profile=text(row, "profile"),
     )

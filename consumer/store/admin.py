@@ -1,4 +1,4 @@
-"""What operators change: organizations, users, keys, templates, budgets."""
+"""What administrators and operators change: organizations, users, keys, templates, budgets."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ from typing import Final
 
 from consumer.store.sql import Query
 
+# Create an organization.  It has no key of ours, so this must not be sent twice.
 CREATE_ORGANIZATION: Final = Query(
     "INSERT INTO organizations (name, created_at) VALUES (:name, :at) RETURNING id"
 )
 
+# Create a user of an organization.  This must not be sent twice either.
 CREATE_USER: Final = Query("""
     INSERT INTO users (organization_id, email, name, role, created_at) VALUES (:organization, :email, :name, :role, :at)
     RETURNING id
 """)
 
+# Read an organization, to check that it exists.
 ORGANIZATION: Final = Query("SELECT id, name FROM organizations WHERE id = :organization")
 
+# Store an API key by its hash.  Its random id makes the statement safe to send twice.
 CREATE_KEY: Final = Query("""
     INSERT INTO api_keys (id, hash, organization_id, role, created_ms) VALUES (:id, :hash, :organization, :role, :now)
     ON CONFLICT (id) DO NOTHING
 """)
 
+# Revoke an API key.  An unknown or revoked key returns no row.
 REVOKE_KEY: Final = Query(
     "UPDATE api_keys SET revoked_ms = :now WHERE id = :id AND revoked_ms IS NULL RETURNING id"
 )
 
+# Create a template.  This must not be sent twice.
 INSERT_TEMPLATE: Final = Query("""
     INSERT INTO task_templates (organization_id, name, description, category, estimated_duration, created_at, prompt,
       input_schema, output_schema, route, limits, version)
@@ -34,6 +40,7 @@ INSERT_TEMPLATE: Final = Query("""
     RETURNING id
 """)
 
+# Replace a template of the organization.  It returns no row if the organization has no such template.
 UPDATE_TEMPLATE: Final = Query("""
     UPDATE task_templates SET name = :name, description = :description, category = :category,
       estimated_duration = :duration, prompt = :prompt, input_schema = :input_schema, output_schema = :output_schema,
@@ -42,7 +49,8 @@ UPDATE_TEMPLATE: Final = Query("""
     RETURNING id
 """)
 
-# Tasks that waited for a valid route.
+# Make the tasks due that waited for this template to get a valid route.  Their blocker is `no_route:ID`, and a detail may
+# follow after a colon, which sorts before the semicolon.
 UNBLOCK_TEMPLATE: Final = Query("""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
     WHERE status = 'pending' AND blocked_by IS NOT NULL
@@ -51,15 +59,18 @@ UNBLOCK_TEMPLATE: Final = Query("""
     RETURNING id
 """)
 
-# What a call of it needs at most may have changed: the sweep lets those that waited for room try again.
-TEMPLATE_NEEDS: Final = Query("""
+# Forget the amount that the tasks which wait for room in a budget need.  The template may have changed it, so the sweep
+# lets these tasks try again.
+FORGET_NEEDS: Final = Query("""
     UPDATE tasks SET needs_micro = NULL WHERE status = 'pending' AND blocked_by IS NOT NULL
       AND blocked_by >= 'budget:' AND blocked_by < 'budget;' AND template_id = :id
 """)
 
+# The id of the budget with this scope and period.
 _BUDGET = "SELECT id FROM budgets WHERE scope = :scope AND scope_id = :scope_id AND period = :period"
 
-# Whoever owns a template or a task has its budgets, though it was another's when they were set.
+# Create a budget or change its cap.  The budget goes to the organization that owns its template or task today, which may
+# be another one than when the budget was created.
 PUT_BUDGET: Final = Query("""
     INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro, refused)
     VALUES (:organization, :scope, :scope_id, :period, :cap, :refused)
@@ -68,12 +79,13 @@ PUT_BUDGET: Final = Query("""
     RETURNING id
 """)
 
+# Allow another alert for the current periods of a budget whose cap has changed.
 ALERT_AGAIN: Final = Query(f"""
     UPDATE budget_periods SET alerted_ms = NULL
     WHERE budget_id = ({_BUDGET}) AND ends_ms > :now AND alerted_ms IS NOT NULL
 """)
 
-# Once, however often the batch is sent: what was said a moment ago is not said again.
+# Record who set the cap.  The condition on the last 100 records keeps a batch that is sent twice from adding a second one.
 BUDGET_AUDIT: Final = Query(f"""
     INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
     SELECT :now, :organization, :actor, 'budget', 'budget ' || ({_BUDGET}) || ': ' || :detail
@@ -81,7 +93,8 @@ BUDGET_AUDIT: Final = Query(f"""
       AND at_ms = :now AND actor = :actor AND detail = 'budget ' || ({_BUDGET}) || ': ' || :detail)
 """)
 
-# A row when the organization has what the scope names, with the budget that there is for it already.
+# Check that the scope of a budget exists and belongs to the organization: one row if so, with the id of the budget that
+# exists for it, and no row otherwise.
 SCOPE: Final = Query(f"""
     SELECT ({_BUDGET}) AS budget WHERE CASE :scope
       WHEN 'organization' THEN :scope_id = :organization AND EXISTS (SELECT 1 FROM organizations WHERE id = :scope_id)

@@ -1,6 +1,6 @@
 """Batches: statements that the database applies together, and results that are read by handle.
 
-Every batch of the product may be sent twice.  That is why a batch whose fate is unknown is simply sent again.
+A batch that `commit` sends may be sent twice.  That is why a batch whose fate is unknown is simply sent again.
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self._statements)
 
+    @property
+    def statements(self) -> Sequence[Statement]:
+        """The statements so far, in order."""
+        return self._statements
+
     def add(self, *statements: Statement) -> Handle:
         """Add statements, which run in this order."""
         first = len(self._statements)
@@ -93,3 +98,9 @@ class Batch:
         if not self._statements:
             return Results(())
         return Results(await commit(self._database, self._entropy, self._statements))
+
+    async def commit_once(self) -> Results:
+        """Send a batch that must not be sent twice, such as an insert without a key.
+
+        Raises `Unavailable`, after which the batch may have been applied; `Refused`."""
+        return Results(await self._database.batch(self._statements))

@@ -1,4 +1,6 @@
-"""What callers change about tasks: submit, cancel, retry, adopt."""
+"""What callers change about tasks: submit, cancel, retry, adopt.
+
+`:organization` is the caller's own.  Where a statement allows NULL, NULL stands for an operator and every organization."""
 
 from __future__ import annotations
 
@@ -6,8 +8,33 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# Each row has an idempotency key, its own or one made for this submission, so that a submission may be sent twice
-# and every row finds its task again.
+# --- submit and retry ----------------------------------------------------------------------------------------------
+
+# Find the organizations that tasks name, by id or by name.
+ORGANIZATIONS_NAMED: Final = Query("""
+    SELECT id, name FROM organizations
+    WHERE id IN (SELECT value FROM json_each(:names)) OR name IN (SELECT value FROM json_each(:names)) ORDER BY id
+""")
+
+# Find the templates that tasks of one organization name, by id or by name.
+TEMPLATES_NAMED: Final = Query("""
+    SELECT id, name, input_schema, route, limits FROM task_templates
+    WHERE organization_id = :organization
+      AND (id IN (SELECT value FROM json_each(:names)) OR name IN (SELECT value FROM json_each(:names)))
+    ORDER BY id
+""")
+
+# Find the users that tasks of one organization name, by id or by e-mail.  Table `users` has no index of ours, so its rows
+# are read only when a task names a user.
+USERS_NAMED: Final = Query("""
+    SELECT id, email FROM users
+    WHERE json_array_length(:names) > 0 AND organization_id = :organization
+      AND (id IN (SELECT value FROM json_each(:names)) OR email IN (SELECT value FROM json_each(:names)))
+    ORDER BY id
+""")
+
+# Insert the tasks of one organization that are not there yet.  Each row has an idempotency key, the caller's or a
+# generated one, so that the batch may be sent twice.
 SUBMIT: Final = Query("""
     INSERT INTO tasks (template_id, organization_id, title, description, priority, assigned_to, due_date, created_at,
       updated_at, run_at_ms, raise_at_ms, deadline_ms, input, idempotency_key, retry_of)
@@ -19,31 +46,27 @@ SUBMIT: Final = Query("""
     RETURNING id, idempotency_key
 """)
 
+# Read the tasks of a submission by their keys, whether this batch or an earlier one inserted them.
 SUBMITTED: Final = Query("""
-    SELECT id, idempotency_key, status, created_at FROM tasks
+    SELECT id, idempotency_key, status FROM tasks
     WHERE organization_id = :organization AND idempotency_key IN (SELECT value ->> 'key' FROM json_each(:rows))
 """)
 
-# How often a task was retried by a task that has ended: the next retry is another task, any repetition is not.
+# Count the retries of a task that have ended.  Their keys begin with the same text: they lie between :first and :beyond.
 RETRIES: Final = Query("""
     SELECT count(*) AS ended FROM tasks
     WHERE organization_id = :organization AND idempotency_key >= :first AND idempotency_key < :beyond AND status IN {FINISHED}
 """)
 
-# People have no index of ours: those of one organization are looked through only when somebody is named.
-USERS_NAMED: Final = Query("""
-    SELECT id, email FROM users
-    WHERE json_array_length(:wanted) > 0 AND organization_id = :organization
-      AND (id IN (SELECT value FROM json_each(:wanted)) OR email IN (SELECT value FROM json_each(:wanted)))
-    ORDER BY id
-""")
+# --- cancel: one batch ---------------------------------------------------------------------------------------------
 
+# Cancel a task that has not ended.  The new version is the fence: a worker that holds the task can no longer change it.
 CANCEL: Final = Query("""
     UPDATE tasks SET status = 'cancelled', reason = :reason, version = version + 1, lease = NULL, updated_at = :at
     WHERE id = :task AND status NOT IN {FINISHED} AND (:organization IS NULL OR organization_id = :organization)
 """)
 
-# Only what the cancel of this version has changed: a second time finds the row already cancelled and does nothing new.
+# Make the open executions of a cancelled task due, so that a worker cancels them at their providers.
 CANCEL_CALLS: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0
     WHERE id BETWEEN {ids of :task} AND +status IN ('waiting', 'unknown')
@@ -51,6 +74,7 @@ CANCEL_CALLS: Final = Query("""
         AND (:organization IS NULL OR organization_id = :organization))
 """)
 
+# Record who cancelled a task.  A second cancel adds no second record.
 CANCEL_AUDIT: Final = Query("""
     INSERT INTO audit_log (at_ms, organization_id, task_id, actor, event)
     SELECT :now, organization_id, id, :actor, 'cancelled' FROM tasks
@@ -58,13 +82,17 @@ CANCEL_AUDIT: Final = Query("""
       AND NOT EXISTS (SELECT 1 FROM audit_log WHERE task_id = :task AND event = 'cancelled')
 """)
 
-# In the batch that cancels: whoever asked for it may be gone before it is published.
+# Queue the status of a cancelled task for publishing.  The caller publishes it too, but may stop before it has.
 CANCEL_STATUS: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :due FROM tasks
     WHERE id = :task AND status = 'cancelled' AND (:organization IS NULL OR organization_id = :organization)
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
+# --- adopt ---------------------------------------------------------------------------------------------------------
+
+# Let a limited number of tasks run that are older than the installation.  Block a task that has no organization or no
+# route, with that reason.
 ADOPT: Final = Query("""
     UPDATE tasks SET
       run_at_ms = CASE WHEN organization_id IS NOT NULL AND EXISTS (
@@ -75,16 +103,4 @@ ADOPT: Final = Query("""
     WHERE id IN (SELECT id FROM tasks WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by = 'adopt'
       AND (:organization IS NULL OR organization_id = :organization) LIMIT :size)
     RETURNING id, blocked_by
-""")
-
-ORGANIZATIONS_NAMED: Final = Query("""
-    SELECT id, name FROM organizations
-    WHERE id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)) ORDER BY id
-""")
-
-TEMPLATES_NAMED: Final = Query("""
-    SELECT id, name, input_schema, route, limits FROM task_templates
-    WHERE organization_id = :organization
-      AND (id IN (SELECT value FROM json_each(:wanted)) OR name IN (SELECT value FROM json_each(:wanted)))
-    ORDER BY id
 """)

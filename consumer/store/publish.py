@@ -8,14 +8,14 @@ from consumer.store.sql import Query
 
 # Published, though maybe not as the version that it has by now: then OVERTAKEN leaves a row that is nobody's.
 DONE_OUTBOX: Final = Query("""
-    DELETE FROM outbox WHERE (kind, task_id, holder) IN (SELECT 'publish', value ->> 't', :token FROM json_each(:rows))
+    DELETE FROM outbox WHERE (kind, task_id, holder) IN (SELECT 'publish', value ->> 'task', :token FROM json_each(:rows))
 """)
 
 # Where a task has moved on since its status was written: the one who moved it may have published before us.
 OVERTAKEN: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms)
-    SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 't'
-    WHERE tasks.version > value ->> 'v'
+    SELECT 'publish', tasks.id, :due FROM json_each(:rows) CROSS JOIN tasks ON tasks.id = value ->> 'task'
+    WHERE tasks.version > value ->> 'version'
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = min(due_ms, excluded.due_ms)
 """)
 

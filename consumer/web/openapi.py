@@ -13,7 +13,8 @@ from consumer.ports import MAX_INTEGER
 from consumer.run.sweep import Swept
 from consumer.service import queries, views
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
-from consumer.service.commands import MAX_TASKS, Adopted, NewTask, Submitted
+from consumer.service.commands import Adopted, Submitted
+from consumer.service.new_tasks import MAX_TASKS, NewTask
 from consumer.service.people import Assignment, Receipt
 from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 

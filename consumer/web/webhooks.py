@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.core.errors import BadInput, NotFound
 from consumer.core.strictjson import clean
-from consumer.execution import doorbells, follow_up
+from consumer.execution import doorbells, webhooks
 from consumer.execution.call import sign
-from consumer.execution.settle import MAX_TEXT_CHARS
+from consumer.execution.settlement import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
 from consumer.provider import BadSignature
 from consumer.service import views
@@ -76,10 +76,9 @@ async def _keep(
     world: World, account: Account, execution: int | None, event: str, external: str | None, body: str
 ) -> None:
     """Store the event and make its execution due, in one batch.  If the doorbell gets lost, cron finds the work."""
-    external = (
-        None if external is None else clean(external[:MAX_TEXT_CHARS])
-    )  # as `execution.settle` cuts the id of the execution
-    woken = await follow_up.receive(world, account.name, execution, event, external, body)
+    # Cut as `execution.settle` cuts the external id of the execution.
+    external = None if external is None else clean(external[:MAX_TEXT_CHARS])
+    woken = await webhooks.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:
         await doorbells.ring(world)

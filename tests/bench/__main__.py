@@ -36,7 +36,7 @@ from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
 from consumer.ports import Message, Statement
 from consumer.provider import Call, Verb
-from consumer.service import commands
+from consumer.service import commands, new_tasks
 from consumer.world import LOCAL, World
 from providers.echo import Echo
 
@@ -122,8 +122,8 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
 async def fill(world: World, count: int) -> float:
     """Submit tasks as a caller does, 1,000 at a time; seconds."""
     before = time.perf_counter()
-    for start in range(0, count, commands.MAX_TASKS):
-        size = min(commands.MAX_TASKS, count - start)
+    for start in range(0, count, new_tasks.MAX_TASKS):
+        size = min(new_tasks.MAX_TASKS, count - start)
         await commands.submit(world, 1, [{"template": 1, "title": f"task {start + n}"} for n in range(size)])
     return time.perf_counter() - before
 

@@ -33,15 +33,15 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=170)
 
-    with console.status("batches of 10"), opened(10) as office:
-        tens = [run(office, kind, arguments.tasks, 10) for kind in (INSTANT, ECHO, BUDGET)]
-        slow = run(office, SLOW, arguments.slow_tasks, 10)
-        drained = drain(office, INSTANT, arguments.tasks, 10)
-        plain = naive.measure(office.worker.database("DB"))
-    with console.status("batches of 100"), opened(100) as office:
-        hundreds = run(office, INSTANT, arguments.tasks, 100)
-    with console.status("speed"), opened(10, live=True) as office:
-        fast = speed.measure(office, arguments.tasks)
+    with console.status("batches of 10"), opened(10) as deployed:
+        tens = [run(deployed, kind, arguments.tasks, 10) for kind in (INSTANT, ECHO, BUDGET)]
+        slow = run(deployed, SLOW, arguments.slow_tasks, 10)
+        drained = drain(deployed, INSTANT, arguments.tasks, 10)
+        plain = naive.measure(deployed.worker.database("DB"))
+    with console.status("batches of 100"), opened(100) as deployed:
+        hundreds = run(deployed, INSTANT, arguments.tasks, 100)
+    with console.status("speed"), opened(10, live=True) as deployed:
+        fast = speed.measure(deployed, arguments.tasks)
 
     console.print(prices())
     console.print(bill([*tens, slow, hundreds, drained], plain))

@@ -16,10 +16,10 @@ from scripts.stage import shipped
 from tests.bill.usage import Usage, add_up
 from tests.workerd import pytest_inside
 from tests.workerd.archives import ROOT, packages
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
+from tests.workerd.deployed import ANSWER, DOORBELLS, ORGANIZATION, SECRETS, DeployedWorker, Models, profiles
 from tests.workerd.harness import Workerd
 from tests.workerd.loopback import Answer, Loopback, completion
-from tests.workerd.office import ANSWER, DOORBELLS, ORGANIZATION, SECRETS, Models, Office, profiles
 from tests.workerd.replies import Event
 from tests.workerd.toolchain import Toolchain
 
@@ -31,29 +31,29 @@ SLOW_S: Final = 1.2
 
 
 @contextmanager
-def opened(batch: int = 10, *, live: bool = False) -> Iterator[Office]:
+def opened(batch: int = 10, *, live: bool = False) -> Iterator[DeployedWorker]:
     """The Worker with batches of this size; `live`: its queue delivers by itself."""
-    deployment = Deployment.read(ROOT / "wrangler.toml", hurry=False)
-    triggers = [{**one, "maxBatchTimeout": 0} for one in deployment.triggers] if live else []
+    configuration = Configuration.read(ROOT / "wrangler.toml", hurry=False)
+    triggers = [{**one, "maxBatchTimeout": 0} for one in configuration.triggers] if live else []
     models = Models()
     with Loopback(models) as server:
         variables = {**SECRETS, "PROFILES": profiles(server), "BATCH_SIZE": str(batch)}
-        chosen = replace(deployment, triggers=triggers).with_variables(**variables)
+        chosen = replace(configuration, triggers=triggers).with_variables(**variables)
         options = Options(main_module="bill_worker", intercept=False)
         lab = {"bill_worker.py": HERE / "bill_worker.py"}
         site = packages(pytest_inside.WORKER_LOCK)
         with Workerd(shipped(), site, chosen, toolchain=Toolchain.find(), options=options, lab=lab) as worker:
             worker.database("DB").migrate(ROOT / "migrations")
-            office = Office(worker, server, models)
-            office.settle_in()
-            office.sql(
+            deployed = DeployedWorker(worker, server, models)
+            deployed.create_organization()
+            deployed.sql(
                 "INSERT INTO api_keys (id, hash, organization_id, role, created_ms)"
                 " VALUES ('bill', ?1, ?2, 'member', 0)",
                 hash_key(KEY),
                 ORGANIZATION,
             )
-            office.ring()  # the first doorbell of an isolate also looks at the schema
-            yield office
+            deployed.ring()  # the first doorbell of an isolate also looks at the schema
+            yield deployed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,50 +92,52 @@ class Measured:
         return self.work.each(self.count)
 
 
-def run(office: Office, kind: Kind, count: int, batch: int) -> Measured:
+def run(deployed: DeployedWorker, kind: Kind, count: int, batch: int) -> Measured:
     """Submit tasks, then let them become due batch by batch, a doorbell for each."""
-    template = prepare(office, kind)
-    submission = submit(office, template, count)
+    template = prepare(deployed, kind)
+    submission = submit(deployed, template, count)
     tasks = [
-        row["id"] for row in office.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
+        row["id"] for row in deployed.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
     ]
-    office.sql("UPDATE tasks SET run_at_ms = ?1 WHERE template_id = ?2", NEVER, template)
-    office.worker.logs()
-    cpu, began = cpu_ms(office.worker.pid), time.perf_counter()
+    deployed.sql("UPDATE tasks SET run_at_ms = ?1 WHERE template_id = ?2", NEVER, template)
+    deployed.worker.logs()
+    cpu, began = cpu_ms(deployed.worker.pid), time.perf_counter()
     for start in range(0, count, batch):
         due = tasks[start : start + batch]
-        office.sql(
+        deployed.sql(
             "UPDATE tasks SET run_at_ms = 0 WHERE id IN (SELECT value FROM json_each(?1))", json.dumps(due)
         )
-        verdicts = office.worker.deliver(DOORBELLS, office.doorbells(len(due)))
+        verdicts = deployed.worker.deliver(DOORBELLS, deployed.doorbells(len(due)))
         assert len(verdicts.acked) == len(due), verdicts
     seconds = time.perf_counter() - began
-    return _measured(office, kind, batch, tasks, submission, cpu_ms(office.worker.pid) - cpu, seconds, count)
+    return _measured(
+        deployed, kind, batch, tasks, submission, cpu_ms(deployed.worker.pid) - cpu, seconds, count
+    )
 
 
-def drain(office: Office, kind: Kind, count: int, batch: int) -> Measured:
+def drain(deployed: DeployedWorker, kind: Kind, count: int, batch: int) -> Measured:
     """Submit tasks together, and deliver the one doorbell of that and those that the Worker sends itself."""
-    template = prepare(office, kind)
-    submission = submit(office, template, count, immediate_outcome=count)
+    template = prepare(deployed, kind)
+    submission = submit(deployed, template, count, immediate_outcome=count)
     tasks = [
-        row["id"] for row in office.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
+        row["id"] for row in deployed.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
     ]
-    office.worker.logs()
-    cpu, began = cpu_ms(office.worker.pid), time.perf_counter()
+    deployed.worker.logs()
+    cpu, began = cpu_ms(deployed.worker.pid), time.perf_counter()
     waiting, rung, seen = 1, 0, []
     while waiting:
         rung += waiting
-        office.worker.deliver(DOORBELLS, office.doorbells(waiting))
-        events = office.worker.events()
+        deployed.worker.deliver(DOORBELLS, deployed.doorbells(waiting))
+        events = deployed.worker.events()
         waiting = sum(event.sent for event in events)
         seen += events
     seconds = time.perf_counter() - began
-    cpu = cpu_ms(office.worker.pid) - cpu
-    return _measured(office, kind, batch, tasks, submission, cpu, seconds, rung, seen)
+    cpu = cpu_ms(deployed.worker.pid) - cpu
+    return _measured(deployed, kind, batch, tasks, submission, cpu, seconds, rung, seen)
 
 
 def _measured(  # noqa: PLR0913, PLR0917  # what was seen of one run
-    office: Office,
+    deployed: DeployedWorker,
     kind: Kind,
     batch: int,
     tasks: list[int],
@@ -145,20 +147,20 @@ def _measured(  # noqa: PLR0913, PLR0917  # what was seen of one run
     doorbells: int,
     seen: list[Event] | None = None,
 ) -> Measured:
-    events = [event for event in [*(seen or []), *office.worker.events()] if event.event == "queue"]
-    states = office.states(tasks)
+    events = [event for event in [*(seen or []), *deployed.worker.events()] if event.event == "queue"]
+    states = deployed.states(tasks)
     assert states == ["completed"] * len(tasks), {state: states.count(state) for state in states}
-    work = add_up(events, doorbells=doorbells, cpu_ms=cpu, log_lines=len(office.worker.logs()))
+    work = add_up(events, doorbells=doorbells, cpu_ms=cpu, log_lines=len(deployed.worker.logs()))
     return Measured(kind, batch, len(tasks), work, submission, events, seconds)
 
 
-def prepare(office: Office, kind: Kind) -> int:
+def prepare(deployed: DeployedWorker, kind: Kind) -> int:
     """Make a template, its model and its budgets."""
     name = str(kind.settings.get("model", ""))
-    office.models.plays[name] = [Answer(json=completion(ANSWER), delay_s=kind.delay_s)]
-    template = office.template(kind.profile, settings=kind.settings)
+    deployed.models.plays[name] = [Answer(json=completion(ANSWER), delay_s=kind.delay_s)]
+    template = deployed.template(kind.profile, settings=kind.settings)
     for period in ("day", "month", "total")[: kind.budgets]:
-        office.sql(
+        deployed.sql(
             "INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro)"
             " VALUES (?1, 'template', ?2, ?3, 1000000000)",
             ORGANIZATION,
@@ -168,19 +170,19 @@ def prepare(office: Office, kind: Kind) -> int:
     return template
 
 
-def submit(office: Office, template: int, count: int, *, immediate_outcome: int = 1) -> Usage:
+def submit(deployed: DeployedWorker, template: int, count: int, *, immediate_outcome: int = 1) -> Usage:
     """Submit tasks as a caller does, over HTTP; what one task's share is."""
-    office.worker.events()
-    office.worker.logs()
-    cpu = cpu_ms(office.worker.pid)
+    deployed.worker.events()
+    deployed.worker.logs()
+    cpu = cpu_ms(deployed.worker.pid)
     headers = {"authorization": f"Bearer bizq_bill_{KEY}", "content-type": "application/json"}
     for start in range(0, count, immediate_outcome):
         tasks = [{"template": template, "title": f"task {start + n}"} for n in range(immediate_outcome)]
         body: Any = tasks[0] if immediate_outcome == 1 else tasks
-        reply = office.worker.fetch("POST", "/v1/tasks", headers=headers, body=json.dumps(body).encode())
+        reply = deployed.worker.fetch("POST", "/v1/tasks", headers=headers, body=json.dumps(body).encode())
         assert reply.status in {200, 201}, reply.text
-    events = office.worker.events()
-    used = add_up(events, cpu_ms=cpu_ms(office.worker.pid) - cpu, log_lines=len(office.worker.logs()))
+    events = deployed.worker.events()
+    used = add_up(events, cpu_ms=cpu_ms(deployed.worker.pid) - cpu, log_lines=len(deployed.worker.logs()))
     return used.each(count)
 
 

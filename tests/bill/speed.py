@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from tests.bill.measure import ECHO, Kind, prepare, submit
-from tests.workerd.office import Office, eventually
+from tests.workerd.deployed import DeployedWorker, eventually
 
 DELAYED: Final = Kind("echo, 50 ms", "echo", {"delay_ms": 50})
 PATIENCE_S: Final = 300.0
@@ -25,42 +25,42 @@ class Speed:
     p95_ms: float
 
 
-def measure(office: Office, count: int, lone: int = 50) -> Speed:
+def measure(deployed: DeployedWorker, count: int, lone: int = 50) -> Speed:
     """Measure on a Worker whose queue delivers without waiting for its batches to fill."""
-    waits = latencies(office, lone)
+    waits = latencies(deployed, lone)
     return Speed(
-        no_op=throughput(office, ECHO, count),
-        delayed=throughput(office, DELAYED, count),
+        no_op=throughput(deployed, ECHO, count),
+        delayed=throughput(deployed, DELAYED, count),
         p50_ms=statistics.median(waits),
         p95_ms=waits[int(len(waits) * 0.95)],
     )
 
 
-def throughput(office: Office, kind: Kind, count: int) -> float:
+def throughput(deployed: DeployedWorker, kind: Kind, count: int) -> float:
     """Submit all at once, and wait for the last."""
-    template = prepare(office, kind)
+    template = prepare(deployed, kind)
     began = time.perf_counter()
-    submit(office, template, count, immediate_outcome=count)
+    submit(deployed, template, count, immediate_outcome=count)
     open_tasks = "SELECT count(*) AS n FROM tasks WHERE template_id = ?1 AND status <> 'completed'"
-    eventually(lambda: not office.sql(open_tasks, template)[0]["n"], PATIENCE_S)
+    eventually(lambda: not deployed.sql(open_tasks, template)[0]["n"], PATIENCE_S)
     return count / (time.perf_counter() - began)
 
 
-def latencies(office: Office, count: int) -> list[float]:
+def latencies(deployed: DeployedWorker, count: int) -> list[float]:
     """One task at a time, in order of size."""
-    template = prepare(office, ECHO)
+    template = prepare(deployed, ECHO)
     waits = []
     for _ in range(count):
-        (task,) = office.tasks(template)
+        (task,) = deployed.tasks(template)
         sent = time.time() * 1000
-        office.worker.send("DOORBELLS", [{"body": {"v": 1}, "contentType": "json"}])
-        (execution,) = eventually(partial(ended, office, task))
+        deployed.worker.send("DOORBELLS", [{"body": {"v": 1}, "contentType": "json"}])
+        (execution,) = eventually(partial(ended, deployed, task))
         waits.append(execution["started_ms"] - sent)
     return sorted(waits)
 
 
-def ended(office: Office, task: int) -> list[dict[str, int]]:
+def ended(deployed: DeployedWorker, task: int) -> list[dict[str, int]]:
     """The execution of a task, when it has ended."""
-    return office.sql(
+    return deployed.sql(
         "SELECT started_ms FROM task_executions WHERE task_id = ?1 AND status = 'succeeded'", task
     )

@@ -10,8 +10,8 @@ from tests.bill import naive
 from tests.bill.aims import AIMS, DOLLARS, DOLLARS_OTHERWISE, MORE_FOR_A_BUDGET
 from tests.bill.measure import BUDGET, ECHO, INSTANT, SLOW, Kind, drain, opened, run
 from tests.bill.usage import Usage
+from tests.workerd.deployed import DeployedWorker
 from tests.workerd.guards import breaches
-from tests.workerd.office import Office
 from tests.workerd.toolchain import Toolchain
 
 pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("bill")]
@@ -22,15 +22,15 @@ ROWS_READ = 63
 
 
 @pytest.fixture(scope="module")
-def office(toolchain: Toolchain) -> Iterator[Office]:
+def deployed(toolchain: Toolchain) -> Iterator[DeployedWorker]:
     del toolchain  # skipped without
     with opened(10) as one:
         yield one
 
 
 @pytest.mark.parametrize("kind", [INSTANT, ECHO], ids=lambda kind: kind.name)
-def test_within_a_second(office: Office, kind: Kind) -> None:
-    measured = run(office, kind, 50, 10)
+def test_a_task_done_within_a_second_stays_within_its_limits(deployed: DeployedWorker, kind: Kind) -> None:
+    measured = run(deployed, kind, 50, 10)
     each = measured.each
     assert breaches(measured.events) == []
     assert each.rows_written <= AIMS["rows_written"]
@@ -42,28 +42,31 @@ def test_within_a_second(office: Office, kind: Kind) -> None:
     assert billed(each) <= DOLLARS
 
 
-def test_longer_than_a_second(office: Office) -> None:
-    each = run(office, SLOW, 10, 10).each
+def test_a_task_of_more_than_a_second_writes_the_live_status_twice(deployed: DeployedWorker) -> None:
+    each = run(deployed, SLOW, 10, 10).each
     assert each.kv_writes == 2
     assert each.rows_written <= AIMS["rows_written"]
     assert billed(each) <= DOLLARS_OTHERWISE
 
 
-def test_a_budget_costs_two_rows(office: Office) -> None:
+def test_a_budget_costs_two_more_written_rows(deployed: DeployedWorker) -> None:
     """And a few once a period, for the row of the period itself."""
-    plain, limited = run(office, INSTANT, 20, 10), run(office, BUDGET, 20, 10)
+    plain, limited = run(deployed, INSTANT, 20, 10), run(deployed, BUDGET, 20, 10)
     more = limited.work.rows_written - plain.work.rows_written
     assert more <= MORE_FOR_A_BUDGET * limited.count + NEW_PERIOD
 
 
-def test_one_doorbell_serves_many(office: Office) -> None:
-    measured = drain(office, INSTANT, 100, 10)
+def test_one_doorbell_serves_many_tasks(deployed: DeployedWorker) -> None:
+    measured = drain(deployed, INSTANT, 100, 10)
     assert measured.each.queue_operations < 0.5
     assert breaches(measured.events) == []
 
 
-def test_less_than_the_naive_way(office: Office) -> None:
-    assert run(office, INSTANT, 20, 10).each.dollars() < naive.measure(office.worker.database("DB")).dollars()
+def test_a_task_costs_less_than_a_naive_implementation(deployed: DeployedWorker) -> None:
+    assert (
+        run(deployed, INSTANT, 20, 10).each.dollars()
+        < naive.measure(deployed.worker.database("DB")).dollars()
+    )
 
 
 def billed(each: Usage) -> float:

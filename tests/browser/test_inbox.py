@@ -1,4 +1,4 @@
-"""What a person sees and does, in a real browser against the running worker: no script, any width, by keyboard."""
+"""The pages in a real browser against the running worker: without scripts, at any width, by keyboard."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.cli.test_dev import BIZQ, dev, until
 pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("browser")]
 
 SCREENS: Final = Path(__file__).parents[2] / ".cache" / "screens"
-"""Where a look at each page is left for whoever wants to see it."""
+"""The folder of screenshots of each page."""
 PHONE: Final = {"width": 360, "height": 740}
-DESK: Final = {"width": 1280, "height": 900}
+DESKTOP: Final = {"width": 1280, "height": 900}
 SCHEMA: Final = {
     "type": "object",
     "properties": {
@@ -71,7 +71,7 @@ class Office:
         return int(self.ask("submit", file)[0]["id"])
 
     def link(self, task: int) -> str:
-        """Where its person answers."""
+        """The link at which its person answers."""
         until(self.data, task, "waiting")
         (found,) = [one["link"] for one in self.ask("inbox") if one["task_id"] == task]
         return str(found)
@@ -91,7 +91,7 @@ def office(tmp_path: Path) -> Office:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium; one that lacks it is told so."""
+    """The machine's own Chromium; without it the tests are skipped with a message."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
@@ -105,8 +105,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page without scripts.  Whatever it complains of is an error; it reaches this machine only."""
-    context = browser.new_context(java_script_enabled=False, viewport=DESK)  # type: ignore[arg-type]  # a plain dict
+    """A page without scripts.  Every message in its console is an error; it reaches this machine only."""
+    context = browser.new_context(java_script_enabled=False, viewport=DESKTOP)  # type: ignore[arg-type]  # a plain dict
     context.route(lambda url: not url.startswith("http://127.0.0.1"), lambda route: route.abort())
     made = context.new_page()
     said: list[str] = []
@@ -122,9 +122,9 @@ def human(kind: str = "human") -> dict[str, Any]:
 
 
 def seen(page: Page, name: str) -> None:
-    """Leave a picture, of a desk and of a phone, on which nothing may stick out."""
+    """Save a screenshot for a desktop and for a phone; assert that the page is not wider than the screen."""
     SCREENS.mkdir(parents=True, exist_ok=True)
-    for device, size in (("phone", PHONE), ("desk", DESK)):
+    for device, size in (("phone", PHONE), ("desktop", DESKTOP)):
         page.set_viewport_size(size)  # type: ignore[arg-type]  # a plain dict
         page.screenshot(path=SCREENS / f"{name}-{device}.png", full_page=True)
         (wide,) = {page.locator("body").evaluate("body => body.ownerDocument.documentElement.scrollWidth")}
@@ -183,7 +183,7 @@ def test_a_reviewer_edits_a_draft(office: Office, page: Page) -> None:
     assert office.ask("show", task)["task"]["outcome"] == {**DRAFT, "mood": "angry"}
 
 
-def test_a_person_says_what_became_of_a_call(office: Office, page: Page) -> None:
+def test_a_person_reports_the_outcome_of_an_unknown_call(office: Office, page: Page) -> None:
     task = office.task(
         {"kind": "ai", "candidates": [{"profile": "echo", "settings": {"asynchronous": True}}]}
     )
@@ -198,11 +198,11 @@ def test_a_person_says_what_became_of_a_call(office: Office, page: Page) -> None
 
         page.get_by_label("Reason").fill("not in their list")
         page.get_by_role("button", name="It was not done").click()
-        expect(page.get_by_text("It counts as not done")).to_be_visible()
+        expect(page.get_by_text("Recorded as not done")).to_be_visible()
     assert office.ask("show", task)["executions"][0]["reason"] == "declined: not in their list"
 
 
-def test_a_forged_link_and_the_front_door(office: Office, page: Page) -> None:
+def test_the_start_page_and_a_forged_link(office: Office, page: Page) -> None:
     with dev(office.data) as (_, url):
         page.goto(url)
         page.get_by_role("link", name="Error types").click()

@@ -25,7 +25,7 @@ from tests.chaos.shop import SECRET
 from tests.chaos.worker import profiles
 from tests.support.witness import WITNESS
 from tests.workerd.archives import packages
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
 from tests.workerd.harness import Workerd
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Runtime:
         self.kills = 0
 
     def _made(self) -> Workerd:
-        deployment = Deployment.read(ROOT / "wrangler.toml").with_variables(**self._variables)
+        configuration = Configuration.read(ROOT / "wrangler.toml").with_variables(**self._variables)
         options = Options(intercept=False, persist=self._files, port=self._port, cron_every_s=TICK_S)
-        return Workerd(with_shop(), packages(LOCK), deployment, options=options)
+        return Workerd(with_shop(), packages(LOCK), configuration, options=options)
 
     def kill(self) -> None:
         """SIGKILL Node and workerd at once, let the leases end, and start again."""

@@ -55,7 +55,7 @@ def test_killed_workers_lose_nothing(ran: tuple[Path, Outcome]) -> None:
         ),
     ],
 )
-def test_books_that_are_wrong_say_so(
+def test_wrong_books_are_reported(
     ran: tuple[Path, Outcome], tmp_path: Path, file: str, sql: str, problem: str
 ) -> None:
     shutil.copytree(ran[0], tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))

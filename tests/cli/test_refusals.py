@@ -131,7 +131,7 @@ class TestConfiguration:
         file = tmp_path / "wrong.json"
         route = {"stages": [{"kind": "ai", "candidates": [{"profile": "nobody"}]}]}
         file.write_text(json.dumps(ECHO | {"route": route}))
-        assert "no profile 'nobody' here; there are: echo, people" in cli.refused("template", "put", file)
+        assert "no profile 'nobody'; its profiles are: echo, people" in cli.refused("template", "put", file)
         file.write_text("[]")
         assert "a template is a JSON object" in cli.refused("template", "put", file)
         file.write_text("{")

@@ -56,25 +56,25 @@ class BlobsContract:
         assert await blobs.get("missing") is None
 
     async def test_keys_do_not_touch_each_other(self, blobs: Blobs) -> None:
-        """Whatever characters they are made of, and whichever is a prefix of another."""
+        """Keys of any characters, and keys that are prefixes of other keys."""
         for number, key in enumerate([*KEYS, "a", "a/b"]):
             await blobs.put(key, str(number).encode())
 
         for number, key in enumerate([*KEYS, "a", "a/b"]):
             assert await blobs.get(key) == str(number).encode(), key
 
-    async def test_putting_the_same_again_changes_nothing(self, blobs: Blobs) -> None:
+    async def test_putting_the_same_bytes_again_changes_nothing(self, blobs: Blobs) -> None:
         await blobs.put("key", b"value")
         await blobs.put("key", b"value")
 
         assert await blobs.get("key") == b"value"
 
-    async def test_puts_at_the_same_time(self, blobs: Blobs) -> None:
+    async def test_concurrent_puts_are_all_stored(self, blobs: Blobs) -> None:
         await asyncio.gather(*(blobs.put(f"key/{number}", b"%d" % number) for number in range(10)))
 
         assert [await blobs.get(f"key/{number}") for number in range(10)] == [b"%d" % n for n in range(10)]
 
-    async def test_delete(self, blobs: Blobs) -> None:
+    async def test_a_deleted_key_is_gone(self, blobs: Blobs) -> None:
         await blobs.put("gone", b"value")
         await blobs.put("kept", b"value")
 
@@ -83,13 +83,13 @@ class BlobsContract:
         assert await blobs.get("gone") is None
         assert await blobs.get("kept") == b"value"
 
-    async def test_deleting_what_is_not_there_is_no_error(self, blobs: Blobs) -> None:
+    async def test_deleting_a_missing_key_is_no_error(self, blobs: Blobs) -> None:
         await blobs.delete("missing")
 
     @pytest.mark.parametrize(
         "key", ["", "k" * (MAX_KEY_BYTES + 1), "é" * (MAX_KEY_BYTES // 2 + 1), "\ud800"], ids=NO_KEYS
     )
-    async def test_what_is_no_key_is_refused(self, blobs: Blobs, key: str) -> None:
+    async def test_an_invalid_key_is_refused(self, blobs: Blobs, key: str) -> None:
         with pytest.raises(Refused):
             await blobs.put(key, b"value")
         with pytest.raises(Refused):
@@ -100,7 +100,7 @@ class BlobsContract:
     @pytest.mark.parametrize(
         "value", ["text", None, 1, [1, 2], {"a": 1}], ids=lambda value: type(value).__name__
     )
-    async def test_what_is_not_bytes_is_refused(self, blobs: Blobs, value: Any) -> None:
+    async def test_a_value_that_is_not_bytes_is_refused(self, blobs: Blobs, value: Any) -> None:
         with pytest.raises(Refused):
             await blobs.put("key", value)
 

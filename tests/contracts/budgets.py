@@ -1,38 +1,28 @@
-"""A budget is a wall.  Fixtures: `database`, `kv`, `blobs`."""
+"""A budget is a hard limit.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from consumer.core.errors import BadInput
-from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
+from consumer.core.outcome import Accepted, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE, NEVER
-from consumer.core.times import parse_time
 from consumer.service import admin, queries
+from tests.support.budgets import MIDNIGHT, MONTH, limited
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
 
-MIDNIGHT = parse_time("2033-05-19T00:00:00Z", "")
-"""The end of the day on which a scene begins."""
-MONTH = parse_time("2033-06-01T00:00:00Z", "")
-
 
 class BudgetContract(Suite):
-    async def limited(self, scene: Scene, answers: int, count: int = 10, **columns: Any) -> tuple[int, int]:
-        """Tasks, and a budget for so many answers: the first task, and the budget."""
-        task = await scene.given(ai("blind"), count=count)
-        return task, await scene.budget(answers * PRICE, **columns)
+    # --- the hard limit -----------------------------------------------------------------------------
 
-    # --- the wall -----------------------------------------------------------------------------------
-
-    async def test_what_fits_is_done_and_the_rest_waits(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 4)
+    async def test_tasks_that_fit_are_done_and_the_rest_waits(self, scene: Scene) -> None:
+        _, budget = await limited(scene, 4)
 
         await scene.drain()
 
@@ -42,7 +32,7 @@ class BudgetContract(Suite):
         assert await scene.count("leases") == 0
 
     async def test_a_reservation_stands_before_the_call_is_sent(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 4, count=1)
+        _, budget = await limited(scene, 4, count=1)
         seen: list[tuple[int, int]] = []
 
         async def look(_: object) -> Succeeded:
@@ -57,7 +47,7 @@ class BudgetContract(Suite):
 
     @pytest.mark.parametrize("answers", [0, 1, 7, 25])
     async def test_no_number_of_workers_passes_the_cap(self, scene: Scene, answers: int) -> None:
-        _, budget = await self.limited(scene, answers, count=60)
+        _, budget = await limited(scene, answers, count=60)
         most = 0
 
         async def slowly(_: object) -> Succeeded:
@@ -78,9 +68,9 @@ class BudgetContract(Suite):
         assert (await scene.statuses()).get("running", 0) == 0
         assert await scene.count("leases") == 0
 
-    async def test_workers_that_give_back_what_they_did_not_use_lose_no_task(self, scene: Scene) -> None:
-        """Room may come back between a refusal and the look at why."""
-        _, budget = await self.limited(scene, 3, count=40)
+    async def test_workers_that_release_unused_reservations_lose_no_task(self, scene: Scene) -> None:
+        """Room may be released between the refusal and the query for its reason."""
+        _, budget = await limited(scene, 3, count=40)
         scene.network.script("blind", *[Succeeded(ANSWER, charged=Decimal("0.001"))] * 40)
 
         for _ in range(30):
@@ -92,7 +82,7 @@ class BudgetContract(Suite):
         assert (await scene.statuses())["completed"] >= 20
         assert sum(await scene.books(budget)) <= 3 * PRICE
 
-    async def test_budgets_above_each_other_are_reserved_all_or_none(self, scene: Scene) -> None:
+    async def test_all_budgets_of_a_task_are_reserved_or_none(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=5)
         (template,) = await scene.sql("SELECT id FROM task_templates")
         wide = await scene.budget(100 * PRICE)
@@ -109,7 +99,7 @@ class BudgetContract(Suite):
     async def test_a_budget_that_is_set_while_tasks_are_claimed_holds_for_the_next_call(
         self, scene: Scene
     ) -> None:
-        """Whoever sets a cap does not have to wait until what is claimed has begun."""
+        """A new cap also holds for tasks that are claimed and have not begun."""
         task = await scene.given(ai("blind"), ai("blind"), count=2)
         holds = [Hold(), Hold()]
         scene.network.script("blind", *holds)
@@ -121,7 +111,7 @@ class BudgetContract(Suite):
             wide = await scene.budget(PRICE, period="total")
             for hold in holds:
                 hold.release()
-        assert scene.queue.sent  # it is tried again at once, not when cron comes
+        assert scene.queue.sent  # it is tried again immediately, before cron comes
         await scene.finish()
 
         states = await scene.states(task), await scene.states(task + 1)
@@ -144,10 +134,10 @@ class BudgetContract(Suite):
     # --- refused ------------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(("period", "ends"), [("day", MIDNIGHT), ("month", MONTH), ("total", NEVER)])
-    async def test_refused_work_waits_for_the_next_period_and_says_so(
+    async def test_refused_tasks_wait_for_the_next_period_and_show_it(
         self, scene: Scene, period: str, ends: int
     ) -> None:
-        task, budget = await self.limited(scene, 1, count=2, period=period)
+        task, budget = await limited(scene, 1, count=2, period=period)
 
         await scene.drain()
 
@@ -159,8 +149,8 @@ class BudgetContract(Suite):
             "pending", row["blocked_by"],
         )  # fmt: skip
 
-    async def test_it_runs_in_the_next_period_by_itself(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 1, count=2)
+    async def test_refused_tasks_run_by_themselves_in_the_next_period(self, scene: Scene) -> None:
+        _, budget = await limited(scene, 1, count=2)
         await scene.drain()
         scene.clock.ms = MIDNIGHT - 1
         await scene.later(0)
@@ -171,8 +161,8 @@ class BudgetContract(Suite):
         assert await scene.statuses() == {"completed": 2}
         assert await scene.books(budget) == (2 * PRICE, 0)
 
-    async def test_a_budget_may_fail_what_it_refuses(self, scene: Scene) -> None:
-        task, budget = await self.limited(scene, 1, count=2, refused="fail")
+    async def test_a_budget_may_fail_the_tasks_that_it_refuses(self, scene: Scene) -> None:
+        task, budget = await limited(scene, 1, count=2, refused="fail")
 
         await scene.drain()
 
@@ -182,7 +172,7 @@ class BudgetContract(Suite):
         assert "$0.010000" in row["reason"]
         assert (await scene.live(task + 1))["status"] == "failed"
 
-    async def test_an_estimate_above_the_cap_fails_at_once_with_both_numbers(self, scene: Scene) -> None:
+    async def test_an_estimate_above_the_cap_fails_immediately_with_both_numbers(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.budget(PRICE - 1)
 
@@ -194,7 +184,7 @@ class BudgetContract(Suite):
         assert "$0.009999" in row["reason"]
         assert await scene.executions(task) == []
 
-    async def test_what_nobody_can_price_is_not_begun_where_a_budget_applies(self, scene: Scene) -> None:
+    async def test_a_call_without_a_known_price_does_not_begin_under_a_budget(self, scene: Scene) -> None:
         task = await scene.given(ai("unpriced"))
         await scene.budget(100 * PRICE)
 
@@ -204,7 +194,7 @@ class BudgetContract(Suite):
         assert "the maximum cost of the call is unknown" in await scene.why(task)
         assert scene.network.count() == 0
 
-    async def test_what_its_author_vouches_for_is_begun(self, scene: Scene) -> None:
+    async def test_a_call_with_a_declared_maximum_cost_begins_under_a_budget(self, scene: Scene) -> None:
         await scene.organization(1)
         stage = {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": "0.05"}]}
         (task,) = await scene.tasks(1, await scene.template(route(stage)))
@@ -215,68 +205,10 @@ class BudgetContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.books(budget) == (0, 50_000)
 
-    # --- room comes back ----------------------------------------------------------------------------
+    # --- unknown costs, and costs above the maximum -------------------------------------------------
 
-    async def test_raising_the_cap_lets_the_first_in_order_try_at_once(self, scene: Scene) -> None:
-        task, budget = await self.limited(scene, 1, count=3)
-        await scene.drain()
-        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.03"}
-
-        assert await admin.put_budget(scene.world, 1, value, "tester") == budget
-        await scene.drain()
-
-        assert await scene.statuses() == {"completed": 3}
-        assert (await scene.sql("SELECT event FROM audit_log"))[0]["event"] == "budget"
-        assert (await scene.task(task + 1))["blocked_by"] is None
-
-    async def test_room_that_comes_back_is_found_by_the_sweep(self, scene: Scene) -> None:
-        task, hold = await scene.given(ai("blind"), count=2), Hold(Failed("nothing charged"))
-        await scene.budget(PRICE)
-        scene.network.script("blind", hold)
-        async with scene.draining():
-            await hold.begun.wait()
-            await scene.drain()
-            assert (await scene.task(task + 1))["status"] == "pending"
-            hold.release()
-
-        await scene.later(MINUTE)
-
-        assert (await scene.task(task + 1))["status"] == "completed"
-
-    async def test_a_cheaper_answer_releases_the_rest_of_its_reservation(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 2, count=1)
-        scene.network.script("blind", Succeeded(ANSWER, charged=Decimal("0.002")))
-
-        await scene.drain()
-
-        assert await scene.books(budget) == (2_000, 0)
-
-    @pytest.mark.parametrize("outcome", [Failed("no"), Retry("busy", DAY)], ids=["failed", "retry"])
-    async def test_what_certainly_cost_nothing_releases_its_reservation(
-        self, scene: Scene, outcome: Failed | Retry
-    ) -> None:
-        _, budget = await self.limited(scene, 2, count=1)
-        scene.network.script("blind", outcome)
-
-        await scene.drain()
-
-        assert await scene.books(budget) == (0, 0)
-
-    async def test_a_deleted_execution_releases_what_it_weighed(self, scene: Scene) -> None:
-        task, budget = await self.limited(scene, 5, count=2)
-        scene.network.script("blind", Unknown("lost"))
-        await scene.drain()
-        spent, reserved = await scene.books(budget)
-        assert spent + reserved >= 2 * PRICE
-
-        await scene.sql("DELETE FROM task_executions WHERE task_id IN (?1, ?2)", task, task + 1)
-
-        assert await scene.books(budget) == (0, 0)
-
-    # --- what is not known, and what is too much ----------------------------------------------------
-
-    async def test_a_cost_that_nobody_knows_stays_reserved(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 1, count=2)
+    async def test_an_unknown_cost_stays_reserved(self, scene: Scene) -> None:
+        _, budget = await limited(scene, 1, count=2)
         scene.network.script("blind", Unknown("lost"))
 
         await scene.drain()
@@ -298,7 +230,7 @@ class BudgetContract(Suite):
     async def test_more_than_the_declared_maximum_is_recorded_and_stops_further_admission(
         self, scene: Scene
     ) -> None:
-        task, budget = await self.limited(scene, 10, count=3)
+        task, budget = await limited(scene, 10, count=3)
         scene.configure(connections=1, batch_size=1)
         scene.network.script("blind", Succeeded(ANSWER, charged=Decimal(5)))
 
@@ -313,7 +245,7 @@ class BudgetContract(Suite):
         assert line["overrun_micro"] == 5_000_000 - PRICE
 
     async def test_repairs_and_retries_are_admitted_like_any_call(self, scene: Scene) -> None:
-        task, budget = await self.limited(scene, 2, count=1)
+        task, budget = await limited(scene, 2, count=1)
         scene.network.script("blind", *[Succeeded({"answer": 7})] * 3)
 
         await scene.drain()
@@ -325,7 +257,7 @@ class BudgetContract(Suite):
         assert (await scene.task(task))["status"] == "failed"
 
     async def test_a_retry_of_an_unknown_needs_room_for_both(self, scene: Scene) -> None:
-        task, budget = await self.limited(scene, 1, count=1)
+        task, budget = await limited(scene, 1, count=1)
         scene.network.script("blind", Unknown("lost"))
 
         await scene.finish()
@@ -361,7 +293,7 @@ class BudgetContract(Suite):
         assert [(row["spent_micro"], row["reserved_micro"]) for row in rows] == [(PRICE, 0), (PRICE, 0)]
         assert await scene.statuses() == {"completed": 2}
 
-    async def test_a_worker_that_dies_keeps_its_reservation_until_it_is_known(self, scene: Scene) -> None:
+    async def test_a_dead_workers_reservation_stays_until_its_cost_is_known(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind"), unknown="wait"), Hold()
         budget = await scene.budget(PRICE)
         scene.network.script("blind", hold)
@@ -379,7 +311,7 @@ class BudgetContract(Suite):
     async def test_a_worker_that_dies_anywhere_leaves_the_books_right(
         self, scene: Scene, batch: int, *, after: bool
     ) -> None:
-        _, budget = await self.limited(scene, 30, count=3)
+        _, budget = await limited(scene, 30, count=3)
         scene.database.fail(batch, after=after, error=Crash())
         with suppress(Crash):
             await scene.drain()
@@ -391,10 +323,10 @@ class BudgetContract(Suite):
         assert await scene.books(budget) == (row["cost"], 0)
         assert await scene.statuses() == {"completed": 3}
 
-    # --- looking, writing ---------------------------------------------------------------------------
+    # --- reading and setting ------------------------------------------------------------------------
 
-    async def test_the_books_can_be_read(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 4, count=2)
+    async def test_callers_can_read_budgets_and_costs(self, scene: Scene) -> None:
+        _, budget = await limited(scene, 4, count=2)
         await scene.drain()
 
         (shown,) = await queries.budgets(scene.world, 1, budget)
@@ -410,115 +342,9 @@ class BudgetContract(Suite):
     @pytest.mark.parametrize(
         "change", [{"cap": "NaN"}, {"cap": "-1"}, {"period": "week"}, {"scope_id": 99}, {"scope": "user"}]
     )
-    async def test_a_budget_that_makes_no_sense_is_refused(
-        self, scene: Scene, change: dict[str, object]
-    ) -> None:
+    async def test_an_invalid_budget_is_refused(self, scene: Scene, change: dict[str, object]) -> None:
         await scene.organization(1)
         value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "1"} | change
 
         with pytest.raises(BadInput):
             await admin.put_budget(scene.world, 1, value, "tester")
-
-    # --- held, alerted, stopped ---------------------------------------------------------------------
-
-    async def test_a_cap_of_nothing_holds_work_until_it_is_raised(self, scene: Scene) -> None:
-        _, budget = await self.limited(scene, 0, count=2)
-        await scene.drain()
-        assert await scene.statuses() == {"pending": 2}
-        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.03"}
-
-        assert await admin.put_budget(scene.world, 1, value, "tester") == budget
-        await scene.drain()
-
-        assert await scene.statuses() == {"completed": 2}
-
-    async def test_room_that_is_too_small_wakes_nobody(self, scene: Scene) -> None:
-        task = await scene.given(ai("blind"), count=3)
-        await scene.budget(PRICE * 3 // 2)
-        await scene.drain()
-        waiting = [await scene.task(task + number) for number in (1, 2)]
-
-        for _ in range(3):
-            assert (await scene.tick()).unblocked == 0
-            scene.clock.advance(MINUTE)
-
-        assert [await scene.task(task + number) for number in (1, 2)] == waiting
-
-    async def test_what_fits_is_woken_past_what_does_not(self, scene: Scene) -> None:
-        task = await scene.given(ai("blind"), count=4)
-        budget = await scene.budget(4 * PRICE)
-        holds = [Hold(), *(Hold(Failed("nothing charged")) for _ in range(3))]
-        scene.network.script("blind", *holds)
-        async with scene.draining():
-            await holds[3].begun.wait()
-            dear = {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": "0.04"}]}
-            (big,) = await scene.tasks(1, await scene.template(route(dear)))
-            (small,) = await scene.tasks(1, (await scene.task(task))["template_id"])
-            await scene.drain()
-            for hold in holds:
-                hold.release()
-
-        await scene.later(MINUTE)
-
-        assert (await scene.task(big))["blocked_by"].startswith(f"budget:{budget}:")
-        assert (await scene.task(small))["status"] == "completed"
-
-    @pytest.mark.parametrize(("answers", "said"), [(5, 0), (8, 1), (10, 1)])
-    async def test_a_budget_that_is_nearly_full_is_told_of_once(
-        self, scene: Scene, answers: int, said: int
-    ) -> None:
-        await self.limited(scene, 10, count=answers)
-        await scene.drain()
-
-        assert [(await scene.tick()).alerts for _ in range(3)] == [said, 0, 0]
-
-        audit = await scene.sql("SELECT event, detail FROM audit_log")
-        assert [row["event"] for row in audit] == ["budget alert"] * said
-
-    async def test_a_changed_cap_is_worth_another_word(self, scene: Scene) -> None:
-        await self.limited(scene, 10, count=9)
-        await scene.drain()
-        assert (await scene.tick()).alerts == 1
-        value = {"scope": "organization", "scope_id": 1, "period": "day", "cap": "0.11"}
-
-        await admin.put_budget(scene.world, 1, value, "tester")
-
-        assert (await scene.tick()).alerts == 1
-
-    async def test_a_stop_ends_all_spending_at_once(self, scene: Scene) -> None:
-        task, hold = await scene.given(ai("blind"), count=30), Hold()
-        scene.network.script("blind", hold)
-        async with scene.draining():
-            await hold.begun.wait()
-            sent = scene.network.count()
-            await admin.stop(scene.world, "a runaway loop", "tester")
-            hold.release()
-        await scene.drain()
-        await scene.later(MINUTE)
-
-        assert scene.network.count() == sent < 30
-        assert await scene.statuses() == {"completed": sent, "pending": 30 - sent}
-        assert await scene.count("leases") == 0
-        assert "All spending is stopped: a runaway loop" in await scene.why(task + 29)
-        stopped = await admin.stop(scene.world, "again", "another")
-        assert (stopped["actor"], stopped["reason"]) == ("tester", "a runaway loop")
-        assert await admin.stopped(scene.world) == stopped
-        assert await scene.count("audit_log") == 1
-
-    async def test_after_a_stop_everything_goes_on(self, scene: Scene) -> None:
-        await scene.given(ai("blind"), count=3)
-        await admin.stop(scene.world, "wait", "tester")
-        await scene.drain()
-        assert scene.network.count() == 0
-
-        assert await admin.resume(scene.world, "tester")
-        await scene.drain()
-
-        assert await scene.statuses() == {"completed": 3}
-        assert await admin.resume(scene.world, "tester") is False
-        assert await admin.stopped(scene.world) is None
-        audit = await scene.sql("SELECT event, detail FROM audit_log ORDER BY id")
-        assert [(row["event"], row["detail"]) for row in audit] == [
-            ("spending stopped", "wait"),
-            ("spending resumed", "wait"),
-        ]

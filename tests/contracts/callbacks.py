@@ -1,4 +1,4 @@
-"""What webhooks say of jobs: early, late, twice, in any order.  Fixtures: `database`, `kv`, `blobs`."""
+"""Webhooks about jobs: early, late, twice, in any order.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -10,27 +10,16 @@ import pytest
 
 from consumer.core.outcome import Accepted, Outcome, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.provider import Verb
-from tests.support.fakes import ANSWER, Hold
+from tests.support.fakes import Hold
+from tests.support.jobs import ACCEPTED, DONE, accepted_job
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
-
-DONE = {"output": ANSWER}
-ACCEPTED = Accepted("job-1")
-LATER = Accepted("job-1", 10 * MINUTE)
 
 
 class CallbackContract(Suite):
-    async def accepted(self, scene: Scene, accepted: Outcome = LATER, **limits: Any) -> int:
-        """A task whose job the provider has taken."""
-        task = await scene.given(ai("job"), **limits)
-        scene.network.script("job", accepted)
-        await scene.drain()
-        assert await scene.states(task) == ["waiting"]
-        return task
-
     async def test_a_webhook_ends_its_job(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", DONE)
         await scene.drain()
@@ -41,8 +30,8 @@ class CallbackContract(Suite):
         assert scene.network.count(verb=Verb.POLL) == 0
         assert (await scene.sql("SELECT handled_ms FROM webhooks"))[0]["handled_ms"] == scene.clock.ms
 
-    async def test_a_webhook_that_says_it_failed_ends_its_job(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+    async def test_a_webhook_about_a_failure_ends_its_job(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {"error": "no such city"})
         await scene.drain()
@@ -77,9 +66,7 @@ class CallbackContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("job") == 1
 
-    async def test_a_webhook_is_not_lost_though_the_worker_dies_that_waits_for_the_reply(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_early_webhook_survives_the_death_of_the_submitting_worker(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("job")), Hold(ACCEPTED)
         scene.network.script("job", hold)
         await scene.die(hold)
@@ -91,7 +78,7 @@ class CallbackContract(Suite):
         assert scene.network.count("job") == 1
 
     async def test_a_webhook_that_is_delivered_twice_counts_once(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", DONE)
         await scene.webhook(task, "event-1", {"error": "a forged repeat"})
@@ -104,10 +91,10 @@ class CallbackContract(Suite):
         assert await scene.states(task) == ["succeeded"]
 
     @pytest.mark.parametrize("others", [[{"progress": 50}], [{}], [{"error": "and now?"}]], ids=json.dumps)
-    async def test_what_comes_after_the_answer_changes_nothing(
+    async def test_webhooks_after_the_answer_change_nothing(
         self, scene: Scene, others: list[dict[str, Any]]
     ) -> None:
-        task = await self.accepted(scene)
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", DONE)
         for number, said in enumerate(others):
@@ -117,8 +104,8 @@ class CallbackContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_an_older_progress_that_comes_late_changes_nothing(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+    async def test_an_older_progress_report_that_comes_late_changes_nothing(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
         await scene.webhook(task, "event-2", DONE)
         await scene.drain()
 
@@ -127,8 +114,8 @@ class CallbackContract(Suite):
 
         assert await scene.states(task) == ["succeeded"]
 
-    async def test_a_webhook_that_says_nothing_is_a_reason_to_ask(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+    async def test_a_webhook_without_a_result_makes_the_worker_poll(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {})
         await scene.drain()
@@ -136,7 +123,7 @@ class CallbackContract(Suite):
         assert scene.network.count("job", Verb.POLL) == 1
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_webhook_of_a_task_that_does_not_exist_harms_nothing(self, scene: Scene) -> None:
+    async def test_a_webhook_about_a_missing_task_changes_nothing(self, scene: Scene) -> None:
         await scene.webhook(12_345, "event-1", DONE)
 
         await scene.later(HOUR)
@@ -144,7 +131,7 @@ class CallbackContract(Suite):
         assert await scene.count("task_executions") == 0
 
     async def test_a_webhook_that_comes_after_the_deadline_is_kept_with_its_cost(self, scene: Scene) -> None:
-        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        task = await accepted_job(scene, ACCEPTED, job_s=3_600, unknown="wait")
         scene.network.script("job", *[Unknown("?")] * 100, verb=Verb.CANCEL)
         await scene.later(HOUR)
         assert await scene.states(task) == ["unknown"]
@@ -158,7 +145,7 @@ class CallbackContract(Suite):
     async def test_a_webhook_that_comes_after_the_bound_was_charged_corrects_the_bill(
         self, scene: Scene
     ) -> None:
-        task = await self.accepted(scene, ACCEPTED, job_s=3_600, unknown="wait")
+        task = await accepted_job(scene, ACCEPTED, job_s=3_600, unknown="wait")
         for verb in (Verb.CANCEL, Verb.POLL, Verb.LOOKUP):
             scene.network.script("job", *[Unknown("?")] * 100, verb=verb)
         await scene.later(HOUR)
@@ -176,7 +163,7 @@ class CallbackContract(Suite):
     async def test_a_webhook_after_the_end_that_knows_only_the_external_id_corrects_the_bill(
         self, scene: Scene
     ) -> None:
-        task = await self.accepted(scene, Accepted("job-7"), job_s=3_600, unknown="wait")
+        task = await accepted_job(scene, Accepted("job-7"), job_s=3_600, unknown="wait")
         for verb in (Verb.CANCEL, Verb.POLL, Verb.LOOKUP):
             scene.network.script("job", *[Unknown("?")] * 100, verb=verb)
         await scene.later(HOUR)
@@ -185,7 +172,7 @@ class CallbackContract(Suite):
         assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
 
         for profile, external in (("job", "job-8"), ("other", "job-7"), ("job", "job-7")):
-            await follow_up.receive(
+            await webhooks.receive(
                 scene.world, profile, None, f"{profile} {external}", external, json.dumps(DONE)
             )
 
@@ -196,8 +183,8 @@ class CallbackContract(Suite):
         )
         assert [row["external_id"] for row in unhandled] == ["job-8", "job-7"]
 
-    async def test_an_answer_that_does_not_fit_is_repaired_by_a_job_of_its_own(self, scene: Scene) -> None:
-        task = await self.accepted(scene)
+    async def test_an_answer_that_does_not_fit_is_repaired_by_a_new_job(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
 
         await scene.webhook(task, "event-1", {"output": {"answer": 7}})
         await scene.finish()
@@ -208,7 +195,7 @@ class CallbackContract(Suite):
     async def test_a_job_whose_template_stays_broken_is_charged_as_a_bound_at_its_time(
         self, scene: Scene
     ) -> None:
-        task = await self.accepted(scene, ACCEPTED, job_s=3_600)
+        task = await accepted_job(scene, ACCEPTED, job_s=3_600)
         await scene.sql("UPDATE task_templates SET route = 'no json'")
 
         await scene.later(HOUR)
@@ -218,16 +205,14 @@ class CallbackContract(Suite):
         assert (await scene.task(task))["status"] == "failed"
         assert [row["cost_source"] for row in await scene.executions(task)] == ["bound"]
 
-    async def test_a_job_whose_template_was_broken_meanwhile_keeps_what_it_was_told(
-        self, scene: Scene
-    ) -> None:
-        task = await self.accepted(scene)
+    async def test_a_job_whose_template_became_invalid_keeps_its_webhooks(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
         (template,) = await scene.sql("SELECT id, route FROM task_templates")
         await scene.sql("UPDATE task_templates SET route = 'no json'")
         await scene.webhook(task, "event-1", DONE)
         await scene.finish()
         assert await scene.states(task) == ["waiting"]
-        assert scene.queue.delays == [600]  # for the poll that it had asked for
+        assert scene.queue.delays == [600]  # the doorbell of the scheduled poll
 
         await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
         await scene.later(HOUR)

@@ -145,7 +145,7 @@ class CancelContract(Suite):
         assert await scene.states(task) == ["cancelled"]
         assert await queries.inbox(scene.world, 1) == []
 
-    async def test_it_is_in_the_audit_log_once(self, scene: Scene, cancel: Cancel) -> None:
+    async def test_a_cancel_is_in_the_audit_log_once(self, scene: Scene, cancel: Cancel) -> None:
         task = await scene.given(ai("blind"))
 
         await cancel(scene, task)
@@ -178,7 +178,7 @@ class CancelCommandContract(Suite):
         assert (await scene.task(task))["status"] == status
         assert await scene.count("audit_log") == 0
 
-    async def test_nobody_cancels_what_is_not_theirs(self, scene: Scene) -> None:
+    async def test_no_organization_cancels_a_task_of_another(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
 
         for organization, number in ((2, task), (1, task + 1)):
@@ -189,7 +189,7 @@ class CancelCommandContract(Suite):
 
     @pytest.mark.parametrize("after", [False, True])
     @pytest.mark.parametrize("batch", range(1, 6))
-    async def test_a_cancel_whose_server_dies_is_whole_or_not_at_all(
+    async def test_a_cancel_whose_server_dies_is_complete_or_absent(
         self, scene: Scene, batch: int, *, after: bool
     ) -> None:
         task = await scene.given(ai("job"))

@@ -16,19 +16,19 @@ from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
 from consumer.provider import Verb
 from consumer.service import admin, queries
-from tests.contracts.budgets import MONTH
+from tests.support.budgets import MONTH
 from tests.support.fakes import ANSWER, SCHEMA, Hold
 from tests.support.ports import Crash
 from tests.support.scene import PRICE, Scene, Suite, ai, route
 
 
 def cap(value: str, scope: str = "organization", scope_id: int = 1, period: str = "day") -> dict[str, Any]:
-    """A budget as its owner hands it in, in dollars."""
+    """The body of a budget, with its cap in dollars."""
     return {"scope": scope, "scope_id": scope_id, "period": period, "cap": value}
 
 
 def vouched(most: str) -> dict[str, Any]:
-    """A stage that costs at most so many dollars."""
+    """A stage with a maximum cost in dollars."""
     return {"kind": "ai", "candidates": [{"profile": "unpriced", "max_cost": most}]}
 
 
@@ -44,9 +44,9 @@ class CapContract(Suite):
 
         for _ in range(4):
             await scene.later(HOUR)
-        assert await scene.books(budget) == (PRICE, 0)  # each job charged what was declared, and not more
+        assert await scene.books(budget) == (PRICE, 0)  # each job charged the declared price and not more
 
-    async def test_a_charge_so_far_is_not_all_when_nobody_will_ever_know(self, scene: Scene) -> None:
+    async def test_a_charge_so_far_is_not_final_if_the_outcome_stays_unknown(self, scene: Scene) -> None:
         task = await scene.given(ai("job"), unknown="wait", job_s=3600)
         budget = await scene.budget(PRICE)
         scene.network.script("job", Accepted("job-1", HOUR, charged=Decimal(0)))
@@ -60,7 +60,7 @@ class CapContract(Suite):
         assert (one["cost_source"], one["cost_micro"]) == ("bound", PRICE)
         assert await scene.books(budget) == (PRICE, 0)
 
-    async def test_a_stop_sends_no_unknown_call_again(self, scene: Scene) -> None:
+    async def test_no_unknown_call_is_repeated_during_a_stop(self, scene: Scene) -> None:
         await scene.given(ai("keyed"))
         scene.network.script("keyed", Unknown("lost"))
         await scene.drain()
@@ -72,7 +72,7 @@ class CapContract(Suite):
 
         assert scene.network.count() == sent
 
-    async def test_a_raised_cap_counts_for_what_is_claimed_already(self, scene: Scene) -> None:
+    async def test_a_raised_cap_counts_for_tasks_that_are_already_claimed(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), vouched("0.05"))
         await scene.budget(2 * PRICE)
         hold = Hold()
@@ -85,7 +85,7 @@ class CapContract(Suite):
         row = await scene.task(task)
         assert row["status"] == "completed", row["reason"]
 
-    async def test_a_cheaper_template_lets_what_now_fits_go(self, scene: Scene) -> None:
+    async def test_a_cheaper_template_releases_the_tasks_that_now_fit(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(vouched("0.04")))
         (task,) = await scene.tasks(1, template)
@@ -102,7 +102,7 @@ class CapContract(Suite):
             await scene.later(DAY)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_what_waited_for_a_budget_that_is_gone_goes_on(self, scene: Scene) -> None:
+    async def test_a_task_that_waited_for_a_deleted_budget_continues(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=2)
         await scene.budget(PRICE, period="total")
         await scene.drain()
@@ -111,7 +111,7 @@ class CapContract(Suite):
             await scene.later(DAY)
         assert await scene.statuses() == {"completed": 2}
 
-    async def test_what_waited_for_the_budget_of_a_template_that_it_left_goes_on(self, scene: Scene) -> None:
+    async def test_a_task_moved_to_another_template_leaves_the_old_budget(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=2)
         await scene.budget(
             PRICE, scope="template", scope_id=(await scene.task(task))["template_id"], period="total"
@@ -125,17 +125,15 @@ class CapContract(Suite):
         assert await scene.statuses() == {"completed": 2}
 
     @pytest.mark.parametrize("edit", ["period = 'day'", "scope = 'template'", "scope_id = 2", "id = 99"])
-    async def test_a_budget_keeps_what_it_is_about(self, scene: Scene, edit: str) -> None:
-        """What waits for it would wait for ever, and what it has admitted would count elsewhere."""
+    async def test_the_scope_of_a_budget_does_not_change(self, scene: Scene, edit: str) -> None:
+        """Otherwise its waiting tasks would wait for ever, and its executions would count in another budget."""
         await scene.given(ai("blind"))
         await scene.budget(PRICE, period="total")
 
         with pytest.raises(Refused, match="keeps its scope and period"):
             await scene.sql(f"UPDATE budgets SET {edit}")
 
-    async def test_the_budget_of_a_moved_template_can_be_changed_by_who_has_it_now(
-        self, scene: Scene
-    ) -> None:
+    async def test_the_budget_of_a_moved_template_belongs_to_its_new_organization(self, scene: Scene) -> None:
         await scene.organization(1, 2)
         template = await scene.template(route(ai("blind")))
         made = await admin.put_budget(scene.world, 1, cap("0", "template", template), "tester")
@@ -147,7 +145,7 @@ class CapContract(Suite):
         (shown,) = await queries.budgets(scene.world, 2, number)
         assert shown["cap_micro"] == 1_000_000
 
-    async def test_the_budget_of_a_moved_template_can_be_raised_by_its_number(self, scene: Scene) -> None:
+    async def test_the_budget_of_a_moved_template_can_be_raised_by_its_id(self, scene: Scene) -> None:
         await scene.organization(1, 2)
         template = await scene.template(route(ai("blind")))
         made = await admin.put_budget(scene.world, 1, cap("0", "template", template), "tester")
@@ -180,23 +178,21 @@ class CapContract(Suite):
         await scene.drain()
         assert (await scene.task(new))["status"] == "completed", (theirs, old)
 
-    async def test_the_time_is_that_at_which_all_budgets_have_room(self, scene: Scene) -> None:
+    async def test_the_shown_time_is_when_all_budgets_have_room(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=2)
         await scene.budget(PRICE)
         await scene.budget(PRICE, period="month")
         await scene.drain()
         assert (await scene.task(task + 1))["run_at_ms"] == MONTH
 
-    async def test_a_budget_that_fails_what_it_refuses_does_so_though_another_would_wait(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_budget_that_fails_tasks_wins_over_one_that_lets_them_wait(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=2)
         await scene.budget(PRICE)
         await scene.budget(PRICE, period="month", refused="fail")
         await scene.drain()
         assert (await scene.task(task + 1))["status"] == "failed"
 
-    async def test_what_fits_is_found_behind_many_that_do_not(self, scene: Scene) -> None:
+    async def test_a_task_that_fits_is_found_behind_many_that_do_not(self, scene: Scene) -> None:
         await scene.organization(1)
         await scene.budget(0, period="total")
         await scene.tasks(10, await scene.template(route(vouched("0.04"))))
@@ -207,9 +203,7 @@ class CapContract(Suite):
             await scene.later(DAY)
         assert (await scene.task(small))["status"] == "completed"
 
-    async def test_what_fits_is_found_behind_many_that_do_not_by_room_that_comes_back(
-        self, scene: Scene
-    ) -> None:
+    async def test_released_room_finds_a_task_that_fits_behind_many_that_do_not(self, scene: Scene) -> None:
         await scene.organization(1)
         await scene.budget(5 * PRICE, period="total")
         first = await scene.template(route(vouched("0.05")))
@@ -226,7 +220,7 @@ class CapContract(Suite):
             await scene.later(DAY)
         assert (await scene.task(small))["status"] == "completed"
 
-    async def test_a_raised_cap_resumes_all_that_fits(self, scene: Scene) -> None:
+    async def test_a_raised_cap_resumes_all_tasks_that_fit(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=200)
         await scene.budget(0, period="total")
         await scene.finish()
@@ -236,7 +230,7 @@ class CapContract(Suite):
         await scene.finish()
         assert await scene.statuses() == {"completed": 200}
 
-    async def test_a_raised_cap_wakes_exactly_what_fits(self, scene: Scene) -> None:
+    async def test_a_raised_cap_wakes_exactly_the_tasks_that_fit(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=50)
         await scene.budget(0, period="total")
         await scene.finish()
@@ -244,9 +238,11 @@ class CapContract(Suite):
         await admin.put_budget(scene.world, 1, cap("0.01", period="total"), "tester")
         await scene.finish()
         (after,) = await scene.sql("SELECT sum(version) AS versions FROM tasks")
-        assert int(str(after["versions"])) - int(str(before["versions"])) == 2  # one was claimed, and ended
+        assert (
+            int(str(after["versions"])) - int(str(before["versions"])) == 2
+        )  # one task was claimed and has ended
 
-    async def test_a_raised_cap_is_not_given_to_whoever_comes_later(self, scene: Scene) -> None:
+    async def test_a_raised_cap_serves_waiting_tasks_before_later_ones(self, scene: Scene) -> None:
         first = await scene.given(ai("blind"), count=150)
         await scene.budget(0, period="total")
         await scene.finish()
@@ -257,7 +253,7 @@ class CapContract(Suite):
         done = [number for number in later if (await scene.task(number))["status"] == "completed"]
         assert done == []
 
-    async def test_an_overrun_that_was_told_early_is_flagged(self, scene: Scene) -> None:
+    async def test_an_overrun_reported_before_the_end_is_flagged(self, scene: Scene) -> None:
         log = io.StringIO()
         telemetry.configure("DEBUG", log)
         await scene.given(ai("job"))
@@ -267,7 +263,7 @@ class CapContract(Suite):
         await scene.later(HOUR)
         assert "budget.overrun" in log.getvalue()
 
-    async def test_a_late_bill_is_believed_over_the_table(
+    async def test_a_late_charge_replaces_the_price_of_the_table(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         task = await scene.given(ai("job"))
@@ -286,13 +282,13 @@ class CapContract(Suite):
         (one,) = await scene.executions(task)
         assert (one["cost_micro"], one["cost_source"]) == (20_000, "provider")
 
-    async def test_a_change_of_a_cap_is_in_the_audit_log_once(self, scene: Scene) -> None:
+    async def test_a_changed_cap_is_in_the_audit_log_once(self, scene: Scene) -> None:
         await scene.organization(1)
         scene.database.fail(3, after=True)
         await admin.put_budget(scene.world, 1, cap("1"), "tester")
         assert await scene.count("audit_log") == 1
 
-    async def test_no_cap_is_changed_without_the_audit_log(self, scene: Scene) -> None:
+    async def test_a_cap_does_not_change_without_an_audit_row(self, scene: Scene) -> None:
         await scene.organization(1)
         scene.database.fail(3, error=Crash())
         with suppress(Crash):
@@ -300,7 +296,7 @@ class CapContract(Suite):
         scene.database.heal()
         assert await scene.count("audit_log") == await scene.count("budgets")
 
-    async def test_costs_of_two_organizations_with_one_name_are_two_lines(self, scene: Scene) -> None:
+    async def test_two_organizations_of_the_same_name_have_separate_costs(self, scene: Scene) -> None:
         await scene.organization(1, 2)
         for owner in (1, 2):
             await scene.tasks(
@@ -314,7 +310,7 @@ class CapContract(Suite):
         await scene.drain()  # at 03:33:20Z
         assert await queries.costs(scene.world, 1, "provider", "2033-05-17T23:00:00-07:00") == []
 
-    async def test_lowering_a_cap_does_not_fail_what_waits(self, scene: Scene) -> None:
+    async def test_a_lowered_cap_does_not_fail_waiting_tasks(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=3)
         await scene.budget(PRICE, period="total")
         await scene.drain()
@@ -333,9 +329,7 @@ class CapContract(Suite):
         first, second = scene.network.calls("keyed")
         assert first.key != second.key
 
-    async def test_what_is_told_of_a_deleted_task_is_not_the_answer_of_a_later_one(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_webhook_about_a_deleted_task_does_not_answer_a_later_one(self, scene: Scene) -> None:
         old = await scene.given(ai("job"))
         scene.network.script("job", *[Accepted("job-1", HOUR), Accepted("job-2", HOUR)])
         await scene.drain()
@@ -349,7 +343,7 @@ class CapContract(Suite):
         (one,) = await scene.executions(new)
         assert one["result"] is None, one["result"]
 
-    async def test_an_alert_of_reservations_does_not_take_the_place_of_the_real_one(
+    async def test_an_alert_about_reservations_does_not_suppress_the_one_about_spending(
         self, scene: Scene
     ) -> None:
         await scene.given(ai("blind"), count=9)
@@ -359,7 +353,7 @@ class CapContract(Suite):
         scene.network.script("blind", *hold)
         async with scene.draining():
             await hold[8].begun.wait()
-            assert (await scene.tick()).alerts == 1  # 9 % will be spent
+            assert (await scene.tick()).alerts == 1  # 9 % of the cap is spent
             for one in hold:
                 one.release()
         assert (await scene.tick()).alerts == 0
@@ -368,8 +362,8 @@ class CapContract(Suite):
         await scene.drain()
         assert (await scene.tick()).alerts == 1
 
-    async def test_a_budget_is_not_written_anew_under_its_number(self, scene: Scene) -> None:
-        """It would forget what was spent."""
+    async def test_a_budget_cannot_be_replaced_under_its_id(self, scene: Scene) -> None:
+        """A replaced budget would lose its counters."""
         await scene.given(ai("blind"), count=2)
         budget = await scene.budget(PRICE)
         await scene.drain()

@@ -1,4 +1,4 @@
-"""Which tasks a worker takes, in which order, and which it leaves alone.  Fixtures: `database`, `kv`, `blobs`."""
+"""Which tasks a worker claims, in which order, and which it does not claim.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from consumer.run import claim
 from consumer.run.run import Run
 from consumer.store import begin
 from consumer.store import claim as claim_sql
-from consumer.store.batch import commit
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, route
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
 
 
 async def taken(scene: Scene) -> list[int]:
-    """The tasks of one claim, which is left to expire."""
+    """The tasks of one claim, whose lease is left to expire."""
     token, now = scene.entropy.token(), scene.clock.now_ms()
-    results = await commit(scene.world.database, scene.entropy, claim.statements(scene.world, token, now))
-    return [task.id for task in (await claim.read(scene.world, token, results)).tasks]
+    batch = scene.world.batch()
+    claiming = claim.claim(batch, scene.world, token, now)
+    taken = await claiming.read(scene.world, await batch.commit())
+    return [task.id for task in taken.tasks]
 
 
 async def organizations(scene: Scene, tasks: list[int]) -> list[int]:
@@ -71,7 +72,7 @@ class ClaimContract(Suite):
 
         assert [len(await taken(scene)) for _ in range(4)] == [10, 10, 5, 0]
 
-    async def test_a_taken_task_is_running_under_a_lease_and_its_version_has_gone_up(
+    async def test_a_claimed_task_runs_under_a_lease_with_a_higher_version(
         self, scene: Scene, template: int
     ) -> None:
         (task,) = await scene.tasks(1, template)
@@ -97,7 +98,7 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 3 + [3] * 2
 
-    async def test_nobody_gets_more_than_half_because_a_third_has_little(
+    async def test_no_organization_gets_more_than_half_if_a_third_has_few_tasks(
         self, scene: Scene, template: int
     ) -> None:
         await scene.tasks(300, template, organization=1, run_at_ms=1)
@@ -106,7 +107,7 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 4 + [3]
 
-    async def test_a_few_tasks_of_others_leave_the_rest_of_the_batch_to_the_crowd(
+    async def test_a_few_tasks_of_others_leave_the_rest_to_the_largest_organization(
         self, scene: Scene, template: int
     ) -> None:
         await scene.tasks(1_000, template, organization=1)
@@ -114,14 +115,12 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 8 + [3] * 2
 
-    async def test_an_organization_alone_gets_the_whole_batch(self, scene: Scene, template: int) -> None:
+    async def test_a_single_organization_gets_the_whole_batch(self, scene: Scene, template: int) -> None:
         await scene.tasks(30, template)
 
         assert len(await taken(scene)) == 10
 
-    async def test_others_that_are_not_due_take_nothing_from_the_crowd(
-        self, scene: Scene, template: int
-    ) -> None:
+    async def test_organizations_without_due_tasks_take_no_share(self, scene: Scene, template: int) -> None:
         await scene.tasks(30, template, organization=1)
         await scene.tasks(30, template, organization=2, run_at_ms=scene.clock.ms + HOUR)
 
@@ -149,7 +148,7 @@ class ClaimContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "worker_lost")
         assert (await scene.task(innocent[0]))["status"] == "pending"
 
-    async def test_a_success_forgives_lost_leases(self, scene: Scene, template: int) -> None:
+    async def test_a_success_resets_the_count_of_lost_leases(self, scene: Scene, template: int) -> None:
         (task,) = await scene.tasks(1, template, lost=2)
 
         await scene.drain()
@@ -157,7 +156,7 @@ class ClaimContract(Suite):
         row = await scene.task(task)
         assert (row["status"], row["lost"]) == ("completed", 0)
 
-    async def test_two_workers_at_once_never_share_a_task(self, scene: Scene, template: int) -> None:
+    async def test_two_concurrent_workers_never_share_a_task(self, scene: Scene, template: int) -> None:
         await scene.tasks(60, template)
 
         await asyncio.gather(*(scene.drain() for _ in range(4)))
@@ -179,9 +178,9 @@ class ClaimContract(Suite):
         assert not set(first) & set(second)
         assert await scene.count("leases") == 2
 
-    # --- what cannot be done says why ---------------------------------------------------------------
+    # --- impossible tasks show the reason -----------------------------------------------------------
 
-    async def test_a_task_without_an_organization_is_not_claimed_and_says_why(self, scene: Scene) -> None:
+    async def test_a_task_without_an_organization_is_not_claimed_and_shows_why(self, scene: Scene) -> None:
         template = await scene.template(route(ai("blind")), organization=None)
         (task,) = await scene.tasks(1, template, organization=None)
 
@@ -191,7 +190,7 @@ class ClaimContract(Suite):
         assert "it has no organization" in await scene.why(task)
         assert scene.network.count() == 0
 
-    async def test_a_task_without_a_template_is_not_begun_and_says_why(self, scene: Scene) -> None:
+    async def test_a_task_without_a_template_does_not_begin_and_shows_why(self, scene: Scene) -> None:
         await scene.organization(1)
         (task,) = await scene.tasks(1, None)
 
@@ -204,7 +203,7 @@ class ClaimContract(Suite):
         "column",
         ["route = NULL", "route = 'no json'", "route = '{}'", "output_schema = NULL", "limits = '[]'"],
     )
-    async def test_a_task_whose_template_cannot_be_used_is_released_and_says_why(
+    async def test_a_task_with_an_invalid_template_is_released_and_shows_why(
         self, scene: Scene, template: int, column: str
     ) -> None:
         await scene.sql(f"UPDATE task_templates SET {column}")
@@ -217,7 +216,7 @@ class ClaimContract(Suite):
         assert "its template has no valid route" in await scene.why(task)
         assert await scene.executions(task) == []
 
-    @pytest.mark.parametrize("profile", ["nobody", "of-two"])
+    @pytest.mark.parametrize("profile", ["missing", "of-two"])
     async def test_a_task_with_a_profile_that_it_cannot_use_waits_for_another_deployment(
         self, scene: Scene, profile: str
     ) -> None:
@@ -240,7 +239,7 @@ class ClaimContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_settings_that_the_provider_does_not_know_are_said(self, scene: Scene) -> None:
+    async def test_settings_that_the_provider_does_not_know_are_named(self, scene: Scene) -> None:
         task = await scene.given(ai("echo", colour="red"))
 
         await scene.drain()
@@ -248,9 +247,7 @@ class ClaimContract(Suite):
         assert "settings no longer fit" in await scene.why(task)
         assert "colour" in await scene.why(task)
 
-    async def test_one_task_that_cannot_be_done_keeps_no_other_from_it(
-        self, scene: Scene, template: int
-    ) -> None:
+    async def test_one_impossible_task_does_not_stop_the_others(self, scene: Scene, template: int) -> None:
         broken = await scene.template({"stages": []})
         await scene.tasks(4, broken)
         await scene.tasks(6, template)
@@ -261,7 +258,7 @@ class ClaimContract(Suite):
         assert await scene.count("leases") == 0
 
     @pytest.mark.parametrize("stored", ["no json", "[1", '{"a": NaN}', "[" * 100_000])
-    async def test_an_input_that_is_not_json_keeps_no_other_from_it(
+    async def test_an_input_that_is_not_json_does_not_stop_the_others(
         self, scene: Scene, template: int, stored: str
     ) -> None:
         (task,) = await scene.tasks(1, template, input=stored)
@@ -273,7 +270,7 @@ class ClaimContract(Suite):
         assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "input")
         assert await scene.statuses() == {"failed": 1, "completed": 9}
 
-    async def test_a_run_that_has_no_time_left_gives_unbegun_tasks_back(
+    async def test_a_run_without_time_left_releases_tasks_that_it_did_not_begin(
         self, scene: Scene, template: int
     ) -> None:
         tasks = await scene.tasks(8, template)
@@ -313,7 +310,7 @@ class ClaimContract(Suite):
         assert await scene.statuses() == {"completed": 10}
         assert scene.network.count() == 10
 
-    async def test_what_was_given_is_what_the_provider_gets(self, scene: Scene) -> None:
+    async def test_the_provider_receives_the_input_of_the_task(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")), prompt="Do {{title}}: {{input.what}}")
         await scene.tasks(1, template, title="this", input='{"what": "now"}')
@@ -325,10 +322,10 @@ class ClaimContract(Suite):
         assert (first.prompt, first.value) == ("Do this: now", {"what": "now"})
         assert second.value == {"title": "that", "description": "all of it"}
 
-    async def test_a_claim_that_lands_once_more_on_what_was_given_back_loses_nothing(
+    async def test_a_claim_that_commits_again_after_a_release_loses_nothing(
         self, scene: Scene, template: int
     ) -> None:
-        """D1 was slow: the first of two sendings arrives after the second, and after what followed it."""
+        """D1 was slow: the first copy of a repeated batch commits after the second copy and after later batches."""
         await scene.tasks(3, template)
         budget = await scene.budget(0)
         late = Late(scene.database.inner)
@@ -347,7 +344,7 @@ class ClaimContract(Suite):
 
 
 class Late:
-    """A database on which the first claim lands once more, after the first release."""
+    """A database on which the first claim commits again, after the first release."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -10,7 +10,7 @@ from consumer.ports import Refused
 from consumer.service import commands, people
 from consumer.service.commands import Adopted
 from consumer.store.sql import execution_id
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person
 
@@ -54,9 +54,7 @@ class DeleteContract(Suite):
         assert await scene.books(budget) == (7, 0)
 
     @pytest.mark.parametrize("batch", [0, 1, 2])
-    async def test_a_task_that_is_deleted_before_its_begin_stops_nobody(
-        self, scene: Scene, batch: int
-    ) -> None:
+    async def test_a_task_deleted_before_its_begin_stops_no_other(self, scene: Scene, batch: int) -> None:
         task = await scene.given(ai("blind"), count=3)
 
         async def delete() -> None:
@@ -86,9 +84,7 @@ class DeleteContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.states(task) == ["succeeded"]
 
-    async def test_a_task_that_is_deleted_while_its_call_is_in_flight_stops_nobody(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_task_deleted_during_its_call_stops_no_other(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind"), count=3), Hold()
         scene.network.script("blind", hold)
         async with scene.draining():
@@ -102,7 +98,7 @@ class DeleteContract(Suite):
         assert await scene.count("task_executions") == 2
         assert await scene.count("leases") == 0
 
-    async def test_a_task_that_is_deleted_while_it_waits_stops_nobody(self, scene: Scene) -> None:
+    async def test_a_task_deleted_while_it_waits_stops_no_other(self, scene: Scene) -> None:
         task = await scene.given(person(), count=2)
         await scene.drain()
         gone, token = await link(scene, task), await link(scene, task + 1)
@@ -113,7 +109,7 @@ class DeleteContract(Suite):
             await people.submit(scene.world, gone, ANSWER)
         assert (await people.submit(scene.world, token, ANSWER)).used
 
-    async def test_an_execution_of_theirs_keeps_us_from_nothing(self, scene: Scene) -> None:
+    async def test_a_foreign_execution_does_not_stop_the_worker(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql(
             "INSERT INTO task_executions (task_id, execution_type, provider) VALUES (?1, 'human', 'theirs')",
@@ -126,9 +122,7 @@ class DeleteContract(Suite):
         theirs, ours = await scene.executions(task)
         assert (theirs["status"], ours["id"]) == ("running", execution_id(task, 1))
 
-    async def test_rows_that_are_older_than_the_installation_wait_until_they_are_adopted(
-        self, scene: Scene
-    ) -> None:
+    async def test_rows_older_than_the_installation_wait_until_they_are_adopted(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET blocked_by = 'adopt', run_at_ms = 9007199254740990")
         await scene.later(DAY)

@@ -58,7 +58,7 @@ class DoorbellContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.count("dead_letters") == 2
 
-    async def test_the_same_dead_letter_twice_is_kept_once(self, scene: Scene) -> None:
+    async def test_a_dead_letter_delivered_twice_is_kept_once(self, scene: Scene) -> None:
         await scene.ring("?")
         await scene.ring("?")
 
@@ -115,7 +115,7 @@ class DoorbellContract(Suite):
 
     async def test_the_delay_is_jittered(self, scene: Scene) -> None:
         scene.database.down = True
-        scene.entropy.draws = [0, 0, 0, 0, 0.999, 0]  # four of them are for trying again at once
+        scene.entropy.draws = [0, 0, 0, 0, 0.999, 0]  # four of them are immediate repetitions
 
         messages = await scene.ring({"v": 1}, {"v": 1})
 
@@ -162,7 +162,7 @@ class DoorbellContract(Suite):
         assert scene.network.count() == 1
 
     @pytest.mark.parametrize("error", [Crash(), RuntimeError("a bug"), KeyboardInterrupt()], ids=repr)
-    async def test_whatever_happens_a_message_gets_one_verdict(
+    async def test_a_message_always_gets_exactly_one_verdict(
         self, scene: Scene, error: BaseException
     ) -> None:
         await scene.given(ai("blind"))
@@ -185,7 +185,7 @@ class DoorbellContract(Suite):
             "DROP INDEX tasks_idempotency",
         ],
     )
-    async def test_a_broken_schema_is_not_worked_on(self, scene: Scene, damage: str) -> None:
+    async def test_nothing_is_claimed_on_a_broken_schema(self, scene: Scene, damage: str) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql(damage)
 
@@ -206,7 +206,7 @@ class DoorbellContract(Suite):
         with pytest.raises(BrokenSchema):
             await app.on_tick()
 
-    async def test_a_trigger_of_another_application_is_its_own_business(self, scene: Scene) -> None:
+    async def test_a_trigger_of_another_application_is_ignored(self, scene: Scene) -> None:
         await scene.sql("CREATE TRIGGER theirs AFTER INSERT ON users BEGIN SELECT 1; END")
 
         (message,) = await scene.ring()
@@ -214,9 +214,9 @@ class DoorbellContract(Suite):
         await scene.sql("DROP TRIGGER theirs")
         assert message.verdicts == ["ack"]
 
-    # --- doorbells out ------------------------------------------------------------------------------
+    # --- sending doorbells --------------------------------------------------------------------------
 
-    async def test_our_doorbells_can_be_read_by_us(self, scene: Scene) -> None:
+    async def test_the_worker_can_read_its_own_doorbells(self, scene: Scene) -> None:
         await doorbells.ring(scene.world, task=7)
         await doorbells.ring(scene.world, 3, delay_s=5)
 
@@ -225,7 +225,7 @@ class DoorbellContract(Suite):
         assert [message.verdicts for message in messages] == [["ack"]] * 4
         assert await scene.count("dead_letters") == 0
 
-    async def test_many_retries_at_different_times_ring_only_a_few_bells(self, scene: Scene) -> None:
+    async def test_many_retries_at_different_times_ring_few_doorbells(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=40)
         scene.network.script("blind", *[Retry("busy", 1_000 * number) for number in range(1, 41)])
 
@@ -235,7 +235,7 @@ class DoorbellContract(Suite):
         assert scene.queue.delays == sorted(scene.queue.delays)
         assert scene.queue.delays[0] == 1
 
-    async def test_a_stopped_worker_rings_no_bell_for_itself(self, scene: Scene) -> None:
+    async def test_a_stopped_worker_rings_no_doorbell_for_itself(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=20)
         stopped = False
         hold = Hold()
@@ -249,5 +249,5 @@ class DoorbellContract(Suite):
 
         assert 0 not in scene.queue.delays
 
-    async def test_the_host_takes_our_doorbells(self, scene: Scene, queue: Queue) -> None:
+    async def test_the_hosts_queue_accepts_our_doorbells(self, scene: Scene, queue: Queue) -> None:
         await doorbells.ring(replace(scene.world, queue=queue), 2, task=7, delay_s=3_600)

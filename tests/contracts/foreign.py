@@ -10,7 +10,7 @@ from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
 from consumer.service import admin, people, queries
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
 
@@ -26,7 +26,7 @@ class ForeignContract(Suite):
 
     # --- inserting ----------------------------------------------------------------------------------
 
-    async def test_a_task_that_knows_only_the_public_columns_is_done(self, scene: Scene) -> None:
+    async def test_a_task_with_only_the_public_columns_is_done(self, scene: Scene) -> None:
         await scene.organization(1)
         task = await self.insert(scene, await scene.template(route(ai("blind"))))
 
@@ -38,7 +38,7 @@ class ForeignContract(Suite):
             {"title": "Theirs", "description": "As they know it"}
         ]
 
-    async def test_its_outcome_can_be_read_from_the_public_columns(self, scene: Scene) -> None:
+    async def test_its_result_can_be_read_from_the_public_columns(self, scene: Scene) -> None:
         await scene.organization(1)
         task = await self.insert(scene, await scene.template(route(ai("blind"))))
 
@@ -52,7 +52,7 @@ class ForeignContract(Suite):
         assert json.loads(str(read["result"])) == ANSWER
         assert (read["status"], read["ended"], read["cost"]) == ("completed", "succeeded", 0.01)
 
-    async def test_its_organization_may_be_its_creators(self, scene: Scene) -> None:
+    async def test_its_organization_may_come_from_its_creator(self, scene: Scene) -> None:
         await scene.organization(1)
         user = await admin.create_user(scene.world, 1, "a@example.com", "A")
         template = await scene.template(route(ai("blind")), organization=None)
@@ -63,7 +63,7 @@ class ForeignContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     @pytest.mark.parametrize("columns", ["route = NULL", "organization_id = NULL"])
-    async def test_a_task_that_lacks_something_says_what_and_is_not_claimed(
+    async def test_an_incomplete_task_names_what_it_lacks_and_is_not_claimed(
         self, scene: Scene, columns: str
     ) -> None:
         await scene.organization(1)
@@ -95,7 +95,7 @@ class ForeignContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_status_that_nobody_knows_is_refused(self, scene: Scene) -> None:
+    async def test_an_unknown_status_is_refused(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
 
         with pytest.raises(Refused):
@@ -133,9 +133,7 @@ class ForeignContract(Suite):
         await scene.drain()
         assert (await scene.live(task))["status"] == status
 
-    async def test_a_task_set_back_to_pending_while_its_call_is_in_flight_is_not_run_twice(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_task_set_to_pending_during_its_call_is_not_run_twice(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()
         scene.network.script("blind", hold)
         async with scene.draining():
@@ -209,7 +207,7 @@ class ForeignContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled", "running", "unknown"])
-    async def test_an_open_execution_of_ours_is_not_theirs_to_move(self, scene: Scene, status: str) -> None:
+    async def test_another_application_cannot_move_an_open_execution(self, scene: Scene, status: str) -> None:
         edit = "UPDATE task_executions SET status = ?1 WHERE task_id = ?2 AND status <> ?1"
         task, hold = await scene.given(ai("job")), Hold(Accepted("job-1", HOUR))
         budget = await scene.budget(1_000_000)
@@ -220,7 +218,7 @@ class ForeignContract(Suite):
                 with pytest.raises(Refused, match="cancel the task instead"):
                     await scene.sql(edit, status, task)
             hold.release()
-        if status != "unknown":  # it is waiting now, and to be unknown changes nothing of that
+        if status != "unknown":  # the task waits now, and the unknown outcome does not change that
             with pytest.raises(Refused, match="cancel the task instead"):
                 await scene.sql(edit, status, task)
 
@@ -240,7 +238,7 @@ class ForeignContract(Suite):
         assert (await scene.states(task))[0] in ("failed", "cancelled")
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_what_our_person_says_of_a_task_that_they_completed_is_not_its_outcome(
+    async def test_an_answer_after_another_application_completed_the_task_is_unused(
         self, scene: Scene
     ) -> None:
         task = await scene.given(person())
@@ -254,7 +252,9 @@ class ForeignContract(Suite):
         assert (await queries.task(scene.world, 1, task))["outcome"] is None
 
     @pytest.mark.parametrize("status", ["running", "waiting"])
-    async def test_a_task_that_they_say_they_do_is_left_to_them(self, scene: Scene, status: str) -> None:
+    async def test_a_task_that_another_application_runs_is_left_to_it(
+        self, scene: Scene, status: str
+    ) -> None:
         task = await scene.given(ai("blind"))
 
         await scene.sql("UPDATE tasks SET status = ?1 WHERE id = ?2", status, task)
@@ -286,7 +286,7 @@ class ForeignContract(Suite):
         assert scene.network.count() <= 3
         assert await scene.count("leases") == 0
 
-    async def test_words_may_be_edited_until_the_call(self, scene: Scene) -> None:
+    async def test_title_and_description_may_be_edited_until_the_call(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET title = 'New', priority = 'urgent' WHERE id = ?1", task)
 
@@ -295,16 +295,16 @@ class ForeignContract(Suite):
         assert [call.title for call in scene.network.calls("blind")] == ["New"]
         assert (await scene.task(task))["version"] == 2
 
-    async def test_a_cancel_while_a_status_is_written_is_published_as_soon_as_it_rings(
+    async def test_a_cancel_during_a_status_write_is_published_at_the_next_doorbell(
         self, scene: Scene
     ) -> None:
-        """Whoever wrote the older status leaves the row that the edit has made as it is: due at once."""
+        """The publisher of the older status leaves the edit's outbox row unchanged, so it stays due."""
         task = await scene.given(person())
 
-        async def meanwhile() -> None:
+        async def end_it() -> None:
             await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
 
-        scene.kv.slow = meanwhile
+        scene.kv.slow = end_it
         await scene.drain()
         await scene.drain()
 

@@ -38,7 +38,7 @@ class KeyValueContract:
         ["a", "status:1", "a/b", "white space", "naïve 🧠", "...", "k" * MAX_KEY_BYTES],
         ids=["letter", "colon", "slash", "space", "emoji", "dots", "longest"],
     )
-    async def test_keys(self, kv: KeyValue, key: str) -> None:
+    async def test_every_valid_key_is_stored(self, kv: KeyValue, key: str) -> None:
         await kv.put(key, "value")
 
         assert await kv.get(key) == "value"
@@ -48,7 +48,7 @@ class KeyValueContract:
 
         assert [await kv.get(key) for key in ("key", "Key ", "Ke", "K%")] == [None] * 4
 
-    async def test_puts_at_the_same_time(self, kv: KeyValue) -> None:
+    async def test_concurrent_puts_are_all_stored(self, kv: KeyValue) -> None:
         await asyncio.gather(*(kv.put(f"key:{number}", str(number)) for number in range(20)))
 
         assert [await kv.get(f"key:{number}") for number in range(20)] == [str(n) for n in range(20)]
@@ -82,7 +82,7 @@ class KeyValueContract:
         ["", ".", "..", "k" * (MAX_KEY_BYTES + 1), "é" * (MAX_KEY_BYTES // 2 + 1), "\ud800"],
         ids=["empty", "dot", "dots", "too long", "too many bytes", "no Unicode"],
     )
-    async def test_what_is_no_key_is_refused(self, kv: KeyValue, key: str) -> None:
+    async def test_an_invalid_key_is_refused(self, kv: KeyValue, key: str) -> None:
         with pytest.raises(Refused):
             await kv.put(key, "value")
         with pytest.raises(Refused):
@@ -91,7 +91,7 @@ class KeyValueContract:
     @pytest.mark.parametrize(
         "value", [None, 1, True, b"bytes", ["a"], {"a": 1}, "\ud800"], ids=lambda value: type(value).__name__
     )
-    async def test_what_is_not_text_is_refused(self, kv: KeyValue, value: Any) -> None:
+    async def test_a_value_that_is_not_text_is_refused(self, kv: KeyValue, value: Any) -> None:
         with pytest.raises(Refused):
             await kv.put("key", value)
 

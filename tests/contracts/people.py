@@ -1,4 +1,4 @@
-"""Assignments: looking, accepting, answering, declining, being late.  Fixtures: `database`, `kv`, `blobs`."""
+"""Assignments: reading, accepting, answering, declining, late answers.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from typing import Any
 import pytest
 
 from consumer.core.errors import BadInput, Conflict, NotFound
-from consumer.core.policy import DAY, HOUR
+from consumer.core.policy import HOUR
 from consumer.service import commands, links, people, queries
 from consumer.service.links import GRACE_MS, Expired
 from consumer.store.sql import execution_id
+from tests.support.assignments import WEEK, link
 from tests.support.fakes import ANSWER
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person, route
-
-WEEK = 7 * DAY
-
-
-async def link(scene: Scene, task: int, number: int = 1) -> str:
-    """The token of a task's `number`-th execution, as its person gets it."""
-    execution = execution_id(task, number)
-    (row,) = [one for one in await queries.inbox(scene.world, None) if one["id"] == execution]
-    return str(row["link"]).rpartition("/")[2]
 
 
 class PeopleContract(Suite):
@@ -53,16 +45,16 @@ class PeopleContract(Suite):
         assert await scene.statuses() == {"waiting": 100}
         assert len(await queries.inbox(scene.world, 1)) == 100
 
-    async def test_an_assignment_shows_what_is_to_be_done(self, scene: Scene) -> None:
+    async def test_an_assignment_shows_the_work(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(person()), prompt="Look at {{input.what}}")
-        (task,) = await scene.tasks(1, template, title="A look", input='{"what": "this"}')
+        (task,) = await scene.tasks(1, template, title="A glance", input='{"what": "this"}')
         await scene.drain()
 
         shown = await people.assignment(scene.world, await link(scene, task))
 
         assert (shown.state, shown.kind, shown.title, shown.instructions) == (
-            "open", "human", "A look", "Look at this",
+            "open", "human", "A glance", "Look at this",
         )  # fmt: skip
         assert (shown.value, shown.accepted) == ({"what": "this"}, False)
         assert shown.output_schema["required"] == ["answer"]
@@ -88,7 +80,7 @@ class PeopleContract(Suite):
         assert (await people.assignment(scene.world, token)).state == "answered"
         assert await queries.inbox(scene.world, 1) == []
 
-    async def test_an_answer_goes_on_to_the_next_stage(self, scene: Scene) -> None:
+    async def test_an_answer_feeds_the_next_stage(self, scene: Scene) -> None:
         task, token = await self.asked(scene, ai("blind"))
 
         await people.submit(scene.world, token, {"answer": "by hand"})
@@ -164,7 +156,7 @@ class PeopleContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "declined")
         assert (await scene.executions(task))[0]["reason"] == "declined: on holiday"
 
-    async def test_of_an_answer_and_a_refusal_at_the_same_moment_one_counts(self, scene: Scene) -> None:
+    async def test_one_of_a_simultaneous_answer_and_decline_counts(self, scene: Scene) -> None:
         task, token = await self.asked(scene)
 
         answer, refusal = await asyncio.gather(
@@ -177,7 +169,7 @@ class PeopleContract(Suite):
         assert isinstance(refusal, Conflict)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_after_declining_there_is_nothing_to_answer(self, scene: Scene) -> None:
+    async def test_a_declined_assignment_cannot_be_answered(self, scene: Scene) -> None:
         _, token = await self.asked(scene)
         await people.decline(scene.world, token, "")
 
@@ -217,7 +209,7 @@ class PeopleContract(Suite):
         ] == f"late answer of execution {execution_id(task, 1)}"
         assert (await queries.task(scene.world, 1, task))["outcome"] == ANSWER
 
-    async def test_the_person_whose_place_was_taken_by_a_late_answer_is_told(self, scene: Scene) -> None:
+    async def test_a_person_replaced_by_a_late_answer_gets_a_true_receipt(self, scene: Scene) -> None:
         task = await scene.given(person("inbox", "inbox"))
         await scene.drain()
         late = await link(scene, task)
@@ -231,7 +223,7 @@ class PeopleContract(Suite):
         assert not receipt.used
         assert (await queries.task(scene.world, 1, task))["outcome"] == ANSWER
 
-    async def test_a_late_answer_lets_the_next_stage_begin_though_another_is_still_asked(
+    async def test_a_late_answer_begins_the_next_stage_while_another_person_is_asked(
         self, scene: Scene
     ) -> None:
         task = await scene.given(person("inbox", "inbox"), ai("blind"))
@@ -270,7 +262,7 @@ class PeopleContract(Suite):
         used = (await queries.task(scene.world, 1, task))["outcome"]
         assert [(receipt.used, receipt.answer) for receipt in receipts] == [(True, used)] * 3
 
-    async def test_a_late_answer_that_nobody_waits_for_is_kept(self, scene: Scene) -> None:
+    async def test_a_late_answer_that_is_not_needed_is_kept(self, scene: Scene) -> None:
         task, token = await self.asked(scene)
         await scene.later(WEEK)
         assert (await scene.task(task))["status"] == "failed"
@@ -283,7 +275,7 @@ class PeopleContract(Suite):
         assert (execution["status"], execution["result"]) == ("failed", None)
 
     @pytest.mark.parametrize("first", ["answer", "deadline"])
-    async def test_an_answer_and_its_deadline_race_and_one_wins(self, scene: Scene, first: str) -> None:
+    async def test_an_answer_at_its_deadline_is_used_or_late(self, scene: Scene, first: str) -> None:
         task, token = await self.asked(scene)
         scene.clock.advance(WEEK)
         steps = [people.submit(scene.world, token, ANSWER), scene.drain()]
@@ -292,9 +284,7 @@ class PeopleContract(Suite):
         assert (await scene.task(task))["status"] in ("completed", "failed")
         assert await scene.states(task) in (["succeeded"], ["failed"])
 
-    async def test_after_a_cancel_there_is_nothing_to_answer_and_the_person_is_told_why(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_cancelled_assignment_shows_why_and_cannot_be_answered(self, scene: Scene) -> None:
         task, token = await self.asked(scene)
         await commands.cancel(scene.world, 1, task, "the boss")
 
@@ -338,7 +328,7 @@ class PeopleContract(Suite):
         with pytest.raises(Expired):
             await people.assignment(scene.world, token)
 
-    async def test_a_link_to_what_is_no_assignment_opens_nothing(self, scene: Scene) -> None:
+    async def test_a_link_to_an_execution_without_a_person_opens_nothing(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.drain()
 
@@ -347,7 +337,7 @@ class PeopleContract(Suite):
                 scene.world, links.token("of the tests", execution_id(task, 1), scene.clock.ms)
             )
 
-    # --- accidents ----------------------------------------------------------------------------------
+    # --- dying workers -------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("after", [False, True])
     @pytest.mark.parametrize("batch", range(1, 5))

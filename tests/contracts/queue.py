@@ -1,8 +1,8 @@
 """What every `Queue` must accept and refuse, and how its messages are delivered.
 
 `QueueContract` takes the fixture `queue`.  `DeliveryContract` also takes `serve`: an async function
-`serve(handler, dead_letters)` after which the batches of that queue go to the one and those of its dead
-letter queue to the other, with batches of up to 10 sent at once, at most 2 retries and no delay by itself.
+`serve(handler, dead_letters)`. After it, the batches of that queue go to the first handler and those of its dead
+letter queue to the second, with batches of up to 10 sent at once, at most 2 retries and no delay by itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Handler = Callable[[list[Message]], Awaitable[None]]
 Serve = Callable[[Handler, Handler], Awaitable[None]]
 
 DEADLINE_S = 10
-"""Only reached when a message does not come."""
+"""Reached only if a message does not come.  In seconds."""
 
 BODY = {
     "text": "naïve 🧠 '\"\\ \r\n",
@@ -47,7 +47,7 @@ BODY = {
 
 
 def sized(size: int, filling: str = "x") -> dict[str, object]:
-    """A message whose JSON has so many bytes."""
+    """A message whose JSON has this number of bytes."""
     rest = size - len('{"v":""}')
     return {"v": filling * (rest // len(filling.encode())) + "y" * (rest % len(filling.encode()))}
 
@@ -60,7 +60,7 @@ class QueueContract:
         await queue.send([BODY])
 
     @pytest.mark.parametrize("count", [0, MAX_BATCH_MESSAGES + 1])
-    async def test_a_batch_of_another_size_is_refused(self, queue: Queue, count: int) -> None:
+    async def test_an_empty_or_oversized_batch_is_refused(self, queue: Queue, count: int) -> None:
         with pytest.raises(Refused):
             await queue.send([{"number": number} for number in range(count)])
 
@@ -82,7 +82,7 @@ class QueueContract:
         await queue.send([{}], delay_s)
 
     @pytest.mark.parametrize("delay_s", [-1, MAX_DELAY_S + 1, 0.5, None, "1", True])
-    async def test_another_delay_is_refused(self, queue: Queue, delay_s: Any) -> None:
+    async def test_a_delay_outside_the_limits_is_refused(self, queue: Queue, delay_s: Any) -> None:
         with pytest.raises(Refused):
             await queue.send([{}], delay_s)
 
@@ -105,7 +105,7 @@ class QueueContract:
         ],
         ids=lambda value: type(value).__name__,
     )
-    async def test_what_would_not_arrive_as_it_is_is_refused(self, queue: Queue, value: Any) -> None:
+    async def test_a_body_that_would_not_arrive_unchanged_is_refused(self, queue: Queue, value: Any) -> None:
         with pytest.raises(Refused):
             await queue.send([{"v": value}])
         with pytest.raises(Refused):
@@ -125,7 +125,7 @@ class QueueContract:
 
 
 class Deliveries:
-    """Notes what is delivered; `verdict` decides on each message."""
+    """Records the delivered messages; `verdict` decides on each of them."""
 
     def __init__(self, verdict: Callable[[Message], None]) -> None:
         self.seen: list[tuple[Any, int]] = []
@@ -224,7 +224,7 @@ class DeliveryContract:
 
         assert ({"first": "ack"}, 2) not in deliveries.seen
 
-    async def test_a_handler_that_raises_gets_what_it_did_not_decide_again(
+    async def test_a_handler_that_raises_gets_its_undecided_messages_again(
         self, queue: Queue, serve: Serve
     ) -> None:
         """Cloudflare keeps what was acknowledged before; its local simulator (Miniflare 5) retries that too."""

@@ -1,4 +1,4 @@
-"""Whatever comes back from outside: a real adapter over a network of ours, and adapters that stumble.
+"""Replies of every kind: a real adapter over a simulated network, and adapters that raise.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -37,7 +37,7 @@ class ReplyContract(Suite):
     """`openai_compatible` behind the whole worker."""
 
     async def outcome(self, scene: Scene, *replies: Callable[[], Any], **limits: Any) -> dict[str, Any]:
-        """Run one task against these replies; its first execution."""
+        """Run one task against these replies; return its first execution."""
         task = await scene.given(ai("chat", model="m"), **({"unknown": "wait"} | limits))
         left = list(replies)
 
@@ -77,7 +77,7 @@ class ReplyContract(Suite):
             "html", "truncated", "NaN", "empty", "no text", "empty object", "deep", "401", "404", "500", "502", "599",
         ],
     )  # fmt: skip
-    async def test_a_reply_that_is_no_answer(
+    async def test_a_reply_without_an_answer_is_failed_or_unknown(
         self, scene: Scene, status: int, body: bytes, expected: str, why: str
     ) -> None:
         found = await self.outcome(scene, lambda: httpx2.Response(status, content=body), attempts=1)
@@ -99,9 +99,7 @@ class ReplyContract(Suite):
         assert sent < 5_000_000
         assert found["cost_micro"] is None
 
-    async def test_an_answer_in_words_is_repaired_and_the_model_is_told_what_was_wrong(
-        self, scene: Scene
-    ) -> None:
+    async def test_an_answer_that_is_not_json_is_repaired_with_an_explanation(self, scene: Scene) -> None:
         bodies: list[bytes] = []
 
         def ask() -> httpx2.Response:
@@ -130,7 +128,7 @@ class ReplyContract(Suite):
         assert found["status"] == "failed"
         assert (await scene.task(found["task_id"]))["run_at_ms"] == START_MS + 30_000
 
-    async def test_a_connection_that_was_refused_was_not_sent_and_is_tried_again(self, scene: Scene) -> None:
+    async def test_a_refused_connection_sent_nothing_and_is_tried_again(self, scene: Scene) -> None:
         def refuse() -> httpx2.Response:
             raise httpx2.ConnectError("refused")
 
@@ -153,7 +151,7 @@ class ReplyContract(Suite):
         ],
         ids=lambda error: type(error).__name__,
     )
-    async def test_a_connection_that_broke_later_leaves_it_unknown(
+    async def test_a_connection_that_broke_later_leaves_the_call_unknown(
         self, scene: Scene, error: Exception
     ) -> None:
         def breaks() -> httpx2.Response:
@@ -164,7 +162,7 @@ class ReplyContract(Suite):
         assert (found["status"], found["reason"].partition(":")[0]) == ("unknown", "network")
         assert (await scene.task(found["task_id"]))["status"] == "waiting"
 
-    async def test_a_reply_that_breaks_off_leaves_it_unknown(self, scene: Scene) -> None:
+    async def test_a_reply_that_breaks_off_leaves_the_call_unknown(self, scene: Scene) -> None:
         async def parts() -> AsyncIterator[bytes]:
             yield GOOD[:20]
             raise httpx2.ReadError("reset")
@@ -186,11 +184,11 @@ class ReplyContract(Suite):
 
 
 class AdapterContract(Suite):
-    """Adapters are strangers' code."""
+    """Adapters are code of other people."""
 
     @pytest.mark.parametrize("method", ["request", "quote", "reply"])
     @pytest.mark.parametrize("error", [RuntimeError("oh"), KeyError("x"), RecursionError()], ids=repr)
-    async def test_an_adapter_that_raises_takes_no_other_task_along(
+    async def test_an_adapter_that_raises_stops_no_other_task(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception
     ) -> None:
         await scene.given(ai("keyed"), unknown="wait")
@@ -206,7 +204,7 @@ class AdapterContract(Suite):
         assert (await scene.statuses())["completed"] >= 5
         assert await scene.count("leases") == 0
 
-    async def test_a_reply_that_the_adapter_stumbles_over_is_unknown_because_it_may_be_paid(
+    async def test_a_reply_that_crashes_the_adapter_is_unknown_because_it_may_be_paid(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         task = await scene.given(ai("blind"), unknown="wait")
@@ -222,7 +220,7 @@ class AdapterContract(Suite):
         assert (await scene.executions(task))[0]["reason"] == "adapter_error: RuntimeError"
 
     @pytest.mark.parametrize("nonsense", [None, "succeeded", {"output": 1}, Succeeded])
-    async def test_an_outcome_that_is_none_takes_no_other_task_along(
+    async def test_an_adapter_that_returns_no_outcome_stops_no_other_task(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch, nonsense: object
     ) -> None:
         task = await scene.given(ai("keyed"), unknown="wait")
@@ -246,7 +244,7 @@ class AdapterContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count() == 0
 
-    async def test_a_job_that_cannot_be_asked_about_goes_on(self, scene: Scene) -> None:
+    async def test_a_job_whose_poll_cannot_be_built_continues(self, scene: Scene) -> None:
         """A poll whose connection is refused says nothing about the job."""
         task = await scene.given(ai("job"))
         scene.network.script("job", Accepted("j-1", 1_000))
@@ -259,7 +257,7 @@ class AdapterContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("job") == 1
 
-    async def test_a_lookup_that_cannot_be_made_is_no_evidence(self, scene: Scene) -> None:
+    async def test_a_lookup_that_cannot_be_built_is_no_evidence(self, scene: Scene) -> None:
         task = await scene.given(ai("evident"))
         scene.network.script("evident", Unknown("lost"))
         scene.network.script("evident", httpx2.ConnectError("refused"), verb=Verb.LOOKUP)
@@ -272,7 +270,7 @@ class AdapterContract(Suite):
         assert scene.network.count("evident") == 1
 
     @pytest.mark.parametrize("verb", [Verb.POLL, Verb.CANCEL])
-    async def test_an_adapter_that_stumbles_over_a_job_does_not_end_it(
+    async def test_an_adapter_that_crashes_on_a_poll_does_not_end_the_job(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch, verb: Verb
     ) -> None:
         task = await scene.given(ai("job"))
@@ -295,7 +293,7 @@ class AdapterContract(Suite):
 
         assert await scene.states(task) == ["waiting"]
 
-    async def test_a_person_at_a_distance_is_asked_about_like_a_job(self, scene: Scene) -> None:
+    async def test_a_person_behind_an_api_is_polled_like_a_job(self, scene: Scene) -> None:
         task = await scene.given(person("crowd"))
         scene.network.script("crowd", Accepted("c-1", 1_000))
         await scene.drain()

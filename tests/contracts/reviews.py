@@ -16,7 +16,7 @@ from consumer.core.policy import DAY
 from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.provider import Verb
 from consumer.service import people, queries
-from tests.contracts.people import link
+from tests.support.assignments import link
 from tests.support.scene import PRICE, Scene, Suite, ai, person
 
 DRAFT = {"answer": "draft"}
@@ -40,7 +40,7 @@ class ReviewContract(Suite):
         assert shown.value == {"title": "A task", "description": ""}
         assert (await scene.executions(task))[1]["execution_type"] == "hybrid"
 
-    async def test_approving_makes_the_draft_the_outcome(self, scene: Scene) -> None:
+    async def test_approving_makes_the_draft_the_result(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
 
         receipt = await people.review(scene.world, token, "approve", None)
@@ -63,7 +63,7 @@ class ReviewContract(Suite):
 
         assert (await queries.task(scene.world, 1, task))["outcome"] == large
 
-    async def test_an_edited_draft_is_the_outcome(self, scene: Scene) -> None:
+    async def test_an_edited_draft_is_the_result(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
 
         await people.review(scene.world, token, "edit", {"answer": "better"})
@@ -78,7 +78,7 @@ class ReviewContract(Suite):
 
         assert (await scene.task(task))["status"] == "waiting"
 
-    async def test_a_rejected_draft_fails_the_task_and_says_so(self, scene: Scene) -> None:
+    async def test_a_rejected_draft_fails_the_task_and_shows_it(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
 
         receipt = await people.review(scene.world, token, "reject", None, "no good")
@@ -106,7 +106,7 @@ class ReviewContract(Suite):
     @pytest.mark.parametrize(
         "accident", [Retry("busy", 1_000), Unknown("lost"), Failed("no")], ids=["retry", "unknown", "failed"]
     )
-    async def test_the_note_of_a_redo_reaches_whoever_does_it_in_the_end(
+    async def test_the_note_of_a_redo_reaches_the_candidate_that_finally_does_it(
         self, scene: Scene, accident: Retry | Unknown | Failed
     ) -> None:
         task = await scene.given(ai("blind", "other"), person(kind="review"))
@@ -158,7 +158,7 @@ class ReviewContract(Suite):
         assert second == first
         assert (await scene.task(task))["redos"] == 1
 
-    async def test_of_decisions_at_the_same_moment_one_is_taken_and_all_are_told_which(
+    async def test_one_of_several_simultaneous_decisions_is_used_and_all_receipts_name_it(
         self, scene: Scene
     ) -> None:
         task, token = await self.drafted(scene)
@@ -175,9 +175,7 @@ class ReviewContract(Suite):
         assert (await scene.task(task))["redos"] == 1
         assert (await scene.task(task))["feedback"] == json.loads(stored)["note"]
 
-    async def test_an_approval_and_a_rejection_at_the_same_moment_are_not_both_taken(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_simultaneous_approval_and_rejection_are_not_both_used(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
 
         ends = await asyncio.gather(
@@ -190,7 +188,7 @@ class ReviewContract(Suite):
         taken = [isinstance(end, people.Receipt) and end.used for end in ends]
         assert taken == [status == "completed", status == "failed"]
 
-    async def test_a_decision_that_was_taken_is_not_taken_back(self, scene: Scene) -> None:
+    async def test_a_decision_cannot_be_changed(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
         await people.review(scene.world, token, "reject", None, "no")
 
@@ -201,7 +199,7 @@ class ReviewContract(Suite):
 
         assert (await scene.task(task))["status"] == "failed"
 
-    async def test_an_approval_that_was_given_is_not_taken_back(self, scene: Scene) -> None:
+    async def test_an_approval_cannot_be_changed(self, scene: Scene) -> None:
         task, token = await self.drafted(scene)
         await people.review(scene.world, token, "approve", None)
 
@@ -210,7 +208,7 @@ class ReviewContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_review_is_no_plain_answer_and_an_answer_no_review(self, scene: Scene) -> None:
+    async def test_a_review_and_an_answer_cannot_replace_each_other(self, scene: Scene) -> None:
         _, token = await self.drafted(scene)
         with pytest.raises(BadInput, match="review"):
             await people.submit(scene.world, token, DRAFT)
@@ -220,7 +218,7 @@ class ReviewContract(Suite):
         with pytest.raises(BadInput, match="submit"):
             await people.review(scene.world, await link(scene, task), "approve", None)
 
-    async def test_a_review_that_nobody_makes_fails_at_its_deadline(self, scene: Scene) -> None:
+    async def test_a_missing_review_fails_at_its_deadline(self, scene: Scene) -> None:
         task, token = await self.drafted(scene, person_s=86_400)
 
         await scene.later(DAY)
@@ -229,7 +227,7 @@ class ReviewContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "deadline")
         assert not (await people.review(scene.world, token, "approve", None)).used
 
-    async def test_a_redo_of_a_later_stage_starts_from_what_that_stage_had(self, scene: Scene) -> None:
+    async def test_a_redo_of_a_later_stage_starts_with_that_stages_input(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"), person(kind="review"))
         scene.network.script("blind", Succeeded({"answer": "facts"}))
         scene.network.script("other", Succeeded(DRAFT))
@@ -243,7 +241,7 @@ class ReviewContract(Suite):
         assert second.feedback == "shorter"
         assert scene.network.count("blind") == 1
 
-    async def test_a_person_may_be_asked_to_do_it_again(self, scene: Scene) -> None:
+    async def test_a_redo_may_go_to_a_person(self, scene: Scene) -> None:
         task = await scene.given(person(), person(kind="review"))
         await scene.drain()
         await people.submit(scene.world, await link(scene, task), DRAFT)
@@ -266,8 +264,8 @@ class ReviewContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert [row["execution_type"] for row in await scene.executions(task)] == ["ai", "hybrid", "ai"]
 
-    async def test_a_late_answer_from_before_a_redo_is_not_the_redos_answer(self, scene: Scene) -> None:
-        """It was written without the reviewer's note."""
+    async def test_a_late_answer_from_before_a_redo_does_not_answer_the_redo(self, scene: Scene) -> None:
+        """That answer was written without the reviewer's note."""
         task = await scene.given(ai("evident"), person(kind="review"), unknown="retry")
         scene.network.script("evident", Unknown("lost"), Succeeded(DRAFT), Accepted("redo", DAY))
         scene.network.script("evident", *[Unknown("?")] * 2, verb=Verb.LOOKUP)

@@ -40,7 +40,7 @@ class RouteContract(Suite):
     @pytest.mark.parametrize(
         ("wish", "wait"), [(30_000, 30_500), (0, 500), (90 * 86_400_000, LONGEST_WAIT + 500)]
     )
-    async def test_what_the_provider_asks_for_is_the_least_that_is_waited(
+    async def test_a_retry_waits_at_least_as_long_as_the_provider_asks(
         self, scene: Scene, wish: int, wait: int
     ) -> None:
         task = await scene.given(ai("blind"))
@@ -59,7 +59,7 @@ class RouteContract(Suite):
 
         assert scene.queue.delays == [30]
 
-    async def test_a_retry_that_is_far_off_is_left_to_the_sweep(self, scene: Scene) -> None:
+    async def test_a_distant_retry_is_left_to_the_sweep(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", Retry("busy", 60 * MINUTE))
         await scene.drain()
@@ -72,7 +72,7 @@ class RouteContract(Suite):
         assert scene.queue.delays == [0]
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_retry_tells_readers_when_and_why(self, scene: Scene) -> None:
+    async def test_the_live_status_shows_when_and_why_a_retry_comes(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", Retry("busy", 30_000))
 
@@ -96,7 +96,7 @@ class RouteContract(Suite):
         assert (scene.network.count("blind"), scene.network.count("other")) == (3, 3)
         assert (await scene.live(task))["status"] == "failed"
 
-    async def test_a_retry_that_would_come_after_the_deadline_fails_at_once(self, scene: Scene) -> None:
+    async def test_a_retry_after_the_deadline_fails_the_task_immediately(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")))
         (task,) = await scene.tasks(1, template, deadline_ms=scene.clock.ms + MINUTE)
@@ -133,7 +133,7 @@ class RouteContract(Suite):
         assert (row["status"], row["reason"]) == ("failed", "neither")
         assert "neither" in await scene.why(task)
 
-    async def test_a_route_that_was_shortened_meanwhile_fails_the_task(self, scene: Scene) -> None:
+    async def test_a_route_that_became_shorter_fails_the_task(self, scene: Scene) -> None:
         task = await scene.given(ai("blind", "other"))
         scene.network.script("blind", Retry("busy"))
         await scene.sql("UPDATE tasks SET candidate = 1")
@@ -159,7 +159,7 @@ class RouteContract(Suite):
 
     # --- repairs ------------------------------------------------------------------------------------
 
-    async def test_an_answer_that_does_not_fit_is_repaired_with_what_was_wrong(self, scene: Scene) -> None:
+    async def test_an_answer_that_does_not_fit_is_repaired_with_an_explanation(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", WRONG)
 
@@ -186,7 +186,7 @@ class RouteContract(Suite):
         assert (scene.network.count("blind"), scene.network.count("other")) == (3, 3)
         assert [row["cost_micro"] for row in await scene.executions(task)] == [PRICE] * 6
 
-    async def test_the_next_candidate_is_not_told_what_the_one_before_did_wrong(self, scene: Scene) -> None:
+    async def test_the_next_candidate_does_not_get_the_faults_of_the_previous_one(self, scene: Scene) -> None:
         await scene.given(ai("blind", "other"), repairs=0)
         scene.network.script("blind", WRONG)
 
@@ -194,7 +194,7 @@ class RouteContract(Suite):
 
         assert [call.feedback for call in scene.network.calls("other")] == [None]
 
-    async def test_a_retry_between_repairs_forgets_neither(self, scene: Scene) -> None:
+    async def test_a_retry_between_repairs_keeps_both_counts(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.network.script("blind", WRONG, Retry("busy"), WRONG, WRONG)
 
@@ -203,7 +203,7 @@ class RouteContract(Suite):
         assert (await scene.task(task))["status"] == "failed"
         assert scene.network.count("blind") == 4
 
-    async def test_a_retry_is_told_again_what_was_wrong(self, scene: Scene) -> None:
+    async def test_a_retry_repeats_the_explanation_of_the_fault(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         scene.network.script("blind", WRONG, Retry("busy", 1_000), Unknown("lost"))
 
@@ -215,7 +215,7 @@ class RouteContract(Suite):
         assert feedback[0] == "None"
         assert ["must be string" in words for words in feedback] == [False, True, True, True]
 
-    async def test_a_repetition_under_its_key_says_the_same_again(self, scene: Scene) -> None:
+    async def test_a_repetition_under_its_key_sends_the_same_request(self, scene: Scene) -> None:
         await scene.given(ai("keyed"))
         scene.network.script("keyed", WRONG, Unknown("lost"))
 
@@ -253,7 +253,7 @@ class RouteContract(Suite):
 
         assert [call.value for call in scene.network.calls("other")] == [{"answer": "first"}] * 3
 
-    async def test_the_outcome_of_a_task_is_the_answer_of_its_last_stage(self, scene: Scene) -> None:
+    async def test_the_result_of_a_task_is_the_answer_of_its_last_stage(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"))
         scene.network.script("other", Succeeded({"answer": "last"}))
 
@@ -263,7 +263,7 @@ class RouteContract(Suite):
         assert row["last_execution"] == execution_id(task, 2)
         assert json.loads((await scene.executions(task))[1]["result"]) == {"answer": "last"}
 
-    async def test_a_stage_that_fails_does_not_go_back(self, scene: Scene) -> None:
+    async def test_a_failed_stage_does_not_return_to_an_earlier_one(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"))
         scene.network.script("other", Failed("no"))
 
@@ -273,8 +273,8 @@ class RouteContract(Suite):
         assert scene.network.count("blind") == 1
         assert await scene.states(task) == ["succeeded", "failed"]
 
-    async def test_each_task_goes_its_own_way(self, scene: Scene) -> None:
-        """One is slow, one is repaired, one is retried, one fails; none waits for another."""
+    async def test_tasks_of_one_batch_take_different_paths(self, scene: Scene) -> None:
+        """One task is slow, one is repaired, one is retried, one fails; none waits for another."""
         task = await scene.given(ai("blind", "other"), count=5)
         hold = Hold()
 

@@ -57,7 +57,7 @@ class RunContract(Suite):
 
         assert (await scene.count("leases"), await scene.count("outbox")) == (0, 0)
 
-    async def test_a_task_that_is_done_within_a_second_is_published_once(self, scene: Scene) -> None:
+    async def test_a_task_done_within_a_second_is_published_once(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
 
         await scene.ring()
@@ -81,15 +81,15 @@ class RunContract(Suite):
         slow = await scene.given(ai("blind"), count=2)
         first, second = Hold(), Hold()
 
-        async def is_told() -> bool:
+        async def is_published() -> bool:
             return (slow, "running", 1) in self._published(scene)
 
         scene.network.script("blind", first, second)
         async with scene.draining():
             await second.begun.wait()
             scene.clock.advance(1_000)
-            second.release()  # whatever ends, the others are looked at
-            await until(is_told)
+            second.release()  # each time a call ends, the others are checked
+            await until(is_published)
             first.release()
 
         assert sorted(self._published(scene)) == [
@@ -128,7 +128,7 @@ class RunContract(Suite):
         assert scene.network.count() == 5
         assert await scene.statuses() == {"completed": 5}
 
-    async def test_everything_that_is_due_is_done_after_one_doorbell(self, scene: Scene) -> None:
+    async def test_one_doorbell_does_all_due_tasks(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=64)
 
         await scene.ring()
@@ -168,7 +168,7 @@ class RunContract(Suite):
 
         assert seen == ["running"]
 
-    async def test_an_invocation_that_has_sent_its_statements_leaves_the_rest_to_the_next(
+    async def test_an_invocation_at_its_statement_limit_leaves_the_rest_to_the_next(
         self, scene: Scene
     ) -> None:
         scene.configure(statements=20)
@@ -199,7 +199,7 @@ class RunContract(Suite):
 
     # --- money --------------------------------------------------------------------------------------
 
-    async def test_what_the_provider_says_it_charged_is_believed_over_the_price(self, scene: Scene) -> None:
+    async def test_a_charge_reported_by_the_provider_replaces_the_price(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         usage = Usage(3, 4, raw={"prompt_tokens": 3})
         scene.network.script("blind", Succeeded(ANSWER, usage=usage, charged=Decimal("0.0000011")))
@@ -210,7 +210,7 @@ class RunContract(Suite):
         assert (execution["cost_micro"], execution["cost_source"]) == (2, "provider")
         assert json.loads(execution["usage"]) == {"prompt_tokens": 3}
 
-    async def test_an_unknown_price_is_no_price_and_not_zero(self, scene: Scene) -> None:
+    async def test_an_unknown_price_is_null_and_not_zero(self, scene: Scene) -> None:
         task = await scene.given(ai("unpriced"))
 
         await scene.drain()
@@ -219,7 +219,7 @@ class RunContract(Suite):
         assert (execution["status"], execution["cost"], execution["cost_micro"]) == ("succeeded", None, None)
         assert (await scene.live(task))["cost_micro"] is None
 
-    async def test_a_failure_that_was_charged_is_on_the_books(self, scene: Scene) -> None:
+    async def test_the_cost_of_a_charged_failure_is_recorded(self, scene: Scene) -> None:
         task = await scene.given(ai("blind", "other"))
         scene.network.script("blind", Failed("no", charged=Decimal("0.5")))
 
@@ -230,7 +230,7 @@ class RunContract(Suite):
 
     # --- the status store ---------------------------------------------------------------------------
 
-    async def test_a_status_store_that_is_down_fails_no_task_and_is_told_later(self, scene: Scene) -> None:
+    async def test_an_outage_of_the_status_store_fails_no_task_and_is_caught_up(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=3)
         scene.kv.down = True
         (message,) = await scene.ring()
@@ -263,7 +263,7 @@ class RunContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_template_with_a_prompt_of_its_own_asks_what_it_says(self, scene: Scene) -> None:
+    async def test_a_templates_own_prompt_is_sent(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")), prompt="Is {{input.what}} so?")
         await scene.tasks(1, template, input='{"what": "{{title}}"}')
@@ -273,7 +273,7 @@ class RunContract(Suite):
         assert [call.prompt for call in scene.network.calls("blind")] == ["Is {{title}} so?"]
 
     @pytest.mark.parametrize("title", ["naïve 🧠", "'; DROP TABLE tasks; --", "\u2028", "x" * 500])
-    async def test_any_title_goes_through(self, scene: Scene, title: str) -> None:
+    async def test_any_title_reaches_the_provider_unchanged(self, scene: Scene, title: str) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("echo")), schema={"type": "object"})
         (task,) = await scene.tasks(1, template, title=title)

@@ -1,4 +1,4 @@
-"""The database fails before, or after, any batch of a run: nothing is lost, nothing is done or charged twice.
+"""The database fails before or after any batch of a run: nothing is lost, and nothing is done or charged twice.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -25,7 +25,7 @@ Story = Callable[[Scene], Awaitable[int]]
 
 
 async def idle(_: Scene) -> int:
-    """Nothing to do: every batch checks, and changes nothing."""
+    """No work: every batch only reads."""
     return 0
 
 
@@ -38,7 +38,7 @@ async def crowded(scene: Scene) -> int:
 
 
 async def immediate_outcome(scene: Scene) -> int:
-    """Nothing is sent: begun and settled in one batch, and then another stage."""
+    """No call is sent: begun and settled in one batch, and then another stage."""
     return await scene.given(ai("echo", output=ANSWER), ai("echo", output=ANSWER), ai("blind"), count=3)
 
 
@@ -47,7 +47,7 @@ async def people(scene: Scene) -> int:
 
 
 async def winding(scene: Scene) -> int:
-    """Retried, repaired, given to the next candidate, and on to the next stage."""
+    """A retry, a repair, the next candidate, and the next stage."""
     scene.network.script("blind", Retry("busy"), Succeeded({"answer": 7}), Failed("no"))
     return await scene.given(ai("blind", "other"), ai("other"))
 
@@ -72,7 +72,7 @@ STORIES: list[Story] = [idle, simple, crowded, immediate_outcome, people, windin
 
 
 async def ending(scene: Scene) -> dict[str, Any]:
-    """All that must be the same, whatever happened on the way."""
+    """Everything that must be the same after every kind of failure."""
     tasks = await scene.sql(
         "SELECT id, status, reason, version, stage, candidate, last_execution, blocked_by IS NULL AS free, lease"
         " FROM tasks ORDER BY id"
@@ -91,7 +91,7 @@ async def ending(scene: Scene) -> dict[str, Any]:
 
 
 async def play(scene: Scene) -> dict[str, Any]:
-    """Work until nothing moves; what somebody has taken without hearing of it comes back after a lease."""
+    """Work until nothing changes; tasks of a claim whose reply was lost come back after its lease."""
     for wait in (0, 10_000, LEASE_OVER):
         scene.clock.advance(wait)
         await scene.tick()
@@ -100,15 +100,15 @@ async def play(scene: Scene) -> dict[str, Any]:
 
 
 class _Faults(Suite):
-    """`after`: the batch was committed all the same, and its caller cannot tell."""
+    """`after`: the batch was committed nevertheless, and its caller cannot know."""
 
     after: bool
 
     @pytest.mark.parametrize("story", STORIES)
     async def test_a_batch_that_fails_once_changes_nothing(self, scene: Scene, story: Story) -> None:
-        """Each batch of the story in turn: every one of them may be sent again.
+        """Each batch of the story in turn fails once: every one of them may be sent again.
 
-        A look that finds nothing is the same in all stories, and has its turn in the idle one."""
+        A claim that finds nothing is the same in all stories, and fails in the idle one."""
         await play(scene)
         checks = {statements for statements, _ in scene.database.ran} if story is not idle else set()
         first = await scene.anew()
@@ -128,7 +128,7 @@ class _Faults(Suite):
             assert await broken(fresh.database.inner) == []
 
     @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, limited])
-    async def test_every_batch_may_fail_once(self, scene: Scene, story: Story) -> None:
+    async def test_each_batch_can_fail_once_without_an_effect(self, scene: Scene, story: Story) -> None:
         await story(scene)
         expected, batches = await play(scene), scene.database.batches
         fresh = await scene.anew()
@@ -139,7 +139,7 @@ class _Faults(Suite):
         assert await play(fresh) == expected
 
     @pytest.mark.parametrize("story", [simple, winding, immediate_outcome, people])
-    async def test_a_worker_that_dies_at_any_batch_loses_and_repeats_nothing_but_what_was_in_flight(
+    async def test_a_worker_that_dies_at_any_batch_repeats_only_the_calls_in_flight(
         self, scene: Scene, story: Story
     ) -> None:
         await story(scene)
@@ -175,14 +175,14 @@ class OutageContract(_Faults):
 
 
 class AmbiguousCommitContract(_Faults):
-    """The batch was committed, and raised."""
+    """The batch was committed, and then raised an error."""
 
     after = True
 
 
 class SettleContract(Suite):
-    async def test_an_answer_that_was_settled_by_nobody_is_settled_once_by_two(self, scene: Scene) -> None:
-        """A webhook and a poll bring the same answer at the same moment."""
+    async def test_two_workers_settle_an_unsettled_answer_once(self, scene: Scene) -> None:
+        """A webhook and a poll bring answers at the same moment."""
         task, hold = await scene.given(ai("job")), Hold()
         scene.network.script("job", Accepted("job-1", 1_000))
         scene.network.script("job", hold, verb=Verb.POLL)
@@ -190,26 +190,24 @@ class SettleContract(Suite):
         scene.clock.advance(HOUR)
         async with scene.draining():
             await hold.begun.wait()
-            await scene.webhook(task, "event-1", {"output": {"answer": "told"}})
+            await scene.webhook(task, "event-1", {"output": {"answer": "by webhook"}})
             await scene.drain()
             hold.release()
 
         (execution,) = await scene.executions(task)
         assert (execution["status"], execution["cost_micro"]) == ("succeeded", PRICE)
-        assert execution["result"] == '{"answer":"told"}'
+        assert execution["result"] == '{"answer":"by webhook"}'
         assert (await scene.task(task))["version"] == 3
 
-    async def test_a_worker_that_was_given_up_too_early_brings_its_answer_all_the_same(
-        self, scene: Scene
-    ) -> None:
-        """Its lease ran out while it slept; the answer is used, and the repetition's is kept."""
+    async def test_the_answer_of_a_worker_given_up_too_early_is_used(self, scene: Scene) -> None:
+        """Its lease expired while it slept; its answer is used, and the repetition's answer is kept."""
         task, slow, repeated = await scene.given(ai("blind")), Hold(), Hold(Succeeded({"answer": "second"}))
         scene.network.script("blind", slow, repeated)
         sleeping = asyncio.create_task(scene.drain())
         await slow.begun.wait()
         scene.clock.advance(LEASE_OVER)
         await scene.tick()
-        await scene.drain()  # finds out that its worker is gone, and asks for one more
+        await scene.drain()  # finds that its worker is gone, and asks for another one
         async with scene.draining():
             await repeated.begun.wait()
             slow.release()
@@ -241,7 +239,7 @@ class SettleContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count() == 1
 
-    async def test_a_task_that_another_worker_did_meanwhile_does_not_end_the_lease_of_its_neighbours(
+    async def test_a_task_finished_by_another_worker_leaves_the_lease_of_the_others(
         self, scene: Scene
     ) -> None:
         quick = await scene.given(ai("echo", output=ANSWER))
@@ -266,9 +264,7 @@ class SettleContract(Suite):
         assert await scene.states(quick) == ["succeeded"]
         assert await scene.count("leases") == 0
 
-    async def test_the_first_of_two_answers_wins_and_the_other_is_kept_with_its_cost(
-        self, scene: Scene
-    ) -> None:
+    async def test_the_first_of_two_answers_wins_and_both_costs_are_recorded(self, scene: Scene) -> None:
         task = await scene.given(ai("evident"), unknown="retry")
         scene.network.script("evident", Retry("lost"), Succeeded({"answer": "first"}))
         await scene.finish()

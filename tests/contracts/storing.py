@@ -1,4 +1,4 @@
-"""Large results, results that no row can hold, and tasks that poison their batch.
+"""Large results, results that a row cannot hold, and tasks whose rows the database refuses.
 
 Fixtures: `database`, `kv`, `blobs`."""
 
@@ -41,7 +41,7 @@ class StoringContract(Suite):
         assert json.loads(stored) == LARGE
         assert (await queries.task(scene.world, 1, task))["outcome"] == LARGE
 
-    async def test_an_output_of_just_the_comfortable_size_stays_in_its_row(self, scene: Scene) -> None:
+    async def test_an_output_of_exactly_the_inline_limit_stays_in_its_row(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         fits = {"answer": "é" * ((INLINE_RESULT_MAX - len('{"answer":""}')) // 2)}
         scene.network.script("blind", Succeeded(fits))
@@ -98,9 +98,7 @@ class StoringContract(Suite):
         assert scene.network.count() == 3
         assert (await queries.task(scene.world, 1, task))["outcome"] == LARGE
 
-    async def test_a_task_whose_input_cannot_be_read_waits_and_keeps_no_other_from_it(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_task_whose_input_cannot_be_read_waits_and_stops_no_other(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"))
         scene.network.script("blind", Succeeded(LARGE))
         scene.network.script("other", Retry("busy", 1_000))
@@ -116,7 +114,7 @@ class StoringContract(Suite):
         await scene.later(60_000)
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_task_whose_input_is_gone_fails_and_keeps_no_other_from_it(self, scene: Scene) -> None:
+    async def test_a_task_whose_input_is_gone_fails_and_stops_no_other(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"))
         scene.network.script("blind", Succeeded(LARGE))
         scene.network.script("other", Retry("busy", 1_000))
@@ -129,7 +127,7 @@ class StoringContract(Suite):
         assert await scene.statuses() == {"failed": 1, "completed": 5}
         assert "result" in await scene.why(task)
 
-    # --- what no row can hold -----------------------------------------------------------------------
+    # --- unstorable results --------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
         "poison",
@@ -141,7 +139,7 @@ class StoringContract(Suite):
         ],
         ids=["set", "nan", "bytes", "decimal"],
     )
-    async def test_an_answer_that_is_not_json_is_unstorable_and_takes_no_other_along(
+    async def test_an_answer_that_is_not_json_is_unstorable_and_affects_no_other(
         self, scene: Scene, poison: Succeeded
     ) -> None:
         task = await scene.given(ai("blind"), count=10)
@@ -190,7 +188,7 @@ class StoringContract(Suite):
         [Failed("\0 \ud800 " + "x" * 100_000), Retry("\0\ud800", 1), Accepted("\0\ud800" + "x" * 100_000)],
         ids=["failed", "retry", "accepted"],
     )
-    async def test_any_words_of_a_provider_can_be_kept(
+    async def test_any_text_of_a_provider_can_be_stored(
         self, scene: Scene, outcome: Failed | Retry | Accepted
     ) -> None:
         await scene.given(ai("job", "blind"), count=3)
@@ -201,7 +199,7 @@ class StoringContract(Suite):
         assert scene.network.count("job") == 3
         assert (await scene.statuses())["completed"] >= 2
 
-    async def test_an_answer_that_the_database_refuses_is_unstorable_keeps_its_cost_and_takes_no_other_along(
+    async def test_an_answer_that_the_database_refuses_keeps_its_cost_and_affects_no_other(
         self, scene: Scene
     ) -> None:
         task = await scene.given(ai("blind"), count=10)
@@ -217,7 +215,7 @@ class StoringContract(Suite):
         assert scene.network.count() == 10
         assert await scene.count("leases") == 0
 
-    async def test_an_answer_whose_every_writing_is_refused_takes_no_other_along(self, scene: Scene) -> None:
+    async def test_an_answer_whose_every_write_is_refused_affects_no_other(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=10)
         await scene.sql(
             "CREATE TRIGGER test_refuse BEFORE UPDATE OF status ON task_executions"
@@ -231,11 +229,9 @@ class StoringContract(Suite):
         assert (await scene.statuses())["completed"] == 9
         assert scene.network.count() == 10
 
-    async def test_a_begin_that_the_database_refuses_fails_its_task_and_takes_no_other_along(
-        self, scene: Scene
-    ) -> None:
+    async def test_a_begin_that_the_database_refuses_fails_only_its_task(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), count=10)
-        scene.database.refuse(f'"e":{execution_id(task + 4, 1)}')
+        scene.database.refuse(f'"execution":{execution_id(task + 4, 1)}')
 
         await scene.drain()
 

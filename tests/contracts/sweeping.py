@@ -1,4 +1,4 @@
-"""What cron does, once, twice, late or never for an hour.  Fixtures: `database`, `kv`, `blobs`."""
+"""The sweep of cron: once, twice, late, or not for an hour.  Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from typing import Any
 
 import pytest
 
-from consumer.core.outcome import Accepted, Retry, Unknown
+from consumer.core.outcome import Accepted, Retry
 from consumer.core.policy import DAY, HOUR, LEASE, MINUTE, NEVER, SECOND, WAITING_LONG
 from consumer.core.times import iso
-from consumer.execution import follow_up, publish
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.run import claim
 from consumer.service import commands
-from consumer.store import claim as claim_sql
-from consumer.store.batch import commit
-from consumer.store.sql import execution_id
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
@@ -35,7 +31,7 @@ async def everything(scene: Scene) -> dict[str, list[dict[str, Any]]]:
 
 class SweepContract(Suite):
     async def messy(self, scene: Scene) -> None:
-        """Something for each duty."""
+        """Rows for each duty of the sweep."""
         await scene.given(ai("evident"), count=2)
         hold = Hold()
         scene.network.script("evident", hold)
@@ -58,9 +54,9 @@ class SweepContract(Suite):
         await scene.tasks(2, template, run_at_ms=NEVER, blocked_by="budget:p")
         scene.clock.advance(LEASE_OVER)
 
-    # --- all of them --------------------------------------------------------------------------------
+    # --- all duties ----------------------------------------------------------------------------------
 
-    async def test_a_sweep_does_every_duty_and_a_second_one_nothing_more(self, scene: Scene) -> None:
+    async def test_one_sweep_does_every_duty_and_a_second_one_does_nothing(self, scene: Scene) -> None:
         await self.messy(scene)
 
         first = await scene.tick()
@@ -86,7 +82,7 @@ class SweepContract(Suite):
         assert await everything(scene) == swept
         assert (await scene.statuses())["failed"] == 2
 
-    async def test_two_sweeps_at_once_do_no_more_than_one(self, scene: Scene) -> None:
+    async def test_two_concurrent_sweeps_do_no_more_than_one(self, scene: Scene) -> None:
         await self.messy(scene)
 
         await asyncio.gather(scene.tick(), scene.tick())
@@ -98,7 +94,7 @@ class SweepContract(Suite):
         assert astuple(await scene.tick()) == (0, 0, 0, 0, 0, 0, 0)
         assert scene.queue.sent == []
 
-    async def test_a_sweep_calls_nobody_outside(self, scene: Scene) -> None:
+    async def test_a_sweep_makes_no_outside_call(self, scene: Scene) -> None:
         await self.messy(scene)
         before, puts = len(scene.network.asked), len(scene.kv.puts)
 
@@ -106,7 +102,7 @@ class SweepContract(Suite):
 
         assert (len(scene.network.asked), len(scene.kv.puts)) == (before, puts)
 
-    async def test_a_sweep_tells_when_the_database_is_down(self, scene: Scene) -> None:
+    async def test_a_sweep_raises_if_the_database_is_down(self, scene: Scene) -> None:
         scene.database.down = True
 
         with pytest.raises(Unavailable):
@@ -117,7 +113,9 @@ class SweepContract(Suite):
     async def test_a_lease_that_was_renewed_is_left_alone(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         token, now = scene.entropy.token(), scene.clock.ms
-        await commit(scene.database, scene.entropy, claim.statements(scene.world, token, now))
+        batch = scene.world.batch()
+        claim.claim(batch, scene.world, token, now)
+        await batch.commit()
         await scene.sql("UPDATE leases SET until_ms = until_ms + 60000")
         scene.clock.advance(LEASE_OVER)
 
@@ -125,8 +123,8 @@ class SweepContract(Suite):
         scene.clock.advance(MINUTE)
         assert (await scene.tick()).leases == 1
 
-    async def test_what_a_dead_worker_did_not_publish_is_published(self, scene: Scene) -> None:
-        """It died after its settle and before its lease row was dropped."""
+    async def test_the_sweep_publishes_the_statuses_of_a_dead_worker(self, scene: Scene) -> None:
+        """The worker died after its settle and before it dropped its lease row."""
         task = await scene.given(ai("blind"))
         scene.kv.down = True
         scene.database.fail(4, error=Crash())
@@ -140,7 +138,7 @@ class SweepContract(Suite):
         assert (await scene.live(task))["status"] == "completed"
         assert (await scene.count("leases"), await scene.count("outbox")) == (0, 0)
 
-    async def test_a_lost_task_that_nothing_was_sent_for_is_due_again_at_once(self, scene: Scene) -> None:
+    async def test_a_lost_task_without_a_call_is_due_again_immediately(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         scene.database.fail(1, after=True, error=Crash())
         with pytest.raises(Crash):
@@ -181,7 +179,7 @@ class SweepContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
 
     @pytest.mark.parametrize(("due", "rung"), [(1, 1), (10, 1), (11, 2), (95, 10), (400, 10)])
-    async def test_a_doorbell_for_each_batch_and_not_more_than_there_are_consumers(
+    async def test_the_sweep_rings_once_for_each_batch_up_to_the_number_of_consumers(
         self, scene: Scene, due: int, rung: int
     ) -> None:
         await scene.given(ai("blind"), count=due)
@@ -190,22 +188,22 @@ class SweepContract(Suite):
         assert scene.queue.delays == [0] * rung
 
     @pytest.mark.parametrize(("waiting", "rung"), [(None, 3), (0, 3), (1, 2), (3, 1), (50, 1)])
-    async def test_one_doorbell_while_as_many_wait_in_the_queue(
+    async def test_the_sweep_subtracts_waiting_doorbells_but_rings_at_least_once(
         self, scene: Scene, waiting: int | None, rung: int
     ) -> None:
-        """Those that wait may be delayed ones, of which nobody hears for a quarter of an hour."""
+        """Waiting doorbells may be delayed ones, which are not delivered for a quarter of an hour."""
         await scene.given(ai("blind"), count=30)
         scene.queue.waiting = waiting
 
         assert (await scene.tick()).rung == rung
 
-    async def test_a_queue_that_is_down_keeps_nobody_from_sweeping(self, scene: Scene) -> None:
+    async def test_a_queue_that_is_down_does_not_stop_the_sweep(self, scene: Scene) -> None:
         await self.messy(scene)
         scene.queue.down = True
 
         assert (await scene.tick()).ended == 2
 
-    async def test_nothing_is_rung_for_what_is_not_due(self, scene: Scene) -> None:
+    async def test_no_doorbell_is_rung_for_work_that_is_not_due(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET run_at_ms = ?1", scene.clock.ms + SECOND)
         await scene.given(person())
@@ -215,7 +213,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).due == 0
 
-    async def test_a_retry_that_is_due_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_retry_gets_a_doorbell(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         scene.network.script("blind", Retry("busy", HOUR))
         await scene.drain()
@@ -223,7 +221,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).rung == 1
 
-    async def test_an_open_execution_whose_time_has_come_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_open_execution_gets_a_doorbell(self, scene: Scene) -> None:
         await scene.given(ai("job"))
         scene.network.script("job", Accepted("job-1", HOUR))
         await scene.drain()
@@ -231,7 +229,7 @@ class SweepContract(Suite):
 
         assert (await scene.tick()).rung == 1
 
-    async def test_an_outbox_row_that_is_due_is_rung_for(self, scene: Scene) -> None:
+    async def test_a_due_outbox_row_gets_a_doorbell(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
         await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
 
@@ -285,7 +283,7 @@ class SweepContract(Suite):
     # --- deadlines ----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("stage", [ai("blind"), ai("job"), person()], ids=["pending", "job", "person"])
-    async def test_a_task_whose_deadline_has_passed_fails_whatever_it_waits_for(
+    async def test_a_task_past_its_deadline_fails_in_every_waiting_state(
         self, scene: Scene, stage: dict[str, Any]
     ) -> None:
         await scene.organization(1)
@@ -320,7 +318,7 @@ class SweepContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_an_overdue_task_that_is_due_is_not_begun(self, scene: Scene) -> None:
+    async def test_an_overdue_task_does_not_begin(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(ai("blind")))
         (task,) = await scene.tasks(1, template, deadline_ms=scene.clock.ms)
@@ -328,170 +326,3 @@ class SweepContract(Suite):
         await scene.drain()
 
         assert ((await scene.task(task))["status"], scene.network.count()) == ("failed", 0)
-
-    # --- the outbox ---------------------------------------------------------------------------------
-
-    async def test_a_slow_write_of_an_older_status_is_repaired(self, scene: Scene) -> None:
-        """Whoever has no lease publishes at once, and once more a moment later."""
-        task = await scene.given(person())
-        await scene.drain()
-        stale = (await scene.kv.get(f"status:{task}")) or ""
-        await commands.cancel(scene.world, 1, task, "tester")
-        await scene.kv.inner.put(f"status:{task}", stale)
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_from_the_outbox_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
-        task = await scene.given(person())
-        await scene.drain()
-        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
-
-        async def meanwhile() -> None:  # somebody with a lease ends the task, and publishes that
-            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            assert await publish.republish(scene.world, [task])
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "failed"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_from_the_outbox_is_noticed_though_another_has_published(
-        self, scene: Scene
-    ) -> None:
-        """Whoever is slow keeps a row of its own, whatever others do meanwhile."""
-        task = await scene.given(person())
-        await scene.drain()
-        await scene.sql("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', ?1, 0)", task)
-
-        async def meanwhile() -> None:
-            await scene.sql("UPDATE tasks SET status = 'failed', version = version + 1 WHERE id = ?1", task)
-            await publish.check_later(scene.world, task, "another")
-            await scene.later(5 * SECOND)
-            assert await scene.count("outbox") == 1
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "failed"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_of_a_run_does_not_overwrite_a_later_status_for_good(
-        self, scene: Scene
-    ) -> None:
-        task = await scene.given(person())
-
-        async def meanwhile() -> None:
-            await commands.cancel(scene.world, 1, task, "tester")
-            await scene.later(5 * SECOND)  # another worker publishes it once more
-            assert await scene.count("outbox") == 0
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "waiting"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    async def test_a_slow_write_of_a_running_status_does_not_overwrite_a_later_one_for_good(
-        self, scene: Scene
-    ) -> None:
-        task, hold = await scene.given(ai("blind")), Hold()
-        scene.network.script("blind", hold)
-        scene.configure(running_snapshot_ms=0)
-
-        async def meanwhile() -> None:
-            await commands.cancel(scene.world, 1, task, "tester")
-            await scene.later(5 * SECOND)
-            assert await scene.count("outbox") == 0
-            hold.release()
-
-        scene.kv.slow = meanwhile
-        await scene.drain()
-        assert (await scene.live(task))["status"] == "running"
-
-        await scene.later(5 * SECOND)
-
-        assert (await scene.live(task))["status"] == "cancelled"
-        assert await scene.count("outbox") == 0
-
-    # --- what kills whoever looks at it -------------------------------------------------------------
-
-    async def lost_look(self, scene: Scene) -> list[int]:
-        """A worker takes what is due, and dies."""
-        until = scene.clock.ms + LEASE
-        statement = claim_sql.CLAIM_FOLLOW_UPS(until=until, now=scene.clock.ms, size=10)
-        (taken,) = await commit(scene.database, scene.entropy, [statement])
-        return sorted(int(str(row["id"])) for row in taken.rows)
-
-    async def doubts(self, scene: Scene) -> list[int]:
-        """Three executions of unknown outcome, all due for a look."""
-        task = await scene.given(ai("evident"), count=3)
-        scene.network.script("evident", *[Unknown("lost")] * 3)
-        scene.network.script("evident", *[Unknown("?")] * 999, verb=Verb.LOOKUP)
-        await scene.drain()
-        scene.clock.advance(MINUTE)
-        return [execution_id(task + number, 1) for number in range(3)]
-
-    async def test_what_was_looked_at_in_vain_is_looked_at_alone(self, scene: Scene) -> None:
-        first, second, third = await self.doubts(scene)
-
-        assert await self.lost_look(scene) == [first, second, third]
-        scene.clock.advance(LEASE)
-
-        assert await self.lost_look(scene) == [first]
-        assert await self.lost_look(scene) == [second]
-        assert await self.lost_look(scene) == [third]
-
-    async def test_after_three_lost_looks_only_its_time_is_waited_for(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        await scene.sql("UPDATE task_executions SET follow_ups = 3 WHERE id = ?1", first)
-
-        await scene.later(HOUR)
-        asked = {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
-        assert first not in asked
-        assert len(asked) == 2
-
-        await scene.later(DAY)
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
-
-    async def test_a_lost_call_that_nobody_survives_to_look_at_ends_all_the_same(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        await scene.sql(
-            "UPDATE task_executions SET follow_ups = 9, resolve_by_ms = NULL WHERE id = ?1", first
-        )
-
-        await scene.later(HOUR)
-        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
-        await scene.later(DAY)
-        await scene.later(DAY)
-
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
-
-    async def test_what_was_told_of_it_is_on_the_bill_all_the_same(self, scene: Scene) -> None:
-        first, *_ = await self.doubts(scene)
-        said = '{"output": {"answer": "late"}}'
-        await follow_up.receive(scene.world, "evident", first, "event-1", None, said)
-        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
-
-        await scene.later(DAY)
-
-        (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "declared")
-        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []

@@ -1,159 +1,145 @@
-"""Webhooks on every host: signatures are checked, and each event is stored once, whenever it arrives."""
+"""Webhooks on every host: whose are accepted, and that each is stored once, at any moment."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from standardwebhooks import Webhook
 
-from consumer.execution.call import callback_url, sign
+from consumer.execution.call import sign
 from consumer.store.sql import execution_id
 from consumer.web.request import MAX_BODY
-from tests.contracts.house import SECRETS, Furnished, House, refused, stage
+from tests.support.deployment import Deployment, DeploymentSuite, refused, stage
+from tests.support.webhooks import ANSWER, address, signed, webhook_body
 
 if TYPE_CHECKING:
     import httpx2
 
-ANSWER: Final = {"title": "reported"}
-
-
-def said(**data: Any) -> bytes:
-    """What the echo's webhooks look like."""
-    return json.dumps(
-        {"type": "echo.completed", "data": {"output": ANSWER, **data}}, ensure_ascii=False
-    ).encode()
-
-
-def signed(house: House, body: bytes, event: str = "event-1", **changes: str) -> dict[str, str]:
-    """The headers of a webhook of the profile `echo`."""
-    moment = datetime.fromtimestamp(house.clock.ms // 1000, UTC)
-    signature = Webhook(SECRETS["ECHO_HOOK"]).sign(event, moment, body.decode("utf-8", "replace"))
-    headers = {
-        "webhook-id": event,
-        "webhook-timestamp": str(house.clock.ms // 1000),
-        "webhook-signature": signature,
-    }
-    return {**headers, **changes}
-
 
 async def send(
-    house: House, query: str = "", body: bytes = said(), event: str = "event-1", **changes: str
+    deployment: Deployment,
+    query: str = "",
+    body: bytes = webhook_body(),
+    event: str = "event-1",
+    **changes: str,
 ) -> httpx2.Response:
-    """One webhook for the profile `echo`."""
-    headers = signed(house, body, event, **changes)
-    return await house.ask("POST", f"/webhooks/echo{query}", content=body, headers=headers, key=None)
+    """Send a webhook for the profile `echo`."""
+    headers = signed(deployment, body, event, **changes)
+    return await deployment.ask("POST", f"/webhooks/echo{query}", content=body, headers=headers, key=None)
 
 
-def address(house: House, execution: int, profile: str = "echo") -> str:
-    """The query of the callback address that a provider was given."""
-    return "?" + callback_url(house.world, profile, execution).partition("?")[2]
-
-
-async def waiting(house: House) -> tuple[int, int]:
-    """A task that waits for a job of `echo` whose end only a webhook reports: (task, execution)."""
+async def waiting(deployment: Deployment) -> tuple[int, int]:
+    """Make a task that waits for a job of `echo` that reports by webhook only; return (task, execution)."""
     job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
-    task = await house.submit(await house.put(job, name="job"))
-    await house.work()
-    assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "waiting"
+    task = await deployment.submit(await deployment.put(job, name="job"))
+    await deployment.work()
+    assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "waiting"
     return task, execution_id(task, 1)
 
 
-async def kept(house: House) -> list[dict[str, Any]]:
-    found = await house.rows(
+async def kept(deployment: Deployment) -> list[dict[str, Any]]:
+    found = await deployment.rows(
         "SELECT profile, event_id, execution_id, external_id, handled_ms, body FROM webhooks"
     )
     return [dict(row) for row in found]
 
 
-class WebhooksContract(Furnished):
-    """Events of a provider."""
+class WebhooksContract(DeploymentSuite):
+    """Webhooks of a provider."""
 
-    async def test_an_event_is_stored_and_makes_its_execution_due(self, house: House) -> None:
-        task, execution = await waiting(house)
-        rung = len(house.queue.sent)
+    async def test_a_webhook_is_stored_and_wakes_its_execution(self, deployment: Deployment) -> None:
+        task, execution = await waiting(deployment)
+        rung = len(deployment.queue.sent)
 
-        response = await send(house, address(house, execution))
+        response = await send(deployment, address(deployment, execution))
 
         assert (response.status_code, response.json()) == (200, {"status": "received"})
-        assert len(house.queue.sent) == rung + 1
+        assert len(deployment.queue.sent) == rung + 1
         expected = {"profile": "echo", "event_id": "event-1", "execution_id": execution, "external_id": None}
-        assert await kept(house) == [{**expected, "handled_ms": None, "body": said().decode()}]
-        await house.work()
-        shown = (await house.ask("GET", f"/v1/tasks/{task}")).json()
+        assert await kept(deployment) == [{**expected, "handled_ms": None, "body": webhook_body().decode()}]
+        await deployment.work()
+        shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()
         assert (shown["status"], shown["outcome"]) == ("completed", ANSWER)
 
-    async def test_without_a_callback_address_the_external_id_finds_the_execution(self, house: House) -> None:
-        task, execution = await waiting(house)
+    async def test_without_our_callback_address_the_external_id_matches(self, deployment: Deployment) -> None:
+        task, execution = await waiting(deployment)
 
-        await send(house, body=said(external_id=f"echo-{execution}"))
-        await house.work()
+        await send(deployment, body=webhook_body(external_id=f"echo-{execution}"))
+        await deployment.work()
 
-        assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
+        assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "completed"
 
-    async def test_twice_is_once_and_answered_the_same(self, house: House) -> None:
-        _, execution = await waiting(house)
+    async def test_a_repeated_webhook_counts_once_with_the_same_reply(self, deployment: Deployment) -> None:
+        _, execution = await waiting(deployment)
 
-        responses = [await send(house, address(house, execution)) for _ in range(3)]
+        responses = [await send(deployment, address(deployment, execution)) for _ in range(3)]
 
         assert {(response.status_code, response.text) for response in responses} == {
             (200, '{"status":"received"}')
         }
-        assert len(await kept(house)) == 1
+        assert len(await kept(deployment)) == 1
 
-    async def test_after_the_end_it_is_kept_and_changes_nothing_but_the_bill(self, house: House) -> None:
-        task, execution = await waiting(house)
-        await house.ask("POST", f"/v1/tasks/{task}/cancel")
-        await house.work()
-        before = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()
-        rung = len(house.queue.sent)
+    async def test_a_webhook_after_the_end_changes_only_the_bill(self, deployment: Deployment) -> None:
+        task, execution = await waiting(deployment)
+        await deployment.ask("POST", f"/v1/tasks/{task}/cancel")
+        await deployment.work()
+        before = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
+        rung = len(deployment.queue.sent)
 
-        assert (await send(house, address(house, execution))).status_code == 200
-        await house.work()
+        assert (await send(deployment, address(deployment, execution))).status_code == 200
+        await deployment.work()
 
-        after = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()
+        after = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
         for history in (before, after):
             for row in (history["task"], *history["executions"]):
                 for bill in ("cost_micro", "total_micro", "cost_source", "usage"):
                     row.pop(bill, None)
-            history.pop("why")  # it names the cost
+            history.pop("why")  # the audit row names the cost
         assert after == before
-        assert len(house.queue.sent) == rung
-        assert len(await kept(house)) == 1
+        assert len(deployment.queue.sent) == rung
+        assert len(await kept(deployment)) == 1
 
-    async def test_before_its_acceptance_is_written_it_is_kept(self, house: House) -> None:
+    async def test_a_webhook_before_the_acceptance_is_stored(self, deployment: Deployment) -> None:
         """The call is still in flight: the settle finds the row."""
         job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
-        task = await house.submit(await house.put(job, name="job"))
+        task = await deployment.submit(await deployment.put(job, name="job"))
 
-        assert (await send(house, address(house, execution_id(task, 1)))).status_code == 200
-        await house.work()
-        await house.work()
+        assert (await send(deployment, address(deployment, execution_id(task, 1)))).status_code == 200
+        await deployment.work()
+        await deployment.work()
 
-        assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == ANSWER
+        assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == ANSWER
 
-    async def test_the_first_of_two_wins_in_whatever_order_they_come(self, house: House) -> None:
-        task, execution = await waiting(house)
+    async def test_the_first_of_two_webhooks_wins_in_any_order(self, deployment: Deployment) -> None:
+        task, execution = await waiting(deployment)
 
         for number, title in enumerate(("first", "second")):
-            body = said(output={"title": title})
-            assert (await send(house, address(house, execution), body, f"event-{number}")).status_code == 200
-            await house.work()
+            body = webhook_body(output={"title": title})
+            assert (
+                await send(deployment, address(deployment, execution), body, f"event-{number}")
+            ).status_code == 200
+            await deployment.work()
 
-        assert (await house.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == {"title": "first"}
-        assert len(await kept(house)) == 2
+        assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == {"title": "first"}
+        assert len(await kept(deployment)) == 2
 
-    async def test_an_unknown_profile_is_not_there(self, house: House) -> None:
-        for profile in ("unknown", "ECHO", "%00", "a'b", "x" * 500):
-            response = await house.ask(
-                "POST", f"/webhooks/{profile}", content=said(), headers=signed(house, said())
+    async def test_an_unknown_profile_is_not_found(self, deployment: Deployment) -> None:
+        for profile in ("missing", "ECHO", "%00", "a'b", "x" * 500):
+            response = await deployment.ask(
+                "POST",
+                f"/webhooks/{profile}",
+                content=webhook_body(),
+                headers=signed(deployment, webhook_body()),
             )
             refused(response, 404)
 
-    async def test_a_profile_whose_provider_sends_none(self, house: House) -> None:
-        response = await house.ask("POST", "/webhooks/inbox", content=said(), headers=signed(house, said()))
+    async def test_a_profile_whose_provider_has_no_webhooks_refuses_them(
+        self, deployment: Deployment
+    ) -> None:
+        response = await deployment.ask(
+            "POST", "/webhooks/inbox", content=webhook_body(), headers=signed(deployment, webhook_body())
+        )
 
         refused(response, 401)
 
@@ -171,37 +157,49 @@ class WebhooksContract(Furnished):
         ],
         ids=str,
     )
-    async def test_an_event_without_a_valid_signature_is_refused(
-        self, house: House, change: dict[str, str]
+    async def test_a_webhook_without_a_valid_signature_is_refused(
+        self, deployment: Deployment, change: dict[str, str]
     ) -> None:
-        _, execution = await waiting(house)
-        raw = {name: value.encode("latin-1") for name, value in {**signed(house, said()), **change}.items()}
+        _, execution = await waiting(deployment)
+        raw = {
+            name: value.encode("latin-1")
+            for name, value in {**signed(deployment, webhook_body()), **change}.items()
+        }
 
-        response = await house.ask(
-            "POST", f"/webhooks/echo{address(house, execution)}", content=said(), headers=raw, key=None
+        response = await deployment.ask(
+            "POST",
+            f"/webhooks/echo{address(deployment, execution)}",
+            content=webhook_body(),
+            headers=raw,
+            key=None,
         )
 
         refused(response, 401)
         assert response.headers["www-authenticate"] == "Signature"
-        assert await kept(house) == []
+        assert await kept(deployment) == []
 
-    async def test_a_body_that_was_changed_or_is_signed_for_another_profile(self, house: House) -> None:
-        headers = signed(house, said())
-        refused(await house.ask("POST", "/webhooks/echo", content=said() + b" ", headers=headers), 401)
-        refused(await house.ask("POST", "/webhooks/other", content=said(), headers=headers), 401)
-        assert await kept(house) == []
+    async def test_a_changed_body_and_a_signature_of_another_profile_are_refused(
+        self, deployment: Deployment
+    ) -> None:
+        headers = signed(deployment, webhook_body())
+        refused(
+            await deployment.ask("POST", "/webhooks/echo", content=webhook_body() + b" ", headers=headers),
+            401,
+        )
+        refused(await deployment.ask("POST", "/webhooks/other", content=webhook_body(), headers=headers), 401)
+        assert await kept(deployment) == []
 
     @pytest.mark.parametrize("minutes", [-6, 6])
-    async def test_an_old_or_future_event_is_refused(self, house: House, minutes: int) -> None:
-        headers = signed(house, said())
-        house.clock.advance(minutes * 60_000)
+    async def test_an_old_or_future_webhook_is_refused(self, deployment: Deployment, minutes: int) -> None:
+        headers = signed(deployment, webhook_body())
+        deployment.clock.advance(minutes * 60_000)
 
-        refused(await house.ask("POST", "/webhooks/echo", content=said(), headers=headers), 401)
+        refused(await deployment.ask("POST", "/webhooks/echo", content=webhook_body(), headers=headers), 401)
 
-    async def test_an_address_that_was_changed(self, house: House) -> None:
-        _, execution = await waiting(house)
-        good = sign(house.world, "echo", execution)
-        other = sign(house.world, "other", execution)
+    async def test_a_changed_callback_address_is_refused(self, deployment: Deployment) -> None:
+        _, execution = await waiting(deployment)
+        good = sign(deployment.world, "echo", execution)
+        other = sign(deployment.world, "other", execution)
         for query in (
             f"?execution={execution}",
             f"?signature={good}",
@@ -212,55 +210,60 @@ class WebhooksContract(Furnished):
             f"?execution={execution}&signature=%C3%A9%00",
             f"?execution=0{execution}&signature={good}",
             f"?execution={execution}&execution=1&signature={good}",
-            f"?execution=9007199254740991&signature={sign(house.world, 'echo', 2**53 - 1)}",
+            f"?execution=9007199254740991&signature={sign(deployment.world, 'echo', 2**53 - 1)}",
             "?execution=&signature=",
             "?execution=1e3&signature=x",
         ):
-            refused(await send(house, query), 401)
-        assert await kept(house) == []
+            refused(await send(deployment, query), 401)
+        assert await kept(deployment) == []
 
-    async def test_parameters_that_a_provider_adds(self, house: House) -> None:
-        _, execution = await waiting(house)
+    async def test_parameters_added_by_a_provider_are_ignored(self, deployment: Deployment) -> None:
+        _, execution = await waiting(deployment)
 
         assert (
-            await send(house, f"{address(house, execution)}&utm_source=x&utm_source=y")
+            await send(deployment, f"{address(deployment, execution)}&utm_source=x&utm_source=y")
         ).status_code == 200
 
-    async def test_an_event_for_an_unknown_job_is_kept(self, house: House) -> None:
-        for number, query in enumerate(("", address(house, 1), address(house, 2**53 - 2))):
-            assert (await send(house, query, event=f"event-{number}")).status_code == 200
-        assert len(await kept(house)) == 3
+    async def test_an_event_without_an_execution_is_stored(self, deployment: Deployment) -> None:
+        for number, query in enumerate(("", address(deployment, 1), address(deployment, 2**53 - 2))):
+            assert (await send(deployment, query, event=f"event-{number}")).status_code == 200
+        assert len(await kept(deployment)) == 3
 
-    async def test_every_body_is_stored_unchanged(self, house: House) -> None:
-        body = said(external_id="a\0b", output={"title": "'; DROP TABLE tasks; -- 🧠 \u2028"}) + b"\r\n\t"
+    async def test_a_body_is_stored_to_the_letter(self, deployment: Deployment) -> None:
+        body = (
+            webhook_body(external_id="a\0b", output={"title": "'; DROP TABLE tasks; -- 🧠 \u2028"})
+            + b"\r\n\t"
+        )
 
-        assert (await send(house, body=body)).status_code == 200
+        assert (await send(deployment, body=body)).status_code == 200
 
-        (row,) = await kept(house)
+        (row,) = await kept(deployment)
         assert (row["body"], row["external_id"]) == (body.decode(), "a\ufffdb")
 
-    async def test_a_body_that_is_not_text(self, house: House) -> None:
-        assert (await send(house, body=b"\xff\xfe\x00")).status_code in (400, 401)
-        assert await kept(house) == []
+    async def test_a_body_that_is_not_text_is_refused(self, deployment: Deployment) -> None:
+        assert (await send(deployment, body=b"\xff\xfe\x00")).status_code in (400, 401)
+        assert await kept(deployment) == []
 
-    async def test_sizes(self, house: House) -> None:
-        refused(await send(house, body=b" " * (MAX_BODY + 1)), 413)
-        assert (await send(house, body=b" " * MAX_BODY)).status_code == 200
-        refused(await send(house, event="x" * 1_001), 422, "id")
-        assert (await send(house, event="x" * 1_000, body=said(external_id="y" * 5_000))).status_code == 200
+    async def test_webhook_bodies_are_limited_in_size(self, deployment: Deployment) -> None:
+        refused(await send(deployment, body=b" " * (MAX_BODY + 1)), 413)
+        assert (await send(deployment, body=b" " * MAX_BODY)).status_code == 200
+        refused(await send(deployment, event="x" * 1_001), 422, "id")
+        assert (
+            await send(deployment, event="x" * 1_000, body=webhook_body(external_id="y" * 5_000))
+        ).status_code == 200
 
-    async def test_only_post(self, house: House) -> None:
+    async def test_webhooks_are_accepted_by_post_only(self, deployment: Deployment) -> None:
         for method in ("GET", "HEAD", "PUT"):
-            response = await house.ask(method, "/webhooks/echo", key=None)
+            response = await deployment.ask(method, "/webhooks/echo", key=None)
             assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
-    async def test_the_log_has_the_profile_and_no_payload(self, house: House) -> None:
-        _, execution = await waiting(house)
-        await send(house, address(house, execution))
-        await send(house, "?execution=1&signature=x")
+    async def test_the_log_has_the_profile_and_no_payload(self, deployment: Deployment) -> None:
+        _, execution = await waiting(deployment)
+        await send(deployment, address(deployment, execution))
+        await send(deployment, "?execution=1&signature=x")
 
-        lines = [json.loads(line) for line in house.log.getvalue().splitlines()]
-        events = [line for line in lines if line["event"].startswith("webhook.")]
-        assert [line["event"] for line in events] == ["webhook.received", "webhook.refused"]
-        assert [line["profile"] for line in events] == ["echo", "echo"]
-        assert "reported" not in house.log.getvalue()
+        lines = [json.loads(line) for line in deployment.log.getvalue().splitlines()]
+        noted = [line for line in lines if line["event"].startswith("webhook.")]
+        assert [line["event"] for line in noted] == ["webhook.received", "webhook.refused"]
+        assert [line["profile"] for line in noted] == ["echo", "echo"]
+        assert "by webhook" not in deployment.log.getvalue()

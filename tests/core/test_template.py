@@ -62,40 +62,42 @@ def test_an_input_needs_no_schema() -> None:
     )
 
 
+WRONG = {
+    "id": 2**53,
+    "name": "",
+    "description": 5,
+    "estimated_duration": -1,
+    "prompt": "x" * 50_001,
+    "input_schema": [],
+    "output_schema": None,
+    "surprise": 1,
+    "route": {
+        "stages": [
+            {"kind": "robot", "candidates": []},
+            {
+                "kind": "ai",
+                "candidates": [
+                    {"profile": "Model 5"},
+                    {"profile": "m", "settings": []},
+                    {"profile": "m", "max_cost": "NaN"},
+                    {"profile": "m", "base_url": "https://example.com"},
+                    {},
+                ],
+            },
+        ]
+    },
+    "limits": {
+        "attempts": 0,
+        "repairs": 3,
+        "call_s": MAX_CALL_S + 1,
+        "unknown": "guess",
+        "task_s": "soon",
+    },
+}
+
+
 def test_every_wrong_field_is_named() -> None:
-    wrong = {
-        "id": 2**53,
-        "name": "",
-        "description": 5,
-        "estimated_duration": -1,
-        "prompt": "x" * 50_001,
-        "input_schema": [],
-        "output_schema": None,
-        "surprise": 1,
-        "route": {
-            "stages": [
-                {"kind": "robot", "candidates": []},
-                {
-                    "kind": "ai",
-                    "candidates": [
-                        {"profile": "Model 5"},
-                        {"profile": "m", "settings": []},
-                        {"profile": "m", "max_cost": "NaN"},
-                        {"profile": "m", "base_url": "https://example.com"},
-                        {},
-                    ],
-                },
-            ]
-        },
-        "limits": {
-            "attempts": 0,
-            "repairs": 3,
-            "call_s": MAX_CALL_S + 1,
-            "unknown": "guess",
-            "task_s": "soon",
-        },
-    }
-    named = problems(Template, wrong)
+    named = problems(Template, WRONG)
     assert set(named) >= {
         "id",
         "name",

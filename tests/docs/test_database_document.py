@@ -13,7 +13,7 @@ from consumer.core.policy import HOUR, MINUTE, SECOND
 from consumer.core.times import parse_time
 from consumer.ports import Refused
 from consumer.service import admin
-from tests import test_local_runs
+from tests.local import host
 from tests.support.documents import DATABASE, blocks
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import Scene, Suite, ai, person, route
@@ -21,8 +21,8 @@ from tests.support.scene import Scene, Suite, ai, person, route
 if TYPE_CHECKING:
     from consumer.ports import Value
 
-migrated, database = test_local_runs.migrated, test_local_runs.database
-kv, blobs = test_local_runs.kv, test_local_runs.blobs
+migrated, database = host.migrated, host.database
+kv, blobs = host.kv, host.blobs
 
 SQL = "sql offline"
 EXECUTIONS = "SELECT * FROM task_executions ORDER BY id"

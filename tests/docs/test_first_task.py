@@ -17,7 +17,7 @@ from consumer.core.template import Candidate
 from providers import PROVIDERS
 from scripts.stage import ROOT
 from tests.support.documents import blocks, sections, shell
-from tests.workerd.office import eventually
+from tests.workerd.deployed import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

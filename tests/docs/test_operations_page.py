@@ -11,12 +11,12 @@ from consumer.cli.group import COMMANDS
 from consumer.core import policy
 from consumer.core.template import Limits
 from consumer.telemetry import Event
-from tests import test_local_runs
+from tests.local import host
 from tests.support.documents import OPERATIONS, ROOT, sections, tables
 from tests.support.scene import Scene, Suite, ai
 
-migrated, database = test_local_runs.migrated, test_local_runs.database
-kv, blobs = test_local_runs.kv, test_local_runs.blobs
+migrated, database = host.migrated, host.database
+kv, blobs = host.kv, host.blobs
 
 SECTIONS: Final = sections(OPERATIONS)
 WHY: Final = "Why is this task not running?"

@@ -23,9 +23,9 @@ from tests.support.ports import FakeClock, FakeEntropy
 from tests.support.scene import Suite, ai, route
 from tests.workerd import pytest_inside
 from tests.workerd.archives import packages
-from tests.workerd.deployment import Deployment
+from tests.workerd.configuration import Configuration
+from tests.workerd.deployed import eventually
 from tests.workerd.harness import Workerd
-from tests.workerd.office import eventually
 from tests.workerd.replies import Reply
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
@@ -100,7 +100,7 @@ def test_the_schema_is_the_public_tables_and_nothing_else(toolchain: Toolchain) 
 
 # ------------------------------------------------------------------------ the two sides, in one runtime
 
-KEY, KEY_SQL = first_key.made("of the web application", "member", FakeEntropy(), 1)
+KEY, KEY_SQL = first_key.create("of the web application", "member", FakeEntropy(), 1)
 """An API key of the example, and the statements that make it known."""
 
 BESIDE = """
@@ -122,7 +122,7 @@ def beside(toolchain: Toolchain, directory: Path) -> Toolchain:
     wrangler = toolchain.node_modules / "wrangler" / "bin" / "wrangler.js"
     built, modules = directory / "built", directory / "node_modules"
     run(toolchain, wrangler, "deploy", "--dry-run", "--outdir", built, cwd=EXAMPLE)
-    deployment = Deployment.read(EXAMPLE / "wrangler.toml")
+    deployment = Configuration.read(EXAMPLE / "wrangler.toml")
     source = {"worker.js": {"type": "esm", "contents": (built / "worker.js").read_text()}}
     worker = {
         "config": {
@@ -190,7 +190,7 @@ class Producer:
 @pytest.fixture(scope="module")
 def producer(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Producer]:
     both = beside(toolchain, tmp_path_factory.mktemp("producer"))
-    deployment = Deployment.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
+    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
     with Workerd(shipped(), packages(pytest_inside.WORKER_LOCK), deployment, toolchain=both) as running:
         yield Producer(running)
 

@@ -15,7 +15,7 @@ from consumer.core.profile import Account, Price, Profile, accounts, secrets_nam
 from consumer.provider import Verb
 from providers import PROVIDERS
 from scripts.stage import ROOT
-from tests.contracts.providers import make_call
+from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from consumer.provider import Reply, Verb
 from providers import PROVIDERS
 from providers.openai_compatible import CODES, ChatOptions
 from scripts.stage import ROOT
-from tests.contracts.providers import make_call
+from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
 
 if TYPE_CHECKING:
@@ -97,7 +97,11 @@ def test_every_status_means_what_its_row_says() -> None:
 
 def test_the_steps_name_files_that_are_there() -> None:
     steps = sections(PAGE)["A new adapter"]
-    for path in ("providers/__init__.py", "tests/contracts/providers.py", "tests/test_providers.py"):
+    for path in (
+        "providers/__init__.py",
+        "tests/contracts/providers.py",
+        "tests/providers/test_providers.py",
+    ):
         assert path in steps
         assert (ROOT / path).is_file(), path
     assert "\nexpected-modules:" in (ROOT / "Makefile").read_text()

@@ -17,15 +17,15 @@ from consumer.core.template import MAX_EXECUTIONS, Candidate, Limits, Route, Sta
 from consumer.core.template import render as fill
 from providers.openai_compatible import allows_strict
 from scripts.stage import ROOT
-from tests import test_local_runs
+from tests.local import host
 from tests.support.documents import sections, tables
 from tests.support.scene import Scene, Suite, ai, route
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-migrated, database = test_local_runs.migrated, test_local_runs.database
-kv, blobs = test_local_runs.kv, test_local_runs.blobs
+migrated, database = host.migrated, host.database
+kv, blobs = host.kv, host.blobs
 
 PAGE: Final = ROOT / "docs" / "templates.md"
 SECTIONS: Final = sections(PAGE)

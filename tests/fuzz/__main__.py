@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: what strangers send, in numbers.  0 when nothing of it broke anything."""
+"""`python -m tests.fuzz`: hostile input in large numbers.  Exits with 0 if every invariant held."""
 
 # ruff: noqa: T201  # a command prints
 
@@ -17,7 +17,7 @@ PROCESSES: Final = 2
 
 
 def main() -> int:
-    """0 when nothing broke."""
+    """Return 0 if every invariant held."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""The work of `make fuzz`, in parts that processes can take."""
+"""The work of `make fuzz`, divided into parts for several processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK: Final = 2_500
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A part of one target's share."""
+    """A part of the examples for one target."""
 
     target: int
     count: int
@@ -24,7 +24,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was tried, and what broke."""
+    """The number of tried examples, and the failure."""
 
     target: int
     tried: int
@@ -47,5 +47,5 @@ def run(job: Job) -> Done:
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         try:
             return Done(job.target, fuzz(TARGETS[job.target], job.count, job.seed, Path(directory), say))
-        except Exception as error:  # noqa: BLE001  # whatever it was is what was looked for
+        except Exception as error:  # noqa: BLE001  # every exception is a finding
             return Done(job.target, tried, f"seed {job.seed}\n{''.join(traceback.format_exception(error))}")

@@ -1,4 +1,4 @@
-"""What is fuzzed, and what must hold: no 5xx, no exception, no second of work, no payload or secret in the log."""
+"""The targets of the fuzzer, and the rules: no 5xx, no exception, less than a second, no payload or secret in a log."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from scripts.stage import ROOT
-from tests.contracts.house import PROFILES, SECRETS, House, furnished, stage
-from tests.contracts.web_webhooks import address, said, signed
 from tests.fixtures.openai_compatible import completion, error
 from tests.fuzz.values import (
     CANARY,
@@ -39,10 +37,12 @@ from tests.fuzz.values import (
     values,
     written,
 )
+from tests.local.host import SecondsPass
 from tests.support import invariants
+from tests.support.deployment import PROFILES, SECRETS, Deployment, deployed, stage
 from tests.support.fakes import Network
 from tests.support.ports import RecordingMessage
-from tests.web.conftest import SecondsPass
+from tests.support.webhooks import address, signed, webhook_body
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SLOW_S: Final = 1.0
-"""Of the processor, for one of them."""
+"""Seconds of processor time for one example."""
 BATCH: Final = 500
-"""After so many the house is built anew."""
-LINK_SECRET: Final = "of the fuzz, which nobody may read"
+"""The number of examples after which the deployment is built again."""
+LINK_SECRET: Final = "of the fuzz, which must stay secret"
 MODEL_KEY: Final = "sk-canary-of-a-key-51c0"
 CHAT: Final = {
     "chat": {
@@ -91,9 +91,9 @@ STATUSES: Final = (
 
 @dataclass
 class Arena:
-    """A house with a model, a person's assignment and a job that waits; its own loop."""
+    """A deployment with a model, a person's assignment and a waiting job, on its own event loop."""
 
-    house: House
+    deployment: Deployment
     network: Network
     tokens: tuple[str, ...]
     job: int
@@ -101,65 +101,65 @@ class Arena:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not be in a log line."""
-        keys = [key.rpartition("_")[2] for key in self.house.keys.values()]
+        """Texts that must not be in a log line."""
+        keys = [key.rpartition("_")[2] for key in self.deployment.keys.values()]
         return [*keys, *SECRETS.values(), LINK_SECRET, MODEL_KEY, CANARY]
 
     async def check(self, work: Awaitable[None]) -> None:
-        """Do it, and look at the time and the log."""
+        """Await an action; assert that it was quick and that the log contains no secret."""
         began = time.process_time()
         await work
         took = time.process_time() - began
         assert took < SLOW_S, f"{took:.1f} s"
-        lines = self.house.log.getvalue()
-        self.house.log.seek(0)
-        self.house.log.truncate()
+        lines = self.deployment.log.getvalue()
+        self.deployment.log.seek(0)
+        self.deployment.log.truncate()
         leaked = [secret for secret in self.secrets if secret in lines]
         assert leaked == [], lines
 
 
 async def opened(stack: AsyncExitStack, directory: Path, migrated: Path) -> Arena:
-    """A house that was just built."""
+    """A new deployment."""
     database = SqliteDatabase(shutil.copy(migrated, directory / "tasks.sqlite3"))
     stack.callback(database.close)
     kv = SqliteKeyValue(directory / "kv.sqlite3", SecondsPass())
     stack.callback(kv.close)
-    house = await stack.enter_async_context(
-        furnished(database, kv, FileBlobs(directory / "blobs", fsync=False))
+    deployment = await stack.enter_async_context(
+        deployed(database, kv, FileBlobs(directory / "blobs", fsync=False))
     )
     network = Network()
     stack.push_async_callback(network.client.aclose)
     known = accounts(PROFILES | CHAT, {**SECRETS, "MODEL_KEY": MODEL_KEY})
-    house.world = replace(house.world, accounts=known, http=network.client, link_secret=LINK_SECRET)
-    transport = httpx2.ASGITransport(app=_application(house))
-    house.client = await stack.enter_async_context(
+    deployment.world = replace(deployment.world, accounts=known, http=network.client, link_secret=LINK_SECRET)
+    transport = httpx2.ASGITransport(app=_application(deployment))
+    deployment.client = await stack.enter_async_context(
         httpx2.AsyncClient(transport=transport, base_url="http://bizq.test")
     )
-    await house.submit(await house.put(stage("human", "inbox"), name="person"))
-    job = await house.submit(
-        await house.put(stage("ai", "echo", asynchronous=True, check_after_ms=None), name="job")
+    await deployment.submit(await deployment.put(stage("human", "inbox"), name="person"))
+    job = await deployment.submit(
+        await deployment.put(stage("ai", "echo", asynchronous=True, check_after_ms=None), name="job")
     )
-    chat = await house.put(stage("ai", "chat", model="m", max_output_tokens=50), name="chat")
-    await house.work()
-    inbox = (await house.ask("GET", "/v1/inbox")).json()
+    chat = await deployment.put(stage("ai", "chat", model="m", max_output_tokens=50), name="chat")
+    await deployment.work()
+    inbox = (await deployment.ask("GET", "/v1/inbox")).json()
     tokens = tuple(one["link"].rpartition("/")[2] for one in inbox["assignments"])
-    return Arena(house, network, tokens, job, chat)
+    return Arena(deployment, network, tokens, job, chat)
 
 
-def _application(house: House) -> Any:
+def _application(deployment: Deployment) -> Any:
     from consumer.web.app import build
 
-    return build(App(house.world))
+    return build(App(deployment.world))
 
 
 # --- targets -----------------------------------------------------------------------------------------------
 
 
 async def ask(arena: Arena, request: Request) -> None:
-    """A request has an answer below 500 that the document describes."""
-    house = arena.house
+    """A request gets a response below 500 that the document describes."""
+    deployment = arena.deployment
     try:
-        response = await house.ask(
+        response = await deployment.ask(
             request.method, request.path, key=request.key, content=request.body, headers=request.headers
         )
     except (httpx2.InvalidURL, httpx2.LocalProtocolError):
@@ -171,51 +171,55 @@ async def tell(arena: Arena, given_: tuple[int, Any, str]) -> None:
     """A webhook, signed or not, is received or refused, and handled."""
     number, value, event = given_
     dice = random.Random(number)  # noqa: S311  # of the example
-    house = arena.house
+    deployment = arena.deployment
     kind = spoil(
         {"type": "echo.completed", "data": {"output": {"title": CANARY}, "external_id": "echo-1"}}, dice
     )
-    body = scrambled(said() if dice.random() < 0.1 else written(kind if dice.random() < 0.8 else value), dice)
+    body = scrambled(
+        webhook_body() if dice.random() < 0.1 else written(kind if dice.random() < 0.8 else value), dice
+    )
     try:
-        headers = signed(house, body, event.encode("ascii", "replace").decode())
+        headers = signed(deployment, body, event.encode("ascii", "replace").decode())
     except (UnicodeError, ValueError):
         headers = {}
     if dice.random() < 0.2:
         headers = {name: spoil(text, dice) for name, text in headers.items()}
     headers = {name: ascii(text)[1:-1] for name, text in headers.items()}
     query = (
-        address(house, 2**40 + arena.job * 1024 + 1) if dice.random() < 0.7 else f"?execution={value!r:.50}"
+        address(deployment, 2**40 + arena.job * 1024 + 1)
+        if dice.random() < 0.7
+        else f"?execution={value!r:.50}"
     )
     request = Request("POST", f"/webhooks/echo{query}", body, None, headers)
     await ask(arena, request)
     if dice.random() < 0.2:
-        await house.work()
+        await deployment.work()
 
 
 async def deliver(arena: Arena, bodies: list[Any]) -> None:
-    """Each message gets one verdict, whatever it holds."""
+    """Each message gets one verdict, with any content."""
     messages = [RecordingMessage(body, f"message-{number}") for number, body in enumerate(bodies)]
-    await App(arena.house.world).on_messages(messages)
+    await App(arena.deployment.world).on_messages(messages)
     assert [len(one.verdicts) for one in messages] == [1] * len(messages)
-    await App(arena.house.world).on_dead_letters([RecordingMessage(body) for body in bodies])
+    await App(arena.deployment.world).on_dead_letters([RecordingMessage(body) for body in bodies])
 
 
 async def answer(arena: Arena, given_: tuple[int, Any]) -> None:
-    """Whatever a model's server says, the task goes on or ends, and the books are right."""
+    """After any reply of a model's server, the task continues or ends, and the books are right."""
     number, value = given_
     dice = random.Random(number)  # noqa: S311  # of the example
-    house = arena.house
+    deployment = arena.deployment
     replies = [_reply(dice, value) for _ in range(4)]
 
     async def reply(_: httpx2.Request) -> httpx2.Response:
         return replies.pop() if len(replies) > 1 else replies[0]
 
     arena.network.others["chat.test"] = reply
-    task = await house.submit(arena.chat)
-    await house.work()
-    (row,) = await house.rows("SELECT status FROM tasks WHERE id = ?1", task)
+    task = await deployment.submit(arena.chat)
+    await deployment.work()
+    (row,) = await deployment.rows("SELECT status FROM tasks WHERE id = ?1", task)
     assert row["status"] in {"completed", "failed", "pending", "waiting"}, row
-    assert await invariants.broken(house.database.inner) == []
+    assert await invariants.broken(deployment.database.inner) == []
 
 
 def _reply(dice: random.Random, value: Any) -> httpx2.Response:
@@ -231,7 +235,7 @@ def _reply(dice: random.Random, value: Any) -> httpx2.Response:
 
 
 async def judge(_: Arena, given_: tuple[Any, Any]) -> None:
-    """A schema is refused with its reason, or whatever is accepted can be asked about any value."""
+    """A schema is refused with a reason, or it can check any value."""
     part, value = given_
     schema = {"type": "object", "properties": {"a": part}}
     with suppress(BadInput):
@@ -242,7 +246,7 @@ async def judge(_: Arena, given_: tuple[Any, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`share`: of all that is generated, in percent."""
+    """`share`: percent of all generated examples."""
 
     name: str
     share: int
@@ -260,7 +264,7 @@ TARGETS: Final = (
 
 
 def fuzz(target: Target, count: int, start: int, directory: Path, say: Callable[[int], None]) -> int:
-    """Try so many; how many were tried.  Raises what broke, with the smallest example that breaks it."""
+    """Try `count` examples; return how many were tried.  Raises the failure, with the smallest failing example."""
     migrated = directory / "migrated.sqlite3"
     apply(migrated, ROOT / "migrations")
     done = 0

@@ -15,6 +15,6 @@ ALL: Final = 2_000
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
-def test_nothing_that_strangers_send_breaks_it(target: Target, tmp_path: Path) -> None:
+def test_hostile_requests_cause_no_internal_error(target: Target, tmp_path: Path) -> None:
     count = ALL * target.share // 100
     assert fuzz(target, count, 1, tmp_path, lambda _: None) >= count

@@ -1,8 +1,8 @@
-"""The document of the API against the API, judged by a tool that is not ours.
+"""The OpenAPI document against the API, checked by an independent tool.
 
-Schemathesis reads the document and sends what it allows and what it forbids, leaves out keys, tries other methods and
-follows what it has created.  What it finds is a defect of the server or of the document.  What no document can say,
-because only the database and the deployment know it, stands in `UNSAYABLE`.
+Schemathesis reads the document, sends allowed and forbidden requests, omits keys, tries other methods, and follows the
+rows that it created.  A finding is a defect of the server or of the document.  `UNSAYABLE` lists the fields that may be
+refused for a reason that a document cannot describe, because only the database and the deployment know it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from consumer.app import App
 from consumer.local.migrate import apply
 from consumer.web.app import OPERATIONS, build
 from scripts.stage import ROOT
-from tests.contracts.house import ROLES, budget, described, stage
-from tests.contracts.web_webhooks import signed
 from tests.fuzz.targets import opened
+from tests.support.deployment import ROLES, budget, described, stage
+from tests.support.webhooks import signed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from schemathesis.core.failures import Failure
     from schemathesis.schemas import BaseSchema
 
-    from tests.contracts.house import House
     from tests.fuzz.targets import Arena
+    from tests.support.deployment import Deployment
 
     Message = dict[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.heavy
 
 EACH: Final = 12
-"""Examples of each operation, beside those that cover its schema and those that follow what others made."""
+"""Examples of each operation, in addition to those that cover its schema and those that follow created rows."""
 PEOPLE: Final = 40
-"""Links to assignments: most of what is sent to one ends it."""
+"""The number of assignments: most requests to a link end its assignment."""
 SHOWN: Final = 10
 
 ROUTE: Final = {"stages": [stage("ai", "echo")]}
@@ -59,7 +59,7 @@ EXAMPLES: Final[dict[str, dict[str, list[Any]]]] = {
     },
     "Budget": {"scope_id": [1]},
 }
-"""What the house has, so that not all is refused for what it names."""
+"""Rows of the deployment, so that not every request is refused for naming a missing row."""
 
 _ROUTED: Final = r"route|route\.stages\[\d+\]\.candidates\[\d+\]\.(profile|settings\b.*)"
 _TEMPLATE: Final = rf"id|organization|organization_id|prompt|(in|out)put_schema(?!\.type$).*|{_ROUTED}"
@@ -71,55 +71,55 @@ UNSAYABLE: Final = {
     "/v1/budgets": "organization|scope_id",
     "/v1/budgets/{id}": "organization|scope_id",
 }
-"""Fields that may be refused though they fit: what they name is not there, or not the caller's; a part of a schema
-that is none; a review with nothing before it; an operator who does not say for whom."""
+"""Fields that may be refused although they fit the document: they name a missing row, or one of another organization;
+they are an invalid part of a schema; a review has no draft before it; an operator does not name an organization."""
 
 
 class Served:
-    """The application.  Its house is built when it starts, on the thread that will use its database."""
+    """The application.  It builds its deployment at its start, on the thread that uses the database."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._events = itertools.count()
         self._app: Any = None
-        self.house: House
+        self.deployment: Deployment
         self.tokens: list[str] = []
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
             async with AsyncExitStack() as stack:
-                await self._furnish(stack)
+                await self._deploy(stack)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
             await send({"type": "lifespan.shutdown.complete"})
             return
         if (scope["method"], scope["path"]) == ("POST", "/webhooks/echo"):
-            scope, receive = await self._told(scope, receive)
+            scope, receive = await self._received(scope, receive)
         await self._app(scope, receive, send)
 
-    async def _furnish(self, stack: AsyncExitStack) -> None:
-        """Work for people, a task that has ended, a budget."""
+    async def _deploy(self, stack: AsyncExitStack) -> None:
+        """Build a deployment with work for people, an ended task, and a budget."""
         migrated = self._directory / "migrated.sqlite3"
         apply(migrated, ROOT / "migrations")
         room = self._directory / "room"
         room.mkdir()
         arena: Arena = await opened(stack, room, migrated)
-        self.house = house = arena.house
-        person = await house.put(stage("human", "inbox"), name="people")
+        self.deployment = deployment = arena.deployment
+        person = await deployment.put(stage("human", "inbox"), name="people")
         for _ in range(PEOPLE):
-            await house.submit(person)
-        await house.work()
-        await house.ask("POST", f"/v1/tasks/{arena.job}/cancel")
-        await house.ask("POST", "/v1/budgets", budget(house.ours), key="admin")
-        inbox = (await house.ask("GET", "/v1/inbox")).json()
+            await deployment.submit(person)
+        await deployment.work()
+        await deployment.ask("POST", f"/v1/tasks/{arena.job}/cancel")
+        await deployment.ask("POST", "/v1/budgets", budget(deployment.ours), key="admin")
+        inbox = (await deployment.ask("GET", "/v1/inbox")).json()
         self.tokens = [one["link"].rpartition("/")[2] for one in inbox["assignments"]]
-        self._app = build(App(house.world))
+        self._app = build(App(deployment.world))
 
-    async def _told(self, scope: Message, receive: Receive) -> tuple[Message, Receive]:
-        """The same, signed: the document cannot say how."""
+    async def _received(self, scope: Message, receive: Receive) -> tuple[Message, Receive]:
+        """The same request with a signature, which the document cannot describe."""
         first = await receive()
-        headers = signed(self.house, first.get("body", b""), f"event-{next(self._events)}")
+        headers = signed(self.deployment, first.get("body", b""), f"event-{next(self._events)}")
         messages = iter([first])
 
         async def again() -> Message:
@@ -142,7 +142,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def loaded(served: Served, role: str | None) -> BaseSchema:
-    """The document with examples, and how it is tried."""
+    """The OpenAPI document with examples, and the settings under which it is tried."""
     import schemathesis
     from schemathesis.config import SchemathesisConfig
 
@@ -163,7 +163,7 @@ def loaded(served: Served, role: str | None) -> BaseSchema:
         "dictionaries": {name: {"values": values} for name, values in known.items()},
         "parameters": {where[name]: {"dictionary": name, "probability": 0.8} for name in known},
         "output": {"sanitization": {"enabled": False}},
-        # What a form must hold is what the template of its task says, and a link ends with its assignment.
+        # The template of a task decides which fields its form needs, and a link ends with its assignment.
         "operations": [
             {
                 "include-path": "/inbox/{token}",
@@ -174,26 +174,36 @@ def loaded(served: Served, role: str | None) -> BaseSchema:
     if role is None:
         config["headers"] = {"Accept": "application/json"}
     else:
-        config["auth"] = {"openapi": {"key": {"bearer": served.house.keys[role]}}}
-    document = copy.deepcopy(described())
-    for name, examples in EXAMPLES.items():
-        for field, values in examples.items():
-            document["components"]["schemas"][name]["properties"][field]["examples"] = values
-    if role is None:  # all others are asked without a key by those who have one
-        document["paths"] = {one.path: document["paths"][one.path] for one in OPERATIONS if one.role is None}
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            for parameter in operation["parameters"]:
-                if parameter["name"] in known:
-                    parameter["example"] = known[parameter["name"]][0]
+        config["auth"] = {"openapi": {"key": {"bearer": served.deployment.keys[role]}}}
+    document = with_examples(known, without_a_key=role is None)
     schema: BaseSchema = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_dict(config))
     schema.app = served
     schema.hook("filter_failure")(is_defect)
     return schema
 
 
+def with_examples(known: dict[str, list[Any]], *, without_a_key: bool) -> dict[str, Any]:
+    """The OpenAPI document with examples; `without_a_key`: only the operations that need none."""
+    document = copy.deepcopy(described())
+    for name, examples in EXAMPLES.items():
+        for field, values in examples.items():
+            document["components"]["schemas"][name]["properties"][field]["examples"] = values
+    if without_a_key:  # the other operations are tried without a key in the runs of the roles
+        document["paths"] = {
+            operation.path: document["paths"][operation.path]
+            for operation in OPERATIONS
+            if operation.role is None
+        }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation["parameters"]:
+                if parameter["name"] in known:
+                    parameter["example"] = known[parameter["name"]][0]
+    return document
+
+
 def is_defect(_: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
-    """Not what only the database knows."""
+    """Whether a failure is a defect: a refusal for a reason that only the database knows is none."""
     from schemathesis.openapi.checks import RejectedPositiveData
 
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:

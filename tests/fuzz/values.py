@@ -1,4 +1,4 @@
-"""What strangers send: valid by the document of the API, then spoilt; schemas that are meant to take long."""
+"""Hostile input: requests that are valid by the OpenAPI document and then spoilt; schemas that are slow to check."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from consumer.web.app import OPERATIONS
 from consumer.web.openapi import PARAMETERS
-from tests.contracts.house import ROLES, described
-from tests.contracts.web_hostile import NOT_JSON, NUMBERS, TEXTS
+from tests.support.deployment import ROLES, described
+from tests.support.hostile_requests import NOT_JSON, NUMBERS, TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from consumer.web.operation import Operation
 
 CANARY: Final = "canary-of-a-payload-7f3a91"
-"""Planted into whatever is sent, and looked for in the log."""
+"""A text that is planted into requests and must not be in the log."""
 KEYS: Final = (None, "bizq_x_y", f"bizq_{CANARY}", *ROLES, "foreign")
 LONG: Final = 20_000
 
@@ -39,7 +39,7 @@ anything: Final = st.recursive(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request.  `key` names a key of the house."""
+    """One request.  `key` names a key of the deployment."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Request:
 
 
 def spoil(value: Any, dice: random.Random) -> Any:
-    """The same with a few places changed."""
+    """The same request with a few parts changed."""
     for _ in range(dice.choice([0, 1, 1, 2, 4])):
         value = _spoilt(value, dice)
     return value
@@ -77,7 +77,7 @@ def written(value: Any) -> bytes:
 
 
 def scrambled(data: bytes, dice: random.Random) -> bytes:
-    """Mostly the same bytes; sometimes cut, doubled, or with other bytes among them."""
+    """Mostly the same bytes; sometimes cut, doubled, or with other bytes inside."""
     place = dice.randrange(len(data) + 1)
     match dice.randrange(12):
         case 0:
@@ -93,7 +93,7 @@ def scrambled(data: bytes, dice: random.Random) -> bytes:
 
 
 def from_schema(schema: Mapping[str, Any]) -> SearchStrategy[Any]:  # noqa: C901, PLR0911  # one for each kind
-    """Values that a part of the document mostly allows."""
+    """Values, most of which a part of the document allows."""
     match schema:
         case {"$ref": str(name)}:
             return of_schema(name.rpartition("/")[2])
@@ -136,7 +136,7 @@ def _object(schema: Mapping[str, Any]) -> SearchStrategy[dict[str, Any]]:
 
 @lru_cache(maxsize=100)
 def of_schema(name: str) -> SearchStrategy[Any]:
-    """Values that one of the document's schemas mostly allows."""
+    """Values, most of which one of the document's schemas allows."""
     return from_schema(described()["components"]["schemas"][name])
 
 
@@ -243,7 +243,7 @@ KEYWORDS: Final = tuple(
 
 
 def _parts(inner: SearchStrategy[Any]) -> dict[str, SearchStrategy[Any]]:
-    """What stands at each keyword, mostly."""
+    """The usual values of each keyword."""
     kinds = st.sampled_from(["string", "number", "integer", "object", "array", "boolean", "null"])
     some, count = st.lists(inner, min_size=1, max_size=3), st.integers(-1, 100)
     named = st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
@@ -299,4 +299,4 @@ values: Final = st.one_of(
     ),
     st.builds(lambda count: ["a"] * count, st.integers(0, 3_000)),
 )
-"""What is checked against them."""
+"""Values that are checked against the schemas."""

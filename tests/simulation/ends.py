@@ -8,8 +8,9 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
-from tests.simulation.books import ENDED, FINISHED, OPEN, micro
+from tests.simulation.commit_invariants import micro
 from tests.simulation.journal import disagreements
+from tests.simulation.seen import ENDED, FINISHED, OPEN
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.books import FINISHED
 from tests.simulation.scenario import ORGANIZATIONS, ROUTES, organization_of
+from tests.simulation.seen import FINISHED
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

@@ -35,7 +35,7 @@ class People:
         left = max(1.0, (deadline - sim.now_ms()) / 1000)
         path = f"/inbox/{links.token('of the simulation', execution.id, deadline)}"
         await asyncio.sleep(min(left, dice.between("person", 5, 3_600)))
-        if dice.hit("person.follow_ups", 0.3):
+        if dice.hit("person.looks", 0.3):
             await sim.web.request("GET", path, headers=JSON)
         if dice.hit("person.accepts", 0.3):
             await self._post(execution, path, {"action": "accept"})

@@ -33,13 +33,13 @@ FEW: Final = 12
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", sorted(BUGS.keys() - SUBTLE))
-def test_is_caught_within_a_few_seeds(name: str) -> None:
+def test_each_planted_bug_is_detected_within_a_few_seeds(name: str) -> None:
     caught = hunt(name, FEW)
     assert caught.invariant is not None, f"{name} escaped: {BUGS[name].__doc__}"
 
 
 @pytest.mark.parametrize("name", sorted(BUGS))
-def test_a_bug_fits_the_product_says_what_it_is_and_is_taken_back(name: str) -> None:
+def test_a_planted_bug_fits_the_product_has_a_docstring_and_is_undone(name: str) -> None:
     statements = [vars(module) for module in modules()]
     before = [{key: getattr(value, "sql", value) for key, value in found.items()} for found in statements]
     patch = Patch()
@@ -72,6 +72,6 @@ def test_a_failing_seed_is_shrunk_to_a_short_schedule_that_fails_alike() -> None
     assert any(long.violation[0] in line for line in lines(report))
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_planted_bugs() -> None:
     assert len(BUGS) >= 24
     assert BUGS.keys() >= SUBTLE

@@ -1,7 +1,8 @@
-"""Processes that claim and begin all at once on one database: what a budget has to withstand.
+"""Processes that claim and begin at the same time on one database, to test that a budget holds.
 
-Each has many runs, each with one call at a time.  No call of the first wave is answered before every run of its
-process has one in flight or has found nothing that it may begin; so nothing is paid for while the wall is tried.
+Each process has many runs, and each run one call at a time.  The provider answers no call before every run of the
+process has a call in flight or has found no task that it may begin.  So no reservation is settled while the runs
+compete for the room in the budget.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ if TYPE_CHECKING:
 
 PROCESSES: Final = 8
 RUNS: Final = 125
-"""Of each process: a thousand claim at once."""
+"""Of each process: a thousand runs claim at the same time."""
 ROUNDS: Final = 3
-"""After the first, each process sweeps, so that room which was given back is used."""
+"""Before each round after the first, each process sweeps, so that released room is used."""
 
 Missing = Literal["nothing", "reservations"]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process does.  `missing`: what the product is made to do without."""
+    """The work of one process.  `missing`: the part of the product that is switched off."""
 
     number: int
     database: str
@@ -53,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one process saw: how often its runs asked the provider, and what that charged, in micro-dollars."""
+    """The counts of one process: claims, calls of the provider, and the provider's charges in micro-dollars."""
 
     claims: int
     calls: int
@@ -61,9 +62,9 @@ class Done:
 
 
 def crowd(database: Path, missing: Missing = "nothing") -> list[Done]:
-    """Let all processes work off what is due, and say what the provider charged each."""
+    """Let all processes do the due tasks, and return the counts of each process."""
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # what is imported once is not imported eight times
+    context.set_forkserver_preload([__name__])  # imported once instead of once in each process
     barrier = context.Barrier(PROCESSES)
     jobs = [Job(number, str(database), missing) for number in range(PROCESSES)]
     with context.Pool(PROCESSES, _meet_at, (barrier,)) as pool:
@@ -74,7 +75,7 @@ _barrier: Barrier
 
 
 def _meet_at(barrier: Barrier) -> None:
-    global _barrier  # noqa: PLW0603  # multiprocessing hands locks over in no other way
+    global _barrier  # noqa: PLW0603  # multiprocessing offers no other way to pass a barrier to a pool
     _barrier = barrier
 
 
@@ -112,7 +113,7 @@ async def _take_part(job: Job) -> Done:
 
 
 class Crowded:
-    """A provider that keeps its own books: it charges what was agreed or less, for most of what it is asked."""
+    """A provider that keeps its own books: it charges the agreed price or less, for most of its calls."""
 
     def __init__(self, seed: int) -> None:
         self.network = Network()
@@ -124,7 +125,7 @@ class Crowded:
         self._opened = asyncio.Event()
 
     async def run(self, world: World) -> int:
-        """One run, to its end; how many tasks it claimed."""
+        """Do one run to its end; return the number of tasks that it claimed."""
         try:
             return (await Run(world).drain()).claimed
         finally:
@@ -139,7 +140,7 @@ class Crowded:
             return Failed("not for such a task")
         charged = self._random.randint(PRICE * 8 // 10, PRICE)
         self.charged_micro += charged
-        if draw < 0.2:  # the reply is lost, so that its cost is not known here
+        if draw < 0.2:  # the reply is lost, so the worker does not know its cost
             return Unknown("lost")
         return Succeeded(ANSWER, charged=Decimal(charged) / 1_000_000)
 

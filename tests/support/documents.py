@@ -1,6 +1,6 @@
-"""Documents whose commands are run: what stands below a heading, and the blocks that are marked.
+"""Pages whose commands are run: the text below a heading, and the marked blocks.
 
-A block `sh offline` needs no account once it is rehearsed; a block `sh api` speaks to a Worker that runs; a block
+A block `sh offline` needs no account after `rehearsed()`; a block `sh api` calls a running Worker; a block
 `toml offline` is a part of wrangler.toml; `sql offline` is a statement, and `sql refused` one that fails.
 """
 
@@ -26,7 +26,7 @@ FENCE = re.compile(r"^( *)```(\w+ (?:offline|api|refused))\n(.*?)^ *```$", re.MU
 
 
 def sections(document: Path) -> dict[str, str]:
-    """What stands below each heading."""
+    """The text below each heading."""
     parts = re.split(r"^##+ (.+)$", document.read_text(), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -40,7 +40,7 @@ def blocks(document: Path, section: str, kind: str = "sh offline") -> list[str]:
 
 
 def tables(document: Path, section: str) -> list[list[dict[str, str]]]:
-    """The tables of a section, each as its rows: a cell by the head of its column.  A backslash keeps a bar."""
+    """The tables of a section as lists of rows: the cells by the heads of their columns.  An escaped bar is text."""
     found: list[list[dict[str, str]]] = []
     lines = [*sections(document)[section].splitlines(), ""]
     block: list[list[str]] = []
@@ -56,12 +56,12 @@ def tables(document: Path, section: str) -> list[list[dict[str, str]]]:
 
 
 def rehearsed(block: str) -> str:
-    """The same without an account: on a local database, and without deploying what is built."""
+    """The same commands without an account: on a local database, and with a dry run instead of a deployment."""
     return block.replace("--remote", "--local").replace("wrangler deploy", "wrangler deploy --dry-run")
 
 
 def shell(script: str, directory: Path, variables: Mapping[str, str] | None = None) -> str:
-    """What a script prints, run in the environment of this checkout, offline and without telling anybody."""
+    """The output of a script, run offline in the environment of this checkout, with telemetry switched off."""
     quiet = {"CI": "1", "NO_COLOR": "1", "WRANGLER_SEND_METRICS": "false", "WRANGLER_WRITE_LOGS": "false"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(

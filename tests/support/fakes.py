@@ -1,8 +1,8 @@
 # ruff: noqa: ARG002  # a method has the arguments of the contract, needed or not
-"""Providers that do what a test says, over a network that a test holds in its hand.
+"""Providers that follow a test's script, over a network that the test controls.
 
-Each profile has a script: the next call of it plays the next step, and succeeds when there is none.  A step is an
-outcome, an exception that the connection raises, a `Hold`, or a function of the call that gives an outcome.
+Each profile has a script: each call plays the next step, and succeeds if no step is left.  A step is an outcome, an
+exception that the connection raises, a `Hold`, or a function from the call to an outcome.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ANSWER: Final = {"answer": "yes"}
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+LOST: Final = httpx2.ReadError("reset after sending")
+"""The connection breaks after the request was sent: the outcome of the call is unknown."""
 
 
 class Hold:
@@ -44,7 +46,7 @@ Step = Outcome | Exception | Hold | Play
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a provider was asked."""
+    """One call that a provider received."""
 
     profile: str
     verb: Verb
@@ -52,7 +54,7 @@ class Asked:
 
 
 class Network:
-    """What is outside: scripts by profile and verb, and everything that was sent."""
+    """The outside world: scripts by profile and verb, and every call that was sent."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -66,7 +68,7 @@ class Network:
         self._scripts[profile, verb].extend(steps)
 
     def count(self, profile: str | None = None, verb: Verb = Verb.SUBMIT) -> int:
-        """How often a profile was asked; all of them without a name."""
+        """The number of calls to a profile; without a name, to all profiles."""
         return sum(1 for one in self.asked if one.verb is verb and profile in (None, one.profile))
 
     def calls(self, profile: str, verb: Verb = Verb.SUBMIT) -> list[Call]:
@@ -107,7 +109,7 @@ async def _play(step: Step, call: Call) -> Outcome:
 
 
 class Fake(Provider):
-    """A model behind HTTP that neither honours keys nor can tell what became of a call."""
+    """A model behind HTTP that neither honours keys nor can look a call up."""
 
     name = "blind"
     kind: ClassVar[Literal["ai", "human"]] = "ai"
@@ -128,12 +130,12 @@ class Fake(Provider):
         return Event(str(headers["webhook-id"]), None)
 
     def read_webhook(self, call: Call, body: bytes) -> Outcome | None:
-        said: dict[str, Any] = json.loads(body)
-        if "output" in said:
-            return Succeeded(said["output"])
-        if "error" in said:
-            return Failed(str(said["error"]))
-        return Accepted() if "progress" in said else None
+        message: dict[str, Any] = json.loads(body)
+        if "output" in message:
+            return Succeeded(message["output"])
+        if "error" in message:
+            return Failed(str(message["error"]))
+        return Accepted() if "progress" in message else None
 
 
 class Keyed(Fake):

@@ -1,4 +1,4 @@
-"""What is true of the database at any moment, whatever has happened."""
+"""Statements about the database that are true at every moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from consumer.ports import Database
 
 CASES: Final = {
-    "a running task of ours is named by a lease, or nobody would ever repair it": """
+    "a running task of ours is named by a lease, or the sweep would never repair it": """
         SELECT id FROM tasks WHERE status = 'running' AND lease IS NOT NULL AND NOT EXISTS (
           SELECT 1 FROM leases, json_each(leases.task_ids) AS named
           WHERE leases.token = tasks.lease AND named.value = tasks.id)
@@ -22,7 +22,7 @@ CASES: Final = {
         SELECT id FROM task_executions WHERE status = 'running' AND lease IS NOT NULL
           AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.token = task_executions.lease)
     """,
-    "an open execution has a time at which somebody looks at it": """
+    "an open execution has a time of its next follow-up": """
         SELECT id FROM task_executions WHERE status IN ('waiting', 'unknown') AND wake_at_ms IS NULL
     """,
     "a waiting task waits for its newest execution": """
@@ -30,7 +30,7 @@ CASES: Final = {
           ON e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {ids of tasks.id})
         WHERE tasks.status = 'waiting' AND e.status NOT IN {OPEN}
     """,
-    "a task that never comes by itself says what it lacks": """
+    "a task that is never due by itself names what it lacks": """
         SELECT id FROM tasks WHERE status = 'pending' AND run_at_ms >= 9007199254740990 AND blocked_by IS NULL
     """,
     "a task that we completed has its answer": """
@@ -41,11 +41,11 @@ CASES: Final = {
     "a finished execution has an end, an open one has none": """
         SELECT id FROM task_executions WHERE lease IS NOT NULL AND (status IN {OPEN}) <> (completed_at IS NULL)
     """,
-    "only one answer of a stage is used": """
+    "a stage uses only one answer": """
         SELECT task_id AS id FROM task_executions e JOIN tasks ON tasks.id = e.task_id
         WHERE e.status = 'succeeded' AND tasks.redos = 0 GROUP BY e.task_id, e.stage HAVING count(*) > 1
     """,
-    "the counters of a budget are what its executions weigh": """
+    "the counters of a budget are the sums over its executions": """
         SELECT period.id FROM budget_periods AS period LEFT JOIN (
           SELECT value AS id, sum(COALESCE(e.cost_micro, 0)) AS spent,
             sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro ELSE 0 END) AS reserved
@@ -58,7 +58,7 @@ STATEMENTS: Final = [Query(sql)() for sql in CASES.values()]
 
 
 async def broken(database: Database) -> list[str]:
-    """The sentences that are not true, each with the rows that break it."""
+    """The statements that are not true, each with the rows that break it."""
     results = await database.batch(STATEMENTS)
     found = [
         (words, [row["id"] for row in result.rows]) for words, result in zip(CASES, results, strict=True)
@@ -67,7 +67,7 @@ async def broken(database: Database) -> list[str]:
 
 
 def rising(puts: Sequence[tuple[str, str, int | None]]) -> list[str]:
-    """The keys of the status store whose version went down from one write to the next."""
+    """The keys of the status store for which a write had a lower version than an earlier write."""
     seen: dict[str, int] = {}
     fallen = []
     for key, value, _ in puts:

@@ -1,4 +1,4 @@
-"""Ports that are set, counted, and broken on demand."""
+"""Ports that tests can set, count, and break."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FakeClock:
 
 
 class FakeEntropy:
-    """Tokens from a seed.  Draws are those of `draws`, then always `value`: 0 makes nobody wait."""
+    """Tokens from a seed.  Draws come from `draws`, then are always `value`: with 0, every random delay is zero."""
 
     def __init__(self, seed: int = 1, value: float = 0.0) -> None:
         self._random = random.Random(seed)  # noqa: S311  # to be repeated
@@ -46,14 +46,15 @@ class FakeEntropy:
 
 
 class Crash(BaseException):
-    """The process has died here."""
+    """The process dies here."""
 
 
 class Faulty:
-    """A database that counts batches, and fails where it is told to.
+    """A database that counts batches, and fails where a test wants it.
 
-    `fail(k)` raises instead of running the k-th batch from now (counted from 1), `fail(k, after=True)` after it was
-    committed: its caller cannot tell.  `refuse(marker)` refuses every batch that carries a text."""
+    `fail(k)` raises instead of running the k-th batch from now (counted from 1); `fail(k, after=True)` raises after
+        that batch was committed, which its caller cannot know.  `refuse(marker)` refuses every batch whose parameters
+        contain a text."""
 
     def __init__(self, database: Database) -> None:
         self.inner = database
@@ -62,7 +63,7 @@ class Faulty:
         self._refused: str | None = None
         self.batches = 0
         self.ran: list[tuple[tuple[str, ...], bool]] = []
-        """Of each batch that ran, its statements and whether they changed a row."""
+        """For each batch that ran: its statements, and whether it changed a row."""
         self.down = False
         self.watch: Callable[[Sequence[Statement]], None] | None = None
 
@@ -75,7 +76,7 @@ class Faulty:
         self._refused, self.down = None, False
 
     def between(self, batch: int, act: Callable[[], Awaitable[None]]) -> None:
-        """Do something else right after the k-th batch from now."""
+        """Await `act` directly after the k-th batch from now."""
         self._between[self.batches + batch] = act
 
     def refuse(self, marker: str | None) -> None:
@@ -92,7 +93,7 @@ class Faulty:
             self.watch(statements)
         if self._refused is not None and _carries(statements, self._refused):
             raise Refused("injected")
-        await asyncio.sleep(0)  # others go on meanwhile, as they do where the database is elsewhere
+        await asyncio.sleep(0)  # other tasks run in between, as with a database on another machine
         results = await self.inner.batch(statements)
         self.ran.append((tuple(one.sql for one in statements), any(result.changes for result in results)))
         await asyncio.sleep(0)
@@ -108,7 +109,7 @@ def _carries(statements: Sequence[Statement], marker: str) -> bool:
 
 
 class RecordingKV:
-    """A status store that keeps count.  `down` makes it fail; `slow` is awaited, once, before the next put lands."""
+    """A status store that records puts.  `down`: it fails.  `slow` is awaited once, before the next put is stored."""
 
     def __init__(self, kv: KeyValue) -> None:
         self.inner = kv
@@ -135,7 +136,7 @@ class RecordingKV:
 
 
 class RecordingBlobs:
-    """Blobs that keep count.  `down` makes them fail."""
+    """Blobs that record puts.  `down` makes them fail."""
 
     def __init__(self, blobs: Blobs) -> None:
         self.inner = blobs
@@ -158,7 +159,7 @@ class RecordingBlobs:
 
 
 class RecordingQueue:
-    """A queue that keeps what is sent, with its delay.  `waiting` is its backlog."""
+    """A queue that records messages with their delays.  `waiting` is its backlog."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[Mapping[str, object], int]] = []
@@ -182,7 +183,7 @@ class RecordingQueue:
 
 
 class RecordingMessage:
-    """A delivered message that keeps every verdict it gets."""
+    """A delivered message that records every verdict."""
 
     def __init__(self, body: object, name: str = "message-1", attempts: int = 1) -> None:
         self.id = name

@@ -1,4 +1,4 @@
-"""One worker with everything it needs, on whatever database, status store and blobs a host gives."""
+"""One worker with everything it needs, on the database, status store and blobs of a host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumer import telemetry
 from consumer.app import App
 from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
 from consumer.core.profile import accounts
-from consumer.execution import follow_up
+from consumer.execution import webhooks
 from consumer.ports import Statement
 from consumer.run.run import Run, Summary
 from consumer.service import queries
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FAKE_PRICE: Final = {"per_task": "0.01"}
 PRICE: Final = 10_000
-"""What an answer of a fake costs, in micro-dollars."""
+"""The cost of an answer of a fake provider, in micro-dollars."""
 PROFILES: Final[dict[str, Any]] = {
     "echo": {"provider": "echo", "price": {"per_task": "0"}},
     "inbox": {"provider": "inbox", "price": {"per_task": "0"}},
@@ -71,7 +71,7 @@ PROFILES: Final[dict[str, Any]] = {
 CONFIG: Final = Config(flush_after_ms=0, grace_ms=0, batch_size=10)
 
 LEASE_OVER: Final = LEASE + CLOCK_SLACK + SECOND
-"""After so long without a renewal the sweep gives a worker up."""
+"""After this time without a renewal of its lease, the sweep gives a worker up.  In milliseconds."""
 
 
 def ai(*profiles: str, **settings: Any) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def make_world(
     entropy: FakeEntropy | None = None,
     queue: RecordingQueue | None = None,
 ) -> World:
-    """A world whose providers are the real ones and the fakes."""
+    """A world with the real providers and the fake ones."""
     fakes: dict[str, Provider] = {fake.name: fake(network) for fake in FAKES}
     known: dict[str, Account] = accounts(PROFILES, {})
     return World(
@@ -118,7 +118,7 @@ def make_world(
 
 @dataclass(slots=True)
 class Scene:
-    """A worker, and what a test does with it."""
+    """A worker, with the actions and questions of tests."""
 
     world: World
     database: Faulty
@@ -146,7 +146,7 @@ class Scene:
     # --- rows ---------------------------------------------------------------------------------------
 
     async def sql(self, text: str, *parameters: Value) -> list[Row]:
-        """Straight to the database, like another application."""
+        """Run a statement straight on the database, like another application."""
         (result,) = await self.database.inner.batch([Statement(text, parameters)])
         return list(result.rows)
 
@@ -173,7 +173,7 @@ class Scene:
     async def tasks(
         self, count: int, template: int | None, organization: int | None = 1, **columns: Value
     ) -> list[int]:
-        """Due tasks, with any columns."""
+        """Insert due tasks, with any columns; return their ids."""
         values = {"template_id": template, "organization_id": organization, "title": "A task", **columns}
         names = ", ".join(values)
         slots = ", ".join(f"?{number}" for number in range(2, len(values) + 2))
@@ -185,7 +185,7 @@ class Scene:
         return sorted(int(str(row["id"])) for row in rows)
 
     async def given(self, *stages: dict[str, Any], count: int = 1, **limits: Any) -> int:
-        """Tasks of a new template of organization 1; the first one's id."""
+        """Insert tasks of a new template of organization 1; return the first id."""
         if not await self.sql("SELECT id FROM organizations WHERE id = 1"):
             await self.organization(1)
         return (await self.tasks(count, await self.template(route(*stages), **limits)))[0]
@@ -234,27 +234,27 @@ class Scene:
         return str((await queries.history(self.world, None, task))["why"])
 
     async def live(self, task: int) -> dict[str, Any]:
-        """What readers of the status store see."""
+        """The live status of a task, as readers of the status store see it."""
         stored = await self.kv.get(f"status:{task}")
         assert stored is not None
         shown: dict[str, Any] = json.loads(stored)
         return shown
 
-    # --- what happens -------------------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------------------
 
     async def drain(self) -> Summary:
-        """A new invocation works until nothing is due."""
+        """Let a new invocation work until nothing is due."""
         return await Run(self.world).drain()
 
     async def finish(self) -> None:
-        """Invocation after invocation, as the doorbells ask for it, until nothing is due."""
+        """Run invocations, as long as doorbells ask for another one."""
         rung = -1
         while rung != len(self.queue.sent):
             rung = len(self.queue.sent)
             await self.drain()
 
     async def ring(self, *bodies: object) -> list[RecordingMessage]:
-        """Messages are delivered to a new worker."""
+        """Deliver messages to a new worker."""
         messages = [
             RecordingMessage(body, f"message-{number}") for number, body in enumerate(bodies or ({"v": 1},))
         ]
@@ -265,14 +265,14 @@ class Scene:
         return await App(self.world).on_tick()
 
     async def later(self, ms: int) -> None:
-        """Time passes, cron and the consumer do their work."""
+        """Let time pass, then let cron and the consumer do their work."""
         self.clock.advance(ms)
         await self.tick()
         await self.drain()
 
     @asynccontextmanager
     async def draining(self) -> AsyncIterator[asyncio.Task[Summary]]:
-        """A worker that works while the body runs."""
+        """Let a worker work while the body runs."""
         working = asyncio.create_task(self.drain())
         try:
             yield working
@@ -283,7 +283,7 @@ class Scene:
                 await working
 
     async def die(self, hold: Any) -> None:
-        """A worker is killed while the call that plays `hold` is in flight."""
+        """Kill a worker while the call that plays `hold` is in flight."""
         working = asyncio.create_task(self.drain())
         await asyncio.wait_for(hold.begun.wait(), 10)
         working.cancel()
@@ -294,9 +294,9 @@ class Scene:
     async def webhook(
         self, task: int, event: str, said: Mapping[str, Any], number: int = 1, profile: str = "job"
     ) -> None:
-        """A verified webhook about a task's `number`-th execution arrives."""
+        """Let a verified webhook about a task's `number`-th execution arrive."""
         execution = execution_id(task, number)
-        await follow_up.receive(self.world, profile, execution, event, None, json.dumps(said))
+        await webhooks.receive(self.world, profile, execution, event, None, json.dumps(said))
 
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:
@@ -311,7 +311,7 @@ def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
-    """Let others run until something has happened."""
+    """Let other tasks run until something has happened."""
     for _ in range(5_000):
         if await happened():
             return
@@ -324,7 +324,9 @@ class Suite:
 
     @pytest.fixture
     async def scene(self, database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Scene]:
-        telemetry.configure("DEBUG", io.StringIO())  # a field that is not on the list is an error
+        telemetry.configure(
+            "DEBUG", io.StringIO()
+        )  # a field that is not on the list of log fields is an error
         made = make_scene(database, kv, blobs)
         yield made
         await made.network.client.aclose()

@@ -1,4 +1,4 @@
-"""Lets the database itself note every moment at which a budget holds more than its cap."""
+"""A trigger with which the database itself records every moment at which a budget exceeds its cap."""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ from tests.contracts.web_inbox import InboxPageContract
 from tests.contracts.web_review import ReviewPageContract
 from tests.contracts.web_settings import OperationContract, OrganizationsContract, TemplatesContract
 from tests.contracts.web_webhooks import WebhooksContract
+from tests.local import host
+
+migrated, database, kv, blobs = host.migrated, host.database, host.kv, host.blobs
 
 
 class TestKeys(KeysContract):
@@ -24,7 +27,7 @@ class TestTemplates(TemplatesContract):
 
 
 class TestOrganizations(OrganizationsContract):
-    """The contract."""
+    pass
 
 
 class TestOperation(OperationContract):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import pytest
 
 from consumer.core.snapshot import STALE_MS, key
 from consumer.core.strictjson import dump_json, parse_json
 from consumer.execution import publish
+from consumer.ports import Blobs, Database, KeyValue
 from consumer.service import queries
 from consumer.web.app import OPERATIONS
-from tests.contracts.browsing import PERSON
-from tests.contracts.house import budget, described, stage
+from tests.local import host
+from tests.support.browsing import PERSON
+from tests.support.deployment import Deployment, budget, deployed, described, stage
 
-if TYPE_CHECKING:
-    from tests.contracts.house import House
+migrated, database, kv, blobs = host.migrated, host.database, host.kv, host.blobs
 
 LEAK: Final = "not-for-callers"
 READS: Final = (
@@ -41,28 +43,34 @@ READS: Final = (
 """Every address that shows rows."""
 
 
-async def replies(house: House) -> dict[str, Any]:
+@pytest.fixture
+async def deployment(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncIterator[Deployment]:
+    async with deployed(database, kv, blobs) as made:
+        yield made
+
+
+async def replies(deployment: Deployment) -> dict[str, Any]:
     """The reply of every address that shows rows, where each of them has some."""
-    names = {"task": await house.submit(input={"title": "x"}), "template": house.template}
-    names["review"] = await house.submit(
-        await house.put(stage("ai", "echo"), stage("review", "inbox"), name="r")
+    names = {"task": await deployment.submit(input={"title": "x"}), "template": deployment.template}
+    names["review"] = await deployment.submit(
+        await deployment.put(stage("ai", "echo"), stage("review", "inbox"), name="r")
     )
-    await house.submit(await house.put(PERSON, name="person"))
-    made = await house.ask("POST", "/v1/budgets", budget(house.ours), key="admin")
+    await deployment.submit(await deployment.put(PERSON, name="person"))
+    made = await deployment.ask("POST", "/v1/budgets", budget(deployment.ours), key="admin")
     names["budget"] = made.json()["id"]
-    await house.work()
-    await house.ask("POST", f"/v1/tasks/{await house.submit()}/cancel")
-    await house.ask("PUT", "/v1/stop", {"reason": "a test"}, key="operator")
-    tables = await house.rows(
+    await deployment.work()
+    await deployment.ask("POST", f"/v1/tasks/{await deployment.submit()}/cancel")
+    await deployment.ask("PUT", "/v1/stop", {"reason": "a test"}, key="operator")
+    tables = await deployment.rows(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     )
     for table in tables:
-        await house.rows(f"ALTER TABLE {table['name']} ADD COLUMN added TEXT DEFAULT '{LEAK}'")
-    assert (await house.rows("SELECT added FROM tasks"))[0]["added"] == LEAK
-    house.clock.advance(STALE_MS + 1)  # so that the status of the review comes from the database
+        await deployment.rows(f"ALTER TABLE {table['name']} ADD COLUMN added TEXT DEFAULT '{LEAK}'")
+    assert (await deployment.rows("SELECT added FROM tasks"))[0]["added"] == LEAK
+    deployment.clock.advance(STALE_MS + 1)  # so that the status of the review comes from the database
     found = {}
     for path in READS:
-        response = await house.ask("GET", path.format(**names), key="operator")
+        response = await deployment.ask("GET", path.format(**names), key="operator")
         assert response.status_code == 200, response.text
         found[path] = response.json()
     return found
@@ -95,8 +103,8 @@ def answer_schema(path: str) -> dict[str, Any]:
     return found
 
 
-async def test_a_new_column_of_any_table_does_not_reach_the_api(house: House) -> None:
-    found = await replies(house)
+async def test_a_new_column_of_any_table_does_not_reach_the_api(deployment: Deployment) -> None:
+    found = await replies(deployment)
 
     assert [path for path, value in found.items() if LEAK in dump_json(value)] == []
     assert [path for path, value in found.items() if "added" in names_of(value)] == []
@@ -111,8 +119,8 @@ def names_of(value: Any) -> set[str]:
     return set()
 
 
-async def test_the_document_describes_every_field_that_is_shown(house: House) -> None:
-    found = await replies(house)
+async def test_the_document_describes_every_field_that_is_shown(deployment: Deployment) -> None:
+    found = await replies(deployment)
 
     assert [
         name for path, value in found.items() for name in undocumented(answer_schema(path), value, path)
@@ -132,49 +140,53 @@ def test_every_address_that_shows_rows_is_among_those_that_are_tested() -> None:
     assert reads - tested == {"/", "/problems"}
 
 
-async def test_the_result_has_its_old_name_too_which_the_document_calls_deprecated(house: House) -> None:
-    task = await house.submit(input={"title": "x"})
-    await house.work()
+async def test_the_result_has_its_old_name_too_which_the_document_calls_deprecated(
+    deployment: Deployment,
+) -> None:
+    task = await deployment.submit(input={"title": "x"})
+    await deployment.work()
 
-    shown = (await house.ask("GET", f"/v1/tasks/{task}")).json()
-    inside = (await house.ask("GET", f"/v1/tasks/{task}/history")).json()["task"]
+    shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()
+    inside = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()["task"]
 
     assert shown["result"] == shown["outcome"] == inside["result"] == inside["outcome"] == {"title": "x"}
     properties = described()["components"]["schemas"]["Task"]["properties"]
     assert [name for name, schema in properties.items() if schema.get("deprecated")] == ["outcome"]
 
 
-async def test_the_live_status_names_the_profile_and_its_provider(house: House) -> None:
-    made = await house.put(stage("ai", "other"), name="other")
-    task = await house.submit(made)
-    await house.work()
+async def test_the_live_status_names_the_profile_and_its_provider(deployment: Deployment) -> None:
+    made = await deployment.put(stage("ai", "other"), name="other")
+    task = await deployment.submit(made)
+    await deployment.work()
 
-    stored = parse_json((await house.kv.get(key(task))) or "")
-    status = (await house.ask("GET", f"/v1/tasks/{task}/status")).json()
-    (from_database,) = await publish.current(house.world, [task])
+    stored = parse_json((await deployment.kv.get(key(task))) or "")
+    status = (await deployment.ask("GET", f"/v1/tasks/{task}/status")).json()
+    (from_database,) = await publish.current(deployment.world, [task])
 
     assert (status["profile"], status["provider"]) == ("other", "echo")
     assert stored == status == from_database
 
 
-async def test_a_live_status_from_before_the_profile_had_its_own_name_is_read_anew(house: House) -> None:
-    task = await house.submit()
-    await house.work()
-    status = (await house.ask("GET", f"/v1/tasks/{task}/status")).json()
+async def test_a_live_status_from_before_the_profile_had_its_own_name_is_read_anew(
+    deployment: Deployment,
+) -> None:
+    task = await deployment.submit()
+    await deployment.work()
+    status = (await deployment.ask("GET", f"/v1/tasks/{task}/status")).json()
     old = {name: value for name, value in status.items() if name != "profile"} | {"provider": "a profile"}
 
-    await house.kv.put(key(task), dump_json(old))
+    await deployment.kv.put(key(task), dump_json(old))
 
-    assert (await house.ask("GET", f"/v1/tasks/{task}/status")).json() == status
+    assert (await deployment.ask("GET", f"/v1/tasks/{task}/status")).json() == status
 
 
 @pytest.mark.parametrize(("by", "keys"), [("profile", ["echo", "other"]), ("provider", ["echo"])])
-async def test_costs_by_profile_and_by_provider(house: House, by: str, keys: list[str]) -> None:
-    await house.submit()
-    await house.submit(await house.put(stage("ai", "other"), name="other"))
-    await house.work()
+async def test_costs_by_profile_and_by_provider(deployment: Deployment, by: str, keys: list[str]) -> None:
+    await deployment.submit()
+    await deployment.submit(await deployment.put(stage("ai", "other"), name="other"))
+    await deployment.work()
 
-    lines = (await house.ask("GET", f"/v1/costs?by={by}")).json()["costs"]
+    lines = (await deployment.ask("GET", f"/v1/costs?by={by}")).json()["costs"]
 
     assert [line["key"] for line in lines] == keys
     assert sum(line["cost_micro"] for line in lines) == 20_000

@@ -13,11 +13,11 @@ import pytest
 from scripts.stage import shipped
 from tests.workerd import pytest_inside
 from tests.workerd.archives import HERE, ROOT, below, packages
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
+from tests.workerd.deployed import SECRETS, DeployedWorker, Models, profiles
 from tests.workerd.guards import breaches
 from tests.workerd.harness import Workerd
 from tests.workerd.loopback import Loopback
-from tests.workerd.office import SECRETS, Models, Office, profiles
 from tests.workerd.toolchain import MissingToolError, Toolchain
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def site(toolchain: Toolchain) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deployment() -> Deployment:
+def configuration() -> Configuration:
     """The bindings of the project's own configuration."""
-    return Deployment.read(CONFIGURATION)
+    return Configuration.read(CONFIGURATION)
 
 
 OUTCOMES = """
@@ -65,58 +65,64 @@ async def test_is_skipped(): pytest.skip("not here")
 
 
 @pytest.fixture(scope="session")
-def sample(toolchain: Toolchain, deployment: Deployment) -> Iterator[Workerd]:
+def sample(toolchain: Toolchain, configuration: Configuration) -> Iterator[Workerd]:
     """The sample Worker, with a few tests beside it."""
     tests = {"tests/outcomes.py": OUTCOMES, "tests/broken.py": "import nowhere"}
     lab = pytest_inside.laboratory(tests)
     site = pytest_inside.packages_with_pytest()
-    with Workerd(below(HERE / "sample"), site, deployment, toolchain=toolchain, lab=lab) as running:
+    with Workerd(below(HERE / "sample"), site, configuration, toolchain=toolchain, lab=lab) as running:
         yield running
 
 
 @contextmanager
-def opened(toolchain: Toolchain, site: Path, deployment: Deployment, **options: Any) -> Iterator[Office]:
+def opened(
+    toolchain: Toolchain, site: Path, configuration: Configuration, **options: Any
+) -> Iterator[DeployedWorker]:
     """The Worker that is deployed, on a migrated database, with a server of models on loopback."""
     models = Models()
     with Loopback(models) as server:
-        complete = deployment.with_variables(PROFILES=profiles(server), **SECRETS)
+        complete = configuration.with_variables(PROFILES=profiles(server), **SECRETS)
         chosen = Options(intercept=False, **options)
         with Workerd(shipped(), site, complete, toolchain=toolchain, options=chosen) as running:
             running.database("DB").migrate(ROOT / "migrations")
-            office = Office(running, server, models)
-            office.settle_in()
-            yield office
+            deployed = DeployedWorker(running, server, models)
+            deployed.create_organization()
+            yield deployed
 
 
 @pytest.fixture(scope="session")
-def quiet_office(toolchain: Toolchain, site: Path, deployment: Deployment) -> Iterator[Office]:
+def worker_without_queues(
+    toolchain: Toolchain, site: Path, configuration: Configuration
+) -> Iterator[DeployedWorker]:
     """Nothing happens by itself: what is sent to its queues is not delivered."""
-    with opened(toolchain, site, replace(deployment, triggers=())) as office:
-        yield office
+    with opened(toolchain, site, replace(configuration, triggers=())) as deployed:
+        yield deployed
 
 
 @pytest.fixture(scope="session")
-def busy_office(toolchain: Toolchain, site: Path, deployment: Deployment) -> Iterator[Office]:
+def worker_with_queues(
+    toolchain: Toolchain, site: Path, configuration: Configuration
+) -> Iterator[DeployedWorker]:
     """Its queues deliver."""
-    with opened(toolchain, site, deployment) as office:
-        yield office
+    with opened(toolchain, site, configuration) as deployed:
+        yield deployed
 
 
 @pytest.fixture
-def office(quiet_office: Office) -> Iterator[Office]:
+def deployed(worker_without_queues: DeployedWorker) -> Iterator[DeployedWorker]:
     """For one test, after which every event must have kept the rules."""
-    yield from _guarded(quiet_office)
+    yield from _guarded(worker_without_queues)
 
 
 @pytest.fixture
-def live(busy_office: Office) -> Iterator[Office]:
+def live(worker_with_queues: DeployedWorker) -> Iterator[DeployedWorker]:
     """For one test, with real queues."""
-    yield from _guarded(busy_office)
+    yield from _guarded(worker_with_queues)
 
 
-def _guarded(office: Office) -> Iterator[Office]:
-    office.worker.events()
-    yield office
-    found = breaches(office.unseen + office.worker.events())
-    office.clear()
+def _guarded(deployed: DeployedWorker) -> Iterator[DeployedWorker]:
+    deployed.worker.events()
+    yield deployed
+    found = breaches(deployed.unseen + deployed.worker.events())
+    deployed.clear()
     assert found == []

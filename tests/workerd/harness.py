@@ -1,6 +1,6 @@
 """The real Worker in workerd, driven from CPython: one Node process per `Workerd`, JSON lines between.
 
-    with Workerd(stage.shipped(), packages(LOCK), Deployment.read(Path("wrangler.toml"))) as worker:
+    with Workerd(stage.shipped(), packages(LOCK), Configuration.read(Path("wrangler.toml"))) as worker:
         worker.database("DB").migrate(Path("migrations"))
         worker.fetch("GET", "/healthz").status
 
@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from tests.workerd.archives import HERE, below, pack
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
 from tests.workerd.replies import Event, Reply, Verdicts
 from tests.workerd.tables import Tables
 from tests.workerd.toolchain import Toolchain
@@ -55,7 +55,7 @@ class Workerd:
         self,
         source: Mapping[str, Path | str],
         site: Path,
-        deployment: Deployment,
+        configuration: Configuration,
         *,
         options: Options | None = None,
         toolchain: Toolchain | None = None,
@@ -64,7 +64,7 @@ class Workerd:
         """Prepare to run the files of `source` with the packages in `site`; `lab` files lie beside, for tests."""
         self._source = source
         self._site = site
-        self._deployment = deployment
+        self._configuration = configuration
         self._options = options or Options()
         self._toolchain = toolchain
         self._lab = {**below(INSIDE, "inside/"), **(lab or {})}
@@ -158,9 +158,9 @@ class Workerd:
             nodeModules=str(toolchain.node_modules.resolve()),
             archives={name: str(path) for name, path in archives.items()},
             mainModule=options.main_module,
-            compatibilityDate=self._deployment.compatibility_date,
-            env=self._deployment.environment,
-            triggers=self._deployment.triggers,
+            compatibilityDate=self._configuration.compatibility_date,
+            env=self._configuration.environment,
+            triggers=self._configuration.triggers,
             intercept=options.intercept,
             persist=str(options.persist.resolve()) if options.persist else None,
             port=options.port,

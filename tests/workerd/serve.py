@@ -19,7 +19,7 @@ from consumer.local.clock import SystemClock, SystemEntropy
 from consumer.service.admin import hash_key
 from scripts.stage import LOCK, shipped
 from tests.workerd.archives import ROOT, packages
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
 from tests.workerd.harness import Workerd, WorkerdError
 from tests.workerd.tables import Tables
 from tests.workerd.toolchain import MissingToolError
@@ -40,7 +40,9 @@ def main() -> int:
         return 1
     try:
         applied = migrated(worker.database("DB"), ROOT / "migrations")
-        settle_in(worker.database("DB"), {name: Path(file) for name, file in settings["keys"].items()})
+        create_organization(
+            worker.database("DB"), {name: Path(file) for name, file in settings["keys"].items()}
+        )
         worker.tick()  # what an earlier run left is due now, not in a minute
         tell({"url": worker.info["url"].rstrip("/"), "pid": worker.pid, "applied": applied})
         sys.stdin.read()
@@ -57,7 +59,9 @@ def tell(value: Mapping[str, object]) -> None:
 
 def started(settings: Mapping[str, Any]) -> Workerd:
     """The Worker that is deployed, with variables and secrets as they are given."""
-    deployment = Deployment.read(ROOT / "wrangler.toml", hurry=False).with_variables(**settings["variables"])
+    configuration = Configuration.read(ROOT / "wrangler.toml", hurry=False).with_variables(
+        **settings["variables"]
+    )
     options = Options(
         intercept=False,
         persist=Path(settings["persist"]),
@@ -65,7 +69,7 @@ def started(settings: Mapping[str, Any]) -> Workerd:
         cron_every_s=CRON_S,
         echo_logs=True,
     )
-    return Workerd(shipped(), packages(LOCK), deployment, options=options).start()
+    return Workerd(shipped(), packages(LOCK), configuration, options=options).start()
 
 
 def migrated(database: Tables, directory: Path) -> list[str]:
@@ -83,7 +87,7 @@ def _order(file: Path) -> tuple[float, str]:
     return migrate._order(file.name)
 
 
-def settle_in(database: Tables, files: Mapping[str, Path]) -> None:
+def create_organization(database: Tables, files: Mapping[str, Path]) -> None:
     """The first organization, and the keys that the files hold: made where one is missing, and made known to D1."""
     database.run(
         "INSERT INTO organizations (name) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM organizations)",

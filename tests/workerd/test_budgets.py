@@ -11,10 +11,10 @@ from typing import Final
 
 import pytest
 
+from tests.workerd.deployed import ANSWER, DOORBELLS, ORGANIZATION, DeployedWorker
 from tests.workerd.loopback import Answer, Seen, completion
-from tests.workerd.office import ANSWER, DOORBELLS, ORGANIZATION, Office
 
-pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd-office")]
+pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd-deployed")]
 
 INVOCATIONS: Final = 200
 ANSWERS: Final = 20
@@ -59,48 +59,48 @@ class Books:
     counted: int
 
 
-def crowd(office: Office, model: Dear, around: Around) -> Books:
+def crowd(deployed: DeployedWorker, model: Dear, around: Around) -> Books:
     """One task shows what is reserved for a call; then there are tasks for all invocations, and money for a few."""
-    template = office.asks("dear", Dear())
-    (first,) = office.tasks(template)
-    office.ring()
-    cap = ANSWERS * int(office.executions(first)[0]["reserved_micro"])
-    office.models.plays["dear"] = [model]
-    (budget,) = office.sql(
+    template = deployed.asks("dear", Dear())
+    (first,) = deployed.tasks(template)
+    deployed.ring()
+    cap = ANSWERS * int(deployed.executions(first)[0]["reserved_micro"])
+    deployed.models.plays["dear"] = [model]
+    (budget,) = deployed.sql(
         "INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro)"
         " VALUES (?1, 'template', ?2, 'total', ?3) RETURNING id",
         *(ORGANIZATION, template, cap),
     )
-    tasks = office.tasks(template, INVOCATIONS)
-    messages = office.doorbells(INVOCATIONS)
+    tasks = deployed.tasks(template, INVOCATIONS)
+    messages = deployed.doorbells(INVOCATIONS)
     with around, ThreadPoolExecutor(INVOCATIONS) as pool:
-        verdicts = list(pool.map(lambda one: office.worker.deliver(DOORBELLS, [one]), messages))
+        verdicts = list(pool.map(lambda one: deployed.worker.deliver(DOORBELLS, [one]), messages))
     assert [one.outcome for one in verdicts] == ["ok"] * INVOCATIONS
-    assert set(office.states(tasks)) <= {"completed", "pending"}
-    (row,) = office.sql(
+    assert set(deployed.states(tasks)) <= {"completed", "pending"}
+    (row,) = deployed.sql(
         "SELECT spent_micro + reserved_micro AS counted FROM budget_periods WHERE budget_id = ?1",
         budget["id"],
     )
     return Books(cap, model.charged_micro, int(row["counted"]))
 
 
-def test_no_crowd_of_invocations_passes_the_wall(office: Office) -> None:
-    books = crowd(office, Dear(), nullcontext())
+def test_no_number_of_invocations_passes_the_cap(deployed: DeployedWorker) -> None:
+    books = crowd(deployed, Dear(), nullcontext())
     assert books.charged == books.counted <= books.cap
     assert books.counted > books.cap // 2
 
 
 @contextmanager
-def without_reservations(office: Office) -> Iterator[None]:
+def without_reservations(deployed: DeployedWorker) -> Iterator[None]:
     """What is reserved is given back in the same statement."""
-    office.sql(NO_RESERVATION)
+    deployed.sql(NO_RESERVATION)
     try:
         yield
     finally:
-        office.sql("DROP TRIGGER no_reservation")
+        deployed.sql("DROP TRIGGER no_reservation")
 
 
-def test_without_reservations_the_same_crowd_overspends(office: Office) -> None:
+def test_without_reservations_the_same_runs_overspend(deployed: DeployedWorker) -> None:
     """Calls that are in flight together each find the budget empty."""
-    books = crowd(office, Dear(held=5 * ANSWERS), without_reservations(office))
+    books = crowd(deployed, Dear(held=5 * ANSWERS), without_reservations(deployed))
     assert books.charged > books.cap

@@ -10,7 +10,7 @@ import pytest
 from scripts.stage import shipped
 from tests.workerd import mirror, pytest_inside
 from tests.workerd.archives import HERE, ROOT, below
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
 from tests.workerd.harness import Workerd
 from tests.workerd.hosts import NOT_IN_WORKERD, WORKERD
 from tests.workerd.inside import contracts
@@ -38,7 +38,7 @@ CASES: Final = {
 """Test ids inside, with the names of the functions."""
 
 
-def deployment(server: str) -> Deployment:
+def configuration(server: str) -> Configuration:
     """The bindings that the fixtures inside expect: batches of up to 10 sent at once, and at most 2 retries."""
     stores = {
         "DB": {"type": "d1", "id": "contracts"},
@@ -51,7 +51,7 @@ def deployment(server: str) -> Deployment:
     settings = {"type": "queue", "maxBatchSize": 10, "maxBatchTimeout": 0, "maxRetries": 2, "retryDelay": 0}
     live = [{**settings, "name": f"queue-{n}", "deadLetterQueue": f"dead-{n}"} for n in range(QUEUES)]
     dead = [{**settings, "name": f"dead-{n}"} for n in range(QUEUES)]
-    return Deployment({**stores, **queues}, [*live, *dead])
+    return Configuration({**stores, **queues}, [*live, *dead])
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +104,7 @@ class Laboratory:
         worker = Workerd(
             {**source, **entry},
             pytest_inside.packages_with_pytest(),
-            deployment(self._server),
+            configuration(self._server),
             toolchain=self._toolchain,
             lab=pytest_inside.laboratory(tests),
             options=Options(intercept=False),
@@ -153,7 +153,7 @@ def test_contract(
     record_property(WORKERD, (function, _judge(report, case)))
 
 
-def test_the_transport(laboratory: Laboratory) -> None:
+def test_the_transport_works_inside(laboratory: Laboratory) -> None:
     """`consumer.cloudflare.http`, all of `inside/transport.py`."""
     report = laboratory.report((TRANSPORT,))
     cases = {name.partition("[")[0] for name in report.tests}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.workerd.deployed import ANSWER, DeployedWorker, eventually
 from tests.workerd.loopback import Answer, completion
-from tests.workerd.office import ANSWER, Office, eventually
 
 pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-live")]
 
@@ -17,24 +17,24 @@ RETRIES = 5
 
 
 @pytest.fixture
-def prompt(live: Office) -> Iterator[Office]:
+def prompt(live: DeployedWorker) -> Iterator[DeployedWorker]:
     """Every random delay is the shortest that there is."""
     live.worker.python("inside.steering", "draw", 0.0)
     yield live
     live.worker.python("inside.steering", "draw", None)
 
 
-def send(office: Office, *bodies: object, **options: object) -> None:
-    office.worker.send("DOORBELLS", [{"body": body, "contentType": "json", **options} for body in bodies])
+def send(deployed: DeployedWorker, *bodies: object, **options: object) -> None:
+    deployed.worker.send("DOORBELLS", [{"body": body, "contentType": "json", **options} for body in bodies])
 
 
-def test_a_doorbell_brings_its_tasks_to_their_end(live: Office) -> None:
+def test_a_doorbell_runs_its_tasks_to_their_end(live: DeployedWorker) -> None:
     tasks = live.tasks(live.asks("good"), 25)
     send(live, *[{"v": 1}] * 3)
     eventually(lambda: live.states(tasks) == ["completed"] * 25)
 
 
-def test_a_delayed_doorbell_comes_late(live: Office) -> None:
+def test_a_delayed_doorbell_comes_late(live: DeployedWorker) -> None:
     (task,) = live.tasks(live.asks("good"))
     live.events()
     send(live, {"v": 1}, delaySeconds=1)
@@ -42,13 +42,13 @@ def test_a_delayed_doorbell_comes_late(live: Office) -> None:
     eventually(lambda: live.states([task]) == ["completed"])
 
 
-def test_cron_rings_for_what_was_not_heard(live: Office) -> None:
+def test_cron_rings_again_for_a_lost_doorbell(live: DeployedWorker) -> None:
     tasks = live.tasks(live.asks("good"), 25)
     assert live.worker.tick() == "ok"
     eventually(lambda: live.states(tasks) == ["completed"] * 25)
 
 
-def test_a_retry_is_rung_for_when_it_is_due(prompt: Office) -> None:
+def test_a_due_retry_is_rung_for(prompt: DeployedWorker) -> None:
     busy = Answer(status=429, json={"error": {"message": "slow down"}}, headers=[("retry-after", "1")])
     (task,) = prompt.tasks(prompt.asks("busy", busy, Answer(json=completion(ANSWER))))
     send(prompt, {"v": 1})
@@ -56,13 +56,13 @@ def test_a_retry_is_rung_for_when_it_is_due(prompt: Office) -> None:
     assert [one["status"] for one in prompt.executions(task)] == ["failed", "succeeded"]
 
 
-def test_a_message_that_nobody_can_read_is_kept(live: Office) -> None:
+def test_an_unreadable_message_is_kept(live: DeployedWorker) -> None:
     send(live, {"v": 77, "from": "the future"})
     look = "SELECT body FROM dead_letters WHERE reason NOT LIKE '%often%' AND body LIKE '%the future%'"
     assert eventually(lambda: live.sql(look))
 
 
-def test_while_d1_is_away_a_doorbell_is_delivered_again_and_then_kept(prompt: Office) -> None:
+def test_while_d1_is_away_a_doorbell_is_delivered_again_and_then_kept(prompt: DeployedWorker) -> None:
     """Through all retries into the real dead letter queue, whose consumer writes it down."""
     prompt.worker.faults(
         {"binding": "DB", "method": "batch", "message": LOST, "match": "INSERT INTO leases", "when": "before"}

@@ -18,11 +18,11 @@ from consumer.local import model
 from consumer.service.admin import hash_key
 from scripts.stage import shipped
 from tests.workerd.archives import ROOT
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
+from tests.workerd.deployed import SECRETS, DeployedWorker, Models, eventually
 from tests.workerd.guards import breaches
 from tests.workerd.harness import Workerd
 from tests.workerd.loopback import Loopback
-from tests.workerd.office import SECRETS, Models, Office, eventually
 from tests.workerd.toolchain import Toolchain
 
 pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("workerd-demo")]
@@ -45,10 +45,12 @@ async def address(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def office(toolchain: Toolchain, site: Path, deployment: Deployment, address: str) -> Iterator[Office]:
+def deployed(
+    toolchain: Toolchain, site: Path, configuration: Configuration, address: str
+) -> Iterator[DeployedWorker]:
     profiles = json.loads((EXAMPLES / "profiles.json").read_text())
     profiles["local"]["base_url"] = address
-    complete = deployment.with_variables(PROFILES=json.dumps(profiles), **SECRETS)
+    complete = configuration.with_variables(PROFILES=json.dumps(profiles), **SECRETS)
     options = Options(intercept=False)
     models = Models()
     with (
@@ -56,21 +58,21 @@ def office(toolchain: Toolchain, site: Path, deployment: Deployment, address: st
         Workerd(shipped(), site, complete, toolchain=toolchain, options=options) as worker,
     ):
         worker.database("DB").migrate(ROOT / "migrations")
-        yield Office(worker, unused, models)
+        yield DeployedWorker(worker, unused, models)
 
 
 @pytest.fixture
-def desk(office: Office) -> Iterator[RemoteDesk]:
+def desk(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
     """The command line's, with an operator's key."""
-    office.sql(
+    deployed.sql(
         "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('demo', ?1, 'operator', 0)", hash_key(KEY)
     )
-    api = Api(Target(office.worker.info["url"].rstrip("/"), f"bizq_demo_{KEY}"))
+    api = Api(Target(deployed.worker.info["url"].rstrip("/"), f"bizq_demo_{KEY}"))
     yield RemoteDesk(api)
     api.close()
 
 
-async def test_the_whole_set_is_done(office: Office, desk: RemoteDesk) -> None:
+async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker, desk: RemoteDesk) -> None:
     """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
     tasks = await seed(desk, EXAMPLES, MODEL_NAME)
 
@@ -79,27 +81,27 @@ async def test_the_whole_set_is_done(office: Office, desk: RemoteDesk) -> None:
         " (SELECT 1 FROM task_executions e WHERE e.task_id = tasks.id AND e.provider = 'inbox'"
         " AND e.status = 'waiting'))"
     )
-    eventually(lambda: not office.sql(open_tasks), PATIENCE_S)
-    states = office.states(tasks)
+    eventually(lambda: not deployed.sql(open_tasks), PATIENCE_S)
+    states = deployed.states(tasks)
     assert set(states) == {"completed", "waiting"}
-    await approve_drafts(office, desk)
+    await approve_drafts(deployed, desk)
 
     reviewed = (
         "SELECT status FROM tasks"
         " WHERE id IN (SELECT task_id FROM task_executions WHERE execution_type = 'hybrid')"
     )
-    assert {row["status"] for row in office.sql(reviewed)} == {"completed"}
-    assert office.sql("SELECT * FROM leases") == []
-    assert office.worker.heap_bytes() <= HEAP
-    assert breaches(office.worker.events()) == []
+    assert {row["status"] for row in deployed.sql(reviewed)} == {"completed"}
+    assert deployed.sql("SELECT * FROM leases") == []
+    assert deployed.worker.heap_bytes() <= HEAP
+    assert breaches(deployed.worker.events()) == []
 
 
-async def approve_drafts(office: Office, desk: RemoteDesk) -> None:
+async def approve_drafts(deployed: DeployedWorker, desk: RemoteDesk) -> None:
     """A person says yes to every draft, in the form behind the link."""
     for one in await desk.inbox(None, None):
         path = urlsplit(one["link"]).path
-        assert office.worker.fetch("GET", path).status == 200
+        assert deployed.worker.fetch("GET", path).status == 200
         if one["kind"] == "review":
             form = urlencode({"action": "submit", "decision": "approve"}).encode()
             headers = {"content-type": "application/x-www-form-urlencoded"}
-            assert office.worker.fetch("POST", path, headers=headers, body=form).status == 200
+            assert deployed.worker.fetch("POST", path, headers=headers, body=form).status == 200

@@ -126,7 +126,7 @@ def let_leases_end(data: Path) -> int:
     return sum(len(json.loads(tasks)) for (tasks,) in found)
 
 
-def test_killing_it_loses_no_task(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_killing_the_server_loses_no_task(toolchain: Toolchain, tmp_path: Path) -> None:
     """All the examples are submitted; a machine that loses power in the middle of them does them when it is back."""
     del toolchain  # without Node there is nothing to start
     data, template = tmp_path / "data", tmp_path / "echo.json"
@@ -178,7 +178,7 @@ def until_only_people_are_waited_for(running: Running) -> int:
         assert time.monotonic() < end, counts
 
 
-def test_two_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_two_servers_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Path) -> None:
     from consumer.cli.group import Failure
     from consumer.cli.workerd import alone
 
@@ -189,7 +189,7 @@ def test_two_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Path) -> N
         pass
 
 
-def test_without_the_checkout_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_a_checkout_the_missing_folder_is_named(tmp_path: Path) -> None:
     from consumer.cli.group import Failure
     from consumer.cli.workerd import check_checkout
 
@@ -197,7 +197,7 @@ def test_without_the_checkout_it_says_what_is_missing(tmp_path: Path) -> None:
         check_checkout(tmp_path)
 
 
-def test_without_node_it_says_so(tmp_path: Path) -> None:
+def test_without_node_the_message_names_it(tmp_path: Path) -> None:
     """In one line, and nothing is left running."""
     command = [*BIZQ, "dev", "--runtime", "workerd", "--port", "0", "--data", str(tmp_path / "data")]
     env = environment(BIZQ_NODE_MODULES=str(tmp_path))

@@ -17,7 +17,7 @@ import pytest
 
 from tests.workerd import pytest_inside
 from tests.workerd.archives import HERE, below
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
 from tests.workerd.harness import Workerd, WorkerdError
 from tests.workerd.tables import split_statements
 from tests.workerd.toolchain import MissingToolError, Toolchain
@@ -63,13 +63,13 @@ def test_many_requests_at_once_are_answered_each_with_its_own(sample: Workerd) -
     assert urls == [f"http://worker.test/{n}" for n in range(30)]
 
 
-def test_a_directly_delivered_batch_tells_each_verdict(sample: Workerd) -> None:
+def test_a_directly_delivered_batch_returns_each_verdict(sample: Workerd) -> None:
     bodies = [{"name": "direct"}, {"name": "direct", "retry": 7}]
     verdicts = sample.deliver("jobs", [{"id": str(n), "body": body} for n, body in enumerate(bodies)])
     assert (verdicts.outcome, verdicts.acked, verdicts.retried) == ("ok", ("0",), {"1": 7})
 
 
-def test_a_handler_that_raises_is_told_apart(sample: Workerd) -> None:
+def test_a_handler_that_raises_is_distinguished(sample: Workerd) -> None:
     verdicts = sample.deliver("jobs", [{"id": "a", "body": {"name": "broken", "raise": "on purpose"}}])
     assert (verdicts.outcome, verdicts.acked) == ("exception", ())
     assert any("on purpose" in entry["message"] for entry in sample.logs())
@@ -124,13 +124,13 @@ def test_kv_and_r2_can_be_read_and_written(sample: Workerd) -> None:
     assert sample.r2("BLOBS", "get", "b") is None
 
 
-def test_what_a_developer_runs(
-    toolchain: Toolchain, site: Path, deployment: Deployment, tmp_path: Path
+def test_the_command_that_a_developer_runs_works(
+    toolchain: Toolchain, site: Path, configuration: Configuration, tmp_path: Path
 ) -> None:
     """An HTTP server, a clock that ticks by itself, and stores that outlive the process."""
     source = below(HERE / "sample")
     persisted = Options(persist=tmp_path / "state", cron_every_s=0.05, intercept=False)
-    with Workerd(source, site, deployment, toolchain=toolchain, options=persisted) as first:
+    with Workerd(source, site, configuration, toolchain=toolchain, options=persisted) as first:
         with urlopen(f"{first.info['url']}hello") as reply:  # noqa: S310  # loopback
             assert json.load(reply)["method"] == "GET"
         eventually(lambda: noted(first, "tick"))
@@ -139,7 +139,7 @@ def test_what_a_developer_runs(
     assert not _lives(pid)
     with pytest.raises(WorkerdError, match="not running"):
         first.fetch("GET", "/")
-    with Workerd(source, site, deployment, toolchain=toolchain, options=persisted) as second:
+    with Workerd(source, site, configuration, toolchain=toolchain, options=persisted) as second:
         assert second.database("DB").run("SELECT * FROM kept") == [{"seven": 7}]
         assert second.kv("STATUS", "get", "tick")["value"]
 
@@ -207,18 +207,18 @@ def test_pytest_inside_reports_what_it_cannot_collect(sample: Workerd) -> None:
 
 
 def test_a_worker_that_wants_randomness_at_import_is_refused(
-    toolchain: Toolchain, site: Path, deployment: Deployment
+    toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     source = {"worker.py": "import uuid\nTOKEN = uuid.uuid4()\n"}
     with pytest.raises(WorkerdError, match=r"Cloudflare refuses.*: uuid < worker"):
-        Workerd(source, site, deployment, toolchain=toolchain).start()
+        Workerd(source, site, configuration, toolchain=toolchain).start()
 
 
 def test_a_worker_that_cannot_be_imported_says_why(
-    toolchain: Toolchain, site: Path, deployment: Deployment
+    toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     with pytest.raises(WorkerdError, match="No module named 'nowhere'"):
-        Workerd({"worker.py": "import nowhere"}, site, deployment, toolchain=toolchain).start()
+        Workerd({"worker.py": "import nowhere"}, site, configuration, toolchain=toolchain).start()
 
 
 def test_the_worker_ends_when_its_owner_is_killed(toolchain: Toolchain) -> None:
@@ -253,7 +253,7 @@ def _lives(pid: int) -> bool:
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_tool_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BIZQ_NODE_MODULES", str(tmp_path))
     with pytest.raises(MissingToolError, match="make setup"):
         Toolchain.find()

@@ -4,88 +4,88 @@ from __future__ import annotations
 
 import pytest
 
+from tests.workerd.deployed import ANSWER, DeployedWorker
 from tests.workerd.loopback import Answer, completion
-from tests.workerd.office import ANSWER, Office
 
-pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-office")]
+pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-deployed")]
 
 GOOD = Answer(json=completion(ANSWER))
 
 
-def ended(office: Office, template: int) -> tuple[str, str, str | None]:
+def ended(deployed: DeployedWorker, template: int) -> tuple[str, str, str | None]:
     """Run one task once: its status, and its execution's status and reason."""
-    (task,) = office.tasks(template)
-    office.ring()
-    execution = office.executions(task)[0]
-    return office.task(task)["status"], execution["status"], execution["reason"]
+    (task,) = deployed.tasks(template)
+    deployed.ring()
+    execution = deployed.executions(task)[0]
+    return deployed.task(task)["status"], execution["status"], execution["reason"]
 
 
 @pytest.mark.parametrize("reset", ["headers", "body"])
-def test_a_connection_that_breaks_leaves_a_doubt(office: Office, reset: str) -> None:
+def test_a_broken_connection_leaves_the_call_unknown(deployed: DeployedWorker, reset: str) -> None:
     """The request had arrived: the work may be done and paid.  So it is not simply sent again."""
     broken = Answer(json=completion(ANSWER), reset=reset)  # type: ignore[arg-type]
-    found = ended(office, office.asks(f"reset-{reset}", broken, unknown="wait"))
+    found = ended(deployed, deployed.asks(f"reset-{reset}", broken, unknown="wait"))
     assert found == ("waiting", "unknown", "network: ReadError")
-    assert len(office.server.drain()) == 1
+    assert len(deployed.server.drain()) == 1
 
 
-def test_a_refused_connection_is_as_doubtful_as_a_broken_one(office: Office) -> None:
+def test_a_refused_connection_leaves_the_call_unknown_too(deployed: DeployedWorker) -> None:
     """`fetch` does not tell them apart."""
-    template = office.template("refused", settings={"model": "nobody"}, limits={"unknown": "wait"})
-    assert ended(office, template) == ("waiting", "unknown", "network: ReadError")
+    template = deployed.template("refused", settings={"model": "nobody"}, limits={"unknown": "wait"})
+    assert ended(deployed, template) == ("waiting", "unknown", "network: ReadError")
 
 
-def test_a_reply_whose_headers_do_not_come_is_given_up(office: Office) -> None:
-    template = office.asks(
+def test_a_reply_without_headers_is_given_up(deployed: DeployedWorker) -> None:
+    template = deployed.asks(
         "slow", Answer(json=completion("x" * 100_000), delay_s=1.6), call_s=1, unknown="wait"
     )
-    found = ended(office, template)
+    found = ended(deployed, template)
     assert found == ("waiting", "unknown", "timeout: no answer within 1 s")
 
 
-def test_too_many_requests_are_repeated_when_the_provider_says(office: Office) -> None:
+def test_too_many_requests_are_repeated_when_the_provider_says(deployed: DeployedWorker) -> None:
     busy = Answer(status=429, json={"error": {"message": "slow down"}}, headers=[("retry-after", "7")])
-    (task,) = office.tasks(office.asks("busy", busy, GOOD))
-    office.ring()
-    row = office.task(task)
+    (task,) = deployed.tasks(deployed.asks("busy", busy, GOOD))
+    deployed.ring()
+    row = deployed.task(task)
     assert row["status"] == "pending"
-    (first,) = office.executions(task)
+    (first,) = deployed.executions(task)
     wait = row["run_at_ms"] - first["started_ms"]
     assert 7_000 <= wait <= 9_000
-    office.later()
-    office.ring()
-    assert [one["status"] for one in office.executions(task)] == ["failed", "succeeded"]
+    deployed.later()
+    deployed.ring()
+    assert [one["status"] for one in deployed.executions(task)] == ["failed", "succeeded"]
 
 
 @pytest.mark.parametrize(("status", "expected"), [(500, "pending"), (502, "waiting"), (400, "failed")])
-def test_each_status_has_its_meaning(office: Office, status: int, expected: str) -> None:
-    template = office.asks(f"status-{status}", Answer(status=status, body=b"<h1>no</h1>"), unknown="wait")
-    assert ended(office, template)[0] == expected
+def test_each_status_has_its_meaning(deployed: DeployedWorker, status: int, expected: str) -> None:
+    template = deployed.asks(f"status-{status}", Answer(status=status, body=b"<h1>no</h1>"), unknown="wait")
+    assert ended(deployed, template)[0] == expected
 
 
-def test_a_redirect_is_not_followed_with_our_key(office: Office) -> None:
-    elsewhere = Answer(status=307, headers=[("location", f"{office.server.url}/elsewhere")])
-    assert ended(office, office.asks("moved", elsewhere))[:2] == ("failed", "failed")
-    assert [seen.path for seen in office.server.drain()] == ["/v1/chat/completions"]
+def test_a_redirect_is_not_followed_with_our_key(deployed: DeployedWorker) -> None:
+    elsewhere = Answer(status=307, headers=[("location", f"{deployed.server.url}/elsewhere")])
+    assert ended(deployed, deployed.asks("moved", elsewhere))[:2] == ("failed", "failed")
+    assert [seen.path for seen in deployed.server.drain()] == ["/v1/chat/completions"]
 
 
-def test_a_reply_without_a_body_is_a_reply(office: Office) -> None:
-    found = ended(office, office.asks("empty", Answer(status=204), unknown="wait"))
+def test_a_reply_without_a_body_is_a_reply(deployed: DeployedWorker) -> None:
+    found = ended(deployed, deployed.asks("empty", Answer(status=204), unknown="wait"))
     assert found == ("waiting", "unknown", "unreadable_reply: nothing")
 
 
-def test_a_flood_is_cut_off(office: Office) -> None:
+def test_a_flood_is_cut_off(deployed: DeployedWorker) -> None:
     """And the memory of the isolate does not grow with it."""
-    before = office.worker.heap_bytes()
-    template = office.asks("flood", Answer(flood=200 * 1024 * 1024))
-    assert ended(office, template) == ("failed", "failed", "reply larger than 4194304 bytes")
-    assert office.worker.heap_bytes() - before < 32 * 1024 * 1024
+    before = deployed.worker.heap_bytes()
+    template = deployed.asks("flood", Answer(flood=200 * 1024 * 1024))
+    assert ended(deployed, template) == ("failed", "failed", "reply larger than 4194304 bytes")
+    assert deployed.worker.heap_bytes() - before < 32 * 1024 * 1024
 
 
-def test_twenty_slow_calls_go_five_at_a_time(office: Office) -> None:
-    tasks = office.tasks(office.asks("twenty", Answer(json=completion(ANSWER), delay_s=0.2)), 20)
-    office.ring()
-    (event,) = office.events()
-    assert office.states(tasks) == ["completed"] * 20
+def test_twenty_slow_calls_go_five_at_a_time(deployed: DeployedWorker) -> None:
+    tasks = deployed.tasks(deployed.asks("twenty", Answer(json=completion(ANSWER), delay_s=0.2)), 20)
+    deployed.ring()
+    (event,) = deployed.events()
+    assert deployed.states(tasks) == ["completed"] * 20
     assert 800 <= event.ms <= 3_000
     assert event.fetches == 20

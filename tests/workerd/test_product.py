@@ -10,14 +10,14 @@ import pytest
 from scripts import wheels
 from scripts.stage import shipped
 from tests.workerd.archives import HERE
-from tests.workerd.deployment import Deployment, Options
+from tests.workerd.configuration import Configuration, Options
+from tests.workerd.deployed import ANSWER, SECRETS, DeployedWorker
 from tests.workerd.harness import Workerd
 from tests.workerd.loopback import Answer, completion
-from tests.workerd.office import ANSWER, SECRETS, Office
 from tests.workerd.pytest_inside import WORKER_LOCK
 from tests.workerd.toolchain import Toolchain
 
-pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-office")]
+pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-deployed")]
 
 MIB = 1024 * 1024
 ROOM = 64 * MIB
@@ -45,7 +45,7 @@ CLOCK_WATCHERS = {"time: logging < structlog.stdlib < structlog"}
 """The standard library notes when it was imported; only relative times in log records, unused here, depend on it."""
 
 
-def test_what_runs_here_is_what_is_deployed(site: Path) -> None:
+def test_the_tested_runtime_is_the_deployed_one(site: Path) -> None:
     """One list of files, and one lock of packages, for both."""
     with zipfile.ZipFile(site) as archive:
         found = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
@@ -59,35 +59,37 @@ def test_what_runs_here_is_what_is_deployed(site: Path) -> None:
     assert "worker.py" in shipped()
 
 
-def test_python_leaves_half_of_the_memory_to_the_requests(quiet_office: Office) -> None:
-    assert quiet_office.worker.info["heapBytes"] <= ROOM
+def test_python_leaves_half_of_the_memory_to_the_requests(worker_without_queues: DeployedWorker) -> None:
+    assert worker_without_queues.worker.info["heapBytes"] <= ROOM
 
 
-def test_a_thousand_tasks_leave_the_memory_as_it_was(office: Office) -> None:
-    office.tasks(office.asks("good"), 20)
-    office.ring()
-    before = office.worker.heap_bytes()
+def test_a_thousand_tasks_leave_the_memory_as_it_was(deployed: DeployedWorker) -> None:
+    deployed.tasks(deployed.asks("good"), 20)
+    deployed.ring()
+    before = deployed.worker.heap_bytes()
     for _ in range(10):
-        office.tasks(office.asks("wordy", Answer(json=completion({**ANSWER, "more": "x" * 20_000}))), 100)
-        office.ring(10)
-    assert office.worker.heap_bytes() - before <= GROWTH
+        deployed.tasks(deployed.asks("wordy", Answer(json=completion({**ANSWER, "more": "x" * 20_000}))), 100)
+        deployed.ring(10)
+    assert deployed.worker.heap_bytes() - before <= GROWTH
 
 
-def test_importing_is_quick(quiet_office: Office) -> None:
-    times = quiet_office.worker.info["times"]
+def test_importing_the_worker_is_quick(worker_without_queues: DeployedWorker) -> None:
+    times = worker_without_queues.worker.info["times"]
     assert times["import"] <= IMPORT_SHARE * times["load"]
 
 
-def test_nothing_of_a_laptop_is_imported(quiet_office: Office) -> None:
-    imported = set(quiet_office.worker.lab("info")["modules"])
+def test_nothing_of_a_laptop_is_imported(worker_without_queues: DeployedWorker) -> None:
+    imported = set(worker_without_queues.worker.lab("info")["modules"])
     assert "worker" in imported
     assert not imported & LAPTOP
 
 
-def test_an_import_asks_for_nothing(toolchain: Toolchain, site: Path, deployment: Deployment) -> None:
+def test_importing_the_worker_uses_no_randomness_network_or_time(
+    toolchain: Toolchain, site: Path, configuration: Configuration
+) -> None:
     """Neither randomness, but for the packages that Cloudflare lets, nor the network, nor the time."""
     watched = Options(watch_imports=True)
-    complete = deployment.with_variables(**SECRETS)
+    complete = configuration.with_variables(**SECRETS)
     with Workerd(shipped(), site, complete, toolchain=toolchain, options=watched) as worker:
         info = worker.info
     assert {asker.partition(" ")[0] for asker in info["entropyCallers"]} <= {
@@ -98,29 +100,29 @@ def test_an_import_asks_for_nothing(toolchain: Toolchain, site: Path, deployment
     assert [asker for asker in info["clockCallers"] if not asker.startswith(tuple(CLOCK_WATCHERS))] == []
 
 
-def test_a_worker_that_looks_at_the_clock_or_the_network_is_told_on(
-    toolchain: Toolchain, site: Path, deployment: Deployment
+def test_a_worker_that_reads_the_clock_or_the_network_is_reported(
+    toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     """The guard above guards."""
     text = "import js, time, datetime\nSTARTED = time.time(), datetime.datetime.now()\njs.fetch('http://127.0.0.1:1/')\n"
     text += (HERE / "sample" / "worker.py").read_text().replace("from __future__ import annotations", "")
     with Workerd(
-        {"worker.py": text}, site, deployment, toolchain=toolchain, options=Options(watch_imports=True)
+        {"worker.py": text}, site, configuration, toolchain=toolchain, options=Options(watch_imports=True)
     ) as worker:
         assert {"time: worker", "now: worker"} <= set(worker.info["clockCallers"])
         assert worker.info["networkCallers"] == ["worker"]
 
 
-def test_no_module_holds_a_javascript_object(office: Office) -> None:
+def test_no_module_holds_a_javascript_object(deployed: DeployedWorker) -> None:
     """It would not survive the snapshot that an isolate starts from, nor the request that it belongs to."""
-    office.tasks(office.asks("good"), 3)
-    office.ring()
-    found = office.worker.python("inside.globals", "javascript")
+    deployed.tasks(deployed.asks("good"), 3)
+    deployed.ring()
+    found = deployed.worker.python("inside.globals", "javascript")
     assert [name for name in found if name.split(".")[0] not in PLATFORM] == []
 
 
-def test_a_handler_that_leaves_a_task_running_is_told_on(
-    toolchain: Toolchain, site: Path, deployment: Deployment
+def test_a_handler_that_leaves_a_task_running_is_reported(
+    toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
     """The guard of every test here guards."""
     text = """
@@ -131,7 +133,7 @@ class Default(WorkerEntrypoint):
         asyncio.create_task(asyncio.sleep(60), name="forgotten")
         return Response("done")
 """
-    with Workerd({"worker.py": text}, site, deployment, toolchain=toolchain) as worker:
+    with Workerd({"worker.py": text}, site, configuration, toolchain=toolchain) as worker:
         worker.fetch("GET", "/")
         (event,) = worker.events()
     assert len(event.leftovers) == 1
@@ -139,12 +141,12 @@ class Default(WorkerEntrypoint):
 
 
 @pytest.mark.parametrize("messages", [1, 10, 100])
-def test_an_invocation_stays_below_a_thousand_statements(office: Office, messages: int) -> None:
+def test_an_invocation_stays_below_a_thousand_statements(deployed: DeployedWorker, messages: int) -> None:
     """Whatever the batch, and however much is due: the rest is left to the next, which it rings for."""
-    tasks = office.tasks(office.template("echo"), 1_500 if messages == 1 else 150)
+    tasks = deployed.tasks(deployed.template("echo"), 1_500 if messages == 1 else 150)
     waiting = messages
     while waiting:
-        office.ring(waiting)
-        waiting = sum(event.sent for event in office.events())
-    assert office.states(tasks) == ["completed"] * len(tasks)
-    assert max(event.executed for event in office.unseen) <= 1_000
+        deployed.ring(waiting)
+        waiting = sum(event.sent for event in deployed.events())
+    assert deployed.states(tasks) == ["completed"] * len(tasks)
+    assert max(event.executed for event in deployed.unseen) <= 1_000

@@ -1,11 +1,13 @@
-"""Whether the database is what the promises stand on, and what the doctor asks of it."""
+"""Checks of the database: `broken` compares its schema with the expected one, the other statements are the doctor's.
+
+The worker's promises depend on triggers, indexes and columns that another tool may drop when it rebuilds a table."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
 
-from consumer.store.batch import commit
+from consumer.store.batch import Batch
 from consumer.store.schema.expected import COLUMNS, OBJECTS
 from consumer.store.schema.fingerprint import GENERATED, digest
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION, Query
@@ -15,25 +17,30 @@ if TYPE_CHECKING:
 
     from consumer.ports import Database, Entropy, Row
 
+# Read the text of every trigger and index.
 SCHEMA_OBJECTS: Final = Query(
     "SELECT name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL"
 )
+# Read the columns of the expected tables.  Generated columns are marked: an ORM makes ordinary ones of them.
 SCHEMA_COLUMNS: Final = Query(f"""
     SELECT wanted.value AS name, found.name || CASE WHEN found.hidden THEN '{GENERATED}' ELSE '' END AS column
     FROM json_each(:tables) AS wanted JOIN pragma_table_xinfo(wanted.value) AS found
 """)
 
+RESTORE: Final = "restore a backup (docs/deploy.md, Export and restore)"
+REPAIR: Final = "`python -m scripts.mend_schema` writes the statements that restore it"
+
 
 async def broken(database: Database, entropy: Entropy) -> list[str]:
-    """What is missing or changed, in words that say what to do; an empty list when all is well.
-
-    Raises `Unavailable`."""
-    tables = json.dumps(sorted(COLUMNS))
-    objects, columns = await commit(database, entropy, [SCHEMA_OBJECTS(), SCHEMA_COLUMNS(tables=tables)])
-    found = {str(row["name"]): str(row["sql"]) for row in objects.rows}
+    """The faults of the schema, each with the next step; an empty list when it is complete.  Raises `Unavailable`."""
+    batch = Batch(database, entropy)
+    objects = batch.add(SCHEMA_OBJECTS())
+    columns = batch.add(SCHEMA_COLUMNS(tables=json.dumps(sorted(COLUMNS))))
+    results = await batch.commit()
+    found = {str(row["name"]): str(row["sql"]) for row in results.rows(objects)}
     if not found.keys() & OBJECTS.keys():
         return ["the database has none of the worker's tables: apply the migrations"]
-    return [*_missing_columns(columns.rows), *_wrong_objects(found)]
+    return [*_missing_columns(results.rows(columns)), *_wrong_objects(found)]
 
 
 def _missing_columns(rows: Sequence[Row]) -> Iterator[str]:
@@ -42,25 +49,28 @@ def _missing_columns(rows: Sequence[Row]) -> Iterator[str]:
         found.setdefault(str(row["name"]), set()).add(str(row["column"]))
     for table, wanted in COLUMNS.items():
         if table not in found:
-            yield f"table {table} is missing, with its rows: go back to a backup"
+            yield f"table {table} is missing, with all its rows: {RESTORE}"
             continue
         for name in sorted(set(wanted.split()) - found[table]):
-            yield f"column {table}.{name} is missing: another tool rebuilt its table, and only a backup has its values"
+            yield f"column {table}.{name} is missing, with its values: another tool rebuilt the table; {RESTORE}"
 
 
 def _wrong_objects(found: Mapping[str, str]) -> Iterator[str]:
     for name, (kind, wanted) in OBJECTS.items():
         if name not in found:
-            yield f"{kind} {name} is missing: another tool rebuilt its table; scripts/mend_schema.py brings it back"
+            yield f"{kind} {name} is missing: another tool rebuilt its table; {REPAIR}"
         elif digest(found[name]) != wanted:
-            yield f"{kind} {name} was changed; scripts/mend_schema.py brings it back"
+            yield f"{kind} {name} was changed; {REPAIR}"
 
 
-# --- the doctor's questions: each reads a bounded number of rows, by an index ---------------------------------------
+# --- the doctor's questions: each reads a limited number of rows, by an index ---------------------------------------
 
+# Read the names of the applied migrations, which `wrangler d1 migrations` and the local host record.
 MIGRATED: Final = Query("SELECT name FROM d1_migrations")
 
-# From one kind to the next: `budget`, `budget:1:total` and `budget:2:total` are one kind, which ends before `budget;`.
+# Count the blocked tasks of each kind.  The kind is the part of `blocked_by` before the first colon: `budget`,
+# `budget:1:total` and `budget:2:total` are one kind, and its range ends before `budget;`.  The recursion steps from one
+# kind to the next by the index, so tasks of the same kind are not read.
 BLOCKED: Final = Query("""
     WITH RECURSIVE kinds (kind) AS (
       SELECT (SELECT substr(blocked_by, 1, instr(blocked_by || ':', ':') - 1) FROM tasks
@@ -70,42 +80,49 @@ BLOCKED: Final = Query("""
         WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by >= kinds.kind || ';' ORDER BY blocked_by LIMIT 1)
       FROM kinds WHERE kind IS NOT NULL LIMIT 50)
     SELECT kind, (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND blocked_by IS NOT NULL
-      AND blocked_by >= kinds.kind AND blocked_by < kinds.kind || ';' LIMIT :most)) AS tasks
+      AND blocked_by >= kinds.kind AND blocked_by < kinds.kind || ';' LIMIT :limit)) AS tasks
     FROM kinds WHERE kind IS NOT NULL
 """)
 
+# Count the leases that the sweep should have handled by now.
 EXPIRED: Final = Query(
     "SELECT count(*) AS leases, min(until_ms) AS since FROM leases WHERE until_ms < :cutoff"
 )
 
+# Count the rows of the outbox that should have been handled by now.
 BACKLOG: Final = Query("""
     SELECT count(*) AS effects, min(due_ms) AS since
-    FROM (SELECT due_ms FROM outbox WHERE due_ms <= :since ORDER BY due_ms LIMIT :most)
+    FROM (SELECT due_ms FROM outbox WHERE due_ms <= :since ORDER BY due_ms LIMIT :limit)
 """)
 
-DEAD_LETTERS: Final = Query("SELECT count(*) AS letters FROM (SELECT 1 FROM dead_letters LIMIT :most)")
+# Count the dead letters.
+DEAD_LETTERS: Final = Query("SELECT count(*) AS letters FROM (SELECT 1 FROM dead_letters LIMIT :limit)")
 
+# Count the executions of unknown outcome, with the money that they reserve, and those whose time is over.  The inner
+# condition is that of the index `executions_wake`.
 UNKNOWN: Final = Query("""
     SELECT count(*) AS executions, sum(reserved_micro) AS reserved, min(resolve_by_ms) AS earliest,
       count(CASE WHEN resolve_by_ms <= :late THEN 1 END) AS late
     FROM (SELECT status, reserved_micro, resolve_by_ms FROM task_executions
-      WHERE status IN ('waiting', 'unknown') ORDER BY wake_at_ms LIMIT :most)
+      WHERE status IN ('waiting', 'unknown') ORDER BY wake_at_ms LIMIT :limit)
     WHERE status = 'unknown'
 """)
 
+# Count, among the newest executions of ours, the ended ones without a cost, with the money that they reserve.
 UNPRICED: Final = Query(f"""
     SELECT count(*) AS executions, sum(reserved_micro) AS reserved
     FROM (SELECT status, cost_micro, reserved_micro FROM task_executions
-      WHERE id BETWEEN {FIRST_EXECUTION} AND {FIRST_FOREIGN_EXECUTION - 1} ORDER BY id DESC LIMIT :most)
+      WHERE id BETWEEN {FIRST_EXECUTION} AND {FIRST_FOREIGN_EXECUTION - 1} ORDER BY id DESC LIMIT :limit)
     WHERE cost_micro IS NULL AND status IN ('succeeded', 'failed', 'cancelled')
 """)
 
-# A route may be anything: another application or an older version may have written it.
+# Find the profiles that routes of templates name and this deployment lacks.  A route may hold any text, because another
+# application or an older version may have written it; a part that is no object is skipped.
 LACKING_PROFILES: Final = Query("""
     SELECT CASE candidate.type WHEN 'object' THEN candidate.value ->> 'profile' END AS profile,
       count(DISTINCT template.id) AS templates, min(template.id) AS first
     FROM (SELECT id, CASE WHEN json_valid(route) THEN route ELSE '{}' END AS route FROM task_templates
-        WHERE route IS NOT NULL ORDER BY id DESC LIMIT :most) AS template,
+        WHERE route IS NOT NULL ORDER BY id DESC LIMIT :limit) AS template,
       json_each(template.route, '$.stages') AS stage,
       json_each(CASE stage.type WHEN 'object' THEN stage.value ELSE '{}' END, '$.candidates') AS candidate
     WHERE CASE candidate.type WHEN 'object' THEN candidate.value ->> 'profile' END
@@ -113,20 +130,23 @@ LACKING_PROFILES: Final = Query("""
     GROUP BY 1 ORDER BY 1
 """)
 
+# Count the webhooks that have not been handled since :since.  The two parts use one index each: webhooks that name an
+# execution, and webhooks that name only the provider's id.
 UNHANDLED: Final = Query("""
     SELECT count(*) AS webhooks, min(received_ms) AS since FROM (
       SELECT * FROM (SELECT received_ms FROM webhooks INDEXED BY webhooks_execution
-        WHERE handled_ms IS NULL AND execution_id IS NOT NULL LIMIT :most)
+        WHERE handled_ms IS NULL AND execution_id IS NOT NULL LIMIT :limit)
       UNION ALL SELECT * FROM (SELECT received_ms FROM webhooks INDEXED BY webhooks_external
-        WHERE handled_ms IS NULL AND external_id IS NOT NULL AND execution_id IS NULL LIMIT :most))
+        WHERE handled_ms IS NULL AND external_id IS NOT NULL AND execution_id IS NULL LIMIT :limit))
     WHERE received_ms < :since
 """)
 
+# Read the budgets that are full to more than :share in their current period, those furthest over their cap first.
 TIGHT_BUDGETS: Final = Query("""
     SELECT budget.id, budget.scope, budget.scope_id, budget.period, budget.cap_micro, period.spent_micro,
       period.reserved_micro, period.ends_ms
     FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
     WHERE period.ends_ms > :now AND period.starts_ms <= :now
       AND period.spent_micro + period.reserved_micro > budget.cap_micro * :share
-    ORDER BY period.spent_micro + period.reserved_micro - budget.cap_micro DESC, budget.id LIMIT :most
+    ORDER BY period.spent_micro + period.reserved_micro - budget.cap_micro DESC, budget.id LIMIT :limit
 """)

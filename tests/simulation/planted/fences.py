@@ -8,15 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from consumer.app import App
-from consumer.core import decide
+from consumer.core import decide, follow_up
 from consumer.core.outcome import Failed, Unknown
 from consumer.execution import call as perform
-from consumer.execution import follow_up
 from consumer.ports import PortError, Statement
 from consumer.run import claim as claiming
 from consumer.run import flight, sweep
 from consumer.run.run import Run, Summary
-from consumer.service import commands
 from consumer.store import batch as committing
 from consumer.store import begin, claim, facts, leases, settle
 from consumer.store import commands as commands_sql
@@ -32,10 +30,10 @@ if TYPE_CHECKING:
 @bug
 def no_fencing(patch: Patch) -> None:
     """A settle writes whatever version the task has by then."""
-    patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'v' AND ", "")
+    patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'version' AND ", "")
     patch.sql(
         settle.SETTLE_EXECUTIONS,
-        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
+        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 'task'), value ->> 'version') = value ->> 'version'",
         "true",
     )
 
@@ -175,7 +173,7 @@ def repeated_after_a_stop(patch: Patch) -> None:
 @bug
 def resolve_by_ignored(patch: Patch) -> None:
     """What nobody answers stays open."""
-    patch.set(follow_up, "_expires", lambda _fact: False)
+    patch.set(follow_up.View, "expired", property(lambda _view: False))
 
 
 @bug
@@ -224,12 +222,12 @@ def cancel_overwritten(patch: Patch) -> None:
     patch.schema("DROP TRIGGER tasks_finished")
     patch.sql(
         settle.SETTLE_TASKS,
-        "tasks.version = value ->> 'v'",
-        "(tasks.version = value ->> 'v' OR tasks.status = 'cancelled')",
+        "tasks.version = value ->> 'version'",
+        "(tasks.version = value ->> 'version' OR tasks.status = 'cancelled')",
     )
     patch.sql(
         settle.SETTLE_EXECUTIONS,
-        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 't'), value ->> 'v') = value ->> 'v'",
+        "COALESCE((SELECT version FROM tasks WHERE id = value ->> 'task'), value ->> 'version') = value ->> 'version'",
         "true",
     )
 
@@ -267,7 +265,7 @@ def select_then_insert(patch: Patch) -> None:
                 batch = [Statement("SELECT 1 AS created_at, '' AS idempotency_key WHERE false"), *batch[1:]]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 @bug
@@ -283,7 +281,7 @@ def retried_twice(patch: Patch) -> None:
             batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
         return await original(database, entropy, batch)
 
-    patch.set(commands, "commit", commit)
+    patch.set(committing, "commit", commit)
 
 
 def _keyed(value: Any, suffix: str) -> Any:
@@ -294,7 +292,9 @@ def _keyed(value: Any, suffix: str) -> Any:
 def answer_of_the_stage_before_lost(patch: Patch) -> None:
     """A later stage is not given what the one before it made."""
     patch.sql(
-        settle.SETTLE_TASKS, "WHEN value ->> 'fed' THEN value ->> 'e'", "WHEN value ->> 'fed' THEN input_from"
+        settle.SETTLE_TASKS,
+        "WHEN value ->> 'feeds_next' THEN value ->> 'execution'",
+        "WHEN value ->> 'feeds_next' THEN input_from",
     )
     original = claiming.Claimed.moved
     patch.set(

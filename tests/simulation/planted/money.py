@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core import money
 from consumer.core.money import Cost
-from consumer.execution import prices, settle
+from consumer.core.outcome import Succeeded
+from consumer.execution import prices, settle, settlement
 from consumer.ports import Statement
-from consumer.run import begin as intent
+from consumer.run import begin as beginning
 from consumer.run.run import Run
 from consumer.store import begin as begin_sql
 from consumer.store import settle as settle_sql
@@ -17,7 +18,12 @@ from consumer.store import sweep, webhooks
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
+
+    from consumer.execution.settlement import Ended
+    from consumer.run.begin import Intent
+    from consumer.store.batch import Batch, Handle
 
 
 @bug
@@ -25,9 +31,13 @@ def reserved_outside_the_batch(patch: Patch) -> None:
     """The room in a budget is looked at first, and reserved in a later round trip."""
     patch.schema("DROP TRIGGER executions_admission")
 
-    async def commit(self: Run, batch: Any) -> Any:
-        seen = [await _admitted(self, one) if one.sql == begin_sql.BEGIN.sql else one for one in batch]
-        return await original(self, seen)
+    async def commit(self: Run, batch: Batch) -> Any:
+        begin = begin_sql.BEGIN.sql
+        batch._statements = [
+            await _admitted(self, statement) if statement.sql == begin else statement
+            for statement in batch.statements
+        ]
+        return await original(self, batch)
 
     original = patch.set(Run, "_commit", commit)
 
@@ -36,7 +46,7 @@ async def _admitted(run: Run, begin: Statement) -> Statement:
     """The same begin, without those for which there is no room now."""
     values: list[Any] = list(begin.parameters)
     place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
-    wanted = {row["e"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
+    wanted = {row["execution"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
     names = json.dumps([name for periods in wanted.values() for name in periods])
     found = await run.world.rows(begin_sql.FULL_PERIODS(periods=names))
     room: dict[Any, Any] = {
@@ -46,7 +56,10 @@ async def _admitted(run: Run, begin: Statement) -> Statement:
     admitted = [
         row
         for row in json.loads(values[place])
-        if all(room.get(name, row["reserve"]) >= row["reserve"] for name in wanted[row["e"]])
+        if all(
+            room.get(name, row["reserved_micro"]) >= row["reserved_micro"]
+            for name in wanted[row["execution"]]
+        )
     ]
     values[place] = json.dumps(admitted)
     return Statement(begin.sql, tuple(values))
@@ -62,12 +75,13 @@ def no_admission(patch: Patch) -> None:
 def one_budget_of_several(patch: Patch) -> None:
     """Where several budgets apply, the first one alone is asked."""
 
-    def statements(intents: Any, now_ms: int) -> Any:
-        for one in intents:
-            one.periods = one.periods[:1]
-        return original(intents, now_ms)
+    def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
+        for intent in intents:
+            intent.periods = intent.periods[:1]
+        return original(batch, intents, now_ms)
 
-    original = patch.set(intent, "statements", statements)
+    original = beginning.begin
+    patch.everywhere(original, begin)
 
 
 @bug
@@ -137,20 +151,21 @@ def charged_to_the_period_of_the_settle(patch: Patch) -> None:
 def late_cost_dropped(patch: Patch) -> None:
     """What a provider charged for a result that came too late is not written down."""
 
-    def bill(*_arguments: object) -> list[object]:
+    def rebilling(*_arguments: object) -> list[object]:
         return []
 
-    patch.everywhere(settle.bill, bill)
+    patch.everywhere(settle.rebilling, rebilling)
 
 
 @bug
 def cost_of_failures_dropped(patch: Patch) -> None:
     """What did not succeed counts as free."""
 
-    def cost(ended: Any) -> Cost:
-        return original(ended) if ended.decision.has_result else Cost(0, "none")
+    def cost(ended: Ended) -> Cost:
+        return original(ended) if isinstance(ended.outcome, Succeeded) else Cost(0, "none")
 
-    original = patch.set(settle, "_cost", cost)
+    original = settlement.cost
+    patch.everywhere(original, cost)
 
 
 @bug

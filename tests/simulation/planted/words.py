@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from consumer.execution import follow_up, inputs, publish, settle
+from consumer.execution import follow_up, inputs, publish, settle, webhooks
+from consumer.execution.settlement import Settlement, row_of
 from consumer.ports import Statement
 from consumer.provider import standard_webhook
 from consumer.run.run import Run
 from consumer.service import people
 from consumer.store import publish as publish_sql
-from consumer.store import webhooks
+from consumer.store import webhooks as webhooks_sql
 from consumer.store.batch import commit
 from tests.simulation.planted.patch import Patch, bug
 
@@ -33,16 +34,17 @@ def status_without_version(patch: Patch) -> None:
 def status_before_the_commit(patch: Patch) -> None:
     """Readers are told of an end before it is written."""
 
-    async def settling(self: Run, one: Any, outcome: Any, now: int) -> Any:
-        made = await original(self, one, outcome, now)
-        move = made[0].decision.task
-        if move is not None:
-            task, account = one.task, one.account
-            told = publish.moved(task.id, task.organization, task.version + 1, move.state, now, account)
-            await publish.put(self.world, told)
+    async def ends(self: Run, intents: Any, now: int) -> Any:
+        made = await original(self, intents, now)
+        for intent, stored in made:
+            task, move = intent.task, stored.settlement.decision.task
+            if move is not None:
+                whose, version = task.organization, task.version + 1
+                early = publish.moved(task.id, whose, version, move.state, now, intent.account)
+                await publish.put(self.world, early)
         return made
 
-    original = patch.set(Run, "_settling", settling)
+    original = patch.set(Run, "_ends", ends)
 
 
 @bug
@@ -71,15 +73,15 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
 @bug
 def late_status_stays(patch: Patch) -> None:
     """Whoever wrote a status does not look whether it is still the task's."""
-    patch.sql(publish_sql.OVERTAKEN, "tasks.version > value ->> 'v'", "false")
+    patch.sql(publish_sql.OVERTAKEN, "tasks.version > value ->> 'version'", "false")
 
 
 @bug
 def webhook_before_acceptance_dropped(patch: Patch) -> None:
     """A webhook of a job that nobody knows yet is thrown away."""
-    patch.sql(webhooks.RECEIVE, "VALUES (", "SELECT ")
+    patch.sql(webhooks_sql.RECEIVE, "VALUES (", "SELECT ")
     patch.sql(
-        webhooks.RECEIVE,
+        webhooks_sql.RECEIVE,
         ")\nON CONFLICT",
         "\nWHERE EXISTS (SELECT 1 FROM task_executions WHERE external_id = ?4)\nON CONFLICT",
     )
@@ -90,12 +92,12 @@ def webhook_handled_before_it_is_settled(patch: Patch) -> None:
     """An event counts as handled as soon as it is read."""
 
     async def unhandled(world: Any, fact: Any) -> Any:
-        told = await original(world, fact)
-        if told:
-            await follow_up._handled(world, told)
-        return told
+        events = await original(world, fact)
+        if events:
+            await webhooks.mark_handled(world, events)
+        return events
 
-    original = patch.set(follow_up, "_unhandled", unhandled)
+    original = patch.set(webhooks, "unhandled", unhandled)
 
 
 @bug
@@ -124,19 +126,22 @@ def receipt_of_hope(patch: Patch) -> None:
 def large_answer_lost(patch: Patch) -> None:
     """A large answer whose blob could not be written is taken for written."""
 
-    async def result(world: Any, execution: int, decision: Any) -> Any:
-        text, key = await original(world, execution, decision)
-        lost = text is not None and len(text) > settle.INLINE_RESULT_MAX
-        return (None, f"results/{execution}") if lost else (text, key)
+    async def store_result(world: Any, settlement: Settlement) -> settle.Stored:
+        stored = await original(world, settlement)
+        text = stored.row["result"]
+        if text is None or len(text) <= settle.INLINE_RESULT_MAX:
+            return stored
+        return settle.Stored(settlement, row_of(settlement, None, f"results/{settlement.execution}"))
 
-    original = patch.set(settle, "_result", result)
+    original = settle.store_result
+    patch.everywhere(original, store_result)
 
 
 @bug
 def large_answer_not_read(patch: Patch) -> None:
     """A later stage sees nothing of what lies with the blobs."""
 
-    async def fed(_world: Any, row: Mapping[str, Any]) -> Any:
+    async def previous_result(_world: Any, row: Mapping[str, Any]) -> Any:
         return None if row["previous"] is None else json.loads(str(row["previous"]))
 
-    patch.everywhere(inputs.fed, fed)
+    patch.everywhere(inputs.previous_result, previous_result)

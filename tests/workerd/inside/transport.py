@@ -38,18 +38,18 @@ async def test_request_and_reply_cross_unchanged(http: httpx2.AsyncClient) -> No
     assert (seen["method"], seen["body"]) == ("POST", "größe")
 
 
-async def test_a_redirect_is_told_and_not_followed(http: httpx2.AsyncClient) -> None:
+async def test_a_redirect_is_reported_and_not_followed(http: httpx2.AsyncClient) -> None:
     reply = await http.post(at("/redirect"), content=b"x", headers={"x-api-key": "secret"})
     assert (reply.status_code, reply.headers["location"]) == (302, "/headers")
 
 
 @pytest.mark.parametrize(("path", "status"), [("/empty", 204), ("/unchanged", 304)])
-async def test_a_reply_without_a_body(http: httpx2.AsyncClient, path: str, status: int) -> None:
+async def test_a_reply_without_a_body_is_read(http: httpx2.AsyncClient, path: str, status: int) -> None:
     reply = await http.get(at(path))
     assert (reply.status_code, reply.content) == (status, b"")
 
 
-async def test_head(http: httpx2.AsyncClient) -> None:
+async def test_a_head_request_is_answered(http: httpx2.AsyncClient) -> None:
     reply = await http.head(at("/text"))
     assert (reply.status_code, reply.content) == (200, b"")
 
@@ -73,7 +73,7 @@ async def test_a_broken_connection_is_an_error_of_reading(http: httpx2.AsyncClie
         await http.post(at(path), content=b"x")
 
 
-async def test_a_refused_connection_is_the_same(http: httpx2.AsyncClient) -> None:
+async def test_a_refused_connection_is_an_error_of_reading_too(http: httpx2.AsyncClient) -> None:
     with pytest.raises(httpx2.ReadError):
         await http.post("http://127.0.0.1:1/", content=b"x")
 
@@ -84,7 +84,7 @@ async def test_a_post_is_never_sent_twice(http: httpx2.AsyncClient) -> None:
     assert (await told(http, "/seen")).count("/reset-headers?once") == 1
 
 
-async def test_what_is_cut_off_stops_at_the_server(http: httpx2.AsyncClient) -> None:
+async def test_a_cut_off_reply_stops_at_the_server(http: httpx2.AsyncClient) -> None:
     """A reader that has enough leaves; the rest is neither read nor kept."""
     async with http.stream("GET", at("/flood?cut")) as reply:
         size = 0
@@ -103,7 +103,7 @@ async def test_a_call_that_is_cancelled_is_aborted(http: httpx2.AsyncClient) -> 
     await until_given_up(http, "/slow?cancelled")
 
 
-async def test_a_reply_that_nobody_reads_is_aborted(http: httpx2.AsyncClient) -> None:
+async def test_an_unread_reply_is_aborted(http: httpx2.AsyncClient) -> None:
     async with http.stream("GET", at("/flood?unread")):
         pass
     await until_given_up(http, "/flood?unread")
@@ -115,16 +115,16 @@ async def until_given_up(http: httpx2.AsyncClient, path: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_reply_read_whole_was_not_given_up(http: httpx2.AsyncClient) -> None:
+async def test_a_fully_read_reply_is_not_aborted(http: httpx2.AsyncClient) -> None:
     assert (await http.get(at("/text?whole"))).text == TEXT
     assert "/text?whole" not in await told(http, "/given-up")
 
 
-async def test_many_at_once(http: httpx2.AsyncClient) -> None:
+async def test_many_concurrent_requests_are_answered(http: httpx2.AsyncClient) -> None:
     replies = await asyncio.gather(*(http.get(at(f"/slow?{n}")) for n in range(20)))
     assert [reply.text for reply in replies] == [TEXT] * 20
 
 
-async def test_an_address_that_cannot_be_is_an_error_of_httpx2(http: httpx2.AsyncClient) -> None:
+async def test_an_impossible_address_is_an_error_of_httpx2(http: httpx2.AsyncClient) -> None:
     with pytest.raises(httpx2.HTTPError):
         await http.get("http://nowhere.invalid/")

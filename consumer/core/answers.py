@@ -1,0 +1,174 @@
+"""What an assignment's link still allows: how far the answer of one person has come.
+
+A person reaches an assignment through a link: work (`human`), a draft to judge (`review`), or a `question` about a
+call whose outcome is unknown.  The link lives longer than the assignment, so a person may come after its deadline,
+after the task was cancelled, or a second time.  `answer_state` is pure: it judges values, and `service.people` acts on
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, assert_never
+
+from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
+from consumer.core.strictjson import dump_json, parse_json
+
+Kind = Literal["human", "review", "question"]
+Shown = Literal["open", "answered", "ended"]
+
+DECLINED: Final = "declined"
+"""The cause of an execution whose person said no."""
+REJECTED: Final = "rejected"
+"""The cause of a review whose draft was rejected."""
+ENDED_WITHOUT_ANSWER: Final = ("deadline", "unknown_outcome", "cancelled")
+"""Causes of an execution that ended because no answer came in time.  An answer that comes later is never lost."""
+LATE_ANSWER: Final = "late answer: "
+"""How the note of an execution begins that holds an answer which came too late to be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentView:
+    """An assignment as it was read at one moment.
+
+    `execution`, `reason` and `has_result` belong to its execution, `task` and `task_reason` to its task.
+    `task` is None when the task was deleted.  `needed`: the task still needs an answer for this stage."""
+
+    kind: Kind
+    execution: ExecutionState
+    reason: str
+    has_result: bool
+    task: TaskState | None
+    task_reason: str
+    needed: bool
+
+    @property
+    def cause(self) -> str:
+        """The first part of the reason, which code can compare: `declined` of `declined: on holiday`."""
+        return self.reason.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The person may answer or decline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The provider reported progress after a person was asked about the call.  The question is no longer shown, but an
+    answer to a form that was opened before still ends the call."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateOpen:
+    """The execution ended because no answer came in time.  The task still needs one, so an answer is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer is the task's answer for this stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The answer is stored with its execution, but the task had gone on without it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The reviewer rejected the draft.  `late`: the task had been cancelled before."""
+
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The person said no."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The assignment ended without an answer.  `keeps_answers`: an answer that comes now is still recorded."""
+
+    reason: str
+    keeps_answers: bool = False
+
+
+AnswerState = Open | Withdrawn | LateOpen | Answered | Kept | Rejected | Declined | Ended
+
+
+def answer_state(at: AssignmentView) -> AnswerState:
+    """How far the answer to this assignment has come."""
+    return _given(at) or _without_answer(at)
+
+
+def _given(at: AssignmentView) -> Answered | Rejected | Kept | Declined | None:
+    """The answer that its person gave; None if there is no answer yet."""
+    cancelled_with_result = at.execution is ExecutionState.CANCELLED and at.has_result
+    if at.execution is ExecutionState.SUCCEEDED:
+        return Answered()
+    if at.kind == "review" and at.cause == REJECTED:
+        return Rejected(late=cancelled_with_result)
+    if cancelled_with_result:
+        return Kept(end_reason(at))
+    if at.cause == DECLINED:
+        return Declined(end_reason(at))
+    return None
+
+
+def _without_answer(at: AssignmentView) -> Open | Withdrawn | LateOpen | Ended:
+    if at.task is None or at.task is TaskState.CANCELLED:
+        return Ended(end_reason(at))
+    if at.execution not in EXECUTION_FINAL:
+        if at.kind == "question" and at.execution is not ExecutionState.UNKNOWN:
+            return Withdrawn(end_reason(at))
+        return Open()
+    if at.cause not in ENDED_WITHOUT_ANSWER:
+        return Ended(end_reason(at))
+    # The page of a question shows that its time is over.  An answer is still recorded: it may come from a page that was
+    # opened before.
+    if at.needed and at.kind != "question":
+        return LateOpen()
+    return Ended(end_reason(at), keeps_answers=True)
+
+
+def shown_as(state: AnswerState) -> Shown:
+    """What the page of the assignment shows: a form, a receipt, or why it has ended."""
+    match state:
+        case Open() | LateOpen():
+            return "open"
+        case Answered() | Rejected():
+            return "answered"
+        case Withdrawn() | Kept() | Declined() | Ended():
+            return "ended"
+        case _:
+            assert_never(state)
+
+
+def end_reason(at: AssignmentView) -> str:
+    """Why an action on the assignment is refused, in a sentence for its person."""
+    if at.task is None:
+        return "the task no longer exists"
+    if at.task is TaskState.CANCELLED:
+        return f"the task was cancelled: {at.task_reason}"
+    if (
+        at.task in TASK_FINAL and at.cause == "cancelled"
+    ):  # the execution was cancelled because its task had ended
+        return f"the task has ended: it is {at.task.value}: {at.task_reason}".removesuffix(": ")
+    return f"this assignment has ended: {at.cause or at.execution.value}"
+
+
+def late_note(output: Any) -> str:  # JSON is any value
+    """The note that keeps an answer which came too late to be used."""
+    return f"{LATE_ANSWER}{dump_json(output)}"
+
+
+def late_answer(note: str) -> Any:  # JSON is any value
+    """The answer in such a note.  Raises BadInput when it is not JSON."""
+    return parse_json(note.removeprefix(LATE_ANSWER))

@@ -1,0 +1,137 @@
+"""What a run does next: one pure function over what it has in hand.
+
+A run alternates between round trips to the database and waiting for calls.  Each round trip costs time and money, so it
+carries as much as is there: ends of calls, begins, releases, lease renewals, and a claim.  `next_step` says which of
+four things comes next:
+
+    nothing in hand, and no claim possible                   Done
+    the time is over, or the process was asked to stop       WindDown
+    a round trip has something to do that cannot wait        Commit
+    otherwise                                                Wait until a call ends, a lease needs renewal, ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How eagerly a run uses the database.  `consumer.world.Config` explains the fields of the same names."""
+
+    flush_after_ms: int
+    flush_size: int
+    prefetch_below: int
+    settle_with_begins_at: int
+    statements: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run has in hand at one moment.  Times in milliseconds.
+
+    `ready`: claimed tasks that were not begun.  `follow_ups`: open executions to follow up.  `releases`: tasks to give
+    up.  `in_flight`: calls.  `room`, `connections`: how many more calls may start, and how many of those over the
+    network.  `ended`: calls that have ended and were not settled, the first of them at `first_ended_ms`.
+    `exhausted`: the last claim found nothing.  `stalled`: the next task needs a connection, and none is free.
+    `sent`: statements sent so far."""
+
+    now_ms: int
+    stop_at_ms: int
+    renew_at_ms: int
+    stopping: bool = False
+    ready: int = 0
+    follow_ups: int = 0
+    releases: int = 0
+    in_flight: int = 0
+    room: int = 0
+    connections: int = 0
+    ended: int = 0
+    first_ended_ms: int = 0
+    exhausted: bool = False
+    stalled: bool = False
+    sent: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing new may be started."""
+        return self.stopping or self.now_ms >= self.stop_at_ms
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.ready or self.follow_ups or self.in_flight or self.ended or self.releases)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Make a round trip to the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until a call ends, at most until this time in milliseconds."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindDown:
+    """Start nothing new, and bring what is in hand to an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is in hand and nothing can be claimed."""
+
+
+Step = Commit | Wait | WindDown | Done
+
+COMMIT = Commit()
+WIND_DOWN = WindDown()
+DONE = Done()
+
+
+def next_step(load: Load, pace: Pace) -> Step:
+    """What a run with this load does next."""
+    claims = can_claim(load, pace)
+    if not (load.has_work or claims):
+        return DONE
+    if load.is_over:
+        return WIND_DOWN
+    urgent = load.releases or not load.in_flight or load.now_ms >= load.renew_at_ms
+    if urgent or claims or _can_start(load) or flush_due(load, pace):
+        return COMMIT
+    until = min(load.renew_at_ms, load.stop_at_ms)
+    if load.ended:
+        until = min(until, load.first_ended_ms + pace.flush_after_ms)
+    return Wait(until)
+
+
+def can_claim(load: Load, pace: Pace) -> bool:
+    """Whether a round trip should claim more tasks.
+
+    With tasks in hand, only while no call can be started and nothing waits to be settled: this prefetch spares the next
+    call the wait for a claim."""
+    if load.exhausted or load.is_over or load.sent >= pace.statements:
+        return False
+    if load.ready:
+        return load.ready < pace.prefetch_below and load.room <= 0 and not load.ended
+    return load.room > 0 and load.connections > 0
+
+
+def flush_due(load: Load, pace: Pace) -> bool:
+    """Whether the calls that have ended are enough, or have waited long enough, to be settled."""
+    if not load.ended:
+        return False
+    return load.ended >= pace.flush_size or load.now_ms - load.first_ended_ms >= pace.flush_after_ms
+
+
+def should_settle(load: Load, pace: Pace, *, begins: bool) -> bool:
+    """Whether a round trip settles what has ended; `begins`: it begins calls, which would start sooner without that."""
+    return not begins or load.ended >= pace.settle_with_begins_at or flush_due(load, pace)
+
+
+def _can_start(load: Load) -> bool:
+    if load.room <= 0:
+        return False
+    return bool(load.ready and not load.stalled) or bool(load.follow_ups and load.connections > 0)

@@ -1,0 +1,81 @@
+"""Outcomes that come for an execution that has ended: use the answer if the task still needs one, record the cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from consumer.core.lifecycle import ExecutionState
+from consumer.core.outcome import Outcome, Succeeded
+from consumer.execution.facts import Facts, facts
+from consumer.execution.settle import (
+    MAX_SETTLE_ATTEMPTS,
+    Stored,
+    Verdict,
+    announce,
+    ended_by,
+    rebill,
+    rebilling,
+    report_overrun,
+    settle,
+    store_result,
+)
+from consumer.execution.settlement import Elsewhere, SettleRow, cost, judge
+from consumer.ports import Refused
+from consumer.store import settle as sql
+from consumer.store.sql import integer
+from consumer.telemetry import Event, log
+
+if TYPE_CHECKING:
+    from consumer.world import World
+
+
+async def keep(world: World, execution: int, outcome: Outcome) -> None:
+    """Handle an outcome for an execution that already ended.
+
+    Its answer is used if the task still needs one.  Its cost is always recorded.  Raises `Unavailable`."""
+    for _ in range(MAX_SETTLE_ATTEMPTS):
+        found = await facts(world, [execution])
+        if not found:
+            return
+        (fact,) = found
+        unanswered = fact.situation.execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
+        try:
+            usable = isinstance(outcome, Succeeded) and unanswered and fact.situation.needed
+            if usable and await use_late_answer(world, fact, outcome):
+                return
+        except Refused as error:  # no row can hold the answer
+            log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
+            usable = False
+        if not usable:
+            await rebill(world, ended_by(world, fact, outcome))
+            return
+    gave_up = f"gave up after {MAX_SETTLE_ATTEMPTS} concurrent changes of the task"
+    log().error(Event.UNSTORABLE, execution=execution, error=gave_up)
+
+
+async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
+    """Use an answer whose execution has ended without one.
+
+    The answer becomes an execution of its own, in the same batch.  Its cost goes to the execution that ended, which was
+    charged its bound or nothing so far.  False when the task no longer waits at that stage."""
+    late, task = fact.situation.execution, fact.situation.task
+    if task is None:
+        return False
+    billed = ended_by(world, fact, outcome)
+    new = integer(fact.row, "newest") + 1
+    view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
+    answer = replace(billed, situation=replace(fact.situation, execution=view), bill=Elsewhere())
+    stored = await store_result(world, judge(answer))
+    row: SettleRow = {**stored.row, "late_of": late.id}
+    publisher = world.entropy.token()
+    batch = world.batch()
+    batch.add(sql.INSERT_LATE_ANSWER(execution=new, late=late.id, version=task.version))
+    settling = settle(batch, [Stored(stored.settlement, row)], fact.situation.now_ms, publisher)
+    batch.add(*rebilling(billed))
+    settled = settling.read(await batch.commit())
+    if settled.verdicts[new] is not Verdict.MINE:
+        return False
+    report_overrun(billed, cost(billed))
+    await announce(world, stored.settlement, publisher)
+    return True

@@ -1,0 +1,171 @@
+"""What an assignment's link still allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.core.answers import (
+    ENDED_WITHOUT_ANSWER,
+    Answered,
+    AnswerState,
+    AssignmentView,
+    Declined,
+    Ended,
+    Kept,
+    Kind,
+    LateOpen,
+    Open,
+    Rejected,
+    Withdrawn,
+    answer_state,
+    end_reason,
+    late_answer,
+    late_note,
+    shown_as,
+)
+from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
+
+ASKED = AssignmentView(
+    kind="human",
+    execution=ExecutionState.WAITING,
+    reason="",
+    has_result=False,
+    task=TaskState.WAITING,
+    task_reason="",
+    needed=True,
+)
+"""A person was asked and has not answered yet."""
+QUESTION = replace(ASKED, kind="question", execution=ExecutionState.UNKNOWN, reason="asked")
+REVIEW = replace(ASKED, kind="review")
+TIMED_OUT = replace(ASKED, execution=ExecutionState.FAILED, reason="deadline")
+CANCELLED = replace(ASKED, task=TaskState.CANCELLED, task_reason="cancelled by the boss", needed=False)
+
+KINDS: list[Kind] = ["human", "review", "question"]
+VIEWS = st.builds(
+    AssignmentView,
+    kind=st.sampled_from(KINDS),
+    execution=st.sampled_from(ExecutionState),
+    reason=st.sampled_from(
+        ["", "asked", "late", "declined", "declined: no", "rejected", *ENDED_WITHOUT_ANSWER]
+    ),
+    has_result=st.booleans(),
+    task=st.none() | st.sampled_from(TaskState),
+    task_reason=st.sampled_from(["", "deadline"]),
+    needed=st.booleans(),
+)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (ASKED, Open()),
+        (REVIEW, Open()),
+        (QUESTION, Open()),
+        (replace(QUESTION, execution=ExecutionState.WAITING), Withdrawn("this assignment has ended: asked")),
+        (replace(ASKED, execution=ExecutionState.SUCCEEDED), Answered()),
+        (replace(QUESTION, execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED), Answered()),
+        (
+            replace(ASKED, execution=ExecutionState.CANCELLED, has_result=True, reason="late"),
+            Kept("this assignment has ended: late"),
+        ),
+        (replace(REVIEW, execution=ExecutionState.FAILED, reason="rejected", has_result=True), Rejected()),
+        (
+            replace(REVIEW, execution=ExecutionState.CANCELLED, reason="rejected", has_result=True),
+            Rejected(late=True),
+        ),
+        (
+            replace(ASKED, execution=ExecutionState.FAILED, reason="declined: on holiday"),
+            Declined("this assignment has ended: declined"),
+        ),
+        (CANCELLED, Ended("the task was cancelled: cancelled by the boss")),
+        (replace(ASKED, task=None), Ended("the task no longer exists")),
+        (
+            replace(TIMED_OUT, task=TaskState.CANCELLED, task_reason="cancelled by x", needed=False),
+            Ended("the task was cancelled: cancelled by x"),
+        ),
+        (TIMED_OUT, LateOpen()),
+        (replace(TIMED_OUT, kind="review", reason="unknown_outcome"), LateOpen()),
+        (
+            replace(TIMED_OUT, needed=False, task=TaskState.FAILED, task_reason="deadline"),
+            Ended("this assignment has ended: deadline", keeps_answers=True),
+        ),
+        (
+            replace(QUESTION, execution=ExecutionState.FAILED, reason="unknown_outcome"),
+            Ended("this assignment has ended: unknown_outcome", keeps_answers=True),
+        ),
+        (
+            replace(
+                ASKED,
+                execution=ExecutionState.CANCELLED,
+                reason="cancelled",
+                task=TaskState.FAILED,
+                task_reason="deadline",
+                needed=False,
+            ),
+            Ended("the task has ended: it is failed: deadline", keeps_answers=True),
+        ),
+        (
+            replace(ASKED, execution=ExecutionState.FAILED, reason="invalid_output: x"),
+            Ended("this assignment has ended: invalid_output"),
+        ),
+    ],
+)
+def test_the_state_of_an_answer(view: AssignmentView, expected: AnswerState) -> None:
+    assert answer_state(view) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        (Open(), "open"),
+        (LateOpen(), "open"),
+        (Answered(), "answered"),
+        (Rejected(), "answered"),
+        (Withdrawn("x"), "ended"),
+        (Kept("x"), "ended"),
+        (Declined("x"), "ended"),
+        (Ended("x"), "ended"),
+    ],
+)
+def test_what_a_page_shows(state: AnswerState, shown: str) -> None:
+    assert shown_as(state) == shown
+
+
+def test_an_end_without_a_reason_names_the_state() -> None:
+    view = replace(ASKED, execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED)
+    assert end_reason(view) == "this assignment has ended: succeeded"
+    cancelled = replace(view, execution=ExecutionState.CANCELLED, reason="cancelled")
+    assert end_reason(cancelled) == "the task has ended: it is completed"
+
+
+@given(VIEWS)
+def test_an_answer_is_asked_for_only_while_the_task_exists(view: AssignmentView) -> None:
+    if view.task in (None, TaskState.CANCELLED):
+        assert not isinstance(answer_state(view), Open | LateOpen | Withdrawn)
+
+
+@given(VIEWS)
+def test_an_open_assignment_has_an_open_execution_and_a_late_one_has_not(view: AssignmentView) -> None:
+    state = answer_state(view)
+    if isinstance(state, Open | Withdrawn):
+        assert view.execution not in EXECUTION_FINAL
+    if isinstance(state, LateOpen):
+        assert view.execution in EXECUTION_FINAL
+        assert view.needed
+
+
+@given(VIEWS)
+def test_a_late_answer_is_never_refused_because_of_its_deadline(view: AssignmentView) -> None:
+    asked = replace(view, execution=ExecutionState.FAILED, reason="deadline", task=TaskState.WAITING)
+    state = answer_state(asked)
+    assert isinstance(state, LateOpen) or (isinstance(state, Ended) and state.keeps_answers)
+
+
+@pytest.mark.parametrize("output", [None, "yes", {"answer": "late answer: x"}, [1, "ä"]])
+def test_a_late_answer_is_read_back_from_its_note(output: object) -> None:
+    assert late_note(output).startswith("late answer: ")
+    assert late_answer(late_note(output)) == output

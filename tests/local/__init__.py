@@ -1,0 +1,1 @@
+"""The contracts on the local host, and tests of the local host alone."""

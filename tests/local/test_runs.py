@@ -1,0 +1,153 @@
+"""The whole worker on the local host."""
+
+from __future__ import annotations
+
+from tests.contracts.budget_room import BudgetRoomContract
+from tests.contracts.budgets import BudgetContract
+from tests.contracts.callbacks import CallbackContract
+from tests.contracts.cancelling import CancelCommandContract, CancelContract
+from tests.contracts.capping import CapContract
+from tests.contracts.claiming import ClaimContract
+from tests.contracts.deleting import DeleteContract
+from tests.contracts.doorbells import DoorbellContract
+from tests.contracts.evidence import EvidenceContract
+from tests.contracts.foreign import ForeignContract
+from tests.contracts.interleaving import InterleavingContract
+from tests.contracts.jobs import JobContract
+from tests.contracts.late_people import LatePeopleContract
+from tests.contracts.lost_follow_ups import LostFollowUpContract
+from tests.contracts.people import PeopleContract
+from tests.contracts.publishing import PublishContract
+from tests.contracts.questions import QuestionContract
+from tests.contracts.replies import AdapterContract, ReplyContract
+from tests.contracts.reviews import ReviewContract
+from tests.contracts.routes import RouteContract
+from tests.contracts.runs import RunContract
+from tests.contracts.settling import AmbiguousCommitContract, OutageContract, SettleContract
+from tests.contracts.storing import StoringContract
+from tests.contracts.sweeping import SweepContract
+from tests.contracts.unknowns import UnknownContract
+from tests.contracts.unusual_webhooks import UnusualWebhookContract
+from tests.local import host
+
+migrated, database, kv, blobs, queue = host.migrated, host.database, host.kv, host.blobs, host.queue
+
+
+class TestRuns(RunContract):
+    """The contract."""
+
+
+class TestClaims(ClaimContract):
+    """The contract."""
+
+
+class TestRoutes(RouteContract):
+    """The contract."""
+
+
+class TestStoring(StoringContract):
+    """The contract."""
+
+
+class TestReplies(ReplyContract):
+    """The contract."""
+
+
+class TestAdapters(AdapterContract):
+    """The contract."""
+
+
+class TestDoorbells(DoorbellContract):
+    """The contract."""
+
+
+class TestUnknowns(UnknownContract):
+    """The contract."""
+
+
+class TestJobs(JobContract):
+    """The contract."""
+
+
+class TestPeople(PeopleContract):
+    """The contract."""
+
+
+class TestReviews(ReviewContract):
+    """The contract."""
+
+
+class TestForeign(ForeignContract):
+    """The contract."""
+
+
+class TestCancels(CancelContract):
+    """The contract."""
+
+
+class TestCancelCommand(CancelCommandContract):
+    """The contract."""
+
+
+class TestBudgets(BudgetContract):
+    """The contract."""
+
+
+class TestCaps(CapContract):
+    """The contract."""
+
+
+class TestOutages(OutageContract):
+    """The contract."""
+
+
+class TestAmbiguousCommits(AmbiguousCommitContract):
+    """The contract."""
+
+
+class TestSettles(SettleContract):
+    """The contract."""
+
+
+class TestSweeps(SweepContract):
+    """The contract."""
+
+
+class TestCallbacks(CallbackContract):
+    """The contract."""
+
+
+class TestInterleavings(InterleavingContract):
+    """The contract."""
+
+
+class TestDeletes(DeleteContract):
+    """The contract."""
+
+
+class TestBudgetRoom(BudgetRoomContract):
+    """The contract."""
+
+
+class TestEvidence(EvidenceContract):
+    """The contract."""
+
+
+class TestQuestions(QuestionContract):
+    """The contract."""
+
+
+class TestLatePeople(LatePeopleContract):
+    """The contract."""
+
+
+class TestUnusualWebhooks(UnusualWebhookContract):
+    """The contract."""
+
+
+class TestPublishing(PublishContract):
+    """The contract."""
+
+
+class TestLostFollowUps(LostFollowUpContract):
+    """The contract."""

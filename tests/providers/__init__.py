@@ -1,0 +1,1 @@
+"""The adapters: the contract for all of them, and tests of each."""

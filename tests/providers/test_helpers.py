@@ -1,0 +1,81 @@
+"""The helpers of `consumer.provider` for adapters: strict JSON, excerpts, waits, signatures."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consumer.core.strictjson import nests_too_deeply
+from consumer.provider import Reply, excerpt, standard_webhook, strict_json
+from providers.echo import Echo
+from tests.fixtures import standard_webhook_headers
+from tests.support.adapters import KEY, NOW_MS, fixtures_of, make_account
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "[Infinity]", "-Infinity", "1e999", '{"a": -1e999}', "[" * 9000, "", "{"]
+)
+def test_text_that_is_not_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        strict_json(text)
+    with pytest.raises(ValueError, match=r"."):
+        strict_json(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "deep"),
+    [
+        ("[" * 200 + "]" * 200, False),
+        ("[" * 201 + "]" * 201, True),
+        ('{"a":' * 201 + "1" + "}" * 201, True),
+        ("[" + "[{}]," * 10_000 + "[]]", False),
+        (json.dumps("[" * 1000), False),
+        (json.dumps({'\\"' * 3 + "[" * 300: "\\" + "{" * 300}), False),
+        ('["\\\\",' + "[" * 300, True),
+        ('["\\\\\\",' + "[" * 300, False),
+        ("]" * 1000 + "[" * 100, False),
+    ],
+)
+def test_depth_is_counted_outside_of_strings(text: str, deep: bool) -> None:  # noqa: FBT001
+    assert nests_too_deeply(text) is deep
+
+
+def test_an_excerpt_is_one_short_line_without_secrets() -> None:
+    account = make_account(Echo())
+
+    assert excerpt(f"a\n\tb\x1b[31m  {KEY}\u2028c\ud800", account) == "a b [31m *** c"
+    assert excerpt("x" * 1000, account) == "x" * 299 + "…"
+    assert excerpt("y" * 290 + KEY, account).endswith("y***")
+    assert excerpt({"not": "text"}, account) == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "wanted"),
+    [
+        ({}, None),
+        ({"retry-after": "2"}, 2000),
+        ({"retry-after": " 2.5 "}, 2500),
+        ({"retry-after": "-2"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "2", "retry-after-ms": "30"}, 30),
+        ({"retry-after": "2", "retry-after-ms": "x"}, 2000),
+        ({"retry-after": "Sun, 22 Nov 2026 00:01:00 GMT"}, 60_000),
+        ({"retry-after": "Sun, 22 Nov 2026 01:01:00 +0100"}, 60_000),
+        ({"retry-after": "Sun, 22 Nov 2026 00:01:00 -0000"}, 60_000),
+        ({"retry-after": "Sat, 21 Nov 2026 00:01:00 GMT"}, 0),
+        ({"retry-after": "Sun, 22 Nov 99999 00:00:00 GMT"}, None),
+        ({"retry-after": "Sun, 22 Nov 2026 00:00:00 +99999999999999999999"}, None),
+    ],
+)
+def test_retry_after_is_read_in_each_form(headers: dict[str, str], wanted: int | None) -> None:
+    assert Reply(429, headers, b"").retry_after_ms(NOW_MS) == wanted
+
+
+def test_a_sender_that_changes_its_secret_signs_with_both() -> None:
+    secret, body = fixtures_of("echo").webhook_secret or "", b"{}"
+    mine = standard_webhook_headers(secret, "evt_1", NOW_MS, body)
+    other = standard_webhook_headers("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "evt_1", NOW_MS, body)
+    both = {"webhook-signature": f"v1a,x {other['webhook-signature']} {mine['webhook-signature']}"}
+
+    assert standard_webhook(secret, {**mine, **both}, body, NOW_MS) == "evt_1"

@@ -1,0 +1,1 @@
+"""The tables, triggers and migrations, on SQLite and on D1."""

@@ -1,0 +1,1 @@
+"""Requests of callers: the doctor's checks, signed links."""

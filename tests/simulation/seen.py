@@ -1,0 +1,68 @@
+"""What the invariants compare with: the last known copy of each row, and what left the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from consumer.core.template import Limits
+from tests.simulation.scenario import ROUTES, organization_of
+from tests.simulation.watch import Budget
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+    from tests.simulation.watch import Execution, Period, Task
+
+FINISHED = frozenset({"completed", "failed", "cancelled"})
+"""States in which a task has ended."""
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+"""States in which an execution has ended."""
+OPEN = frozenset({"running", "waiting", "unknown"})
+"""States in which an execution may still have an effect."""
+
+
+class Seen:
+    """Everything that was seen of a database, and how an invariant reports that it is broken."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self.sim = sim
+        self.tasks: dict[int, Task] = {}
+        self.executions: dict[int, Execution] = {}
+        self.of_task: dict[int, list[int]] = defaultdict(list)
+        self.periods: dict[str, Period] = {}
+        self.budgets: dict[int, Budget] = {}
+        self.stopped_at: float | None = None
+        self.weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self.allowed: dict[str, int] = {}
+        self.leases: dict[str, int] = {}
+        self.states: dict[int, dict[int, str]] = defaultdict(dict)
+        self.ever_unknown: set[int] = set()
+        self.overran: set[int] = set()
+        self.limits = {number: Limits(**limits) for number, (_, limits) in enumerate(ROUTES, start=1)}
+        self.acknowledged_by: set[int] = set()
+        self.haunted = False
+        self.left_to_the_sweep: set[str] = set()
+        self.sent: set[int] = set()
+        self.checked: Counter[str] = Counter()
+        self.taken = asyncio.Event()
+
+    def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
+        """Count a check of an invariant, and report a violation.  `why` is formatted only then."""
+        self.checked[invariant] += 1
+        if not holds:
+            self.sim.violated(invariant, why.format(*values))
+
+    def broken(self, invariant: str, why: str, *values: object) -> None:
+        self.must(invariant, None, why, *values)
+
+    def budget(self, scope: str, scope_id: int, period: str) -> Budget:
+        """The budget of this scope and period; a new one if there is none."""
+        new = Budget(0, scope, scope_id, period, 0, "wait")
+        wanted = new[1:4]
+        return next((found for found in self.budgets.values() if found[1:4] == wanted), new)
+
+    def budgets_of(self, task: int, template: int) -> set[int]:
+        """The budgets that apply to a task now."""
+        whose = {("organization", organization_of(template)), ("template", template), ("task", task)}
+        return {number for number, found in self.budgets.items() if (found.scope, found.scope_id) in whose}

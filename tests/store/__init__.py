@@ -1,0 +1,1 @@
+"""Statements and batches of `consumer/store`."""
