@@ -128,13 +128,13 @@ class LocalDesk:
         self._world = host.world
 
     async def organizations(self) -> list[dict[str, Any]]:
-        return await queries.organizations(self._world, None, None)
+        return [dict(one) for one in await queries.organizations(self._world, None, None)]
 
     async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [asdict(one) for one in await commands.submit(self._world, None, items)]
 
     async def history(self, task: int) -> dict[str, Any]:
-        return await queries.history(self._world, None, task)
+        return dict(await queries.history(self._world, None, task))
 
     async def cancel(self, task: int) -> dict[str, Any]:
         return {"id": task, "status": await commands.cancel(self._world, None, task, ACTOR)}
@@ -146,10 +146,10 @@ class LocalDesk:
         return asdict(await commands.adopt(self._world, organization))
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
-        return await queries.inbox(self._world, organization, user)
+        return [dict(one) for one in await queries.inbox(self._world, organization, user)]
 
     async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
-        return await queries.costs(self._world, organization, by, since)
+        return [dict(one) for one in await queries.costs(self._world, organization, by, since)]
 
     async def tick(self) -> dict[str, Any]:
         return asdict(await App(self._world).on_tick())
@@ -206,4 +206,4 @@ class LocalDesk:
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
         number = await admin.put_budget(self._world, organization, budget, ACTOR)
         (found,) = await queries.budgets(self._world, organization, number)
-        return found
+        return dict(found)

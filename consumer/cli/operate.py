@@ -24,7 +24,7 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
 @click.command()
 @click.option(
-    "--by", type=click.Choice(list(COSTS)), default="provider", show_default=True, help="What to add up for."
+    "--by", type=click.Choice(list(COSTS)), default="profile", show_default=True, help="What to add up for."
 )
 @click.option("--org", help="Only this organization, by id or name.")
 @click.option("--since", help="Only executions from this time on, in ISO-8601.")

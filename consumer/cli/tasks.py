@@ -200,8 +200,8 @@ def describe(found: dict[str, Any]) -> str:
                 for one in found["audit"]
             ),
         ]
-    if task["outcome"] is not None:
-        parts += ["", json.dumps(task["outcome"], ensure_ascii=False, indent=2)]
+    if task["result"] is not None:
+        parts += ["", json.dumps(task["result"], ensure_ascii=False, indent=2)]
     return "\n".join(parts)
 
 
@@ -213,7 +213,7 @@ def cancel(task: int, where: Where, *, as_json: bool) -> None:
 
     async def run() -> dict[str, Any]:
         async with opened_at(where) as desk:
-            with advised(where, task, "`bizq show {task}` has the outcome"):
+            with advised(where, task, "`bizq show {task}` has the result"):
                 return await desk.cancel(task)
 
     say(asyncio.run(run()), f"task {task} is cancelled", as_json=as_json)

@@ -60,7 +60,7 @@ class FaultsContract(DeploymentSuite):
         for response in [*responses, *pages]:
             assert (response.status_code, response.headers["retry-after"]) == (503, "5")
             assert "injected" not in response.text
-        assert all("what you typed is still there" in page.text for page in pages)
+        assert all("Your text is still there" in page.text for page in pages)
 
     async def test_a_commit_whose_answer_was_lost_is_not_made_twice(self, deployment: Deployment) -> None:
         value = {"template": deployment.template, "title": "once"}

@@ -39,7 +39,8 @@ def status_before_the_commit(patch: Patch) -> None:
         for intent, stored in made:
             task, move = intent.task, stored.settlement.decision.task
             if move is not None:
-                early = publish.moved(task.id, task.organization, task.version + 1, move.state, now)
+                whose, version = task.organization, task.version + 1
+                early = publish.moved(task.id, whose, version, move.state, now, intent.account)
                 await publish.put(self.world, early)
         return made
 
