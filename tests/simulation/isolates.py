@@ -226,7 +226,7 @@ class KeyValue:
         check_status_key(key)
         isolate = self._isolate
         return await isolate.reach(
-            "kv", lambda: isolate.sim.statuses.read(isolate.name, key), 0.005, 0.05, "a look at the status"
+            "kv", lambda: isolate.sim.statuses.read(isolate.name, key), 0.005, 0.05, "a read of the status"
         )
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:

@@ -49,7 +49,7 @@ def disagreements(task: Row, executions: Sequence[Row], audit: Sequence[Row]) ->
     elif status == "completed" and not answered:
         found.append("it is completed without an answer of its last stage")
     elif status == "cancelled":
-        found.append("it is cancelled, and nobody did it")
+        found.append("it is cancelled without a recorded cancel")
     elif status != "completed" and answered:
         found.append(f"it is {status}, though stage {stage} has its answer")
     elif status == "waiting" and not _awaited(executions, audit):
