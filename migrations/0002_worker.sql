@@ -1,167 +1,325 @@
--- What the worker adds: its own columns on the public tables, its own tables, and the indexes of the claim.
--- Every column has a default or may be NULL, so that an application that does not know them can still insert.
+-- The worker adds its own columns to the public tables, its own tables, and the indexes of its statements.
+-- Every column may be NULL or has a default, so an application that does not know it can still insert rows.
+--
+-- Tables of the worker
+--   leases           batches of tasks that a worker is working on
+--   budgets          caps on money for an organization, a template or a task
+--   budget_periods   the money that is spent and reserved in one period of a budget
+--   stops            the switch of the operator that stops all spending
+--   outbox           effects outside the database that are still to happen
+--   webhooks         reports of providers, stored before they are handled
+--   dead_letters     messages of the queue that cannot be handled
+--   audit_log        changes by people and other applications that executions do not show
+--   api_keys         who may use the API
+--
+-- The path of a task (all statements are in consumer/store)
+--   1. An application inserts a task. It is pending, and due at run_at_ms.
+--   2. A worker claims a batch of due tasks: it writes a row of leases that names them, and they become running.
+--   3. The worker begins an execution for each: it inserts the intent, with the highest possible cost as a reservation
+--      in every budget that applies. A budget without room keeps the intent out, and the task is pending again with
+--      the budget in blocked_by, until the budget has room.
+--   4. The worker sends the call. It then settles the execution: result, cost and the next state of the task are
+--      written in one batch. The task is now completed or failed, is due for its next stage or attempt, or is waiting.
+--   5. A waiting task has an open execution: a job, a person, or a call whose outcome is unknown. At wake_at_ms of the
+--      execution a worker follows it up, and the answer settles it. A webhook or the form of a person does so earlier.
+--   6. The worker publishes the status of the task, and deletes the lease when all its tasks are published.
+--   7. If a worker dies, its lease expires. The sweep finds the tasks in it: calls in flight become unknown, tasks
+--      without a call become pending again.
+--
+-- Vocabulary (docs/glossary.md has all words)
+--   intent        an execution that is written before its call is sent, so that no call is forgotten
+--   reservation   the amount that an execution holds in its budgets until its cost is known
+--   lease         the time for which a worker may work on tasks that it claimed
+--   fence         the version of a task in the condition of a statement: if the task has moved on since the worker read
+--                 it, the statement changes nothing
+--   candidate     one way to do a stage of the route: a profile (an account with a provider) with settings
+--   unknown       a call that may or may not have been made
+--   wake time     the time of the next follow-up of an open execution
+--
+-- Units: *_ms are milliseconds since 1970 in UTC, *_micro are millionths of a US dollar.
+-- 9007199254740990 stands for never.
 
+-- --- how tasks of one kind are done -----------------------------------------------------------------------------------
+
+-- The instructions for the model, with placeholders like {{title}}.
 ALTER TABLE task_templates ADD COLUMN prompt TEXT NOT NULL DEFAULT '';
+-- The JSON Schema that the input of a task must fit, NULL for any input.
 ALTER TABLE task_templates ADD COLUMN input_schema TEXT;
+-- The JSON Schema that an answer must fit.
 ALTER TABLE task_templates ADD COLUMN output_schema TEXT;
+-- The stages and their candidates, as JSON. Tasks of a template without a route wait (blocked_by).
 ALTER TABLE task_templates ADD COLUMN route TEXT;
+-- The limits for each task, as JSON: attempts, repairs, redos, times.
 ALTER TABLE task_templates ADD COLUMN limits TEXT;
+-- The number of times that the worker has written the template, 0 if another application made it.
 ALTER TABLE task_templates ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 
+-- --- the state of a task ----------------------------------------------------------------------------------------------
+
+-- The organization that owns the task. Without one it waits (blocked_by).
 ALTER TABLE tasks ADD COLUMN organization_id INTEGER;
+-- The fence: goes up by one with every move of the task.
 ALTER TABLE tasks ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+-- The time from which a pending task is due.
 ALTER TABLE tasks ADD COLUMN run_at_ms INTEGER NOT NULL DEFAULT 0;
+-- The reason why a pending task is not due, such as no_organization, no_route:7, or budget: and the id of a period.
 ALTER TABLE tasks ADD COLUMN blocked_by TEXT;
+-- The room that the task needed when a budget refused it, NULL when this may have changed since.
 ALTER TABLE tasks ADD COLUMN needs_micro INTEGER;
+-- 1 after the task was raised by one rank, which happens once: near its due date, or after a long wait.
 ALTER TABLE tasks ADD COLUMN boost INTEGER NOT NULL DEFAULT 0;
+-- The priority as a number, 0 is first. SQLite computes it.
 ALTER TABLE tasks ADD COLUMN rank INTEGER GENERATED ALWAYS AS (max(0, CASE priority WHEN 'urgent' THEN 0 WHEN 'high' THEN 1 WHEN 'low' THEN 3 ELSE 2 END - boost)) VIRTUAL;
+-- The time at which the due date raises the task: three quarters of the time until the due date are over.
 ALTER TABLE tasks ADD COLUMN raise_at_ms INTEGER;
+-- The time at which the task fails if it is not done, from limits.task_s of its template.
 ALTER TABLE tasks ADD COLUMN deadline_ms INTEGER;
+-- The token of the lease under which the task is running.
 ALTER TABLE tasks ADD COLUMN lease TEXT;
-ALTER TABLE tasks ADD COLUMN lost INTEGER NOT NULL DEFAULT 0;
+-- The leases that the task has lost since something was last settled. The third one fails it.
+ALTER TABLE tasks ADD COLUMN lost_leases INTEGER NOT NULL DEFAULT 0;
+-- The stage of the route, counted from 0.
 ALTER TABLE tasks ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
+-- The candidate of the stage, counted from 0.
 ALTER TABLE tasks ADD COLUMN candidate INTEGER NOT NULL DEFAULT 0;
+-- The attempt with this candidate, counted from 0.
 ALTER TABLE tasks ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+-- The number of repairs: calls that were repeated because the answer did not fit the output schema.
 ALTER TABLE tasks ADD COLUMN repairs INTEGER NOT NULL DEFAULT 0;
+-- The number of redos: drafts that a reviewer sent back by one stage.
 ALTER TABLE tasks ADD COLUMN redos INTEGER NOT NULL DEFAULT 0;
+-- The open execution of unknown outcome that was repeated knowingly. It does not keep the next one from beginning.
 ALTER TABLE tasks ADD COLUMN replaces INTEGER;
+-- The execution whose result is the input of this stage, NULL in the first stage.
 ALTER TABLE tasks ADD COLUMN input_from INTEGER;
+-- The text about the last answer that the next call gets: why it did not fit, or the note of the reviewer.
 ALTER TABLE tasks ADD COLUMN feedback TEXT;
+-- The execution that was settled last. Its result is the result of a completed task.
 ALTER TABLE tasks ADD COLUMN last_execution INTEGER;
+-- The reason for the present state: why the task failed, was cancelled or waits.
 ALTER TABLE tasks ADD COLUMN reason TEXT;
+-- The input as JSON, NULL when it is title and description.
 ALTER TABLE tasks ADD COLUMN input TEXT;
+-- The key under which the task was submitted. The organization has no other task with it.
 ALTER TABLE tasks ADD COLUMN idempotency_key TEXT;
+-- The finished task that this one retries.
 ALTER TABLE tasks ADD COLUMN retry_of INTEGER;
 
+-- --- one attempt ------------------------------------------------------------------------------------------------------
+
+-- The profile that was called: the account with the provider.
 ALTER TABLE task_executions ADD COLUMN profile TEXT;
+-- The stage, the candidate and the attempt of the task when the execution began.
 ALTER TABLE task_executions ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN candidate INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
+-- The lease under which the execution began. It shows a worker which intents are its own.
 ALTER TABLE task_executions ADD COLUMN lease TEXT;
+-- The time when the intent was written. Prices and budget periods of this time apply.
 ALTER TABLE task_executions ADD COLUMN started_ms INTEGER;
+-- The reservation: the highest cost that the call can have.
 ALTER TABLE task_executions ADD COLUMN reserved_micro INTEGER NOT NULL DEFAULT 0;
+-- The budget periods that the reservation and later the cost count in, as a JSON list of their ids.
 ALTER TABLE task_executions ADD COLUMN budgets TEXT;
+-- The cost, NULL while it is unknown. Zero means that the call was free.
 ALTER TABLE task_executions ADD COLUMN cost_micro INTEGER;
+-- The source of the cost: provider, declared (the price in the profile), price_book, bound (the reservation stands for an
+-- unknown cost) or none (the provider charged nothing, because it refused the call or never got it).
 ALTER TABLE task_executions ADD COLUMN cost_source TEXT;
+-- The tokens or units that the call consumed, as JSON, with the numbers of the provider.
 ALTER TABLE task_executions ADD COLUMN usage TEXT;
+-- The key of a result that is too large for the row, in the bucket.
 ALTER TABLE task_executions ADD COLUMN result_key TEXT;
+-- The id that the provider gave to a job that it accepted.
 ALTER TABLE task_executions ADD COLUMN external_id TEXT;
+-- The user who is asked, NULL when every user of the organization may answer.
 ALTER TABLE task_executions ADD COLUMN assigned_to INTEGER;
+-- The time of the next follow-up of an open execution, -1 while a lease holds it, NULL after its end.
 ALTER TABLE task_executions ADD COLUMN wake_at_ms INTEGER;
-ALTER TABLE task_executions ADD COLUMN follow_ups NOT NULL DEFAULT 0;
+-- The follow-ups since the last one that brought a result. One that brings none may have killed its worker.
+ALTER TABLE task_executions ADD COLUMN follow_ups INTEGER NOT NULL DEFAULT 0;
+-- The time at which an open execution is ended, even if its answer or its outcome is still missing.
 ALTER TABLE task_executions ADD COLUMN resolve_by_ms INTEGER;
+-- The reason for the present state, such as the error of the provider.
 ALTER TABLE task_executions ADD COLUMN reason TEXT;
+-- A note: that a person accepted the assignment, or that this is a late answer.
 ALTER TABLE task_executions ADD COLUMN note TEXT;
 
--- One row for each claimed batch; deleted after publishing, so that an expired row names all there is to repair.
+-- --- tables of the worker ---------------------------------------------------------------------------------------------
+
+-- Batches of claimed tasks. A row is deleted when its tasks are done and published. So an expired row names all tasks
+-- that a lost worker may have left behind.
 CREATE TABLE leases (
+  -- A random text that the worker makes. A claim that is sent twice finds its first lease by it.
   token TEXT PRIMARY KEY,
+  -- The time at which the lease expires, unless the worker renews it.
   until_ms INTEGER NOT NULL,
+  -- The ids of the tasks, as a JSON list.
   task_ids TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- AUTOINCREMENT: executions name the periods of a budget by its id, which no later budget may have.
+-- Caps on money. AUTOINCREMENT, because executions name the periods of a budget by its id, which no later budget may get.
 CREATE TABLE budgets (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- The organization that owns the budget.
   organization_id INTEGER NOT NULL,
+  -- The kind of thing whose tasks count.
   scope TEXT NOT NULL CHECK (scope IN ('organization', 'template', 'task')),
+  -- The id of this organization, template or task.
   scope_id INTEGER NOT NULL,
+  -- The time after which the money is counted from zero again, in UTC. A total budget never starts again.
   period TEXT NOT NULL CHECK (period IN ('day', 'month', 'total')),
+  -- The highest sum of spent and reserved money in one period.
   cap_micro INTEGER NOT NULL CHECK (cap_micro >= 0),
+  -- The rule for a task that the budget refuses: it waits for room or for the next period, or it fails.
   refused TEXT NOT NULL DEFAULT 'wait' CHECK (refused IN ('wait', 'fail')),
   UNIQUE (scope, scope_id, period)
 );
 
--- Counters, kept by the triggers of 0003 from what stands on the executions.
+-- The counters of budgets. The triggers of 0003 keep them equal to the sums over the executions that name the period.
 CREATE TABLE budget_periods (
+  -- The id of the budget and the period, such as 1:2030-03-01, 1:2030-03 or 1:total.
   id TEXT PRIMARY KEY,
   budget_id INTEGER NOT NULL REFERENCES budgets(id) ON DELETE CASCADE,
+  -- The first millisecond of the period.
   starts_ms INTEGER NOT NULL,
+  -- The first millisecond after the period.
   ends_ms INTEGER NOT NULL,
+  -- The sum of the known costs.
   spent_micro INTEGER NOT NULL DEFAULT 0,
+  -- The sum of the reservations of executions whose cost is unknown.
   reserved_micro INTEGER NOT NULL DEFAULT 0,
+  -- The time of the alert that the period is nearly full, NULL without an alert.
   alerted_ms INTEGER
 ) WITHOUT ROWID;
+-- The sweep finds the current periods.
 CREATE INDEX budget_periods_current ON budget_periods (ends_ms);
+-- A change of a budget finds its periods.
 CREATE INDEX budget_periods_budget ON budget_periods (budget_id, ends_ms);
 
--- While this holds a row, nothing is claimed and no execution begins.
+-- The stop. While there is a row, no task is claimed and no execution begins.
 CREATE TABLE stops (
+  -- At most one row.
   id INTEGER PRIMARY KEY CHECK (id = 1),
   at_ms INTEGER NOT NULL,
+  -- The API key or the command of the operator who set the stop.
   actor TEXT NOT NULL,
+  -- The reason that the operator gave.
   reason TEXT NOT NULL
 );
 
--- Effects outside that must happen though the process that caused them is gone: a status to publish, events that came
--- while what they tell of was being ended.  A row is its holder's, who is about to act on it and may be slow: whoever
--- wants the same meanwhile has a row of their own, and takes nobody's away.  '' is nobody.
+-- Effects outside the database that must happen even if the process that caused them is gone. The holder is the process
+-- that is acting on a row. Another process that requests the same effect at that time inserts a row of its own, and
+-- deletes only that one, so a slow holder and a new request never cancel each other out.
 CREATE TABLE outbox (
+  -- publish: write the status of the task to KV. webhook: a webhook came while its execution was being ended, handle it.
   kind TEXT NOT NULL CHECK (kind IN ('publish', 'webhook')),
   task_id INTEGER NOT NULL,
+  -- The token of the process that is acting on the row, empty while there is none.
   holder TEXT NOT NULL DEFAULT '',
+  -- The time from which a worker may take the row.
   due_ms INTEGER NOT NULL,
+  -- The number of times that a worker has taken the row.
   attempts INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (kind, task_id, holder)
 ) WITHOUT ROWID;
+-- The claim finds due rows.
 CREATE INDEX outbox_due ON outbox (due_ms);
 
+-- Webhooks of providers, stored before the provider gets its reply, so that none is lost.
 CREATE TABLE webhooks (
+  -- The profile whose signature the webhook carries.
   profile TEXT NOT NULL,
+  -- The id that the provider gave to the event. A repeated event has the same one and is stored once.
   event_id TEXT NOT NULL,
+  -- The execution that the address of the webhook names.
   execution_id INTEGER,
+  -- The id of the job, where the webhook names no execution.
   external_id TEXT,
   received_ms INTEGER NOT NULL,
+  -- The time when a worker handled the webhook, NULL until then.
   handled_ms INTEGER,
+  -- The body as it was received.
   body TEXT NOT NULL,
   PRIMARY KEY (profile, event_id)
 ) WITHOUT ROWID;
+-- A follow-up finds unhandled webhooks of its execution, by the id of the execution or by the id of the job.
 CREATE INDEX webhooks_execution ON webhooks (execution_id) WHERE handled_ms IS NULL AND execution_id IS NOT NULL;
 CREATE INDEX webhooks_external ON webhooks (profile, external_id) WHERE handled_ms IS NULL AND external_id IS NOT NULL;
 
+-- Messages that are not doorbells, or that were delivered too often. They hold no work.
 CREATE TABLE dead_letters (
+  -- The id that the queue gave to the message.
   message_id TEXT PRIMARY KEY,
   received_ms INTEGER NOT NULL,
+  -- Why the message cannot be handled.
   reason TEXT NOT NULL,
+  -- The message as it was received.
   body TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- What executions cannot show: cancel, retry, foreign edit, operator action, budget change.
+-- Changes that executions do not show: a cancel, a retry, an edit by another application, an action of an operator, a
+-- change of a budget, an alert.
 CREATE TABLE audit_log (
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL,
   organization_id INTEGER,
+  -- The task that was changed, NULL when the change is about no single task.
   task_id INTEGER,
+  -- The API key, the command, the worker, or another application.
   actor TEXT NOT NULL,
+  -- The action, in a word or two.
   event TEXT NOT NULL,
+  -- The change, in words for people.
   detail TEXT
 );
+-- The API finds the changes of one task.
 CREATE INDEX audit_log_task ON audit_log (task_id) WHERE task_id IS NOT NULL;
 
+-- Keys of callers of the API. Only the hash of a secret is stored.
 CREATE TABLE api_keys (
+  -- The part of the key before its secret.
   id TEXT PRIMARY KEY,
   hash TEXT NOT NULL,
+  -- The organization whose rows the key opens, NULL for an operator, who works for all.
   organization_id INTEGER,
   role TEXT NOT NULL CHECK (role IN ('reader', 'member', 'admin', 'operator')),
   created_ms INTEGER NOT NULL,
+  -- The time when the key was revoked, NULL while it works.
   revoked_ms INTEGER
 ) WITHOUT ROWID;
 
+-- --- indexes on the public tables -------------------------------------------------------------------------------------
+-- Each one is partial where it can be, so that it holds only the rows that are still open and stays small.
+
+-- The API finds templates by name.
 CREATE INDEX templates_organization ON task_templates (organization_id, name);
+-- The claim reads the first due tasks of each rank.
 CREATE INDEX tasks_due ON tasks (rank, run_at_ms, id) WHERE status = 'pending';
+-- The claim reads the first due tasks of one organization, and steps from one organization to the next.
 CREATE INDEX tasks_organization_due ON tasks (organization_id, rank, run_at_ms, id) WHERE status = 'pending';
+-- The sweep reads the first tasks that one budget period blocks.
 CREATE INDEX tasks_blocked ON tasks (blocked_by, rank, run_at_ms, id) WHERE status = 'pending' AND blocked_by IS NOT NULL;
+-- The sweep finds tasks that their due date raises.
 CREATE INDEX tasks_raise ON tasks (raise_at_ms) WHERE status = 'pending' AND raise_at_ms IS NOT NULL;
+-- The sweep finds overdue tasks.
 CREATE INDEX tasks_deadline ON tasks (deadline_ms) WHERE status IN ('pending', 'running', 'waiting') AND deadline_ms IS NOT NULL;
+-- A task that is submitted twice under one key is inserted once.
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- The API lists the tasks of an organization, the newest first.
 CREATE INDEX tasks_organization ON tasks (organization_id, id);
--- Statements that come by another way write `+status`, which keeps them off this index: to statistics that were taken
--- while nothing was open it looks empty.
+-- The claim finds open executions that are due for a follow-up. A statement that finds executions by their ids writes
+-- +status, which keeps SQLite from using this index instead: statistics that were taken while no execution was open
+-- make the index look empty.
 CREATE INDEX executions_wake ON task_executions (wake_at_ms) WHERE status IN ('waiting', 'unknown');
+-- A webhook finds its execution by the id of the job.
 CREATE INDEX executions_external ON task_executions (profile, external_id) WHERE external_id IS NOT NULL;
 
--- Rows older than the installation wait until an operator adopts them, whatever another application does to them.
+-- --- tasks that are older than the worker ----------------------------------------------------------------------------
+
+-- Give each one the organization of its template, or of the user who created it.
 UPDATE tasks SET organization_id = COALESCE(
   (SELECT organization_id FROM task_templates WHERE id = tasks.template_id),
   (SELECT organization_id FROM users WHERE id = tasks.created_by));
+-- Unfinished ones wait until an operator adopts them, even if another application changes them before.
 UPDATE tasks SET run_at_ms = 9007199254740990, blocked_by = 'adopt' WHERE status NOT IN ('completed', 'failed', 'cancelled');

@@ -1,83 +1,110 @@
--- Rules that hold whoever writes: states, finished rows, budgets, and what follows from another application's edit.
+-- Triggers: rules that hold for every writer, the worker and other applications.
+--
+--   states and finished rows   a status is one of the lifecycle, and a finished row does not change
+--   executions of the worker   only the worker ends them, and ids of other applications never lie among theirs
+--   budgets                    the hard limit: a reservation that does not fit keeps its execution out
+--   other applications         a task that was inserted or edited by SQL gets all that the worker needs
+--
+-- An application developer reads the messages of RAISE(ABORT, ...). Each says what is refused and what to do instead.
+--
+-- Comments stand above a trigger and never inside it: the worker compares the text of each trigger with the expected
+-- text, and some tools drop comments when they apply a migration.
+--
+-- Constants: 1099511627776 to 4503599627370495 are the ids of executions of the worker, 1024 ids for each task
+-- (consumer/store/sql.py). 9007199254740990 is never. (julianday(x) - 2440587.5) * 86400000.0 is x in milliseconds.
 
+-- --- states and finished rows -----------------------------------------------------------------------------------------
+
+-- The status of a new task is one of the lifecycle.
 CREATE TRIGGER tasks_state_insert BEFORE INSERT ON tasks
 WHEN COALESCE(NEW.status, '') NOT IN ('pending', 'running', 'waiting', 'completed', 'failed', 'cancelled')
 BEGIN
-  SELECT RAISE(ABORT, 'tasks.status: pending, running, waiting, completed, failed or cancelled');
+  SELECT RAISE(ABORT, 'tasks.status must be pending, running, waiting, completed, failed or cancelled');
 END;
 
+-- The same for a change. Another application may write a status again that was there before the worker.
 CREATE TRIGGER tasks_state_update BEFORE UPDATE OF status ON tasks
 WHEN COALESCE(NEW.status, '') NOT IN ('pending', 'running', 'waiting', 'completed', 'failed', 'cancelled') AND NEW.status IS NOT OLD.status
 BEGIN
-  SELECT RAISE(ABORT, 'tasks.status: pending, running, waiting, completed, failed or cancelled');
+  SELECT RAISE(ABORT, 'tasks.status must be pending, running, waiting, completed, failed or cancelled');
 END;
 
+-- A finished task keeps its state, its result and its reason.
 CREATE TRIGGER tasks_finished BEFORE UPDATE OF status, stage, last_execution, reason ON tasks
 WHEN OLD.status IN ('completed', 'failed', 'cancelled')
   AND (NEW.status IS NOT OLD.status OR NEW.stage IS NOT OLD.stage
     OR NEW.last_execution IS NOT OLD.last_execution OR NEW.reason IS NOT OLD.reason)
 BEGIN
-  SELECT RAISE(ABORT, 'a finished task does not change: retry it as a new task');
+  SELECT RAISE(ABORT, 'a finished task does not change: insert a new task, or retry it through the API');
 END;
 
+-- REPLACE and UPSERT under the id of a finished task would change it in another way.
 CREATE TRIGGER tasks_replaced BEFORE INSERT ON tasks
 WHEN EXISTS (SELECT 1 FROM tasks WHERE id = NEW.id AND status IN ('completed', 'failed', 'cancelled'))
 BEGIN
-  SELECT RAISE(ABORT, 'a finished task does not change: retry it as a new task');
+  SELECT RAISE(ABORT, 'a finished task does not change: insert a new task, or retry it through the API');
 END;
 
--- A number that moved would take another row's place (UPDATE OR REPLACE), and an execution's says whose it is.
+-- The ids of executions are computed from the id of their task. And UPDATE OR REPLACE with the id of another row would
+-- delete that row.
 CREATE TRIGGER tasks_identity BEFORE UPDATE OF id ON tasks
 WHEN NEW.id IS NOT OLD.id
 BEGIN
-  SELECT RAISE(ABORT, 'the id of a task does not change');
+  SELECT RAISE(ABORT, 'the id of a task does not change: insert a new task instead');
 END;
 
+-- The status of a new execution is one of the lifecycle.
 CREATE TRIGGER executions_state_insert BEFORE INSERT ON task_executions
 WHEN COALESCE(NEW.status, '') NOT IN ('running', 'waiting', 'unknown', 'succeeded', 'failed', 'cancelled')
 BEGIN
-  SELECT RAISE(ABORT, 'task_executions.status: running, waiting, unknown, succeeded, failed or cancelled');
+  SELECT RAISE(ABORT, 'task_executions.status must be running, waiting, unknown, succeeded, failed or cancelled');
 END;
 
+-- The same for a change.
 CREATE TRIGGER executions_state_update BEFORE UPDATE OF status ON task_executions
 WHEN COALESCE(NEW.status, '') NOT IN ('running', 'waiting', 'unknown', 'succeeded', 'failed', 'cancelled') AND NEW.status IS NOT OLD.status
 BEGIN
-  SELECT RAISE(ABORT, 'task_executions.status: running, waiting, unknown, succeeded, failed or cancelled');
+  SELECT RAISE(ABORT, 'task_executions.status must be running, waiting, unknown, succeeded, failed or cancelled');
 END;
 
+-- A finished execution keeps its state and its result. Its cost may become known later.
 CREATE TRIGGER executions_finished BEFORE UPDATE OF status, result, result_key ON task_executions
 WHEN OLD.status IN ('succeeded', 'failed', 'cancelled')
   AND (NEW.status IS NOT OLD.status OR NEW.result IS NOT OLD.result OR NEW.result_key IS NOT OLD.result_key)
 BEGIN
-  SELECT RAISE(ABORT, 'a finished execution keeps its status and result: only cost, usage and notes may follow');
+  SELECT RAISE(ABORT, 'a finished execution keeps its status and result: only its cost, usage and note can still change');
 END;
 
--- Who looks after an open execution of ours is told by `wake_at_ms`: its time, or -1 while a lease holds it; it is gone
--- when the execution has ended.  Whoever changes the status alone would end a call that is still charged, have it made
--- a second time while it is in flight, or leave its task waiting for nobody.
+-- --- executions of the worker -----------------------------------------------------------------------------------------
+
+-- Only the worker moves its open executions. It moves wake_at_ms together with the status: a time, -1 while a lease holds
+-- the execution, NULL at its end. An application that changes the status alone would end a call that is still charged,
+-- cause a second call while the first is in flight, or leave the task waiting for an execution without a follow-up.
 CREATE TRIGGER executions_ours BEFORE UPDATE OF status ON task_executions
 WHEN OLD.id BETWEEN 1099511627776 AND 4503599627370495 AND OLD.status IN ('running', 'waiting', 'unknown')
   AND NEW.status IS NOT OLD.status AND (NEW.status = 'running' OR CASE WHEN NEW.status IN ('waiting', 'unknown')
     THEN COALESCE(NEW.wake_at_ms, -1) < 0 ELSE NEW.wake_at_ms IS NOT NULL END)
 BEGIN
-  SELECT RAISE(ABORT, 'task_executions.status: the worker ends what it has begun: cancel the task instead');
+  SELECT RAISE(ABORT, 'task_executions.status: only the worker ends an execution that it began: cancel the task instead');
 END;
 
+-- REPLACE and UPSERT under the id of a finished execution, or of one of the worker, would change it in another way.
 CREATE TRIGGER executions_replaced BEFORE INSERT ON task_executions
 WHEN EXISTS (SELECT 1 FROM task_executions WHERE id = NEW.id
   AND (status IN ('succeeded', 'failed', 'cancelled') OR id BETWEEN 1099511627776 AND 4503599627370495))
 BEGIN
-  SELECT RAISE(ABORT, 'an execution is not replaced');
+  SELECT RAISE(ABORT, 'an execution is not replaced: insert a new row without an id instead');
 END;
 
+-- The id of an execution says which attempt at which task it is, and providers know their calls by it.
 CREATE TRIGGER executions_identity BEFORE UPDATE OF id, task_id ON task_executions
 WHEN NEW.id IS NOT OLD.id OR NEW.task_id IS NOT OLD.task_id
 BEGIN
-  SELECT RAISE(ABORT, 'the id and the task of an execution do not change');
+  SELECT RAISE(ABORT, 'the id and the task_id of an execution do not change: insert a new row without an id instead');
 END;
 
--- SQLite counts on from the highest id there is, so that an execution which another application inserts without
--- an id would land among ours.  While ours are the highest, a row stands above them for as long as its insert takes.
+-- SQLite gives a row without an id the highest id plus one, so an execution of another application would get an id among
+-- those of the worker. While the worker has the highest ids, this trigger inserts a row above them before the insert.
 CREATE TRIGGER executions_foreign_id BEFORE INSERT ON task_executions
 WHEN NEW.profile IS NULL AND NEW.budgets IS NULL
   AND (SELECT max(id) FROM task_executions) BETWEEN 1099511627776 AND 4503599627370495
@@ -87,15 +114,18 @@ BEGIN
   VALUES (4503599627370496, NEW.task_id, 'ai', '', '', 'failed', '');
 END;
 
+-- Delete that row after the insert.
 CREATE TRIGGER executions_foreign_insert AFTER INSERT ON task_executions
 WHEN NEW.profile IS NULL
 BEGIN
   DELETE FROM task_executions WHERE id = 4503599627370496;
 END;
 
--- Admission: the wall of every budget that applies, all or none.  The row is left out without an error, so
--- that one refused execution takes no other of its group along; rows of one statement are judged one by one,
--- each after the counters of those before it.
+-- --- budgets ----------------------------------------------------------------------------------------------------------
+
+-- Admission, the hard limit: an execution is inserted only if its reservation fits into all budget periods that it names.
+-- A refused row is skipped without an error (IGNORE), so that the other rows of the statement are still inserted. SQLite
+-- runs the triggers row by row, so each row is checked against the counters that the rows before it have changed.
 CREATE TRIGGER executions_admission BEFORE INSERT ON task_executions
 WHEN NEW.budgets IS NOT NULL AND EXISTS (
   SELECT 1 FROM json_each(NEW.budgets) AS wanted
@@ -106,8 +136,7 @@ BEGIN
   SELECT RAISE(IGNORE);
 END;
 
--- What an execution weighs: its cost once it is known, its reservation until then.  A counter that somebody set
--- by hand is not carried below zero, where it would be room.
+-- A new execution counts in its periods: with its cost if that is known, with its reservation until then.
 CREATE TRIGGER executions_reserve AFTER INSERT ON task_executions
 WHEN NEW.budgets IS NOT NULL
 BEGIN
@@ -117,6 +146,8 @@ BEGIN
   WHERE id IN (SELECT value FROM json_each(NEW.budgets));
 END;
 
+-- When the cost becomes known or changes, the counters change with it. No counter goes below zero, even if a person has
+-- changed it by hand: a negative counter would be room that the budget does not have.
 CREATE TRIGGER executions_charge AFTER UPDATE OF cost_micro, reserved_micro ON task_executions
 WHEN NEW.budgets IS NOT NULL
   AND (NEW.cost_micro IS NOT OLD.cost_micro OR NEW.reserved_micro IS NOT OLD.reserved_micro)
@@ -129,6 +160,7 @@ BEGIN
   WHERE id IN (SELECT value FROM json_each(NEW.budgets));
 END;
 
+-- A deleted execution leaves the counters.
 CREATE TRIGGER executions_release AFTER DELETE ON task_executions
 WHEN OLD.budgets IS NOT NULL
 BEGIN
@@ -138,27 +170,28 @@ BEGIN
   WHERE id IN (SELECT value FROM json_each(OLD.budgets));
 END;
 
+-- An execution is charged to the periods that admitted it. With other periods, the counters would not agree.
 CREATE TRIGGER executions_budgets BEFORE UPDATE OF budgets ON task_executions
 WHEN NEW.budgets IS NOT OLD.budgets
 BEGIN
-  SELECT RAISE(ABORT, 'the budgets of an execution are those of its reservation');
+  SELECT RAISE(ABORT, 'task_executions.budgets does not change: the cost counts in the budgets of its reservation');
 END;
 
--- Written anew under its number it would forget what was spent: its periods would go with the old row.
+-- REPLACE deletes the old row and its periods with it, so the budget would forget what was spent.
 CREATE TRIGGER budgets_replaced BEFORE INSERT ON budgets
 WHEN EXISTS (SELECT 1 FROM budgets WHERE id = NEW.id)
 BEGIN
-  SELECT RAISE(ABORT, 'a budget is updated, not replaced: its periods would be lost');
+  SELECT RAISE(ABORT, 'a budget is updated, not replaced, because its periods would be lost: use UPDATE instead');
 END;
 
--- Its periods are those of its kind, and what it has admitted or refused was of its scope.
+-- The counters of a budget are sums for its scope and its kind of period, and mean nothing for others.
 CREATE TRIGGER budgets_kept BEFORE UPDATE OF id, scope, scope_id, period ON budgets
 WHEN NEW.id IS NOT OLD.id OR NEW.scope IS NOT OLD.scope OR NEW.scope_id IS NOT OLD.scope_id OR NEW.period IS NOT OLD.period
 BEGIN
-  SELECT RAISE(ABORT, 'a budget keeps its scope and period: set another one, and delete this one');
+  SELECT RAISE(ABORT, 'a budget keeps its scope and period: insert another budget and delete this one');
 END;
 
--- Another budget may apply to it now, or none.
+-- When a blocked task gets another template or organization, other budgets apply to it: it is due and tries again.
 CREATE TRIGGER tasks_moved AFTER UPDATE OF template_id, organization_id ON tasks
 WHEN NEW.status = 'pending' AND NEW.blocked_by GLOB 'budget:*'
   AND (NEW.template_id IS NOT OLD.template_id OR NEW.organization_id IS NOT OLD.organization_id)
@@ -167,19 +200,23 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- Where a table has no AUTOINCREMENT, the number of a deleted row may be given to another.
+-- A deleted task takes its budgets along. In a table without AUTOINCREMENT a new task may get its id.
 CREATE TRIGGER tasks_gone AFTER DELETE ON tasks
 BEGIN
   DELETE FROM budgets WHERE scope = 'task' AND scope_id = OLD.id;
 END;
 
+-- The same for a template.
 CREATE TRIGGER templates_gone AFTER DELETE ON task_templates
 BEGIN
   DELETE FROM budgets WHERE scope = 'template' AND scope_id = OLD.id;
 END;
 
--- A task that another application inserts knows only the public columns: give it an organization and a turn,
--- or say what it lacks.
+-- --- tasks of other applications --------------------------------------------------------------------------------------
+
+-- Another application inserts a task with public columns only. Give it the organization of its template or its creator,
+-- the time of its raise, and a time from which it is due. If it has no organization, or its template has no route, it
+-- waits, and blocked_by says why.
 CREATE TRIGGER tasks_foreign_insert AFTER INSERT ON tasks
 WHEN NEW.organization_id IS NULL
 BEGIN
@@ -201,7 +238,8 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- What it lacked may be given later, or written again when its template or creator has got it.
+-- The same when the application writes one of these columns of a waiting task, to another value or to the same: the
+-- template or the creator may have got an organization since.
 CREATE TRIGGER tasks_foreign_template AFTER UPDATE OF template_id, created_by, organization_id ON tasks
 WHEN NEW.status = 'pending' AND (NEW.blocked_by = 'no_organization' OR NEW.blocked_by GLOB 'no_route:*')
 BEGIN
@@ -218,8 +256,9 @@ BEGIN
   WHERE id = NEW.id AND blocked_by IS NULL;
 END;
 
--- Another application changed the status: whoever held the task has lost it, readers hear of it, and what is
--- open at a provider is attended to.
+-- A status that changes without the version was changed by another application. Move the version, so that a worker that
+-- holds the task cannot change it any more. Make the task due, or blocked. Have its status published. If the application
+-- ended the task, make its open executions due for a follow-up, which cancels them. Record the change.
 CREATE TRIGGER tasks_foreign_edit AFTER UPDATE OF status ON tasks
 WHEN NEW.version = OLD.version AND NEW.status IS NOT OLD.status
 BEGIN
@@ -244,6 +283,7 @@ BEGIN
     'another application', 'edited', OLD.status || ' -> ' || NEW.status);
 END;
 
+-- A new due date raises the task at another time.
 CREATE TRIGGER tasks_foreign_due_date AFTER UPDATE OF due_date ON tasks
 WHEN NEW.due_date IS NOT OLD.due_date AND NEW.status = 'pending'
 BEGIN

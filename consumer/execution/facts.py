@@ -41,7 +41,7 @@ class Facts:
 
 
 async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
-    """What is known of these executions.  The ones that are gone are left out."""
+    """The facts of these executions; executions that no longer exist are left out."""
     wanted = json.dumps(list(executions))
     found = await world.rows(facts_sql.SITUATIONS(executions=wanted))
     now, draw = world.clock.now_ms(), world.entropy.draw()

@@ -1,4 +1,4 @@
-"""The leases of one run: one row for each claimed batch, dropped when all its tasks are done and published."""
+"""The leases of one run: one row for each claimed batch, deleted when all its tasks are done and published."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Leases:
-    """How many tasks are left under each lease, which statuses were written, at what version, and which could not."""
+    """The leases that a run holds, and the statuses that it has published.
+
+    `length_ms`: the length of a lease.  `renew_at_ms`: the time of the next renewal.  `left`: the number of tasks that
+    still need each lease, by token.  `published`: the version at which a task's status was written.  `unpublished`: the
+    tasks whose status could not be written."""
 
     length_ms: int
     renew_at_ms: int
@@ -26,15 +30,18 @@ class Leases:
     unpublished: list[int] = field(default_factory=list)
 
     def take(self, token: str, tasks: int) -> None:
-        """A batch of so many tasks was claimed."""
+        """Note that a batch of this many tasks was claimed under a new lease."""
         self.left[token] = tasks
 
     def done(self, token: str) -> None:
-        """One task of a batch needs its lease no longer."""
+        """Note that one task of a batch no longer needs its lease."""
         self.left[token] -= 1
 
     def statements(self, now_ms: int) -> list[Statement]:
-        """Drop what is done, after leaving what has to be published again to the outbox; renew the rest in time."""
+        """Statements that delete the finished leases, and renew the others in time.
+
+        Before a lease goes, its tasks that must be published again get a row in the outbox.  Each call returns new work
+        only: send the statements, because the next call does not repeat them."""
         written: list[Statement] = []
         due = now_ms + publish.REPAIR_AFTER_MS
         if self.unpublished:

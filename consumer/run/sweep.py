@@ -1,6 +1,6 @@
-"""What cron does, in SQL and doorbells only: one function for each duty, all of them in one batch.
+"""The sweep, which cron starts once a minute: one function for each duty, all of them in one batch.
 
-Nothing here calls outside; whatever has to, the consumer claims like any other work.
+It uses SQL and doorbells only.  Work that needs a call to a provider or a store is made due, and a run claims it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.ports import PortError
 from consumer.store import sweep as sweep_sql
-from consumer.store.batch import commit
 from consumer.store.sql import integer
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
-    from consumer.ports import Row, Statement
+    from consumer.ports import Statement
     from consumer.world import World
 
 
 ALERT_PERCENT: Final = 80
-"""The part of a cap at which there is a word about it."""
+"""The percentage of its cap at which a budget raises an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +39,38 @@ class Swept:
 
 
 async def sweep(world: World) -> Swept:
-    """Do all duties once.  Running it twice, late, or never for an hour does no harm.  Raises `Unavailable`."""
+    """Do all duties once.  It may run twice, late, or not for an hour, without harm.  Raises `Unavailable`."""
     now = world.clock.now_ms()
-    duties = [
-        repair_leases(now),
-        raise_ranks(now),
-        end_overdue(now),
-        unblock(now),
-        alert(now),
-        [_due(world, now)],
-    ]
-    results = await commit(
-        world.database, world.entropy, [statement for duty in duties for statement in duty]
-    )
-    due = integer(results[-1].rows[0], "due")
-    found: list[list[Row]] = []
-    for duty in duties:
-        found.append([row for result in results[: len(duty)] for row in result.rows])
-        results = results[len(duty) :]
+    batch = world.batch()
+    leases = batch.add(*repair_leases(now))
+    raised = batch.add(*raise_ranks(now))
+    ended = batch.add(*end_overdue(now))
+    unblocked = batch.add(*unblock(now))
+    alerts = batch.add(*alert(now))
+    counted = batch.add(_due(world, now))
+    results = await batch.commit()
+    due = integer(results.rows(counted)[0], "due")
     rung = await ring_for_due(world, due)
-    leases, raised, ended, unblocked, alerts = (len(rows) for rows in found[:5])
-    for row in found[4]:
+    for row in results.rows(alerts):
         log().warning(Event.BUDGET_ALERT, budget=row["budget_id"], percent=ALERT_PERCENT)
-    swept = Swept(leases, raised, ended, unblocked, alerts, due, rung)
+    swept = Swept(
+        leases=len(results.rows(leases)),
+        raised=len(results.rows(raised)),
+        ended=len(results.rows(ended)),
+        unblocked=len(results.rows(unblocked)),
+        alerts=len(results.rows(alerts)),
+        due=due,
+        rung=rung,
+    )
     if swept.leases or swept.ended:
         log().warning(Event.SWEPT, count=swept.leases + swept.ended, rung=rung)
     return swept
 
 
 def repair_leases(now: int) -> list[Statement]:
-    """Calls in flight become unknown; their tasks wait; tasks that nothing was sent for are due again."""
+    """Repair the tasks of expired leases.
+
+    Calls in flight become unknown, and their tasks wait.  Tasks for which nothing was sent are due again."""
     cutoff = now - policy.CLOCK_SLACK
     at = iso(now)
     return [
@@ -82,7 +83,7 @@ def repair_leases(now: int) -> list[Statement]:
 
 
 def raise_ranks(now: int) -> list[Statement]:
-    """Near the due date, or waiting long: one rank higher, once."""
+    """Raise tasks that are near their due date, or have been due for long, by one rank, once."""
     since = now - policy.WAITING_LONG
     return [
         sweep_sql.RAISE_NEAR_DUE(now=now),
@@ -91,7 +92,7 @@ def raise_ranks(now: int) -> list[Statement]:
 
 
 def end_overdue(now: int) -> list[Statement]:
-    """Tasks whose own deadline has passed fail, whatever they wait for."""
+    """Fail tasks whose deadline has passed, and have their open executions followed up."""
     return [
         sweep_sql.OVERDUE_STATUS(now=now),
         sweep_sql.OVERDUE_CALLS(now=now),
@@ -100,12 +101,12 @@ def end_overdue(now: int) -> list[Statement]:
 
 
 def unblock(now: int) -> list[Statement]:
-    """Budgets with room again, or that are gone: the first of those they blocked may try."""
+    """Make tasks due that were blocked by a budget which has room again, or which was deleted."""
     return [sweep_sql.UNBLOCK(now=now, budget=None), sweep_sql.UNBLOCK_GONE(now=now)]
 
 
 def alert(now: int) -> list[Statement]:
-    """Budgets that are nearly full: said once in a period, in the log and in the audit log."""
+    """Alert about budgets that are nearly full, once in a period, in the log and in the audit log."""
     return [
         sweep_sql.ALERT_AGAIN(now=now),
         sweep_sql.ALERT_AUDIT(now=now, percent=ALERT_PERCENT),
@@ -118,8 +119,10 @@ def _due(world: World, now: int) -> Statement:
 
 
 async def ring_for_due(world: World, due: int) -> int:
-    """As many doorbells as there are batches due, but for those that wait in the queue already.  One in any case: the
-    queue does not say which of those it will deliver only later."""
+    """Ring a doorbell for each batch of due work, less those that are in the queue already.
+
+    Returns the number that were rung.  If anything is due, at least one is rung, because the doorbells in the queue may
+    all be delayed ones."""
     wanted = min(-(-due // world.config.batch_size), world.config.doorbells_per_tick)
     if wanted == 0:
         return 0
@@ -127,6 +130,6 @@ async def ring_for_due(world: World, due: int) -> int:
         backlog = await world.queue.backlog() or 0
     except PortError:
         backlog = 0
-    rung = max(1, wanted - backlog)  # those that wait may be delayed ones
+    rung = max(1, wanted - backlog)
     await doorbells.ring(world, rung)
     return rung

@@ -34,7 +34,7 @@ LISTED: Final = 1_000
 _HIDDEN: Final = (
     "lease",
     "idempotency_key",
-    "lost",
+    "lost_leases",
     "boost",
     "route",
     "outcome_key",

@@ -1,5 +1,9 @@
-"""Every SQL statement of the product, named after what it does, once.
+"""Every SQL statement of the product, one module for each thing that it does.
 
-Sets of rows travel as one JSON parameter, so that a group of any size is one statement: D1 allows 1,000
-statements in an invocation and 100 parameters in a statement.
+Above each statement is a sentence that says what the statement does.  Only files of the local host have SQL of their own:
+its key-value store, its queue and the table of applied migrations (`consumer/local`).
+
+A set of rows travels to the database as one JSON parameter, which the statement unfolds with `json_each`.  So a group of
+any size is one statement with few parameters: D1 allows 1,000 statements in an invocation and 100 parameters in
+a statement.
 """

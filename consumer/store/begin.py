@@ -68,7 +68,7 @@ RELEASE: Final = Query("""
     UPDATE tasks SET status = value ->> 'status', lease = NULL, version = version + 1, updated_at = :at,
       run_at_ms = COALESCE(value ->> 'run_at_ms', run_at_ms), blocked_by = value ->> 'blocked_by',
       needs_micro = value ->> 'needs_micro', reason = COALESCE(value ->> 'reason', reason),
-      lost = CASE WHEN value ->> 'blocked_by' IS NULL THEN lost ELSE 0 END
+      lost_leases = CASE WHEN value ->> 'blocked_by' IS NULL THEN lost_leases ELSE 0 END
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND tasks.status = 'running'
 """)

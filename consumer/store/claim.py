@@ -1,4 +1,9 @@
-"""Claiming: a batch of due tasks, open executions that are due for a follow-up, and outbox rows."""
+"""Claiming: one batch takes due tasks, open executions that are due for a follow-up, and outbox rows.
+
+The claim of tasks is two statements: CLAIM_LEASE chooses the tasks and writes their ids into a row of `leases`, and
+CLAIM_TASKS moves these tasks to running.  The other statements read what was taken.  All of them name the token of the
+lease.  So a batch whose answer was lost can be sent again: it finds its lease, and reads the tasks that it took before.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +11,103 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# --- claim -----------------------------------------------------------------------------------------------------
-# pending -> running for up to :size due tasks in order of rank; at most :half of them for one organization while
-# others are due.  One limited subquery a rank keeps the reads the same whatever is scheduled for later; they run in the
-# order of ranks, so that nothing has to be sorted, and those after the last that is needed do not run.  Only when
-# one organization fills more than its half are the others looked up, by walking the index of organizations from
-# a random place (:start modulo the highest) and from its beginning (:hops steps each); they share the other half.  A task that lost its worker is
-# claimed alone.  D1 counts each step of each cursor, over scratch tables too: what is scanned twice is paid twice.
-
+# Choose up to :size due tasks, in order of rank and time, and write their ids into a new lease.  Nothing is chosen while
+# the operator's stop is set.
+#
+# Fairness: when one organization, the dominant one, would fill more than :half of the batch, other organizations get
+# their share of the other half.  Only then are other organizations read at all, so the usual claim stays cheap.
+#
+# Safety: a task that lost a worker before may be what kills workers.  It is claimed alone, so that it takes no other
+# task along.
+#
+# Cost: D1 bills every row that a statement reads, rows of intermediate tables too, so each part reads a limited number
+# of rows by an index, whatever is scheduled for later.  That is why `first_due` has one limited subquery for each rank.
+# They run in the order of ranks, so nothing has to be sorted, and a subquery does not run once the batch is full.
+#
+# Example: the batch size is 10, so :half is 5.  All tasks have the same rank.  Organization 1 has 100 due tasks, which
+# are the oldest ones.  Organization 2 has 1 due task, organization 3 has 40.
+#   first_due            10 tasks of organization 1
+#   dominant             organization 1, because 10 is more than 5
+#   organization_scan    organizations 1, 2 and 3, from two starting places
+#   other_organizations  organizations 2 and 3
+#   others_due           1 task of organization 2, 5 tasks of organization 3
+#   share_each           3 tasks: half of the batch for two organizations, rounded up
+#   ranked               turns 1 to 10 of organization 1, turn 1 of organization 2, turns 1 to 5 of organization 3
+#   chosen               first turns 1 to 5 of organization 1 (its half), turn 1 of organization 2 and turns 1 to 3 of
+#                        organization 3 (their shares); one place is left, and turn 4 of organization 3 gets it
+# The lease holds 5 tasks of organization 1, 1 of organization 2 and 4 of organization 3.
 CLAIM_LEASE: Final = Query("""
     INSERT INTO leases (token, until_ms, task_ids)
     WITH RECURSIVE
-    front (id, organization_id, rank, run_at_ms, lost) AS MATERIALIZED (SELECT * FROM (
-      SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
+    -- The first :size due tasks of all organizations, by rank, then by time.
+    first_due (id, organization_id, rank, run_at_ms, lost_leases) AS MATERIALIZED (SELECT * FROM (
+      SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 0 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
-      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
+      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 1 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
-      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
+      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 2 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
-      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost FROM tasks
+      UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)) LIMIT :size),
-    crowd (organization_id) AS MATERIALIZED (
-      SELECT organization_id FROM front GROUP BY organization_id HAVING count(*) > :half),
-    walk (organization_id, hop) AS (
+    -- The organization with more than :half of these tasks; no row in the usual case, and then the next four are empty.
+    dominant (organization_id) AS MATERIALIZED (
+      SELECT organization_id FROM first_due GROUP BY organization_id HAVING count(*) > :half),
+    -- Organizations with pending tasks, stepping by index from a random one (:start) and from the first, :hops steps each.
+    organization_scan (organization_id, hop) AS (
       SELECT (SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= :start % (1 + (
           SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= 0
           ORDER BY organization_id DESC LIMIT 1))
-        ORDER BY organization_id LIMIT 1), 0 FROM crowd
+        ORDER BY organization_id LIMIT 1), 0 FROM dominant
       UNION ALL SELECT (SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= 0
-        ORDER BY organization_id LIMIT 1), 0 FROM crowd
+        ORDER BY organization_id LIMIT 1), 0 FROM dominant
       UNION ALL SELECT (SELECT organization_id FROM tasks WHERE status = 'pending'
-        AND organization_id > walk.organization_id ORDER BY organization_id LIMIT 1), hop + 1
-        FROM walk WHERE walk.organization_id IS NOT NULL AND hop < :hops),
-    others (organization_id) AS MATERIALIZED (
-      SELECT DISTINCT organization_id FROM walk
-      WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM crowd)),
-    rest AS (
-      SELECT tasks.id, tasks.organization_id, tasks.rank, tasks.run_at_ms, tasks.lost
-      FROM others CROSS JOIN (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS ranks
+        AND organization_id > organization_scan.organization_id ORDER BY organization_id LIMIT 1), hop + 1
+        FROM organization_scan WHERE organization_scan.organization_id IS NOT NULL AND hop < :hops),
+    -- The organizations that the scan met, without the dominant one.
+    other_organizations (organization_id) AS MATERIALIZED (
+      SELECT DISTINCT organization_id FROM organization_scan
+      WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM dominant)),
+    -- The first due tasks of each of them in each rank: at most :half, and fewer where there are many organizations.
+    others_due AS (
+      SELECT tasks.id, tasks.organization_id, tasks.rank, tasks.run_at_ms, tasks.lost_leases
+      FROM other_organizations
+      CROSS JOIN (SELECT 0 AS rank UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) AS ranks
       CROSS JOIN tasks ON tasks.id IN (
-        SELECT id FROM tasks AS due WHERE due.status = 'pending' AND due.organization_id = others.organization_id
+        SELECT id FROM tasks AS due WHERE due.status = 'pending'
+          AND due.organization_id = other_organizations.organization_id
           AND due.rank = ranks.rank AND due.run_at_ms <= :now ORDER BY due.run_at_ms, due.id
-        LIMIT (SELECT max(1, min(:half, CAST(4 * :half / count(*) AS INTEGER))) FROM others))),
-    share (tasks) AS MATERIALIZED (
-      SELECT CAST((:half + count(*) - 1) / max(1, count(*)) AS INTEGER) FROM others),
-    turns AS (
-      SELECT id, organization_id, rank, run_at_ms, lost,
+        LIMIT (SELECT max(1, min(:half, CAST(4 * :half / count(*) AS INTEGER))) FROM other_organizations))),
+    -- The number of tasks that each of them may take before the places that are left are given out: their half, divided.
+    share_each (tasks) AS MATERIALIZED (
+      SELECT CAST((:half + count(*) - 1) / max(1, count(*)) AS INTEGER) FROM other_organizations),
+    -- All candidates, each with its turn among the tasks of its organization.
+    ranked AS (
+      SELECT id, organization_id, rank, run_at_ms, lost_leases,
         row_number() OVER (PARTITION BY organization_id ORDER BY rank, run_at_ms, id) AS turn
-      FROM (SELECT * FROM front WHERE EXISTS (SELECT 1 FROM others) UNION SELECT * FROM rest)),
-    chosen (id, lost) AS (
-      SELECT id, lost FROM front WHERE NOT EXISTS (SELECT 1 FROM others)
-      UNION ALL SELECT * FROM (SELECT id, lost FROM turns
-        ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM others) AND turn > (SELECT tasks FROM share)),
+      FROM (SELECT * FROM first_due WHERE EXISTS (SELECT 1 FROM other_organizations) UNION SELECT * FROM others_due)),
+    -- The batch: `first_due` in the usual case; otherwise halves and shares, then the rest of the others, then of all.
+    chosen (id, lost_leases) AS (
+      SELECT id, lost_leases FROM first_due WHERE NOT EXISTS (SELECT 1 FROM other_organizations)
+      UNION ALL SELECT * FROM (SELECT id, lost_leases FROM ranked
+        ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM other_organizations)
+            AND turn > (SELECT tasks FROM share_each)),
           rank, run_at_ms, id LIMIT :size))
     SELECT :token, :until,
-      CASE WHEN max(lost) > 0 THEN json_array(min(CASE WHEN lost > 0 THEN id END)) ELSE json_group_array(id) END
+      CASE WHEN max(lost_leases) > 0 THEN json_array(min(CASE WHEN lost_leases > 0 THEN id END))
+        ELSE json_group_array(id) END
     FROM chosen WHERE NOT EXISTS (SELECT 1 FROM stops) HAVING count(*) > 0
     ON CONFLICT (token) DO NOTHING
 """)
 
+# Move the chosen tasks from pending to running, under the lease.
 CLAIM_TASKS: Final = Query("""
     UPDATE tasks SET status = 'running', lease = :token, version = version + 1, blocked_by = NULL, updated_at = :at
     FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken
     WHERE tasks.id = taken.value AND +status = 'pending'
 """)
 
+# Read the tasks under the lease, each with its newest execution, with that execution again if it is open, and with the
+# result of the previous stage.  An execution that the task replaces knowingly (`replaces`) does not count as open.
 CLAIMED: Final = Query("""
     SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
       input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback,
@@ -83,12 +120,14 @@ CLAIMED: Final = Query("""
     WHERE lease = :token
 """)
 
+# Read the templates of the tasks under the lease, each once.
 CLAIMED_TEMPLATES: Final = Query("""
     SELECT id, prompt, output_schema, route, limits FROM task_templates WHERE id IN (
       SELECT template_id
       FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value)
 """)
 
+# Read the budgets that apply to the tasks under the lease.  Where there are no budgets, no task is read (EXISTS).
 CLAIMED_BUDGETS: Final = Query("""
     SELECT tasks.id AS task_id, budgets.id, budgets.period, budgets.cap_micro, budgets.refused
     FROM tasks JOIN budgets ON {APPLIES}
@@ -96,10 +135,9 @@ CLAIMED_BUDGETS: Final = Query("""
       AND EXISTS (SELECT 1 FROM budgets)
 """)
 
-# --- attend: open executions whose time has come; taking one moves its time on, which is its lease -----------------
-# `follow_ups` counts until something is settled: one that was taken before, and of which nothing came, is taken alone, so
-# that what kills its workers takes no neighbours along.
-
+# Take up to :size open executions whose wake time has come.  Their new wake time is :until: it works as their lease.
+# `follow_ups` counts the follow-ups since the last one that brought a result.  An execution whose earlier follow-up
+# brought none may be what kills workers.  It is taken alone, so that it takes no other execution along.
 CLAIM_FOLLOW_UPS: Final = Query("""
     UPDATE task_executions SET wake_at_ms = :until, follow_ups = follow_ups + 1
     WHERE id IN (
@@ -109,7 +147,8 @@ CLAIM_FOLLOW_UPS: Final = Query("""
     RETURNING id
 """)
 
-# Two rows about one task become one: both are served by what is done now.
+# Take up to :size due outbox rows: the token becomes their holder until :until.  Two rows of the same kind about one task
+# become one row (OR REPLACE), because one effect serves both.
 CLAIM_OUTBOX: Final = Query("""
     UPDATE OR REPLACE outbox SET holder = :token, due_ms = :until, attempts = attempts + 1
     WHERE (kind, task_id, holder) IN (

@@ -1,4 +1,4 @@
-"""Renewing and dropping leases."""
+"""Renewing and deleting leases."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Final
 
 from consumer.store.sql import Query
 
+# Move the end of leases that a run still needs.
 RENEW: Final = Query(
     "UPDATE leases SET until_ms = :until WHERE token IN (SELECT value FROM json_each(:tokens))"
 )
 
-# A lease that still holds a task stays, for the sweep: a claim that was sent again may land once more, seconds later,
-# on tasks that were given back meanwhile.
+# Delete leases whose tasks are done and published.  A lease under which a task is still running stays, and the sweep
+# repairs the task: a claim that was sent twice can land a second time, seconds later, on tasks that were released in
+# the meantime.
 FINISH: Final = Query("""
     DELETE FROM leases WHERE token IN (SELECT value FROM json_each(:tokens))
       AND NOT EXISTS (SELECT 1 FROM json_each(leases.task_ids) AS task CROSS JOIN tasks

@@ -29,7 +29,7 @@ SETTLE_EXECUTIONS: Final = Query("""
 SETTLE_TASKS: Final = Query("""
     UPDATE tasks SET
       status = value ->> 'status', version = version + 1, last_execution = value ->> 'execution', updated_at = :at,
-      lease = CASE WHEN value ->> 'status' = 'running' THEN lease END, lost = 0,
+      lease = CASE WHEN value ->> 'status' = 'running' THEN lease END, lost_leases = 0,
       stage = value ->> 'stage', candidate = value ->> 'candidate', attempt = value ->> 'attempt',
       repairs = value ->> 'repairs', redos = value ->> 'redos', replaces = value ->> 'replaces',
       input_from = CASE WHEN value ->> 'feeds_next' THEN value ->> 'execution'

@@ -1,4 +1,7 @@
-"""Named parameters on top of numbered ones, which are all that D1 knows."""
+"""How the statements of the store are written: named parameters, comments, ranges of ids, rows as JSON.
+
+D1 knows numbered parameters only, so `Query` numbers the names.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +17,28 @@ if TYPE_CHECKING:
     from consumer.ports import Row, Value
 
 _NAME: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
+_QUOTED_OR_COMMENT: Final = re.compile(
+    r"""(?P<quoted> '(?:[^']|'')*' | "(?:[^"]|"")*" ) | [ \t]* --[^\n]*""", re.VERBOSE
+)
 
 FIRST_EXECUTION: Final = 2**40
 PER_TASK: Final = 1024
 FIRST_FOREIGN_EXECUTION: Final = 2**52
-"""Ids of our executions: FIRST_EXECUTION + task * PER_TASK + n.  Other applications count up from 1 and, once there
-are ours, from FIRST_FOREIGN_EXECUTION (by trigger), so that theirs never fall among ours.
-The id itself makes a begin repeatable, orders the attempts and is the idempotency key, without another index."""
+"""The id of our n-th execution of a task is FIRST_EXECUTION + task * PER_TASK + n.
+
+SQLite numbers the executions of other applications from 1.  Once there are executions of ours, the trigger
+`executions_foreign_id` makes it count from FIRST_FOREIGN_EXECUTION, so that their ids never lie among ours.
+The id makes a begin repeatable, orders the attempts and is the idempotency key, without another index."""
 
 OPEN: Final = "('running', 'waiting', 'unknown')"
 FINISHED: Final = "('completed', 'failed', 'cancelled')"
 APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks.organization_id
         OR budgets.scope = 'template' AND budgets.scope_id = tasks.template_id
         OR budgets.scope = 'task' AND budgets.scope_id = tasks.id)"""
-"""Whether a budget applies to a task."""
+"""The condition under which a row of `budgets` applies to a row of `tasks`."""
 
 CHUNK_BYTES: Final = 1_000_000
-"""How much JSON one parameter carries: half of what D1 takes."""
-
+"""The size of the JSON in one parameter, in bytes: half of the 2 MB that D1 accepts as one value."""
 
 _IDS: Final = re.compile(r"\{ids of ([^}]+)\}")
 _ID_RANGE: Final = (
@@ -40,12 +47,15 @@ _ID_RANGE: Final = (
 
 
 class Query:
-    """SQL with `:names`; calling it with their values makes a Statement.
+    """SQL with parameters like `:name`.  Call it with a value for each name to get a Statement.
 
-    `{ids of x}` stands for the range of the executions of task x, `{OPEN}` and `{FINISHED}` for states."""
+    A missing value raises KeyError.  In the SQL, `{ids of x}` stands for the two ends of the range of ids that the
+    executions of task x have (after BETWEEN), `{OPEN}` and `{FINISHED}` for lists of states, and `{APPLIES}` for the
+    condition of that name.  Comments (from `--` to the end of the line) and indentation are not sent to the database."""
 
     def __init__(self, sql: str) -> None:
         self._names: list[str] = []
+        sql = _QUOTED_OR_COMMENT.sub(lambda found: found["quoted"] or "", sql)
         sql = sql.replace("{OPEN}", OPEN).replace("{FINISHED}", FINISHED).replace("{APPLIES}", APPLIES)
         sql = _IDS.sub(_ID_RANGE, sql)
         self.sql: Final = re.sub(r"\n\s*", "\n", _NAME.sub(self._number, sql)).strip()
@@ -61,22 +71,22 @@ class Query:
 
 
 def execution_id(task_id: int, number: int) -> int:
-    """The id of a task's `number`-th execution, counted from 1."""
+    """The id of a task's execution with this number, counted from 1."""
     return FIRST_EXECUTION + task_id * PER_TASK + number
 
 
 def task_of(execution: int) -> int:
-    """The task that one of our execution ids belongs to."""
+    """The id of the task of one of our executions."""
     return (execution - FIRST_EXECUTION) // PER_TASK
 
 
 def number_of(execution: int) -> int:
-    """Which of its task's executions it is, counted from 1."""
+    """The position of an execution among those of its task, counted from 1."""
     return (execution - FIRST_EXECUTION) % PER_TASK
 
 
 def chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """JSON arrays of all rows, each small enough for one parameter."""
+    """All rows, in order, as JSON arrays of at most CHUNK_BYTES.  A larger row gets an array of its own."""
     part: list[str] = []
     size = 0
     for row in rows:
@@ -92,7 +102,7 @@ def chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def integer(row: Row, name: str) -> int:
-    """A column that is never NULL."""
+    """An integer column that is never NULL.  Raises TypeError for any other value."""
     value = row[name]
     if not isinstance(value, int):
         msg = f"{name} is not an integer"
@@ -101,7 +111,7 @@ def integer(row: Row, name: str) -> int:
 
 
 def optional_integer(row: Row, name: str) -> int | None:
-    """An integer column that may be NULL."""
+    """An integer column that may be NULL.  Raises TypeError for any other value."""
     value = row[name]
     return None if value is None else integer(row, name)
 
@@ -119,5 +129,5 @@ def optional_text(row: Row, name: str) -> str | None:
 
 
 def one(rows: Sequence[Row]) -> Row | None:
-    """The first row, if there is one."""
+    """The first row; None if there is none."""
     return rows[0] if rows else None

@@ -1,4 +1,8 @@
-"""The sweep: repair expired leases, raise ranks, end overdue tasks, unblock, alert, and count due work."""
+"""The sweep: repair expired leases, raise ranks, end overdue tasks, unblock tasks, alert about budgets, count due work.
+
+Each statement changes a limited number of rows, so a sweep is always short; the next sweep takes the rest.  Each may run
+twice or late without harm.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,25 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# --- expired leases: each names every task, execution and status that its worker may have left -------------------
-# CROSS JOIN keeps the order: from the few to their executions.  Left to itself, SQLite reads all executions first.
+# --- expired leases: the row of a lease names all tasks that a lost worker may have left behind ---------------------
 
+# The tasks of up to 50 expired leases.  The statements below join from these few rows with CROSS JOIN, which keeps that
+# order: SQLite itself might choose to read all executions first.
 _EXPIRED = """(SELECT leases.token, task.value AS id FROM leases, json_each(leases.task_ids) AS task
-      WHERE leases.token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)) AS lost"""
+      WHERE leases.token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)) AS held"""
 
-_LOST_TASKS = f"""(SELECT held.id FROM {_EXPIRED} CROSS JOIN tasks AS held
-      ON held.id = lost.id AND held.lease = lost.token AND held.status = 'running')"""
+# Those of them that are still running under their expired lease.
+_LOST_TASKS = f"""(SELECT task.id FROM {_EXPIRED} CROSS JOIN tasks AS task
+      ON task.id = held.id AND task.lease = held.token AND task.status = 'running')"""
 
+# Mark each call in flight as unknown, due for a follow-up immediately: it may or may not have been made.
 LOST_CALLS: Final = Query(f"""
     UPDATE task_executions SET status = 'unknown', wake_at_ms = 0, resolve_by_ms = NULL, reason = 'worker_lost'
-    WHERE id IN (SELECT e.id FROM {_EXPIRED} CROSS JOIN task_executions e ON e.id BETWEEN {{ids of lost.id}}
-      AND e.status = 'running' AND e.lease = lost.token)
+    WHERE id IN (SELECT e.id FROM {_EXPIRED} CROSS JOIN task_executions e ON e.id BETWEEN {{ids of held.id}}
+      AND e.status = 'running' AND e.lease = held.token)
 """)
 
+# Let a task with an open execution wait for it; the follow-up of the execution moves the task on.
 ORPHANED_TASKS: Final = Query(f"""
     UPDATE tasks SET status = 'waiting', lease = NULL, version = version + 1, updated_at = :at
     WHERE id IN {_LOST_TASKS}
@@ -28,34 +36,40 @@ ORPHANED_TASKS: Final = Query(f"""
         AND e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {{ids of tasks.id}}))
 """)
 
+# Make a task without an open execution due again.  A task that loses its :limit-th lease, with nothing settled in between,
+# fails: it may be what kills its workers.
 LOST_TASKS: Final = Query(f"""
     UPDATE tasks SET
-      status = CASE WHEN tasks.lost + 1 >= :limit THEN 'failed' ELSE 'pending' END,
-      reason = CASE WHEN tasks.lost + 1 >= :limit THEN 'worker_lost' ELSE tasks.reason END,
-      lost = tasks.lost + 1, lease = NULL, version = version + 1, run_at_ms = :now, updated_at = :at
+      status = CASE WHEN tasks.lost_leases + 1 >= :limit THEN 'failed' ELSE 'pending' END,
+      reason = CASE WHEN tasks.lost_leases + 1 >= :limit THEN 'worker_lost' ELSE tasks.reason END,
+      lost_leases = tasks.lost_leases + 1, lease = NULL, version = version + 1, run_at_ms = :now, updated_at = :at
     WHERE id IN {_LOST_TASKS}
 """)
 
+# Publish the status of all these tasks again: the lost worker may have settled a task and not published it.
 LOST_STATUS: Final = Query(f"""
-    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', lost.id, :now FROM {_EXPIRED} WHERE true
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', held.id, :now FROM {_EXPIRED} WHERE true
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
+# Delete the expired leases; last, because the statements above find their tasks by them.
 EXPIRED_LEASES: Final = Query("""
     DELETE FROM leases
     WHERE token IN (SELECT token FROM leases WHERE until_ms < :cutoff ORDER BY until_ms, token LIMIT 50)
     RETURNING token
 """)
 
-# --- ranks: a task is raised by one rank, once -------------------------------------------------------------------
+# --- ranks: a task is raised by one rank, once ----------------------------------------------------------------------
 
+# Raise tasks that are near their due date (three quarters of the time until it are over).
 RAISE_NEAR_DUE: Final = Query("""
     UPDATE tasks SET boost = 1, raise_at_ms = NULL WHERE id IN (
       SELECT id FROM tasks WHERE status = 'pending' AND raise_at_ms IS NOT NULL AND raise_at_ms <= :now LIMIT 100)
     RETURNING id
 """)
 
-# The longest waiting stand first in their rank, so that a look at the first 200 is enough.
+# Raise the tasks of one rank that have been due since :since or longer.  They come first in the order of the index, so
+# reading the first 200 is enough.
 _WAITING_LONG = """
     UPDATE tasks SET boost = 1 WHERE boost = 0 AND id IN (
       SELECT id FROM tasks WHERE status = 'pending' AND rank = {rank} AND run_at_ms <= :since
@@ -63,50 +77,58 @@ _WAITING_LONG = """
     RETURNING id
 """
 
+# The same for every rank except 0, which is the highest.
 RAISE_WAITING_LONG: Final = tuple(Query(_WAITING_LONG.replace("{rank}", str(rank))) for rank in (1, 2, 3))
 
-# --- deadlines of tasks: what is open at a provider is attended to, then the task ends --------------------------
+# --- deadlines: an overdue task fails; its open executions are followed up, which cancels them ----------------------
 
+# Up to 100 tasks whose deadline has passed, the longest overdue first.  A running task is left out: its worker checks the
+# deadline itself.
 _OVERDUE = """SELECT id FROM tasks WHERE status IN ('pending', 'running', 'waiting') AND deadline_ms IS NOT NULL
       AND deadline_ms <= :now AND status <> 'running' ORDER BY deadline_ms LIMIT 100"""
 
+# Publish the status of the overdue tasks.
 OVERDUE_STATUS: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :now FROM ({_OVERDUE}) WHERE true
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
 """)
 
+# Make their open executions due for a follow-up.
 OVERDUE_CALLS: Final = Query(f"""
     UPDATE task_executions SET wake_at_ms = 0
     WHERE id IN (SELECT e.id FROM ({_OVERDUE}) AS overdue CROSS JOIN task_executions e
       ON e.id BETWEEN {{ids of overdue.id}} AND +e.status IN ('waiting', 'unknown'))
 """)
 
+# Fail the overdue tasks; last, because the statements above find them by their status.
 OVERDUE_TASKS: Final = Query(f"""
     UPDATE tasks SET status = 'failed', reason = 'deadline', version = version + 1, updated_at = :at
     WHERE id IN ({_OVERDUE}) RETURNING id
 """)
 
-# --- budgets: room that has come back, or that a raised cap has made ----------------------------------------------
-# Of the first thousand that a period blocks, in their order, as many may try as there is room for.  `needs_micro` is
-# what a task needed when it was refused, NULL when that may have changed.
+# --- blocked tasks: room in a budget comes back when less is spent than was reserved, or when its cap is raised -----
 
+# Make blocked tasks due in each budget period that has room (or in those of one budget, :budget).  Of the first 1,000
+# tasks that the period blocks, in order of rank and time, as many become due as the room is enough for.  `needs_micro` is
+# the amount that the task needed when it was refused; NULL means that this may have changed, so the task may try.
 UNBLOCK: Final = Query("""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
     FROM (SELECT 'budget:' || period.id AS blocker, budget.cap_micro - period.spent_micro - period.reserved_micro AS room
       FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
       WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro
-        AND (:budget IS NULL OR budget.id = :budget)) AS roomy
+        AND (:budget IS NULL OR budget.id = :budget)) AS free
     WHERE tasks.id IN (
       SELECT id FROM (SELECT id, sum(needs) OVER (ORDER BY rank, run_at_ms, id) AS total
         FROM (SELECT id, rank, run_at_ms, COALESCE(needs_micro, 0) AS needs FROM tasks
-          WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by = roomy.blocker
+          WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by = free.blocker
           ORDER BY rank, run_at_ms, id LIMIT 1000)
-        WHERE needs <= roomy.room)
-      WHERE total <= roomy.room)
+        WHERE needs <= free.room)
+      WHERE total <= free.room)
     RETURNING id
 """)
 
-# What waits for a budget that somebody has deleted waits for nothing.  From one blocker to the next by the index.
+# Make tasks due that wait for a budget period which no longer exists, because its budget was deleted.  The recursion steps
+# from one blocker to the next by the index, so tasks with the same blocker are not read to find it.
 UNBLOCK_GONE: Final = Query("""
     WITH RECURSIVE blockers (name) AS (
       SELECT min(blocked_by) FROM tasks
@@ -120,17 +142,20 @@ UNBLOCK_GONE: Final = Query("""
     RETURNING id
 """)
 
-# --- budgets: a word about a period that is nearly full, once; once more when the cap was changed, or when half of it
-# was free again, since what was reserved was not spent ----------------------------------------------------------
+# --- alerts: one for each budget period that is nearly full ---------------------------------------------------------
 
+# Current periods of which at least :percent of the cap is spent or reserved, and that have no alert yet.
 _NEARLY_FULL = """alerted_ms IS NULL AND ends_ms > :now AND spent_micro + reserved_micro > 0
       AND 100 * (spent_micro + reserved_micro) >= :percent * (SELECT cap_micro FROM budgets WHERE id = budget_id)"""
 
+# Allow another alert for a period once half of its cap is free again, because reservations were released.  (A change of
+# the cap allows one too: store/admin.py.)
 ALERT_AGAIN: Final = Query("""
     UPDATE budget_periods SET alerted_ms = NULL WHERE alerted_ms IS NOT NULL AND ends_ms > :now
       AND 2 * (spent_micro + reserved_micro) <= (SELECT cap_micro FROM budgets WHERE id = budget_id)
 """)
 
+# Record the alerts in the audit log.
 ALERT_AUDIT: Final = Query(f"""
     INSERT INTO audit_log (at_ms, organization_id, actor, event, detail)
     SELECT :now, (SELECT organization_id FROM budgets WHERE id = budget_id), 'worker', 'budget alert',
@@ -138,13 +163,15 @@ ALERT_AUDIT: Final = Query(f"""
     FROM budget_periods WHERE {_NEARLY_FULL}
 """)
 
+# Mark the periods as alerted, and return them for the log; last, because ALERT_AUDIT finds them unmarked.
 ALERT: Final = Query(f"""
     UPDATE budget_periods SET alerted_ms = :now WHERE {_NEARLY_FULL}
     RETURNING budget_id, spent_micro, reserved_micro
 """)
 
-# --- what is due ----------------------------------------------------------------------------------------------------
+# --- due work -------------------------------------------------------------------------------------------------------
 
+# Count due tasks, due follow-ups and due outbox rows, at most :most of each rank or kind.
 DUE: Final = Query("""
     SELECT
       (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND rank = 0 AND run_at_ms <= :now LIMIT :most))

@@ -6,13 +6,15 @@ from typing import Final
 
 from consumer.store.sql import Query
 
+# Keep a verified webhook, once for each event.
 RECEIVE: Final = Query("""
     INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, body)
     VALUES (:profile, :event, :execution, :external, :now, :body)
     ON CONFLICT (profile, event_id) DO NOTHING
 """)
 
-# An execution whose call is still in flight has no wake time that counts: it is woken when it is accepted.
+# Wake the open execution that an unhandled webhook belongs to.  While its call is in flight, its wake-up time is not
+# used; WAKE_FOR_EARLY wakes it once it is accepted.
 WAKE: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0
     WHERE +status IN ('waiting', 'unknown') AND profile = :profile
@@ -21,13 +23,14 @@ WAKE: Final = Query("""
     RETURNING id, task_id
 """)
 
+# Find the newest execution whose provider gave this id.
 EXECUTION_NAMED: Final = Query("""
     SELECT id FROM task_executions WHERE profile = :profile AND external_id IS NOT NULL AND external_id = :external
     ORDER BY id DESC LIMIT 1
 """)
 
-# Two selects, each with an index of what is not handled yet.  Joined by OR, or left to SQLite's choice, it would read
-# every webhook that there ever was.
+# Read the unhandled webhooks of an execution, by our id or by its provider's id.  Two selects use one partial index each;
+# one select with OR, or with an index of SQLite's choice, would read every webhook of the past.
 UNHANDLED: Final = Query("""
     SELECT profile, event_id, external_id, body, received_ms FROM webhooks
     WHERE handled_ms IS NULL AND execution_id IS NOT NULL AND execution_id = :execution
@@ -37,11 +40,12 @@ UNHANDLED: Final = Query("""
     ORDER BY received_ms
 """)
 
+# Mark webhooks as handled.
 HANDLED: Final = Query("""
     UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
 """)
 
-# In the batch that ends the execution they were about: nobody would come back for them.
+# Mark webhooks as handled in the batch that ends their execution, because no worker follows it up again.
 HANDLED_AT_END: Final = Query("""
     UPDATE webhooks SET handled_ms = :now WHERE profile = :profile AND event_id IN (SELECT value FROM json_each(:events))
       AND EXISTS (SELECT 1 FROM task_executions WHERE id = :execution AND status NOT IN {OPEN})
@@ -53,8 +57,8 @@ _UNHANDLED = """e.status NOT IN {OPEN}
           WHERE w.handled_ms IS NULL AND w.external_id IS NOT NULL AND w.profile = e.profile
           AND w.external_id = e.external_id AND w.execution_id IS NULL))"""
 
-# In the batch that ends executions: a webhook that came meanwhile.  Whoever received it saw its execution open, and left
-# it to whoever attends to open ones; now that is nobody.
+# Leave an outbox row, in the batch that ends executions, for a webhook that came at the same time.  Its receiver saw the
+# execution open and left the webhook to the next follow-up, which an ended execution no longer has.
 QUEUE_UNHANDLED: Final = Query(f"""
     INSERT INTO outbox (kind, task_id, due_ms)
     SELECT 'webhook', e.task_id, :now FROM json_each(:executions) AS ended CROSS JOIN task_executions e ON e.id = ended.value
@@ -63,16 +67,18 @@ QUEUE_UNHANDLED: Final = Query(f"""
     RETURNING task_id
 """)
 
+# Find the ended executions of these tasks that have unhandled webhooks.
 UNHANDLED_OF_TASKS: Final = Query(f"""
     SELECT e.id, e.task_id FROM json_each(:tasks) AS named CROSS JOIN task_executions e ON e.id BETWEEN {{ids of named.value}}
     WHERE {_UNHANDLED}
 """)
 
+# Drop the outbox rows of tasks whose webhooks are handled.
 UNQUEUE: Final = Query(
     "DELETE FROM outbox WHERE kind = 'webhook' AND task_id IN (SELECT value FROM json_each(:tasks))"
 )
 
-# In the batch that records an acceptance: a webhook that came before it.
+# Wake an execution, in the batch that records its acceptance, for a webhook that came before that.
 WAKE_FOR_EARLY: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0 FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'execution' AND +task_executions.status IN ('waiting', 'unknown')
@@ -83,6 +89,7 @@ WAKE_FOR_EARLY: Final = Query("""
     RETURNING task_executions.id AS woken
 """)
 
+# Keep messages that cannot be read or were delivered too often.
 DEAD_LETTER: Final = Query("""
     INSERT INTO dead_letters (message_id, received_ms, reason, body)
     SELECT value ->> 'id', :now, value ->> 'reason', value ->> 'body' FROM json_each(:rows) WHERE true

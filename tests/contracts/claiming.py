@@ -128,7 +128,7 @@ class ClaimContract(Suite):
 
     async def test_a_task_that_lost_its_worker_is_claimed_alone(self, scene: Scene, template: int) -> None:
         await scene.tasks(5, template)
-        (lost,) = await scene.tasks(1, template, lost=1)
+        (lost,) = await scene.tasks(1, template, lost_leases=1)
 
         assert await taken(scene) == [lost]
         assert len(await taken(scene)) == 5
@@ -142,19 +142,21 @@ class ClaimContract(Suite):
             scene.clock.advance(LEASE_OVER)
             await scene.tick()
             if len(innocent) == 2:
-                await scene.sql("UPDATE tasks SET lost = 0, run_at_ms = ?1 WHERE id <> ?2", NEVER - 1, poison)
+                await scene.sql(
+                    "UPDATE tasks SET lost_leases = 0, run_at_ms = ?1 WHERE id <> ?2", NEVER - 1, poison
+                )
 
         row = await scene.task(poison)
         assert (row["status"], row["reason"]) == ("failed", "worker_lost")
         assert (await scene.task(innocent[0]))["status"] == "pending"
 
     async def test_a_success_resets_the_count_of_lost_leases(self, scene: Scene, template: int) -> None:
-        (task,) = await scene.tasks(1, template, lost=2)
+        (task,) = await scene.tasks(1, template, lost_leases=2)
 
         await scene.drain()
 
         row = await scene.task(task)
-        assert (row["status"], row["lost"]) == ("completed", 0)
+        assert (row["status"], row["lost_leases"]) == ("completed", 0)
 
     async def test_two_concurrent_workers_never_share_a_task(self, scene: Scene, template: int) -> None:
         await scene.tasks(60, template)
@@ -285,7 +287,7 @@ class ClaimContract(Suite):
 
         assert summary.more
         assert await scene.statuses() == {"completed": 5, "pending": 3}
-        assert [(await scene.task(task))["lost"] for task in tasks] == [0] * 8
+        assert [(await scene.task(task))["lost_leases"] for task in tasks] == [0] * 8
         assert scene.queue.delays == [0]
 
     async def test_a_worker_that_is_asked_to_stop_claims_nothing(self, scene: Scene, template: int) -> None:

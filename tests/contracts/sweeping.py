@@ -88,7 +88,7 @@ class SweepContract(Suite):
         await asyncio.gather(scene.tick(), scene.tick())
 
         assert (await scene.statuses())["failed"] == 2
-        assert {row["lost"] for row in await scene.sql("SELECT lost FROM tasks WHERE lost > 0")} == {1}
+        assert {row["n"] for row in await scene.sql("SELECT lost_leases AS n FROM tasks WHERE n > 0")} == {1}
 
     async def test_a_sweep_of_an_empty_database_does_nothing(self, scene: Scene) -> None:
         assert astuple(await scene.tick()) == (0, 0, 0, 0, 0, 0, 0)
@@ -148,7 +148,7 @@ class SweepContract(Suite):
         swept = await scene.tick()
 
         row = await scene.task(task)
-        assert (row["status"], row["run_at_ms"], row["lost"], row["version"]) == (
+        assert (row["status"], row["run_at_ms"], row["lost_leases"], row["version"]) == (
             "pending",
             scene.clock.ms,
             1,

@@ -196,7 +196,7 @@ class UnknownContract(Suite):
         await scene.tick()
 
         row, (execution,) = await scene.task(task), await scene.executions(task)
-        assert (row["status"], row["lease"], row["lost"]) == ("waiting", None, 0)
+        assert (row["status"], row["lease"], row["lost_leases"]) == ("waiting", None, 0)
         assert (execution["status"], execution["reason"]) == ("unknown", "worker_lost")
         assert await scene.count("leases") == 0
 

@@ -164,7 +164,7 @@ def test_a_status_is_never_null_although_the_column_allowed_it(tmp_path: Path) -
             "INSERT INTO task_executions (task_id, execution_type, status) VALUES (6, 'ai', NULL)",
             "UPDATE task_executions SET status = NULL WHERE id = 6",
         ):
-            with pytest.raises(sqlite3.IntegrityError, match="status: "):
+            with pytest.raises(sqlite3.IntegrityError, match="status must be "):
                 database.execute(statement)
 
 

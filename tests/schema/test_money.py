@@ -45,14 +45,14 @@ def begin(sql: Sql, *reservations: int, budgets: list[str] | None) -> list[int]:
     tasks = [sql.new_task(status="running", version=1, lease="held") for _ in reservations]
     text = None if budgets is None else json.dumps(budgets)
     rows = [
-        {
-            "execution": execution_id(task, 1),
-            "task": task,
-            "version": 1,
+        {"execution": execution_id(task, 1), "task": task, "version": 1, "lease": "held", "assigned_to": None}
+        | {
             "execution_type": "ai",
             "provider": "echo",
+            "profile": "p",
+            "reserved_micro": amount,
+            "budgets": text,
         }
-        | {"profile": "p", "reserved_micro": amount, "budgets": text, "assigned_to": None, "lease": "held"}
         for task, amount in zip(tasks, reservations, strict=True)
     ]
     _, begun = sql.send(
@@ -277,8 +277,12 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
             task = sql.new_task(status="running", version=1, template_id=None)
             before = {period: sum(books(sql, period)) for period in chosen}
             row = {"execution": execution_id(task, 1), "task": task, "version": 1, "reserved_micro": first}
-            row |= {"execution_type": "ai"}
-            row |= {"profile": "p", "provider": "echo", "budgets": json.dumps(chosen) if chosen else None}
+            row |= {
+                "execution_type": "ai",
+                "profile": "p",
+                "provider": "echo",
+                "budgets": json.dumps(chosen) if chosen else None,
+            }
             sql.send(begin_sql.BEGIN(rows=json.dumps([row]), now=NOW, at="now"))
             there = bool(sql.run("SELECT 1 FROM task_executions WHERE id = ?1", row["execution"]))
             caps = dict(zip(periods, (50, 100, 150), strict=True))

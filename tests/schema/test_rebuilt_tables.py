@@ -16,7 +16,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from consumer.service import queries
-from scripts import mend_schema
+from scripts import repair_schema
 from tests.support.ports import FakeClock
 from tests.support.scene import Suite, ai
 
@@ -173,7 +173,7 @@ class TestRepairs(Rebuilt):
         rows = other.database.execute(
             "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
         )
-        return mend_schema.loaded(*(f"{sql};" for (sql,) in rows))
+        return repair_schema.loaded(*(f"{sql};" for (sql,) in rows))
 
     async def test_lost_rules_are_restored_and_work_continues(self, scene: Scene, other: OtherTool) -> None:
         task = await scene.given(ai("echo"))
@@ -183,7 +183,7 @@ class TestRepairs(Rebuilt):
             (task,),
         )
         assert len(await refused(scene)) > 10
-        other.one_by_one(mend_schema.repairs(self.schema(other)))
+        other.one_by_one(repair_schema.repairs(self.schema(other)))
         assert await queries.health(scene.world) == []
         await scene.ring()
         (ours, in_between) = await scene.sql(
@@ -202,7 +202,7 @@ class TestRepairs(Rebuilt):
         other.database.execute("DROP TRIGGER executions_charge")
         other.database.execute("UPDATE task_executions SET cost_micro = 50000 WHERE task_id = ?", (task,))
         assert await scene.books(budget) == kept
-        other.one_by_one(mend_schema.repairs(self.schema(other)))
+        other.one_by_one(repair_schema.repairs(self.schema(other)))
         rows: Any = await scene.sql("SELECT sum(cost_micro) AS spent FROM task_executions")
         assert (await scene.books(budget))[0] == rows[0]["spent"] != kept[0]
         assert await queries.health(scene.world) == []
@@ -210,12 +210,12 @@ class TestRepairs(Rebuilt):
     async def test_a_changed_rule_is_put_back(self, scene: Scene, other: OtherTool) -> None:
         other.one_by_one(["DROP INDEX tasks_due", "CREATE INDEX tasks_due ON tasks (id)"])
         assert [each for each in await refused(scene) if "tasks_due was changed" in each]
-        other.one_by_one(mend_schema.repairs(self.schema(other)))
+        other.one_by_one(repair_schema.repairs(self.schema(other)))
         assert await queries.health(scene.world) == []
 
     def test_a_complete_schema_needs_nothing(self, other: OtherTool) -> None:
-        assert mend_schema.repairs(self.schema(other)) == []
-        assert mend_schema.lost_columns(self.schema(other)) == []
+        assert repair_schema.repairs(self.schema(other)) == []
+        assert repair_schema.lost_columns(self.schema(other)) == []
 
     def test_lost_columns_are_named_and_not_invented(
         self, other: OtherTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -223,6 +223,6 @@ class TestRepairs(Rebuilt):
         other.together(rebuild("tasks"))
         dump = tmp_path / "schema.sql"
         dump.write_text("\n".join(other.database.iterdump()))
-        monkeypatch.setattr(sys, "argv", ["mend_schema", str(dump)])
+        monkeypatch.setattr(sys, "argv", ["repair_schema", str(dump)])
         with pytest.raises(SystemExit, match=r"gone with their values: tasks\.attempt, "):
-            mend_schema.main()
+            repair_schema.main()

@@ -120,7 +120,7 @@ def test_a_trigger_lists_exactly_the_states_of_the_code(database: SqliteDatabase
 
 @pytest.mark.parametrize("name", [name for name in LISTS_OF_TRIGGERS if "_state_" in name])
 def test_a_refusal_names_every_state(database: SqliteDatabase, name: str) -> None:
-    message = re.search(r"RAISE\(ABORT, '\w+\.status: ([^']*)'", objects(database, "trigger")[name])
+    message = re.search(r"RAISE\(ABORT, '\w+\.status must be ([^']*)'", objects(database, "trigger")[name])
     assert message
     assert frozenset(re.findall(r"\w+", message[1])) - {"or"} == LISTS_OF_TRIGGERS[name]
 

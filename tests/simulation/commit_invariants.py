@@ -67,7 +67,7 @@ class CommitInvariants(Seen):
     def a_task_that_lost_its_worker_is_claimed_alone(self, lease: Lease) -> None:
         """Such a task may kill its workers, so it must not affect other tasks a second time."""
         claimed = [self.tasks[number] for number in json.loads(lease.task_ids) if number in self.tasks]
-        alone = len(claimed) < 2 or not any(task.lost for task in claimed)
+        alone = len(claimed) < 2 or not any(task.lost_leases for task in claimed)
         self.must("a_task_that_lost_its_worker_is_claimed_alone", alone, "{}", claimed)
 
     def limits_are_kept(self, task: Task) -> None:

@@ -40,7 +40,7 @@ class Task(NamedTuple):
     blocked_by: str | None
     template_id: int | None
     deadline_ms: int | None
-    lost: int
+    lost_leases: int
     needs_micro: int | None
     retry_of: int | None
 

@@ -66,6 +66,30 @@ def test_sql_is_sent_without_its_indentation() -> None:
     )
 
 
+def test_comments_are_not_sent() -> None:
+    query = Query("""
+        -- The worker's choice: {OPEN} is no list and :b no parameter here.
+        SELECT :a  -- the first value
+        -- Only one row.
+        FROM tasks LIMIT 1
+        -- The end.
+    """)
+    assert query.sql == "SELECT ?1\nFROM tasks LIMIT 1"
+    assert query(a=1) == Statement(query.sql, (1,))
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    ["'a -- b'", "'it''s -- b'", "'' || '-- b'", '"a -- b"', '"a "" -- b"', "'\" -- b'", '"\' -- b"'],
+)
+def test_two_dashes_inside_quotes_are_no_comment(quoted: str) -> None:
+    assert Query(f"SELECT {quoted} AS x -- a comment").sql == f"SELECT {quoted} AS x"
+
+
+def test_an_arrow_and_a_minus_are_no_comment() -> None:
+    assert Query("SELECT value ->> 'a', 3 - -1, -id").sql == "SELECT value ->> 'a', 3 - -1, -id"
+
+
 def test_names_of_states_become_their_sql_text() -> None:
     query = Query("SELECT 1 WHERE a IN {OPEN} AND b NOT IN {FINISHED}")
     assert query.sql == (

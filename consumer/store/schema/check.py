@@ -28,7 +28,7 @@ SCHEMA_COLUMNS: Final = Query(f"""
 """)
 
 RESTORE: Final = "restore a backup (docs/deploy.md, Export and restore)"
-REPAIR: Final = "`python -m scripts.mend_schema` writes the statements that restore it"
+REPAIR: Final = "`python -m scripts.repair_schema` writes the statements that restore it"
 
 
 async def broken(database: Database, entropy: Entropy) -> list[str]:

@@ -1,4 +1,4 @@
-"""How the schema is written down in `consumer.store.expected`."""
+"""How `consumer.store.schema.expected` describes the parts of a schema."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 from typing import Final
 
 GENERATED: Final = "(generated)"
-"""How the name of a column ends that SQLite computes."""
+"""The ending of the name of a generated column, which SQLite computes."""
 
 
 def digest(sql: str) -> str:
-    """A short name for a definition, whatever its white space."""
+    """The digest of a definition; two definitions that differ only in white space have the same one."""
     return hashlib.sha256(" ".join(sql.split()).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
 """Print the SQL that restores the indexes and triggers that another tool dropped when it rebuilt a table.
 
     npx wrangler d1 export bizq --remote --no-data --output schema.sql
-    python -m scripts.mend_schema schema.sql > repair.sql
+    python -m scripts.repair_schema schema.sql > repair.sql
     npx wrangler d1 execute bizq --remote --file repair.sql
 
 The SQL also makes the changes that the missing triggers would have made in the meantime.  Columns and tables that were
