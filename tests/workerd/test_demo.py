@@ -1,4 +1,4 @@
-"""The set of the demonstration, done by the Worker that is deployed and a real model on this machine."""
+"""The tasks of the demonstration, done by the deployed Worker and a real model on this machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("w
 KEY = "0123456789abcdef0123456789abcdef"
 PATIENCE_S = 900.0
 HEAP = 96 * 1024 * 1024
-"""Of the 128 MB of an isolate, Python's own."""
+"""The limit of Python's memory, out of the 128 MB of an isolate."""
 
 
 @pytest.fixture
 async def address(tmp_path: Path) -> Any:
-    """Where the model listens."""
+    """The address of the model."""
     try:
         model.weights()
     except model.NoModel as error:
@@ -62,8 +62,8 @@ def deployed(
 
 
 @pytest.fixture
-def desk(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
-    """The command line's, with an operator's key."""
+def client(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
+    """The command line's client, with an operator's key."""
     deployed.sql(
         "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('demo', ?1, 'operator', 0)", hash_key(KEY)
     )
@@ -72,9 +72,9 @@ def desk(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
     api.close()
 
 
-async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker, desk: RemoteDesk) -> None:
-    """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
-    tasks = await seed(desk, EXAMPLES, MODEL_NAME)
+async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker, client: RemoteDesk) -> None:
+    """Tasks of a model alone end, tasks for people wait, and a review is done in the inbox."""
+    tasks = await seed(client, EXAMPLES, MODEL_NAME)
 
     open_tasks = (
         "SELECT id FROM tasks WHERE status IN ('pending', 'running') OR (status = 'waiting' AND NOT EXISTS"
@@ -84,7 +84,7 @@ async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker,
     eventually(lambda: not deployed.sql(open_tasks), PATIENCE_S)
     states = deployed.states(tasks)
     assert set(states) == {"completed", "waiting"}
-    await approve_drafts(deployed, desk)
+    await approve_drafts(deployed, client)
 
     reviewed = (
         "SELECT status FROM tasks"
@@ -96,9 +96,9 @@ async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker,
     assert breaches(deployed.worker.events()) == []
 
 
-async def approve_drafts(deployed: DeployedWorker, desk: RemoteDesk) -> None:
-    """A person says yes to every draft, in the form behind the link."""
-    for one in await desk.inbox(None, None):
+async def approve_drafts(deployed: DeployedWorker, client: RemoteDesk) -> None:
+    """A person approves every draft, in the form behind the link."""
+    for one in await client.inbox(None, None):
         path = urlsplit(one["link"]).path
         assert deployed.worker.fetch("GET", path).status == 200
         if one["kind"] == "review":
