@@ -1,7 +1,21 @@
-"""What an adapter is: data, and small pure functions around an HTTP request and its response.
+"""The port of adapters: the class `Provider` and the values that it exchanges with the worker.
 
-It never touches the database, the status store or the clock, keeps no state, and classifies its own failures:
-every reply becomes exactly one outcome.  `tests/contracts/providers.py` says the rest, and tests it.
+An adapter makes one AI API, or one source of people, usable.  It is data and a few small pure functions around an HTTP
+request and its response.  It never touches the database, the queue, the status store or the clock, and keeps no state.
+
+The life of a call, with the functions of the adapter that the worker calls:
+
+    the deployment starts     check            is this profile usable?
+    before the call           quote            how much can it consume?  That much money is reserved
+                              person           which user is asked, if it is one?
+    the call                  request, reply   SUBMIT: the request to send, and the outcome that its reply means
+    later, if it stays open   request, reply   POLL, LOOKUP or CANCEL, where the API has them
+    a webhook arrives         verify_webhook   is it genuine, and which event is it?  The worker stores it and answers
+    shortly after             read_webhook     the outcome that it means for its execution
+
+An adapter classifies its own failures: every reply becomes exactly one outcome (`consumer/core/outcome.py`).  The
+contract suite in `tests/contracts/providers.py` tests every registered adapter, and `docs/providers.md` has the steps
+to a new one.
 """
 
 from __future__ import annotations
@@ -30,29 +44,43 @@ if TYPE_CHECKING:
     from consumer.core.profile import Account
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
-"""What is read of a reply; a longer one is a failure."""
+"""Bytes of the longest reply that is read.  A call with a longer reply fails, although it may have been paid for."""
 WEBHOOK_AGE_MS = 300_000
-"""How far the time on a webhook may be from ours, either way."""
+"""The largest difference between the time in a webhook and ours, in milliseconds, in both directions."""
 
 
 class Verb(StrEnum):
-    """What we can ask a provider.  SUBMIT is for all; the others exist where its API has them."""
+    """The kinds of request.  Every adapter has SUBMIT, and the others as far as its `abilities` say so."""
 
     SUBMIT = "submit"
+    """Do the work."""
     POLL = "poll"
+    """Report on the job with the external id of the call."""
     LOOKUP = "lookup"
+    """Find the job that was submitted under the key of the call, after its reply was lost."""
     CANCEL = "cancel"
+    """End the job: its task no longer needs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One execution, as its adapter sees it.
 
-    `key` is the same for every sending of this execution.  `prompt` is the template's with its placeholders
-    filled in, empty when it has none.  `value` is the input of the stage: the task's input, or the output of the
-    stage before.  `draft` is what a reviewer judges.  `feedback` says what was wrong last time.  `callback_url` is
-    where an asynchronous provider may call us; it carries the execution's signed id.  `timeout_s` is what is left
-    for this call."""
+    `execution_id`: the row in `task_executions`.  `key`: an idempotency key, the same each time that this execution
+    is sent.  `account`: the profile with the values of its secrets.  `settings`: those of the route, checked against
+    the adapter's `settings` class.
+
+    `title`, `description`: the texts of the task.  `prompt`: the template's prompt with its placeholders filled in;
+    empty if the template has none.  `value`: the input of the stage, which is the task's input in the first stage and
+    the result of the stage before in a later one.  `output_schema`: the JSON Schema that the answer must fit; the
+    worker checks it.
+
+    `feedback`: why the last answer was not accepted, or the note of a reviewer.  `draft`: the result that a reviewer
+    judges, or that a reviewer sent back.  `assigned_to`: the user that the task is assigned to.
+
+    `timeout_s`: the seconds that the call may take; the worker ends it then.  `now_ms`: milliseconds UTC.
+    `callback_url`: the address for webhooks about this execution, with its signed id; only for adapters with the
+    ability `webhook`.  `external_id`: the provider's name for the job, once it is known."""
 
     execution_id: int
     key: str
@@ -74,18 +102,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP response, read whole (at most `MAX_REPLY_BYTES`).  `headers` have lower-case names."""
+    """A complete HTTP response of at most `MAX_REPLY_BYTES`.  The names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body as strict JSON.  Raises ValueError."""
+        """The body, read by `strict_json`.  Raises ValueError."""
         return strict_json(self.body)
 
     def retry_after_ms(self, now_ms: int) -> int | None:
-        """The header `Retry-After` (seconds or a date), or `retry-after-ms`, in milliseconds from now."""
+        """The wait that the provider asks for, in milliseconds from `now_ms`; None if it asks for none.
+
+        It is read from the header `retry-after-ms`, or from `Retry-After` (seconds or a date)."""
         exact = self.headers.get("retry-after-ms")
         if exact and _is_number(exact):
             return max(0, int(float(exact)))
@@ -107,7 +137,9 @@ def _is_number(text: str) -> bool:
 
 
 def strict_json(text: str | bytes) -> Any:
-    """Read JSON.  Raises ValueError, also for NaN, 1e999 and absurd nesting."""
+    """Read JSON from a provider.  Raises ValueError, also for NaN, 1e999 and absurd nesting.
+
+    Use it instead of the module `json`: text that passes here can be stored, and cannot exhaust a Worker's stack."""
     try:
         return parse_json(text)
     except BadInput as error:
@@ -115,7 +147,9 @@ def strict_json(text: str | bytes) -> Any:
 
 
 def excerpt(text: object, account: Account, limit: int = 300) -> str:
-    """What a provider said, fit for a row and a log: one line, cut, and without our own secrets."""
+    """A text of a provider, made fit for a reason: one line of at most `limit` characters, without our secrets.
+
+    Some providers repeat the key that they refuse.  Empty if `text` is not a text."""
     if not isinstance(text, str):
         return ""
     for secret in (account.key, account.webhook_secret):
@@ -127,7 +161,7 @@ def excerpt(text: object, account: Account, limit: int = 300) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """No request at all: the outcome, after so many milliseconds."""
+    """A step that sends no request: its outcome, which is known beforehand, after `after_ms` milliseconds."""
 
     outcome: Outcome
     after_ms: int = 0
@@ -135,38 +169,45 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A verified webhook: `id` is the same for each delivery of it.  It is matched by the execution's signed id
-    in the callback address, else by `external_id`."""
+    """A webhook that was verified.
+
+    `id`: the same each time that the provider delivers this event; the worker stores each id once.
+    `external_id`: the provider's name for the job.  The worker finds the execution by its signed id in the callback
+    address or, without one, by this name."""
 
     id: str
     external_id: str | None = None
 
 
 class BadSignature(Exception):
-    """A webhook that is not from who it says, or too old.  Nothing of it is kept."""
+    """A webhook is not signed with our secret, or too old.  Nothing of it is stored.  The message is logged."""
 
 
 def standard_webhook(secret: str | None, headers: Mapping[str, str], body: bytes, now_ms: int) -> str:
-    """Verify a webhook of the Standard Webhooks format and return its id.  Raises BadSignature.
+    """Verify a webhook in the format of https://www.standardwebhooks.com and return its id.  Raises BadSignature.
 
-    Only the library's signing is used: its own check reads the wall clock, and raises at will on garbage."""
+    `secret`: the value of the profile's webhook secret, such as `whsec_...`.  Only the signing of the library is used:
+    its own check reads the wall clock, and raises various exceptions for garbage."""
     try:
         message, stamp = headers["webhook-id"], int(headers["webhook-timestamp"])
         signatures = headers["webhook-signature"].encode().split(b" ")
         expected = Webhook(secret or "").sign(message, datetime.fromtimestamp(stamp, UTC), body.decode())
-    except Exception:  # noqa: BLE001  # whatever a stranger sends: it is not a signed webhook
+    except Exception:  # noqa: BLE001  # a stranger can send anything: it is not a signed webhook
         raise BadSignature("not a signed webhook") from None
-    # Several signatures: the sender is changing its secret.
+    # A sender that is changing its secret sends several signatures.
     if not any(hmac.compare_digest(signature, expected.encode()) for signature in signatures):
-        raise BadSignature("signed by somebody else")
+        raise BadSignature("not signed with the webhook secret of this profile")
     if abs(now_ms - stamp * 1000) > WEBHOOK_AGE_MS:
-        raise BadSignature("too old, or from the future")
+        raise BadSignature("its time differs by more than 5 minutes from ours")
     return message
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The most that a call can consume, for its reservation.  None: there is no bound."""
+    """The most that a call can consume.  The worker prices it and reserves that amount before it sends the call.
+
+    `output_tokens` is None if the call has no bound.  It then begins only if no budget applies, its price is zero, or
+    its candidate has a `max_cost`.  `model`: the name under which the price list has the model."""
 
     input_tokens: int = 0
     output_tokens: int | None = 0
@@ -174,19 +215,23 @@ class Quote:
 
 
 class Settings(Model):
-    """What a route may set for a candidate of this adapter.  Subclasses add fields."""
+    """The settings of a candidate in a route.  An adapter makes a subclass, with a field for each setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an API can do.  `honours_key`: sending the same key twice does the work once."""
+    """The abilities of an API: they decide how the worker treats a call whose outcome is unknown."""
 
     honours_key: bool = False
+    """Sending the same key twice does the work once.  The worker may then send an unknown call again."""
     poll: bool = False
     lookup: bool = False
     cancel: bool = False
+    """The API has the request POLL, LOOKUP or CANCEL."""
     webhook: bool = False
+    """The API calls `callback_url` when a job ends."""
     verbs: frozenset[Verb] = field(init=False)
+    """The requests that the API has; SUBMIT always."""
 
     def __post_init__(self) -> None:
         chosen = {Verb.SUBMIT}
@@ -195,54 +240,80 @@ class Abilities:
 
     @property
     def evidence(self) -> bool:
-        """Whether it can tell later what became of a submission whose reply was lost."""
+        """Whether the API can report later how a submission ended whose reply was lost."""
         return self.lookup or self.webhook
 
 
 class Provider(ABC):
-    """One AI API, or one source of people."""
+    """An adapter for one AI API, or for one source of people.
+
+    The functions with a default may be left as they are if the API has no such feature."""
 
     name: ClassVar[str]
+    """The name that profiles use, which is the name of the adapter's file too."""
     kind: ClassVar[Literal["ai", "human"]]
+    """Whether a model or a person does the work: the kind of stage that may use it."""
     abilities: ClassVar[Abilities] = Abilities()
     settings: ClassVar[type[Settings]] = Settings
+    """The class of the settings in a route."""
     needs_base_url: ClassVar[bool] = True
+    """Whether a profile must have a `base_url`.  An adapter without one sends no requests, and takes no connection."""
 
     def check(self, account: Account) -> None:
-        """Look at the profile when the deployment starts.  Raises BadInput naming the field."""
+        """Check a profile when the deployment starts.  Raises BadInput naming the field of the profile.
+
+        An adapter that reads `options` of a profile extends this, so that a mistake is found before the first call."""
         if self.needs_base_url and account.profile.base_url is None:
-            raise BadInput("base_url", f"{self.name} needs the address of its API")
+            raise BadInput("base_url", f"must be the address of the API that {self.name} calls")
         carried = {
             "key": account.key or "",
             **{f"headers.{k}": v for k, v in account.headers.items()},
         }
         for field_name, value in carried.items():
             if not (value.isascii() and value.isprintable()):
-                raise BadInput(field_name, "holds a line break or another character that no header can carry")
+                raise BadInput(
+                    field_name, "must be printable ASCII text in one line, or no header can carry it"
+                )
 
     @abstractmethod
     def quote(self, call: Call) -> Quote:
-        """The most that this call can consume."""
+        """The most that this call can consume.
+
+        The contract suite compares it with the usage of the recorded replies.  If it raises, the call counts as one
+        without a bound."""
 
     def person(self, call: Call) -> int | None:
-        """The user who is asked, where one is."""
+        """The id of the user who is asked; None if it is a model, or any person of the organization."""
         return call.assigned_to
 
     @abstractmethod
     def request(self, call: Call, verb: Verb) -> httpx2.Request | Pause:
-        """The request to send for one of `abilities.verbs`; or the outcome itself, where nothing is sent."""
+        """The request to send for one of `abilities.verbs`, or a Pause with the outcome if nothing is sent.
+
+        It must be the same for the same call, as a repeat under the same key is built again.  If it raises, nothing
+        was sent: a submission fails, with the message of a BadInput as its reason."""
 
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:
-        """What a reply means.  Total: any status and any body is one outcome, and nothing is raised.
+        """The outcome that a reply means.  It accepts any status and any body, and never raises.
 
-        For LOOKUP and POLL, `Retry` means that the provider has no such job: it was never taken.
-        For CANCEL, `Failed` means that it is cancelled."""
-        return Failed(f"{self.name} does not answer {verb.value}")
+        Return `Unknown` where the work may have been done, `Retry` or `Failed` only where it certainly was not.  The
+        reason (`why`) begins with a word of the adapter, because that word is logged; a text of the provider may follow
+        through `excerpt`.  Report `usage` and `charged` for failures too.
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
-        """Verify a webhook and say which event it is.  `headers` have lower-case names.  Raises BadSignature."""
+        For LOOKUP and POLL, `Retry` means that the provider has no such job: it never accepted the submission.
+        For CANCEL, `Failed` means that the job is cancelled, and `Succeeded` brings an answer that came before."""
+        return Failed(f"unsupported: {self.name} has no request {verb.value}")
+
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+        """Check the signature and the age of a webhook, and name its event.  Raises BadSignature.
+
+        It is called while the provider waits for our response, before anything is stored.  The names of `headers` are
+        in lower case."""
         raise BadSignature(f"{self.name} sends no webhooks")
 
     def read_webhook(self, call: Call, body: bytes) -> Outcome | None:
-        """What a verified webhook means for its execution; None: ask the provider (POLL)."""
+        """The outcome that a verified webhook means for its execution; None: poll the provider instead.
+
+        It is called after the webhook was stored, once its execution is known.  It accepts any body, because a genuine
+        webhook may be of a kind that the adapter does not know, and never raises."""
         return None

@@ -1,4 +1,4 @@
-"""The adapters, one line each.  `docs/providers.md` says how to add one."""
+"""The registry of adapters, one line each.  `docs/providers.md` has the steps to a new one."""
 
 from __future__ import annotations
 

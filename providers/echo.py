@@ -1,6 +1,7 @@
-"""An AI that needs no network: it answers with its input, and fails on demand.
+"""A model that needs no network: it answers with its input, or fails as its settings say.
 
-The reference for a new adapter; tests and dry runs use it for a model.  What it does follows from the call alone.
+It is the reference for a new adapter, and stands in for a model in tests and dry runs.  Its behaviour depends on the
+call alone.
 """
 
 from __future__ import annotations
@@ -37,41 +38,47 @@ if TYPE_CHECKING:
     from consumer.provider import Call
 
 Why = Annotated[str, Field(min_length=1, max_length=200)]
+"""The reason of an outcome."""
 
 
 class Step(Settings):
-    """What one execution plays.  Without settings: it succeeds at once, for nothing."""
+    """The behaviour of one execution.  Without settings it succeeds immediately and costs nothing."""
 
     output: Any = None
-    """The answer; left out, one is made that fits the template's output schema."""
+    """The answer.  Without it, one is made that fits the template's output schema."""
     delay_ms: int = Field(default=0, ge=0, le=600_000)
+    """Milliseconds before the answer."""
     fail: Why | None = None
+    """Fail for this reason."""
     retry: Why | None = None
+    """Fail for this reason, and be worth another try."""
     after_ms: int | None = Field(default=None, ge=0)
+    """With `retry`: the milliseconds that the provider asks the worker to wait."""
     unknown: Why | None = None
-    """Lose the reply.  The work is done all the same: a lookup finds the answer."""
+    """Lose the reply, for this reason.  The work is done, so that a lookup finds the answer."""
     asynchronous: bool = False
-    """Accept, and answer later: when it is polled, or by a webhook."""
+    """Accept the task as a job, and answer later: when it is polled, or by a webhook."""
     check_after_ms: int | None = Field(default=1000, ge=0)
-    """When an accepted job asks to be polled; null: it is only ever told by a webhook."""
+    """With `asynchronous`: milliseconds until the job is polled; None for a job that only a webhook ends."""
     charge: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    """What it says it charged, in dollars, however it ends."""
+    """The dollars that it reports as charged, however the call ends."""
 
     @model_validator(mode="after")
     def _one_ending(self) -> Self:
         if sum(ending is not None for ending in (self.fail, self.retry, self.unknown)) > 1:
-            raise ValueError("give one of fail, retry and unknown")
+            raise ValueError("must have only one of fail, retry and unknown")
         return self
 
 
 class EchoSettings(Step):
-    """`script`: a step for each execution of the task, in order; the last one goes on for the rest."""
+    """One step for every execution, or a script of steps."""
 
     script: tuple[Step, ...] = Field(default=(), max_length=100)
+    """A step for each execution of the task, in order.  The last one is used for the rest."""
 
 
 class Echo(Provider):
-    """Answers with its input."""
+    """Answers with its input, and plays the failures of its settings."""
 
     name = "echo"
     kind = "ai"
@@ -89,8 +96,8 @@ class Echo(Provider):
             return Pause(_submitted(call, step), step.delay_ms)
         return Pause(Failed("cancelled") if verb is Verb.CANCEL else _ending(call, step))
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
-        """`{"type": "echo.completed", "data": {"external_id": ..., "output": ... or "error": ...}}`."""
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+        """The body is `{"type": "echo.completed", "data": {"external_id": ..., "output": ... or "error": ...}}`."""
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         external_id = _data(body).get("external_id")
         return Event(event, external_id if isinstance(external_id, str) else None)
@@ -104,6 +111,7 @@ class Echo(Provider):
 
 
 def _step(call: Call) -> Step:
+    """The step of the script that this execution plays."""
     settings = cast("EchoSettings", call.settings)
     if not settings.script:
         return settings
@@ -134,13 +142,14 @@ def _answer(call: Call) -> Any:
 
 
 def _usage(call: Call, output: Any) -> Usage:
-    """A token is four bytes here."""
+    """The usage of a call, where a token is four bytes of JSON."""
     texts = (call.prompt + dump_json(call.value), dump_json(output))
     given, made = (len(text.encode()) for text in texts)
     return Usage(-(-given // 4), -(-made // 4), model="echo")
 
 
 def _data(body: bytes) -> dict[str, Any]:
+    """The data of a webhook about an ended job; empty for any other body."""
     with suppress(ValueError):
         match strict_json(body):
             case {"type": "echo.completed", "data": dict(data)}:
@@ -152,7 +161,7 @@ _FORMATS: Final = ("1970-01-01", "1970-01-01T00:00:00Z", "00:00:00Z", "a@example
 
 
 class _Search:
-    """A simple search for a value that fits a schema; it may find none, and gives up in good time."""
+    """A simple search for a value that fits a schema.  It may find none, and gives up after 300 steps."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._shared = {key: root[key] for key in ("$defs", "definitions") if key in root}
@@ -160,13 +169,13 @@ class _Search:
         self._left = 300
 
     def sample(self, schema: Any, given: Any, depth: int = 0) -> Any:
-        """`given` where it fits, else the smallest value that does."""
+        """The value `given` if it fits the schema, else the first and smallest candidate that does."""
         self._left -= 1
         if depth > 16 or self._left < 0 or not isinstance(schema, dict):
             return given
         if "$ref" in schema:
             return self.sample(self._resolved(schema["$ref"]), given, depth + 1)
-        with suppress(TypeError):  # keywords that hold what they should not, which the compiler lets pass
+        with suppress(TypeError):  # keywords with values of a wrong type, which the schema compiler accepts
             candidates = self._candidates(schema, given, depth + 1)
             return next((value for value in candidates if self._fits(schema, value)), None)
         return None
@@ -196,6 +205,6 @@ class _Search:
         return node
 
     def _fits(self, schema: dict[str, Any], value: Any) -> bool:
-        with suppress(BadInput):  # a reference that points elsewhere
+        with suppress(BadInput):  # a reference that points nowhere
             return mismatch({**self._shared, **schema}, value) is None
         return False

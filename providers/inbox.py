@@ -1,6 +1,7 @@
-"""People in the house: a task waits in the inbox until its person answers a form made from the output schema.
+"""People of the organization: a task waits in the inbox until a person answers its form.
 
-There is nothing to call: the worker's own pages list what waits, and take the answer.
+This adapter sends no requests.  The worker's own pages list the waiting assignments, make a form from the output
+schema, and receive the answer.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class InboxSettings(Settings):
-    """Who is asked: a user, or else the task's `assigned_to`, or else anybody of its organization."""
+    """The settings of a candidate.  Without `assign`, the task's `assigned_to` is asked, or else its organization."""
 
     assign: int | None = Field(default=None, ge=1, le=2**53 - 2)
-    """A user's id."""
+    """The id of the user who is asked."""
     note: str = Field(default="", max_length=10_000)
     """Instructions for the person, shown above the form."""
 
@@ -34,11 +35,11 @@ class Inbox(Provider):
     settings = InboxSettings
     needs_base_url = False
 
-    def quote(self, call: Call) -> Quote:  # a reward does not depend on the task
+    def quote(self, call: Call) -> Quote:  # the price of a person is the profile's `per_task`
         return Quote()
 
     def person(self, call: Call) -> int | None:
         return getattr(call.settings, "assign", None) or call.assigned_to
 
-    def request(self, call: Call, verb: Verb) -> Pause:  # the row itself is the assignment
+    def request(self, call: Call, verb: Verb) -> Pause:  # the row of the execution is the assignment
         return Pause(Failed("cancelled") if verb is Verb.CANCEL else Accepted())

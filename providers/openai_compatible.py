@@ -1,7 +1,8 @@
-"""Chat completions, the dialect that OpenAI began and everybody speaks.
+"""Chat completions: the API that OpenAI introduced and many servers offer.
 
-One adapter for Groq, OpenRouter, vLLM, Ollama, LiteLLM, llama.cpp, Cloudflare's `/ai/v1` and OpenAI itself; how
-they differ is in the profile's options.  None of them knows idempotency keys or can tell what became of a call.
+This adapter serves Groq, OpenRouter, vLLM, Ollama, LiteLLM, llama.cpp, Cloudflare's `/ai/v1` and OpenAI itself.  The
+options of the profile describe how a server differs from the others.  None of these APIs has idempotency keys, or
+reports later how a lost call ended.
 """
 
 from __future__ import annotations
@@ -26,43 +27,48 @@ if TYPE_CHECKING:
 
 
 class ChatSettings(Settings):
-    """What a route may set."""
+    """The settings of a candidate in a route."""
 
     model: str = Field(min_length=1, max_length=200)
+    """The name of the model, as the server knows it."""
     max_output_tokens: int = Field(default=1024, ge=1, le=1_000_000)
-    """Reasoning counts too."""
+    """The most tokens that the model may write, reasoning included."""
     temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sent only if it is given."""
     system: str = Field(default="", max_length=50_000)
+    """A system message in front of the prompt."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    """Sent only if it is given."""
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
-    """How the server is asked for JSON: held to the schema, to JSON of any shape, or by the prompt alone."""
+    """How the server is asked for JSON: bound to the schema, bound to JSON of any shape, or by the prompt alone."""
 
 
 class ChatOptions(Model):
-    """What a profile may set: how this server differs from the others."""
+    """The options of a profile: how this server differs from the others."""
 
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The name of the limit of output tokens in the request."""
     strict: bool = True
-    """Whether the server knows OpenAI's strict mode.  It is asked for only where the schema allows it."""
+    """Whether the server has OpenAI's strict mode.  It is requested only if the schema allows it."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request."""
 
 
-_OURS: Final = frozenset(
+_SET_BY_ADAPTER: Final = frozenset(
     {"model", "messages", "max_tokens", "max_completion_tokens", "response_format", "stream", "n", "best_of"}
 )
-"""What `extra_body` may not set: answers would become unreadable, or dearer than their reservation."""
+"""Fields that `extra_body` cannot set: answers would become unreadable, or cost more than their reservation."""
 
 _Ending = type[Failed] | type[Retry] | type[Unknown]
 
 # fmt: off
 CODES: Final[dict[str, _Ending]] = {
-    "insufficient_quota": Failed,          # OpenAI, as 429: no money left, and waiting brings none
+    "insufficient_quota": Failed,          # OpenAI, as 429: the account has no money left, and waiting brings none
     "billing_hard_limit_reached": Failed,
     "3036": Failed,                        # Workers AI, as 429: the free allowance of the day is used up
     "json_validate_failed": Retry,         # Groq, as 400: the model's answer did not fit the schema
 }
-"""The server's own codes.  They say more than the status, so they are looked at first."""
+"""The outcomes of the servers' own codes.  A code is more precise than the status, so it is read first."""
 
 STATUSES: Final[dict[int, _Ending]] = {
     400: Failed, 401: Failed, 402: Failed, 403: Failed, 404: Failed, 413: Failed, 422: Failed,
@@ -70,10 +76,10 @@ STATUSES: Final[dict[int, _Ending]] = {
     498: Retry,                            # Groq: no capacity
     500: Retry, 503: Retry, 529: Retry,
     501: Failed, 505: Failed,
-    # A proxy gave up waiting for what is behind it, which may have done the work.
+    # A proxy gave up waiting for the server behind it, which may have done the work.
     502: Unknown, 504: Unknown, 520: Unknown, 521: Unknown, 522: Unknown, 523: Unknown, 524: Unknown,
 }
-"""The rest is Failed below 500 and Unknown from there on."""
+"""The outcomes of statuses.  Every other status is Failed below 500, and Unknown from 500 on."""
 # fmt: on
 
 
@@ -87,15 +93,17 @@ class OpenAICompatible(Provider):
     def check(self, account: Account) -> None:
         super().check(account)
         options = parse(ChatOptions, account.profile.options, "options")
-        for field in sorted(_OURS & options.extra_body.keys()):
-            raise BadInput(f"options.extra_body.{field}", "is set by the adapter")
+        for field in sorted(_SET_BY_ADAPTER & options.extra_body.keys()):
+            raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
 
     def quote(self, call: Call) -> Quote:
-        """A token is at least one byte, and what a chat template adds is less than the JSON around the messages."""
+        """The bytes of the request bound its input tokens.
+
+        A token is at least one byte, and a chat template adds less than the JSON around the messages does."""
         settings = _settings(call)
         return Quote(len(_body(call)), settings.max_output_tokens, settings.model)
 
-    def request(self, call: Call, verb: Verb) -> httpx2.Request:  # SUBMIT is all there is
+    def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
         profile = call.account.profile
         headers = {
             "content-type": "application/json",
@@ -108,14 +116,13 @@ class OpenAICompatible(Provider):
         address = f"{(profile.base_url or '').rstrip('/')}/chat/completions"
         return httpx2.Request("POST", address, headers=headers, content=_body(call))
 
-    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # as above
+    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # the only verb is SUBMIT
         try:
             read = reply.json()
         except ValueError:
             read = None
         data = read if isinstance(read, dict) else {}
-        fine = 200 <= reply.status < 300
-        if not fine or _error(data):
+        if not 200 <= reply.status < 300 or _error(data):
             return _refusal(call, reply, data)
         return _answer(call, reply, data)
 
@@ -158,7 +165,7 @@ def _messages(call: Call) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": settings.system}] if settings.system else []
     feedback = f"That answer was not accepted: {call.feedback}\nGive the whole answer again, corrected."
     if call.feedback and call.draft is None:
-        # Not a message of its own: many chat templates refuse two in a row from the same side.
+        # It is not a message of its own, because many chat templates refuse two user messages in a row.
         parts.append(feedback.replace("That", "An earlier", 1))
     messages.append({"role": "user", "content": "\n\n".join(parts)})
     if call.feedback and call.draft is not None:
@@ -168,30 +175,22 @@ def _messages(call: Call) -> list[dict[str, str]]:
 
 
 def _plain_prompt(call: Call) -> str:
+    """The prompt of a template that has none: the task's title, description and input."""
     given = "" if call.value is None else f"Input:\n{dump_json(call.value)}"
     return "\n\n".join(part for part in (call.title, call.description, given) if part)
 
 
 _STRICT_KEYWORDS: Final = frozenset(
-    {
-        "type",
-        "properties",
-        "required",
-        "additionalProperties",
-        "items",
-        "enum",
-        "const",
-        "anyOf",
-        "$ref",
-        "$defs",
-    }
-    | {"definitions", "title", "description", "pattern", "format", "minimum", "maximum", "exclusiveMinimum"}
-    | {"exclusiveMaximum", "multipleOf", "minItems", "maxItems"}
+    (
+        "type properties required additionalProperties items enum const anyOf $ref $defs definitions title description "
+        "pattern format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems"
+    ).split()
 )
+"""The keywords that OpenAI's strict mode accepts in a schema."""
 
 
 def allows_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode takes a schema: every object is closed and requires all of its properties."""
+    """Whether OpenAI's strict mode accepts a schema: every object is closed and requires all of its properties."""
     if not isinstance(schema, dict) or not _STRICT_KEYWORDS.issuperset(schema):
         return False
     properties = schema.get("properties", {})
@@ -212,7 +211,7 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     choice = _first(data.get("choices"))
     if not choice:
         return _unreadable(call, reply, data)
-    # Something was consumed, even where nobody counted it.
+    # The call consumed tokens, even if the server did not count them.
     usage = _usage(call, data) or Usage(model=_model(call, data))
     charged = _charged(reply, data)
     message, reason = _object(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
@@ -222,7 +221,7 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     elif reason == "content_filter":
         why = "content_filter: the provider withheld the answer"
     elif content is None:
-        why = f"no_answer: the model said nothing ({reason or 'no finish_reason'})"
+        why = f"no_answer: the model gave no answer ({reason or 'no finish_reason'})"
     elif reason == "length" and not isinstance(content, dict):
         why = f"output_limit: the answer was cut at {_settings(call).max_output_tokens} tokens"
     else:
@@ -231,7 +230,7 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
 
 
 def _content(content: Any) -> Any:
-    """The JSON value that a message holds; the text itself where it is not JSON; None for nothing."""
+    """The JSON value in the content of a message; the text itself if it is not JSON; None if it is empty."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
         content = "".join(text for text in texts if isinstance(text, str))
@@ -249,25 +248,25 @@ def _content(content: Any) -> Any:
 
 
 def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
-    """A reply that says neither what was done nor what went wrong."""
-    said = excerpt(_text(reply), call.account)
-    if said.startswith("<"):
-        return Failed(f"not_an_api: a web page came back: {said}")
+    """The outcome of a reply that holds neither an answer nor an error."""
+    text = excerpt(_text(reply), call.account)
+    if text.startswith("<"):
+        return Failed(f"not_an_api: the reply is a web page: {text}")
     usage, charged = _usage(call, data), _charged(reply, data)
     if usage is not None:
-        return Failed(f"no_answer: {said}", usage=usage, charged=charged)
-    return Unknown(f"unreadable_reply: {said or 'nothing'}", charged=charged)
+        return Failed(f"no_answer: {text}", usage=usage, charged=charged)
+    return Unknown(f"unreadable_reply: {text or 'it is empty'}", charged=charged)
 
 
 def _refusal(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
-    """The server says that it did not do it."""
+    """The outcome of a reply that reports an error: in its status, or in its body."""
     error = _error(data) or data
     codes = [str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str | int)]
-    told = (error.get("message"), error.get("error"), error.get("detail"))
-    message = next((text for text in told if isinstance(text, str)), _text(reply))
-    words = [code for code in codes if not code.isdecimal()] or codes
-    named = excerpt(" ".join([f"http_{reply.status}", *words[:1]]), call.account, 100)
-    why = f"{named}: {excerpt(message, call.account)}".removesuffix(": ")
+    texts = (error.get("message"), error.get("error"), error.get("detail"))
+    message = next((text for text in texts if isinstance(text, str)), _text(reply))
+    names = [code for code in codes if not code.isdecimal()] or codes
+    code = excerpt(" ".join([f"http_{reply.status}", *names[:1]]), call.account, 100)
+    why = f"{code}: {excerpt(message, call.account)}".removesuffix(": ")
     usage, charged = _usage(call, data), _charged(reply, data)
     ending = _ending(reply, codes)
     if ending is Retry:
@@ -276,21 +275,23 @@ def _refusal(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
 
 
 def _ending(reply: Reply, codes: list[str]) -> _Ending:
+    """The class of the outcome of an error, from its codes and its status."""
     for code in codes:
         if code in CODES:
             return CODES[code]
     status = reply.status
     if 200 <= status < 300:
-        # OpenRouter: what went wrong after the work began comes as 200, and the code is what the status would be.
+        # OpenRouter reports an error after the work began as 200.  Its code is the status that the error would have.
         status = next((int(code) for code in codes if code.isdecimal() and len(code) == 3), 500)
     ending = STATUSES.get(status, Failed if status < 500 else Unknown)
-    wish = reply.headers.get("x-should-retry")
-    if wish == "true" and ending is Failed:
+    advice = reply.headers.get("x-should-retry")
+    if advice == "true" and ending is Failed:
         return Retry
-    return Failed if wish == "false" and ending is Retry else ending
+    return Failed if advice == "false" and ending is Retry else ending
 
 
 def _wait(call: Call, reply: Reply) -> int | None:
+    """The milliseconds that the server asks us to wait."""
     # LiteLLM renames the header of the server behind it.
     renamed = reply.headers.get("llm_provider-retry-after")
     after = reply.retry_after_ms(call.now_ms)
@@ -300,7 +301,7 @@ def _wait(call: Call, reply: Reply) -> int | None:
 
 
 def _error(data: dict[str, Any]) -> dict[str, Any]:
-    """The error object, wherever this server puts it; empty when there is none."""
+    """The error object of a reply, from one of the places where servers put it; empty if there is none."""
     found = data.get("error") or _first(data.get("choices")).get("error") or _first(data.get("errors"))
     if found:
         return _object(found) or {"message": found}
@@ -311,52 +312,53 @@ def _error(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _usage(call: Call, data: dict[str, Any]) -> Usage | None:
-    said = _object(data.get("usage"))
-    if not said:
+    reported = _object(data.get("usage"))
+    if not reported:
         return None
-    details = _object(said.get("prompt_tokens_details"))
-    given, made, total = (
-        _count(said.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+    details = _object(reported.get("prompt_tokens_details"))
+    tokens_in, tokens_out, total = (
+        _count(reported.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
     )
-    if given is not None and made is not None and total is not None:
-        made = max(made, total - given)  # some count their reasoning in the total only
+    if tokens_in is not None and tokens_out is not None and total is not None:
+        tokens_out = max(tokens_out, total - tokens_in)  # xAI counts reasoning in the total only
     return Usage(
-        given,
-        made,
+        tokens_in,
+        tokens_out,
         _count(details.get("cached_tokens")) or 0,
         _count(details.get("cache_write_tokens")) or 0,
         _model(call, data),
-        _storable(said),
+        _storable(reported),
     )
 
 
 def _model(call: Call, data: dict[str, Any]) -> str:
-    """The model that answered, which may be another one than was asked."""
+    """The model that answered, which may be another one than the settings name."""
     return excerpt(data.get("model"), call.account, 200) or _settings(call).model
 
 
 def _charged(reply: Reply, data: dict[str, Any]) -> Decimal | None:
-    """What LiteLLM (a header) or OpenRouter (in the usage) charged."""
+    """The dollars that LiteLLM reports in a header, or OpenRouter in the usage; None if the reply reports none."""
     charged = _amount(reply.headers.get("x-litellm-response-cost"))
-    if (
-        charged is not None and 200 <= reply.status < 300
-    ):  # on errors it is always 0, whatever was spent behind it
+    # On errors LiteLLM always reports 0, even if the server behind it charged for the call.
+    if charged is not None and 200 <= reply.status < 300:
         return charged
     usage = _object(data.get("usage"))
     charged = _amount(usage.get("cost"))
     if charged is not None and usage.get("is_byok") is True:
-        # With a key of one's own the model's price is paid elsewhere, and `cost` is the fee alone.
+        # With the user's own key, the model's price is paid to the server behind it, and `cost` is only the fee.
         behind = _amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
         return None if behind is None else charged + behind
     return charged
 
 
 def _count(value: Any) -> int | None:
+    """A number of tokens; None if the value is not a whole number that a row can hold."""
     counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 - 1
     return int(value) if counts and value == int(value) else None
 
 
 def _amount(value: Any) -> Decimal | None:
+    """An amount in dollars; None if the value is not one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
@@ -366,9 +368,10 @@ def _amount(value: Any) -> Decimal | None:
     return amount if amount.is_finite() and 0 <= amount <= 1_000_000 else None
 
 
-def _storable(said: dict[str, Any]) -> dict[str, Any]:
+def _storable(reported: dict[str, Any]) -> dict[str, Any]:
+    """The usage as the server reported it; empty if it is larger than a row needs it, or nested too deeply."""
     try:
-        return said if len(dump_json(said).encode()) <= 4096 else {}
+        return reported if len(dump_json(reported).encode()) <= 4096 else {}
     except BadInput:
         return {}
 

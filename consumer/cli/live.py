@@ -140,8 +140,8 @@ def watch(task: int, timeout: float | None, target: Target, *, as_json: bool) ->
 def sentence(value: dict[str, Any]) -> str:
     """One line about a task."""
     parts = [f"task {value['task']}: {value['status']}"]
-    if value["provider"]:
-        parts += [f"with {value['provider']}", f"stage {value['stage'] + 1}"]
+    if value["profile"]:
+        parts += [f"with {value['profile']}", f"stage {value['stage'] + 1}"]
         parts += [f"try {value['attempt'] + 1}"] if value["attempt"] else []
         parts.append(show(value["cost_micro"]) if value["cost_micro"] is not None else "cost not known yet")
     parts += [value["reason"]] if value["reason"] else []

@@ -27,7 +27,7 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 @click.option(
     "--by",
     type=click.Choice(list(COSTS)),
-    default="provider",
+    default="profile",
     show_default=True,
     help="The group that each sum is for.",
 )

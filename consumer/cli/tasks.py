@@ -206,8 +206,8 @@ def describe(found: dict[str, Any]) -> str:
                 for entry in found["audit"]
             ),
         ]
-    if task["outcome"] is not None:
-        parts += ["", json.dumps(task["outcome"], ensure_ascii=False, indent=2)]
+    if task["result"] is not None:
+        parts += ["", json.dumps(task["result"], ensure_ascii=False, indent=2)]
     return "\n".join(parts)
 
 

@@ -22,7 +22,7 @@ class Word(StrEnum):
 
     meaning: str
 
-    def __new__(cls, value: str, meaning: str = "") -> Self:  # Enum looks a member up by its value alone
+    def __new__(cls, value: str, meaning: str = "") -> Self:  # Enum also finds a member by its value alone
         word = str.__new__(cls, value)
         word._value_ = value
         word.meaning = meaning

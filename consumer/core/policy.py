@@ -17,7 +17,7 @@ BACKOFF_BASE: Final = 1 * SECOND
 BACKOFF_CAP: Final = 15 * MINUTE
 """The longest wait before a retry, however many came before it."""
 LONGEST_WAIT: Final = 7 * DAY
-"""The longest wait that a provider may ask for; a longer one is cut, so that no provider holds a task back for ever."""
+"""The longest wait that a provider may ask for.  A longer one is cut to this, so that no task waits for ever."""
 
 LEASE: Final = 5 * MINUTE
 """How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than the longest call."""

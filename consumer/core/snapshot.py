@@ -1,4 +1,4 @@
-"""The live status of a task: the JSON in KV, which readers see."""
+"""The live status of a task, as its readers see it in the status store (KV)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ STALE_MS: Final = 5_000
 
 
 def key(task: int) -> str:
-    """The key of a task's live status in KV."""
+    """The key of a task's live status in the status store."""
     return f"status:{task}"
 
 
 def snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The live status from a row of a task: nothing of the task's content.
+    """The live status, from a row of `store.publish.SNAPSHOTS` or from the same values of a worker.
 
-    `provider` holds the name of the profile, and `cost_micro` is in micro-dollars.  The reason that blocks a task goes
-    before the reason of its last attempt."""
+    `service.views.LiveStatus` describes the fields.  `profile` is the account of the latest execution, `provider` the
+    name of its adapter."""
     return {
         "task": row["id"],
         "organization": row["organization_id"],
         "status": row["status"],
         "version": row["version"],
         "stage": row["stage"],
-        "provider": row["profile"],
+        "profile": row["profile"],
+        "provider": row["provider"],
         "attempt": row["attempt"],
         "cost_micro": row["total_micro"],
         "reason": row["blocked_by"] or row["reason"],
@@ -39,7 +40,11 @@ def snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trusted(value: Mapping[str, Any], now_ms: int) -> bool:
-    """Whether a snapshot may be shown without reading the database.  Raises BadInput if its time is not valid."""
+    """Whether a stored live status may be shown without asking the database.  Raises BadInput on a bad time.
+
+    A status without a `profile` was stored before 28 November 2026, when `provider` held the profile."""
+    if "profile" not in value:
+        return False
     if value["status"] in TASK_FINAL:
         return True
     return now_ms - parse_time(str(value["updated_at"]), "updated_at") <= STALE_MS

@@ -23,6 +23,7 @@ from consumer.telemetry import Event, log
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from consumer.core.profile import Account
     from consumer.ports import Statement
     from consumer.world import World
 
@@ -84,24 +85,23 @@ async def cost_changed(world: World, task: int) -> None:
 
 
 def moved(
-    task: int, organization: int | None, version: int, status: str, now_ms: int, **fields: Any
+    task: int,
+    organization: int | None,
+    version: int,
+    status: str,
+    now_ms: int,
+    account: Account,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A snapshot of the state that a worker has just written, without reading it back."""
-    row = {
-        "stage": 0,
-        "profile": None,
-        "attempt": 0,
-        "total_micro": None,
-        "blocked_by": None,
-        "reason": None,
-    } | fields
-    return snapshot(
-        row
-        | {
-            "id": task,
-            "organization_id": organization,
-            "version": version,
-            "status": status,
-            "updated_at": iso(now_ms),
-        }
-    )
+    row = {"stage": 0, "attempt": 0, "total_micro": None, "blocked_by": None, "reason": None} | fields
+    row |= {
+        "id": task,
+        "organization_id": organization,
+        "version": version,
+        "status": status,
+        "profile": account.name,
+        "provider": account.profile.provider,
+        "updated_at": iso(now_ms),
+    }
+    return snapshot(row)

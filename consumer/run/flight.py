@@ -135,5 +135,5 @@ def running(intent: Intent, now_ms: int) -> dict[str, object]:
         now_ms,
         stage=task.position.stage,
         attempt=task.position.attempt,
-        profile=intent.account.name,
+        account=intent.account,
     )

@@ -318,7 +318,7 @@ class Run:
             settlement.ended.situation.now_ms,
             stage=move.position.stage,
             attempt=move.position.attempt,
-            profile=intent.account.name,
+            account=intent.account,
             total_micro=total_micro,
             reason=move.reason,
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field
 
 from consumer.core.errors import Conflict, NotFound
 from consumer.core.lifecycle import TASK_FINAL, TaskState
@@ -49,7 +51,7 @@ class Submitted:
     """A task of a submission.  `created` is False when the same idempotency key had created the task before."""
 
     id: int
-    status: str
+    status: Annotated[str, Field(json_schema_extra={"enum": [state.value for state in TaskState]})]
     created: bool
 
 

@@ -1,4 +1,6 @@
-"""What callers may look at: a task, its history and why it is not running, lists, costs, the inbox, health."""
+"""What callers may read: a task, its history and why it is not running, lists, costs, the inbox, health.
+
+`organization` is the caller's; None: an operator, who sees all.  `views` lists the fields that are shown."""
 
 from __future__ import annotations
 
@@ -16,36 +18,35 @@ from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import publish
 from consumer.ports import PortError
-from consumer.service import links
+from consumer.service import links, views
 from consumer.service.keys import ROLES, hash_key
+from consumer.service.views import shown
 from consumer.store import queries
 from consumer.store import stops as stops_sql
-from consumer.store.batch import commit
 from consumer.store.schema.check import broken
 from consumer.store.sql import integer, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumer.ports import Row
     from consumer.world import World
 
 PAGE: Final = 50
+"""Tasks on a page of a list."""
+MAX_PAGE: Final = 200
 LISTED: Final = 1_000
-"""Of what there are few of."""
-_HIDDEN: Final = (
-    "lease",
-    "idempotency_key",
-    "lost_leases",
-    "boost",
-    "route",
-    "outcome_key",
-    "last_execution",
-    "input_from",
-)
+"""Row limit for small lists (organizations, templates)."""
+INBOX_SIZE: Final = 200
+"""Row limit for the list of assignments."""
+COSTS_BY: Final = "profile"
+"""The key by which costs are added up, unless the caller names another one."""
+COSTS_KEYS: Final = tuple(queries.COSTS)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks.  `organization` is None for an operator."""
+    """The owner of an API key.  `organization` is None for an operator."""
 
     key: str
     organization: int | None
@@ -58,7 +59,7 @@ class Caller:
 
 
 async def authenticate(world: World, bearer: str) -> Caller | None:
-    """Who a key belongs to; None for one that is unknown, wrong or revoked."""
+    """The owner of a key; None for a key that is unknown, wrong or revoked."""
     prefix, _, rest = bearer.partition("_")
     name, _, secret = rest.partition("_")
     if prefix != "bizq" or not name or not secret or len(bearer) > 200:
@@ -69,16 +70,19 @@ async def authenticate(world: World, bearer: str) -> Caller | None:
     return Caller(name, optional_integer(row, "organization_id"), text(row, "role"))
 
 
-async def task(world: World, organization: int | None, number: int) -> dict[str, Any]:
-    """One task with its outcome.  Raises NotFound."""
+async def task(world: World, organization: int | None, number: int) -> views.Task:
+    """One task with its input and its result.  Raises NotFound."""
     row = await _task(world, organization, number)
-    shown = {name: value for name, value in row.items() if name not in _HIDDEN and name != "outcome"}
     stored = optional_text(row, "input")
-    return shown | {
-        "input": parse_json(stored) if stored else None,
-        "outcome": await _result(world, optional_text(row, "outcome"), optional_text(row, "outcome_key")),
-        "cost_micro": row["total_micro"],
-    }
+    result = await _result(world, row)
+    return shown(
+        views.Task,
+        row,
+        input=parse_json(stored) if stored else None,
+        result=result,
+        outcome=result,
+        cost_micro=row["total_micro"],
+    )
 
 
 async def _task(world: World, organization: int | None, number: int) -> Row:
@@ -88,7 +92,9 @@ async def _task(world: World, organization: int | None, number: int) -> Row:
     return row
 
 
-async def _result(world: World, stored: str | None, key: str | None) -> Any:  # JSON is any value
+async def _result(world: World, row: Row) -> Any:  # JSON is any value
+    """The result in the row, or the large one that its key leads to."""
+    key, stored = optional_text(row, "result_key"), optional_text(row, "result")
     if key is not None:
         data = await world.blobs.get(key)
         return None if data is None else parse_json(data)
@@ -101,76 +107,79 @@ async def task_list(
     status: str | None = None,
     cursor: int | None = None,
     size: int = PAGE,
-) -> dict[str, Any]:
-    """A page of tasks, newest first: {tasks, cursor}; the cursor is None on the last page."""
+) -> views.TaskPage:
+    """A page of tasks, newest first.  The cursor is None on the last page."""
     statement = queries.LIST(
-        organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, 200) + 1
+        organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, MAX_PAGE) + 1
     )
-    found = [dict(row) for row in await world.rows(statement)]
-    more = len(found) > size
-    found = found[:size]
-    return {"tasks": found, "cursor": found[-1]["id"] if more else None}
+    rows = await world.rows(statement)
+    tasks = [shown(views.ListedTask, row) for row in rows[:size]]
+    return {"tasks": tasks, "cursor": tasks[-1]["id"] if len(rows) > size else None}
 
 
-async def history(world: World, organization: int | None, number: int) -> dict[str, Any]:
-    """All that happened to a task, and in one sentence how it stands.  Raises NotFound."""
-    shown = await task(world, organization, number)
-    executions, audit, stops = await commit(
-        world.database,
-        world.entropy,
-        [queries.EXECUTIONS(task=number), queries.AUDIT(task=number), stops_sql.STOPPED()],
-    )
-    why = explain(shown, executions.rows, world.clock.now_ms())
-    if stops.rows and shown["status"] == "pending":
-        why = f"All spending is stopped: {stops.rows[0]['reason']}. {why}"
+async def history(world: World, organization: int | None, number: int) -> views.History:
+    """Everything that happened to a task, and one sentence on how it stands.  Raises NotFound."""
+    found = await task(world, organization, number)
+    batch = world.batch()
+    executions = batch.add(queries.EXECUTIONS(task=number))
+    audit = batch.add(queries.AUDIT(task=number))
+    stop = batch.add(stops_sql.STOPPED())
+    results = await batch.commit()
+    rows = results.rows(executions)
+    why = explain(found, rows, world.clock.now_ms())
+    stopped = results.first(stop)
+    if stopped is not None and found["status"] == "pending":
+        why = f"All spending is stopped: {stopped['reason']}. {why}"
     return {
-        "task": shown,
+        "task": found,
         "why": why,
-        "executions": [await _execution(world, row) for row in executions.rows],
-        "audit": [dict(row) | {"at": iso(integer(row, "at_ms"))} for row in audit.rows],
+        "executions": [await _execution(world, row) for row in rows],
+        "audit": [shown(views.AuditEntry, row, at=iso(integer(row, "at_ms"))) for row in results.rows(audit)],
     }
 
 
-async def _execution(world: World, row: Row) -> dict[str, Any]:
+async def _execution(world: World, row: Row) -> views.Execution:
     usage = optional_text(row, "usage")
-    return {
-        **{name: value for name, value in row.items() if name != "result_key"},
-        "overrun": bool(row["overrun"]),
-        "usage": parse_json(usage) if usage else None,
-        "result": await _result(world, optional_text(row, "result"), optional_text(row, "result_key")),
-    }
+    return shown(
+        views.Execution,
+        row,
+        overrun=bool(row["overrun"]),
+        usage=parse_json(usage) if usage else None,
+        result=await _result(world, row),
+    )
 
 
-def explain(shown: dict[str, Any], executions: Any, now: int) -> str:  # rows
+def explain(found: views.Task, executions: Sequence[Row], now_ms: int) -> str:
     """One sentence on why a task is not running, or how it ended."""
-    status = shown["status"]
+    status = found["status"]
     latest = executions[-1] if executions else None
     if status in TASK_FINAL:
-        reason = f": {shown['reason']}" if shown["reason"] else ""
-        return f"It is {status}{reason}; its cost is {show(shown['cost_micro'] if executions else 0)}."
+        reason = f": {found['reason']}" if found["reason"] else ""
+        return f"It is {status}{reason}; its cost is {show(found['cost_micro'] if executions else 0)}."
     if status == "running":
         return (
-            f"A worker is doing it now with {latest['profile']}." if latest else "A worker has just taken it."
+            f"A worker is doing it now with {latest['profile']}."
+            if latest
+            else "A worker has just claimed it."
         )
     if status == "waiting":
-        return _waiting(latest)
-    return _pending(shown, latest, now)
+        return _explain_waiting(latest)
+    return _explain_pending(found, latest, now_ms)
 
 
-def _waiting(latest: Row | None) -> str:
+def _explain_waiting(latest: Row | None) -> str:
     if latest is None:
-        return "It waits for another application, which set it waiting."
+        return "It waits for another application, which set it to waiting."
     until = optional_integer(latest, "resolve_by_ms")
     limit = f" until {iso(until)}" if until else ""
-    if latest["status"] == "unknown" and latest["reason"] == ASKED:
-        return (
-            f"Nobody knows what became of {latest['profile']}'s work: a person is asked, in the inbox{limit}."
-        )
     if latest["status"] == "unknown":
-        return f"Nobody knows yet whether {latest['profile']} did it ({latest['reason']}); evidence is awaited{limit}."
+        unknown = f"The outcome of {latest['profile']}'s call is unknown"
+        if latest["reason"] == ASKED:
+            return f"{unknown}. It waits for a person to answer the question in the inbox{limit}."
+        return f"{unknown} ({latest['reason']}). It waits for evidence{limit}."
     if latest["provider"] == "inbox":
-        whom = f"user {latest['assigned_to']}" if latest["assigned_to"] else "a person of its organization"
-        return f"It waits for {whom} to answer{limit}."
+        person = f"user {latest['assigned_to']}" if latest["assigned_to"] else "a person of its organization"
+        return f"It waits for {person} to answer{limit}."
     return f"It waits for {latest['profile']}, which accepted it as {latest['external_id']}{limit}."
 
 
@@ -180,30 +189,28 @@ _BLOCKED: Final = {
     "no_route": "its template has no valid route: write one with `bizq template put`",
     "no_candidate": "this deployment has no such profile for it",
     "bad_settings": "its route's settings no longer fit the provider",
-    "storage": "the result of the stage before cannot be read at the moment",
-    "unpriced": "a budget applies and nobody can tell what it costs at most: declare a price or a max_cost",
+    "storage": "the result of the previous stage cannot be read at the moment",
+    "unpriced": "a budget applies and the maximum cost of the call is unknown: declare a price or a max_cost",
     "budget": "a budget has no room",
 }
 
 
-def _pending(shown: dict[str, Any], latest: Row | None, now: int) -> str:
-    run_at = shown["run_at_ms"]
-    when = (
-        "" if run_at <= now else " until it is changed" if run_at >= policy.NEVER else f" until {iso(run_at)}"
-    )
-    blocked = shown["blocked_by"]
-    if blocked:
-        kind, _, detail = blocked.partition(":")
-        return f"It is blocked{when}: {_BLOCKED.get(kind, kind)}{f' ({detail})' if detail else ''}."
-    if not when:
+def _explain_pending(found: views.Task, latest: Row | None, now_ms: int) -> str:
+    run_at = found["run_at_ms"]
+    due = run_at <= now_ms
+    until = "" if due else " until it is changed" if run_at >= policy.NEVER else f" until {iso(run_at)}"
+    if found["blocked_by"]:
+        code, _, detail = found["blocked_by"].partition(":")
+        return f"It is blocked{until}: {_BLOCKED.get(code, code)}{f' ({detail})' if detail else ''}."
+    if due:
         return "It is due and waits for its turn; a worker takes it at the next doorbell or tick."
-    if latest is not None and shown["reason"]:
-        return f"It is tried again{when.replace(' until', ' at')}: {shown['reason']}."
-    return f"It is scheduled{when.replace(' until', ' for')}."
+    if latest is not None and found["reason"]:
+        return f"It is tried again{until.replace(' until', ' at')}: {found['reason']}."
+    return f"It is scheduled{until.replace(' until', ' for')}."
 
 
-async def status(world: World, organization: int | None, number: int) -> dict[str, Any]:
-    """The live status; the database's truth on a miss or a failure, or when a snapshot that is not final is old.
+async def status(world: World, organization: int | None, number: int) -> views.LiveStatus:
+    """The live status from the status store, or from the database if the stored one is missing, unreadable or old.
 
     Raises NotFound."""
     try:
@@ -216,72 +223,78 @@ async def status(world: World, organization: int | None, number: int) -> dict[st
         value = fresh[0] if fresh else None
     if value is None or (organization is not None and value["organization"] != organization):
         raise NotFound(f"no task {number}")
-    return dict(value)
+    return shown(views.LiveStatus, value)
 
 
 async def costs(
-    world: World, organization: int | None, by: str = "provider", since: str | None = None
-) -> list[dict[str, Any]]:
-    """What executions cost by org, provider, template or day: exact micro-dollars, how much of it is a bound, how
-    many ended at an unknown price, and what is still reserved.  Raises BadInput."""
+    world: World, organization: int | None, by: str = COSTS_BY, since: str | None = None
+) -> list[views.CostLine]:
+    """What executions cost, added up by org, profile, provider, template or day, in micro-dollars.  Raises BadInput.
+
+    `by` profile is the account with a provider, `by` provider the adapter.  Only executions that started at `since`
+    (ISO-8601) or later count."""
     if by not in queries.COSTS:
         raise BadInput("by", f"one of {', '.join(queries.COSTS)}")
-    begun = iso(parse_time(since, "since")) if since is not None else None
-    statement = queries.COSTS[by](organization=organization, since=begun)
-    return [dict(row) for row in await world.rows(statement)]
+    started = iso(parse_time(since, "since")) if since is not None else None
+    statement = queries.COSTS[by](organization=organization, since=started)
+    return [shown(views.CostLine, row) for row in await world.rows(statement)]
 
 
 async def counts(world: World, organization: int | None) -> dict[str, int]:
     """Tasks by status."""
-    found = await world.rows(queries.COUNTS(organization=organization))
-    return {text(row, "status"): integer(row, "tasks") for row in found}
+    rows = await world.rows(queries.COUNTS(organization=organization))
+    return {text(row, "status"): integer(row, "tasks") for row in rows}
 
 
-async def inbox(world: World, organization: int | None, user: int | None = None) -> list[dict[str, Any]]:
-    """What waits for people, first things first, each with its link."""
-    statement = queries.INBOX(organization=organization, user=user, size=200)
-    return [dict(row) | {"link": person_link(world, row)} for row in await world.rows(statement)]
+async def inbox(world: World, organization: int | None, user: int | None = None) -> list[views.InboxEntry]:
+    """The assignments that are open, the highest rank first, each with its link."""
+    statement = queries.INBOX(organization=organization, user=user, size=INBOX_SIZE)
+    rows = await world.rows(statement)
+    return [shown(views.InboxEntry, row, link=person_link(world, row)) for row in rows]
 
 
 def person_link(world: World, row: Row) -> str:
-    """The address where a person answers."""
+    """The signed address of an assignment's form."""
     deadline = optional_integer(row, "resolve_by_ms") or 0
     purpose: links.Purpose = "question" if row["kind"] == "question" else "person"
     token = links.token(world.link_secret, integer(row, "id"), deadline, purpose)
     return f"{world.config.public_url}/inbox/{token}"
 
 
-async def organizations(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
-    """The organizations that a caller may see; only those of a name, if one is given."""
+async def organizations(world: World, organization: int | None, name: str | None) -> list[views.Organization]:
+    """The organizations that a caller may see; with a name, only those of exactly that name."""
     statement = queries.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
-    return [{"id": row["id"], "name": row["name"]} for row in await world.rows(statement)]
+    return [shown(views.Organization, row) for row in await world.rows(statement)]
 
 
-async def templates(world: World, organization: int | None, name: str | None) -> list[dict[str, Any]]:
-    """What templates there are; only those of a name, if one is given."""
+async def templates(world: World, organization: int | None, name: str | None) -> list[views.ListedTemplate]:
+    """The templates that a caller may see; with a name, only those of exactly that name."""
     statement = queries.TEMPLATES(organization=organization, name=name, size=LISTED)
-    found = await world.rows(statement)
-    return [dict(row) | {"usable": bool(row["usable"])} for row in found]
+    rows = await world.rows(statement)
+    return [shown(views.ListedTemplate, row, usable=bool(row["usable"])) for row in rows]
 
 
-async def template(world: World, organization: int | None, number: int) -> dict[str, Any]:
-    """One template.  Raises NotFound."""
+async def template(world: World, organization: int | None, number: int) -> tuple[views.StoredTemplate, int]:
+    """One template and its version.  Raises NotFound."""
     row = one(await world.rows(queries.TEMPLATE(id=number, organization=organization)))
     if row is None:
         raise NotFound(f"no template {number}")
-    parsed = {name: optional_text(row, name) for name in ("input_schema", "output_schema", "route", "limits")}
-    return dict(row) | {name: json.loads(value) if value else None for name, value in parsed.items()}
+    stored = {name: optional_text(row, name) for name in ("input_schema", "output_schema", "route", "limits")}
+    parsed = {name: json.loads(value) if value else None for name, value in stored.items()}
+    return shown(views.StoredTemplate, row, **parsed), integer(row, "version")
 
 
-async def budgets(world: World, organization: int | None, number: int | None = None) -> list[dict[str, Any]]:
-    """Budgets with their current period.  Raises NotFound when one is asked for that is not there."""
+async def budgets(
+    world: World, organization: int | None, number: int | None = None
+) -> list[views.StoredBudget]:
+    """All budgets, or the one with this number, each with its current period.  Raises NotFound for that one."""
     statement = queries.BUDGET(id=number, organization=organization, now=world.clock.now_ms())
-    found = [dict(row) for row in await world.rows(statement)]
-    if number is not None and not found:
+    rows = await world.rows(statement)
+    if number is not None and not rows:
         raise NotFound(f"no budget {number}")
-    return found
+    return [shown(views.StoredBudget, row) for row in rows]
 
 
 async def health(world: World) -> list[str]:
-    """What is wrong with the database; an empty list when it can be worked with.  Raises `Unavailable`."""
+    """The problems of the schema; an empty list if the worker can use the database.  Raises `Unavailable`."""
     return await broken(world.database, world.entropy)

@@ -1,4 +1,6 @@
-"""What callers read: tasks, histories, lists, costs, the inbox, organizations, templates, budgets."""
+"""Statements for callers who read: tasks, histories, lists, costs, the inbox, organizations, templates, budgets.
+
+`:organization` limits a statement to the rows of one organization; NULL means all of them."""
 
 from __future__ import annotations
 
@@ -6,21 +8,30 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-TASK: Final = Query("""
-    SELECT tasks.*, template.name AS template_name, template.route, e.result AS outcome, e.result_key AS outcome_key,
+_LISTED = """id, template_id, organization_id, title, status, priority, due_date, created_at, updated_at, version, stage,
+      attempt, blocked_by, reason, run_at_ms"""
+
+# One task with its input, its template's name and route, its result, and the cost of all its executions.
+TASK: Final = Query(
+    """
+    SELECT {listed}, tasks.description, tasks.assigned_to, tasks.created_by, tasks.deadline_ms, tasks.raise_at_ms,
+      tasks.rank, tasks.candidate, tasks.repairs, tasks.redos, tasks.replaces, tasks.feedback, tasks.needs_micro,
+      tasks.retry_of, tasks.input,
+      template.name AS template_name, template.route, e.result AS result, e.result_key AS result_key,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of tasks.id}) AS total_micro
     FROM tasks LEFT JOIN task_templates template ON template.id = tasks.template_id
       LEFT JOIN task_executions e ON e.id = tasks.last_execution AND tasks.status = 'completed' AND e.status = 'succeeded'
     WHERE tasks.id = :task AND (:organization IS NULL OR tasks.organization_id = :organization)
-""")
+""".replace("{listed}", ", ".join(f"tasks.{name.strip()}" for name in _LISTED.split(",")))
+)
 
-_LIST = """
-    SELECT id, template_id, organization_id, title, status, priority, due_date, created_at, updated_at, version, stage,
-      attempt, blocked_by, reason, run_at_ms
-    FROM tasks WHERE {whose} AND id < :before AND (:status IS NULL OR status = :status)
+_LIST = f"""
+    SELECT {_LISTED}
+    FROM tasks WHERE {{whose}} AND id < :before AND (:status IS NULL OR status = :status)
 """
 
-# One of the two gives nothing; as one condition with OR, the tasks of all organizations would be read.
+# A page of tasks below an id, newest first.  One of the two halves finds nothing.  One condition with OR would read the
+# tasks of all organizations.
 LIST: Final = Query(
     _LIST.replace("{whose}", "organization_id = :organization")
     + "UNION ALL"
@@ -28,6 +39,7 @@ LIST: Final = Query(
     + "ORDER BY id DESC LIMIT :size"
 )
 
+# All executions of a task, oldest first.  While a lease holds one, its wake-up time is -1, which is no time.
 EXECUTIONS: Final = Query("""
     SELECT id, execution_type, provider, profile, status, stage, candidate, attempt, started_at, completed_at, cost_micro,
       cost_source, reserved_micro, budgets IS NOT NULL AND cost_micro > reserved_micro AS overrun, usage, external_id,
@@ -35,14 +47,17 @@ EXECUTIONS: Final = Query("""
     FROM task_executions WHERE id BETWEEN {ids of :task} ORDER BY id
 """)
 
+# The changes of a task that the audit log has, oldest first.
 AUDIT: Final = Query("SELECT at_ms, actor, event, detail FROM audit_log WHERE task_id = :task ORDER BY id")
 
+# The number of tasks in each state.
 COUNTS: Final = Query("""
     SELECT status, count(*) AS tasks FROM tasks
     WHERE (:organization IS NULL OR organization_id = :organization) GROUP BY status ORDER BY status
 """)
 
-# The first condition is that of the index `executions_wake`, word for word, so that only open executions are read.
+# Open assignments and questions, the highest rank first; with :user, only those that this user may answer.  The first
+# condition repeats the one of the index `executions_wake` word for word, so that only open executions are read.
 INBOX: Final = Query("""
     SELECT e.id, e.task_id, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
       CASE WHEN e.status = 'unknown' THEN 'question' WHEN e.execution_type = 'hybrid' THEN 'review' ELSE 'human' END AS kind,
@@ -56,27 +71,32 @@ INBOX: Final = Query("""
     ORDER BY tasks.rank, e.id LIMIT :size
 """)
 
+# Organizations, by id; with :name, only those of that name.
 ORGANIZATIONS: Final = Query("""
     SELECT id, name, created_at FROM organizations
     WHERE (:organization IS NULL OR id = :organization) AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
 """)
 
+# An API key that is not revoked.
 KEY: Final = Query(
     "SELECT id, hash, organization_id, role FROM api_keys WHERE id = :id AND revoked_ms IS NULL"
 )
 
+# One template with everything that `PUT` accepts, and its version.
 TEMPLATE: Final = Query("""
     SELECT id, organization_id, name, description, category, estimated_duration, prompt, input_schema, output_schema,
       route, limits, version
     FROM task_templates WHERE id = :id AND (:organization IS NULL OR organization_id = :organization)
 """)
 
+# Templates, by id; with :name, only those of that name.
 TEMPLATES: Final = Query("""
     SELECT id, organization_id, name, description, category, version, route IS NOT NULL AS usable FROM task_templates
     WHERE (:organization IS NULL OR organization_id = :organization) AND (:name IS NULL OR name = :name)
     ORDER BY id LIMIT :size
 """)
 
+# Budgets with the counters of their current period; with :id, only that budget.
 BUDGET: Final = Query("""
     SELECT budgets.id, budgets.organization_id, scope, scope_id, period, cap_micro, refused,
       current.id AS current, current.spent_micro, current.reserved_micro, current.ends_ms
@@ -100,12 +120,13 @@ _COSTS = """
     GROUP BY {of} ORDER BY 1, {of}
 """
 
-# Two organizations, or templates, may have one name.
+# The costs of executions by one key.  They are grouped by id, because two organizations or templates may have one name.
 COSTS: Final = {
     name: Query(_COSTS.replace("{key}", key).replace("{of}", of))
     for name, key, of in (
         ("org", "organizations.name", "organizations.id"),
-        ("provider", "e.profile", "e.profile"),
+        ("profile", "e.profile", "e.profile"),
+        ("provider", "e.provider", "e.provider"),
         ("template", "template.name", "template.id"),
         ("day", "substr(e.started_at, 1, 10)", "substr(e.started_at, 1, 10)"),
     )

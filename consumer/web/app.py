@@ -1,4 +1,4 @@
-"""One ASGI application of it all.  Each request is checked by the same table that routes and documents it."""
+"""The ASGI application.  One table of operations routes each request, checks it and documents it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from consumer.telemetry import Event, log
-from consumer.web import api, inbox, openapi, pages, problems, settings, webhooks
-from consumer.web.api import Operation, reply
-from consumer.web.ask import Ask, authenticate, organization_of, read_query
+from consumer.web import admin, problems, tasks, webhooks
+from consumer.web.operation import Operation, reply
+from consumer.web.pages import inbox, site
 from consumer.web.problems import TooLong
+from consumer.web.request import RequestContext, authenticate, organization_of, read_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from consumer.app import App
 
 MAX_ADDRESS: Final = 8_192
-"""Bytes of a path, and of a query."""
+"""Longest path, and longest query, in bytes."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -35,37 +36,51 @@ HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
 }
-"""On every response that does not say otherwise."""
+"""Headers of every response that does not set them itself."""
 
 
-async def home(_ask: Ask) -> Response:
-    """What this is."""
-    return pages.home()
+async def home(_context: RequestContext) -> Response:
+    """The page that says what this is."""
+    return site.home()
 
 
-async def list_problems(_ask: Ask) -> Response:
-    """Where the types of problem documents lead."""
-    return pages.problem_kinds()
+async def list_problems(_context: RequestContext) -> Response:
+    """The page of all error types, where the `type` of a problem document leads."""
+    return site.error_types()
 
 
-async def describe(ask: Ask) -> Response:
-    """The document of all this."""
-    return reply(openapi.document(OPERATIONS, ask.world.config.public_url))
+async def describe(context: RequestContext) -> Response:
+    """The document of the API."""
+    from consumer.web import openapi  # noqa: PLC0415  # start-up CPU is limited, and nothing else needs it
+
+    return reply(openapi.document(OPERATIONS, context.world.config.public_url))
 
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
-    *api.OPERATIONS,
-    *settings.OPERATIONS,
+    *tasks.OPERATIONS,
+    *admin.OPERATIONS,
     *webhooks.OPERATIONS,
     *inbox.OPERATIONS,
-    Operation("GET", "/openapi.json", describe, "This document", answers={200: "OpenAPI"}),
-    Operation("GET", "/problems", list_problems, "List what is refused, and why", answers={200: ""}),
-    Operation("GET", "/", home, "Say what this is", answers={200: ""}),
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        handler=describe,
+        summary="Get this document",
+        answers={200: "OpenAPI"},
+    ),
+    Operation(
+        method="GET",
+        path="/problems",
+        handler=list_problems,
+        summary="List the error types",
+        answers={200: ""},
+    ),
+    Operation(method="GET", path="/", handler=home, summary="Show what this is", answers={200: ""}),
 )
 
 
 def build(app: App) -> Starlette:
-    """The application.  Cheap: the Worker makes one for each request."""
+    """The application.  Making one is cheap: the Worker makes one for each request."""
     made = Starlette(
         routes=ROUTES, middleware=[Middleware(Edge)], exception_handlers={HTTPException: answer_refused}
     )
@@ -75,7 +90,7 @@ def build(app: App) -> Starlette:
 
 
 class Edge:
-    """Around everything: limits before it, headers after it, and no exception beyond it."""
+    """The outermost layer: it refuses long addresses, adds headers, and turns every exception into a response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -111,19 +126,19 @@ def _check_address(scope: Scope) -> None:
 
 
 async def answer_refused(request: Request, error: Exception) -> Response:
-    """A problem document; a page for a person.  What is our fault is logged, without what it was about."""
+    """A problem document, or a page for a person.  Internal errors are logged, without the values of the request."""
     refused = problems.refusal(error)
     if refused.kind.status >= 500:
         route = request.scope.get("route")
         where = route.path if isinstance(route, Route) else None
         log().error(Event.REQUEST_FAILED, error=type(error).__name__, method=request.method, route=where)
-    if request.url.path.startswith(inbox.PLACE) and not inbox.wants_json(request):
-        return pages.refused(refused)
+    if request.url.path.startswith(inbox.PATH_PREFIX) and not inbox.wants_json(request):
+        return site.refused(refused)
     return problems.response(refused)
 
 
 def _routes() -> list[Route]:
-    """A route for each address, so that a refused method can name all that are not."""
+    """One route for each address, so that the refusal of a method can name the methods that are allowed."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
@@ -139,16 +154,16 @@ def _endpoint(operations: Mapping[str, Operation]) -> Callable[[Request], Awaita
     return endpoint
 
 
-async def _checked(operation: Operation, request: Request) -> Ask:
-    """The request with its key, role and query checked, in this order."""
+async def _checked(operation: Operation, request: Request) -> RequestContext:
+    """The request after its key, its role and its query were checked, in this order."""
     app = cast("App", request.app.state.worker)
     if operation.role is None:
         query = {} if operation.query is None else read_query(request, operation.query)
-        return Ask(request, app, query)
+        return RequestContext(request, app, query)
     caller = await authenticate(request, app)
     caller.need(operation.role)
     query = read_query(request, operation.query or ())
-    return Ask(request, app, query, organization_of(caller, query), caller.role, caller.key)
+    return RequestContext(request, app, query, organization_of(caller, query), caller.role, caller.key)
 
 
 ROUTES: Final = _routes()

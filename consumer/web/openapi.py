@@ -1,51 +1,100 @@
-"""The document of the API (OpenAPI 3.1), made from the table that routes it and the models that check it."""
+"""The document of the API (OpenAPI 3.1), made from the table that routes it and the classes that check and show it."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic.json_schema import models_json_schema
+from pydantic import Field, TypeAdapter, WithJsonSchema
 
 from consumer.core.lifecycle import TaskState
 from consumer.core.template import Template
 from consumer.ports import MAX_INTEGER
+from consumer.run.sweep import Swept
+from consumer.service import queries, views
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
-from consumer.service.new_tasks import NewTask
-from consumer.store.queries import COSTS
-from consumer.web.problems import MEDIA_TYPE
-from consumer.web.shapes import SHAPES
+from consumer.service.commands import Adopted, Submitted
+from consumer.service.new_tasks import MAX_TASKS, NewTask
+from consumer.service.people import Assignment, Receipt
+from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from consumer.web.api import Operation
+    from consumer.web.operation import Operation
 
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER}
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "id": {"schema": _ID},
     "profile": {"schema": {"type": "string"}},
-    "token": {"schema": {"type": "string"}, "description": "Signed by us; it expires"},
+    "token": {"schema": {"type": "string"}, "description": "Signed by the worker; it expires"},
     "organization": {
         "schema": _ID,
-        "description": "Whose: only an operator's key may name another than its own, and has to where it writes",
+        "description": "Required where an operator's key writes; another key can name its own organization only",
     },
-    "name": {"schema": {"type": "string"}, "description": "Only what has exactly this name"},
+    "name": {"schema": {"type": "string"}, "description": "Only rows with exactly this name"},
     "status": {"schema": {"enum": [state.value for state in TaskState]}},
     "cursor": {"schema": _ID, "description": "From the page before"},
-    "by": {"schema": {"enum": list(COSTS), "default": "provider"}},
+    "by": {
+        "schema": {"enum": list(queries.COSTS_KEYS), "default": queries.COSTS_BY},
+        "description": "`profile` is an account with a provider, `provider` the name of an adapter",
+    },
     "since": {
         "schema": {"type": "string", "format": "date-time"},
-        "description": "ISO-8601; by the time an execution began",
+        "description": "ISO-8601: only executions that began at this time or later",
     },
-    "user": {"schema": _ID, "description": "Only what this user or everybody may answer"},
+    "user": {"schema": _ID, "description": "Only assignments that this user may answer"},
 }
+
+ANSWER_FORM: Final = {
+    "type": "object",
+    "properties": {
+        "action": {"enum": ["submit", "accept", "decline"]},
+        "reason": {"type": "string", "description": "Why it is declined"},
+        "decision": {"enum": ["approve", "edit", "reject"], "description": "Of a review"},
+        "note": {"type": "string", "description": "Of a review"},
+        "redo": {"const": "yes", "description": "Of a review that rejects: have the work done again"},
+    },
+    "required": ["action"],
+    "additionalProperties": {
+        "type": ["string", "array"],
+        "description": "`output.<property>` for each property, as it is typed; `output`: the whole answer as JSON",
+    },
+}
+"""The names of the other fields follow from the template's output schema."""
+
+BODIES: Final[Mapping[str, Any]] = {
+    "NewTasks": NewTask | Annotated[list[NewTask], Field(min_length=1, max_length=MAX_TASKS)],
+    "Template": Template,
+    "Budget": Budget,
+    "NewOrganization": NewOrganization,
+    "NewStop": NewStop,
+    "NewUser": NewUser,
+    "Answer": Annotated[dict[str, Any], WithJsonSchema(ANSWER_FORM)],
+    "Event": Annotated[Any, Field(description="Any event of the profile's provider")],
+}
+"""The schemas of requests, by the names that operations use."""
+
+_VIEWS: Final = (
+    *(views.Task, views.TaskPage, views.History, views.Cancelled, views.Counts, views.Costs, views.Inbox),
+    *(views.Organization, views.Organizations, views.User, views.StoredTemplate, views.Templates),
+    *(views.StoredBudget, views.Budgets, views.Stopped, views.Resumed, views.Findings, views.Health),
+    *(views.Received, views.LiveStatus, Submitted, Adopted, Swept, ProblemDocument),
+)
+ANSWERS: Final[Mapping[str, Any]] = {
+    **{view.__name__: view for view in _VIEWS},
+    "Submissions": Submitted | views.SubmittedTasks,
+    "AnswerResult": Receipt | Assignment,
+    "OpenAPI": dict[str, Any],
+}
+"""The schemas of answers, by the names that operations use."""
+
 _PART: Final = re.compile(r"\{(\w+)\}")
 _FORMS: Final = {"Answer": "application/x-www-form-urlencoded"}
 _PAGE: Final[dict[str, Any]] = {"text/html": {}}
-_PAGES: Final = frozenset({"Assignment", "Receipt", "AnswerResult"})
-"""What is a page for people, and JSON for who asks for it."""
+_PAGES: Final = frozenset({"AnswerResult"})
+"""Answers that a browser gets as a page, and a program as JSON."""
 
 
 def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
@@ -53,24 +102,34 @@ def document(operations: Iterable[Operation], server: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
-    _, models = models_json_schema(
-        [(model, "validation") for model in (NewTask, Template, Budget, NewOrganization, NewStop, NewUser)],
-        ref_template="#/components/schemas/{model}",
-    )
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "BizQ Task Worker",
             "version": "1",
-            "description": "Every refusal is a problem document (RFC 9457); /problems lists them.",
+            "description": "Every refusal is a problem document (RFC 9457); the page /problems lists their types.",
         },
         "servers": [{"url": server}],
         "paths": paths,
         "components": {
-            "schemas": {**SHAPES, **models["$defs"]},
+            "schemas": schemas(),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas of all requests and answers, by name.  This takes long, and nothing but the document needs it."""
+    found, shared = TypeAdapter.json_schemas(
+        [
+            *((name, "validation", TypeAdapter(body)) for name, body in BODIES.items()),
+            *((name, "serialization", TypeAdapter(answer)) for name, answer in ANSWERS.items()),
+        ],
+        ref_template="#/components/schemas/{model}",
+    )
+    # In `found`, the schema of a class only refers to itself; `shared` holds it under the same name.
+    components: dict[str, Any] = {name: schema for (name, _), schema in found.items()} | shared["$defs"]
+    return components
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
@@ -89,7 +148,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "default": {
                 "description": "Refused",
                 "content": {
-                    MEDIA_TYPE: _schema("Problem"),
+                    MEDIA_TYPE: _schema("ProblemDocument"),
                     **(_PAGE if _PAGES & {*operation.answers.values()} else {}),
                 },
             },

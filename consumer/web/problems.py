@@ -1,15 +1,17 @@
-"""What a refusal looks like: one table from exceptions to problem documents (RFC 9457).
+"""Refusals: one table from exceptions to problem documents (RFC 9457).
 
-Nothing that a caller has no business with gets out: no trace, no SQL, no payload.
+A document shows no trace, no SQL and no payload.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, NotRequired
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, Problem
 from consumer.core.strictjson import dump_json
@@ -23,49 +25,67 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
-"""Wrong fields that one document names; `detail` says how many more there are."""
+"""Most wrong fields that one document names; `detail` says how many more there are."""
 RETRY_AFTER_S: Final = "5"
 
 
+class FieldError(TypedDict):
+    """One value that cannot be accepted."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(TypedDict):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[str, Field(description="Leads to its entry on the page /problems")]
+    title: str
+    status: int
+    detail: str
+    errors: NotRequired[Annotated[list[FieldError], Field(max_length=MAX_ERRORS)]]
+
+
 class Unreadable(BadInput):
-    """The request itself cannot be read: JSON, a form, or text that is none."""
+    """The request cannot be read: its text is not UTF-8, not JSON, or not a form."""
 
 
 class Unauthenticated(BizQError):
-    """No key, or one that is unknown or revoked."""
+    """The request has no key, or one that is unknown or revoked."""
 
 
 class Ended(Conflict):
-    """What a link was for is over, and will not come back."""
+    """The assignment behind a link has ended, for good."""
 
 
 class TooLarge(BizQError):
-    """The body is longer than what is accepted here."""
+    """The body is longer than the limit."""
 
 
 class TooLong(BizQError):
-    """The address is longer than what is accepted here."""
+    """The address is longer than the limit."""
 
 
 class WrongMedia(BizQError):
-    """The body is not of the type that is read here."""
+    """The body has another media type than this operation reads."""
 
 
 class Gone(Exception):
-    """The client went away while its request was read: nobody waits for the answer."""
+    """The client closed the connection while its request was read, so no answer reaches it."""
 
 
 class Unhealthy(BizQError):
-    """What `/healthz` found."""
+    """`/healthz` found problems of the database."""
 
     def __init__(self, found: Sequence[str]) -> None:
         self.found = tuple(found)
-        super().__init__(f"the database is not as it should be: {len(self.found)} problems")
+        count = len(self.found)
+        super().__init__(f"the database has {count} {'problem' if count == 1 else 'problems'}")
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to be refused.  `name` is the last part of the document's `type`."""
+    """One type of refusal.  `name` is the last part of the document's `type`; `advice` says what the caller can do."""
 
     name: str
     status: int
@@ -76,7 +96,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One refusal, ready to be shown as a document or as a page."""
+    """One refusal, which becomes a document or a page."""
 
     kind: Kind
     detail: str
@@ -87,16 +107,26 @@ class Refusal:
 _BEARER: Final = {"WWW-Authenticate": 'Bearer realm="bizq"'}
 _LATER: Final = {"Retry-After": RETRY_AFTER_S}
 
-NO_SUCH: Final = Kind("not-found", 404, "Not found", "It does not exist, or it belongs to somebody else.")
-NO_METHOD: Final = Kind(
-    "method", 405, "Method not allowed", "The header Allow lists what this address can do."
+NO_SUCH: Final = Kind(
+    "not-found", 404, "Not found", "It does not exist, or it belongs to another organization."
 )
-INTERNAL: Final = Kind("internal", 500, "Something went wrong here", "It is our fault, and it is in our log.")
+NO_METHOD: Final = Kind("method", 405, "Method not allowed", "Use one of the methods in the header `Allow`.")
+INTERNAL: Final = Kind(
+    "internal",
+    500,
+    "Internal error",
+    "The error is in the worker's log.  Try again later, or tell the operator.",
+)
 
-# An exception is of the first kind on its line of ancestors.
+# The kind of an exception is that of its class, or else of the first of its ancestors in this table.
 KINDS: Final[Mapping[type[Exception], Kind]] = {
-    Unreadable: Kind("unreadable", 400, "The request cannot be read", "Mend the JSON or the form."),
-    BadInput: Kind("bad-input", 422, "A value cannot be accepted", "Each of `errors` names a field."),
+    Unreadable: Kind("unreadable", 400, "The request cannot be read", "Fix the JSON or form data."),
+    BadInput: Kind(
+        "bad-input",
+        422,
+        "A value cannot be accepted",
+        "Each of `errors` names a field and says what is wrong with it.",
+    ),
     Unauthenticated: Kind("key", 401, "A key is needed", "Send `Authorization: Bearer <key>`.", _BEARER),
     BadSignature: Kind(
         "signature",
@@ -107,44 +137,48 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     ),
     Forbidden: Kind("forbidden", 403, "Not allowed", "Use a key with a higher role."),
     NotFound: NO_SUCH,
-    Conflict: Kind("conflict", 409, "Too late, or too early", "Look at the state of the task first."),
+    Conflict: Kind(
+        "conflict", 409, "Conflict with the current state", "Read the task's current state first."
+    ),
     Expired: Kind("expired", 410, "This link has expired", "Ask for a new one."),
-    Ended: Kind("ended", 410, "This has ended", "Nothing more can be done about it."),
-    TooLarge: Kind("too-large", 413, "The body is too large", "Send less at once."),
-    TooLong: Kind("too-long", 414, "The address is too long", "Send less in the query."),
-    WrongMedia: Kind("media-type", 415, "The body is of another type", "Send the type that `detail` names."),
+    Ended: Kind("ended", 410, "This assignment has ended", "The assignment takes no more answers."),
+    TooLarge: Kind("too-large", 413, "The body is too large", "Send less in one request."),
+    TooLong: Kind("too-long", 414, "The address is too long", "Shorten the path or the query."),
+    WrongMedia: Kind("media-type", 415, "The body has the wrong type", "Send the type that `detail` names."),
     Gone: Kind("gone", 400, "The request was not received", "Send it again."),
-    BrokenSchema: Kind("schema", 503, "The database is not as it should be", "See /healthz.", _LATER),
+    BrokenSchema: Kind("schema", 503, "The database schema is broken", "See /healthz.", _LATER),
     Unhealthy: Kind("unhealthy", 503, "Not healthy", "Each of `errors` says what to do.", _LATER),
     Unavailable: Kind(
         "unavailable",
         503,
         "Not available now",
-        "Try again later.  A change may have been made all the same: repeat it under the same idempotency key.",
+        "Try again later.  The change may have been made: repeat it with the same idempotency key.",
         _LATER,
     ),
 }
 
 
 def refusal(error: Exception) -> Refusal:
-    """What to say about an exception."""
+    """The refusal that an exception becomes.  Only messages of our own are shown: others may contain anything."""
     if isinstance(error, HTTPException):
         return _routing(error)
     kind = next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
     if isinstance(error, BadInput):
         return _fields(kind, error.problems)
     if isinstance(error, Unhealthy):
-        return Refusal(kind, str(error), [Problem("database", each) for each in error.found], kind.headers)
-    said = isinstance(error, BizQError | BadSignature)  # the words of all others may hold anything
-    return Refusal(kind, str(error) if said else kind.advice, headers=kind.headers)
+        return Refusal(
+            kind, str(error), [Problem("database", problem) for problem in error.found], kind.headers
+        )
+    ours = isinstance(error, BizQError | BadSignature)
+    return Refusal(kind, str(error) if ours else kind.advice, headers=kind.headers)
 
 
 def _routing(error: HTTPException) -> Refusal:
-    """What the router says: there is no such address, or it cannot do this."""
+    """The refusal of the router: no such address, or not with this method."""
     if error.status_code == 405:
         allowed = ", ".join(sorted(str((error.headers or {}).get("Allow", "")).split(", ")))
-        return Refusal(NO_METHOD, f"this address understands {allowed}", headers={"Allow": allowed})
-    return Refusal(NO_SUCH, "there is nothing at this address")
+        return Refusal(NO_METHOD, f"use one of {allowed} at this address", headers={"Allow": allowed})
+    return Refusal(NO_SUCH, "no such address")
 
 
 def _fields(kind: Kind, problems: Sequence[Problem]) -> Refusal:
@@ -154,20 +188,20 @@ def _fields(kind: Kind, problems: Sequence[Problem]) -> Refusal:
     return Refusal(kind, detail, shown, kind.headers)
 
 
-def document(refused: Refusal) -> dict[str, Any]:
-    """The members of a problem document."""
+def document(refused: Refusal) -> ProblemDocument:
+    """The problem document of a refusal."""
     kind = refused.kind
-    said = {
-        "type": f"/problems#{kind.name}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": refused.detail,
-    }
-    errors = [{"field": each.field, "message": each.message} for each in refused.errors]
-    return said | ({"errors": errors} if errors else {})
+    found = ProblemDocument(
+        type=f"/problems#{kind.name}", title=kind.title, status=kind.status, detail=refused.detail
+    )
+    if refused.errors:
+        found["errors"] = [
+            FieldError(field=problem.field, message=problem.message) for problem in refused.errors
+        ]
+    return found
 
 
 def response(refused: Refusal) -> Response:
-    """A problem document."""
+    """The response of a refusal."""
     text = dump_json(document(refused))
     return Response(text, refused.kind.status, dict(refused.headers), MEDIA_TYPE)

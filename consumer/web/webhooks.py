@@ -1,6 +1,7 @@
-"""Webhooks: verified and kept before they are answered; the consumer handles them like any other work.
+"""Webhooks: each is verified and stored before it is answered; the consumer handles it later, like any other work.
 
-Early, late, repeated or out of order makes no difference here: each is one row, and wakes what waits for it.
+A webhook may be early, late, repeated or out of order.  Each event becomes one row, and makes the execution due that
+waits for it.
 """
 
 from __future__ import annotations
@@ -16,43 +17,46 @@ from consumer.execution.call import sign
 from consumer.execution.settlement import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
 from consumer.provider import BadSignature
+from consumer.service import views
 from consumer.telemetry import Event, log
-from consumer.web.api import Operation, reply
+from consumer.web.operation import Operation, reply
 from consumer.web.problems import Unreadable
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from consumer.core.profile import Account
-    from consumer.web.ask import Ask
+    from consumer.web.request import RequestContext
     from consumer.world import World
 
 MAX_NAME: Final = 1_000
-"""Characters of an event's id."""
+"""Most characters of an event's id."""
 _EXECUTION: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 
 
-async def receive(ask: Ask) -> Response:
-    """Keep one event.  Raises NotFound for an unknown profile, BadSignature, TooLarge, Unreadable."""
-    account = ask.world.accounts.get(ask.part("profile"))
-    provider = ask.world.providers.get(account.profile.provider) if account else None
+async def receive(context: RequestContext) -> Response:
+    """Store one event.  Raises NotFound for an unknown profile, BadSignature, TooLarge, Unreadable."""
+    account = context.world.accounts.get(context.part("profile"))
+    provider = context.world.providers.get(account.profile.provider) if account else None
     if account is None or provider is None:
         raise NotFound("no such profile")
-    body = await ask.body()
-    now = ask.world.clock.now_ms()
+    body = await context.body()
+    now = context.world.clock.now_ms()
     try:
-        event = provider.webhook(account, dict(ask.request.headers), body, now)
-        execution = _signed_execution(ask, account)
+        event = provider.verify_webhook(account, dict(context.request.headers), body, now)
+        execution = _signed_execution(context, account)
     except BadSignature as error:
         log().warning(Event.WEBHOOK_REFUSED, profile=account.name, reason=str(error))
         raise
-    await _keep(ask.world, account, execution, _name(event.id), event.external_id, _text(body))
-    return reply({"status": "received"})
+    await _keep(context.world, account, execution, _name(event.id), event.external_id, _text(body))
+    return reply(views.Received(status="received"))
 
 
-def _signed_execution(ask: Ask, account: Account) -> int | None:
-    """The execution in the callback address, which we signed for this profile.  Raises BadSignature."""
-    query = ask.request.query_params
+def _signed_execution(context: RequestContext, account: Account) -> int | None:
+    """The execution in the callback address, which the worker signed for this profile; None: the address names none.
+
+    Raises BadSignature."""
+    query = context.request.query_params
     given = [query.getlist(name) for name in ("execution", "signature")]
     if given == [[], []]:
         return None
@@ -61,8 +65,8 @@ def _signed_execution(ask: Ask, account: Account) -> int | None:
     (execution,), (signature,) = given
     if not _EXECUTION.fullmatch(execution) or int(execution) > MAX_INTEGER:
         raise BadSignature("the callback address was changed")
-    expected = sign(ask.world, account.name, int(execution))
-    # As bytes: text outside ASCII cannot be compared.
+    expected = sign(context.world, account.name, int(execution))
+    # Compare bytes: `compare_digest` refuses text outside ASCII.
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         raise BadSignature("the callback address was changed")
     return int(execution)
@@ -71,8 +75,9 @@ def _signed_execution(ask: Ask, account: Account) -> int | None:
 async def _keep(
     world: World, account: Account, execution: int | None, event: str, external: str | None, body: str
 ) -> None:
-    """One row and one waking, together; the doorbell may get lost."""
-    external = None if external is None else clean(external[:MAX_TEXT_CHARS])  # cut as the execution's own is
+    """Store the event and make its execution due, in one batch.  If the doorbell gets lost, cron finds the work."""
+    # Cut as `execution.settle` cuts the external id of the execution.
+    external = None if external is None else clean(external[:MAX_TEXT_CHARS])
     woken = await webhooks.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:
@@ -94,11 +99,11 @@ def _text(body: bytes) -> str:
 
 OPERATIONS: Final = (
     Operation(
-        "POST",
-        "/webhooks/{profile}",
-        receive,
-        "Receive an event of a provider, signed with the profile's secret.  `execution` and `signature` are those of"
-        " the callback address that the provider was given",
+        method="POST",
+        path="/webhooks/{profile}",
+        handler=receive,
+        summary="Receive an event of a provider, signed with the profile's secret.  `execution` and `signature` are"
+        " those of the callback address that the provider was given",
         query=None,
         body="Event",
         answers={200: "Received"},

@@ -13,7 +13,9 @@ export interface LiveStatus {
   version: number;
   /** Which stage of the route it is at, from 0. */
   stage: number;
-  /** The name of the profile that does it or did it. */
+  /** The account with a provider that the latest execution used. */
+  profile: string | null;
+  /** The name of that account's adapter. */
   provider: string | null;
   attempt: number;
   /** The cost of all its executions so far, in millionths of a dollar; null when none has a known price yet. */

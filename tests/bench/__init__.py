@@ -1,1 +1,1 @@
-"""How fast the worker is on one machine: `make bench`."""
+"""The speed of the worker on one machine: `make bench`."""

@@ -1,7 +1,7 @@
-"""Prints what `make bench` promises, for synchronous=NORMAL and FULL, with the disk's fsync time beside them.
+"""Measures and prints the speed for synchronous=NORMAL and FULL, with the fsync time of the disk.
 
-Every figure is measured here and now through the worker's own App, ports and the echo adapter; each is the median
-of several rounds, because machines are noisy.
+Every number is measured now, through the worker's own App, ports and the echo adapter.  Each is the median of several
+rounds, because machines are noisy.
 """
 
 from __future__ import annotations
@@ -51,30 +51,30 @@ IDEAL_S = 1.0
 
 
 class Watched(Echo):
-    """The echo adapter, noting when each execution is started."""
+    """The echo adapter, which records the start of each execution."""
 
     def __init__(self) -> None:
         self.started: list[float] = []
 
     def request(self, call: Call, verb: Verb) -> Any:
-        """As echo does."""
+        """Build the request as echo does."""
         self.started.append(time.perf_counter())
         return super().request(call, verb)
 
 
 @dataclass
 class Rung:
-    """A doorbell in the hand."""
+    """A delivered doorbell without a queue."""
 
     id: str = "bench"
     body: object = None
     attempts: int = 1
 
     def ack(self) -> None:
-        """Nothing to tell."""
+        """Ignore the verdict."""
 
     def retry(self, delay_s: int) -> None:
-        """Nothing of the bench may fail."""
+        """A retry: no task of the bench may fail."""
         raise AssertionError(f"retried in {delay_s} s")
 
 
@@ -120,7 +120,7 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
 
 
 async def fill(world: World, count: int) -> float:
-    """Submit tasks as a caller does, 1,000 at a time; seconds."""
+    """Submit tasks as a caller does, 1,000 at a time; return the seconds."""
     before = time.perf_counter()
     for start in range(0, count, new_tasks.MAX_TASKS):
         size = min(new_tasks.MAX_TASKS, count - start)
@@ -143,7 +143,7 @@ async def drain(world: World, count: int) -> float:
 
 
 async def no_op(directory: Path, synchronous: Mode) -> tuple[float, float]:
-    """No-op tasks a second, and tasks enqueued a second."""
+    """No-op tasks per second, and enqueued tasks per second."""
     count = 4_000
     with opened(directory, synchronous, 0) as (world, _):
         enqueued = await fill(world, count)
@@ -158,7 +158,7 @@ async def ratio(directory: Path, synchronous: Mode) -> float:
 
 
 async def floor() -> float:
-    """The same waits in asyncio alone, which wakes on the next whole millisecond: nothing here can be below."""
+    """The same waits in asyncio alone, which wakes at whole milliseconds: the lower limit of every result."""
     slots = asyncio.Semaphore(50)
 
     async def wait() -> None:
@@ -179,11 +179,11 @@ PARTS = {
     "/consumer/": "consumer/",
     "/providers/": "providers/",
 }
-"""What a profiled function belongs to, by what its name holds; the first that fits."""
+"""The part that a profiled function belongs to, by a text in its name; the first match counts."""
 
 
 async def profile(directory: Path) -> dict[str, float]:
-    """Where the second of the 50 ms tasks goes: seconds by part, slower than without the profiler."""
+    """The time of the 50 ms tasks in seconds by part, slower than without the profiler."""
     with opened(directory, "NORMAL", 50) as (world, _):
         await fill(world, 1_000)
         profiler = cProfile.Profile()
@@ -227,7 +227,7 @@ async def latency(directory: Path, synchronous: Mode) -> list[float]:
 
 
 def fsync_ms(directory: Path) -> float:
-    """What one small write that reaches the disk costs here."""
+    """The time of one small write that reaches the disk, in seconds."""
     with tempfile.TemporaryFile(dir=directory) as file:
         times = []
         for _ in range(50):
@@ -282,7 +282,7 @@ def main() -> None:
 
 
 def _is_message(one: Message) -> Message:
-    """`Rung` is a message: the type checker looks here."""
+    """`Rung` is a message, for the type checker."""
     return one
 
 

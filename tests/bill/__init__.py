@@ -1,1 +1,1 @@
-"""What a million tasks cost on Cloudflare, by the platform's own counts: `python -m tests.bill`."""
+"""The cost of a million tasks on Cloudflare, by the platform's own counts: `python -m tests.bill`."""

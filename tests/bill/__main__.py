@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def prices() -> Table:
-    """What is charged, and who says so."""
+    """The list prices with their sources."""
     table = Table("unit", "$ per million", "source", "read")
     for price in PRICES.values():
         table.add_row(price.unit, f"{price.per_million:g}", price.source, price.read)
@@ -92,7 +92,7 @@ def _cells(each: Usage) -> list[str]:
 
 
 def apart(one: Measured, several: Measured) -> Table:
-    """Lines of their own."""
+    """The table of usage outside of the sum."""
     table = Table("lines of their own", "$ per million tasks")
     table.add_row("submitted one by one over HTTP, without the doorbell", f"{one.submission.dollars():.2f}")
     table.add_row(f"submitted {several.count} at a time", f"{several.submission.dollars():.2f}")
@@ -102,7 +102,7 @@ def apart(one: Measured, several: Measured) -> Table:
 
 
 def statements(one: Measured) -> Table:
-    """What each SQL text costs a task."""
+    """The usage of each SQL text for one task."""
     table = Table("statement", "runs", "rows read", "rows written")
     for sql, used in by_statement(one.events).items():
         text = " ".join(sql.split())[:SQL_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What a task may use: an AI task that succeeds at its first attempt, from doorbell to final status."""
+"""Aims for the usage of a task: an AI task that succeeds at its first attempt, from doorbell to final status."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ AIMS: Final[Mapping[str, float]] = {
 }
 """Done within a second, in batches of 10."""
 MORE_FOR_A_BUDGET: Final = 2
-"""Rows written: its counter, when money is reserved and when it is spent."""
+"""Additional rows under a budget: its counter, at the reservation and at the settle."""
 DOLLARS: Final = 12.50
 DOLLARS_OTHERWISE: Final = 17.50
-"""For a million tasks; otherwise = each takes more than a second and is published once more."""
+"""Dollars for a million tasks; otherwise = each takes more than a second and is published twice."""
 
 
 def above(each: Usage, aims: Mapping[str, float] = AIMS) -> dict[str, tuple[float, float]]:
-    """The counts that are above their aim, as they are printed, with it."""
+    """The counts above their aims, as they are printed, with the aims."""
     used = {name: round(float(getattr(each, name)), 2) for name in aims}
     return {name: (used[name], aim) for name, aim in aims.items() if used[name] > aim}

@@ -1,4 +1,4 @@
-"""The Worker that is deployed, claiming as many tasks at once as the bill is about.  Runs inside workerd."""
+"""The deployed Worker with the batch size of the bill.  Runs inside workerd."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ HERE: Final = Path(__file__).resolve().parent
 NEVER: Final = 2**53 - 2
 KEY: Final = "0123456789abcdef0123456789abcdef"
 SLOW_S: Final = 1.2
-"""A model that takes longer than the second within which a task is published once."""
+"""A model that takes more than a second, so that a task is published twice."""
 
 
 @contextmanager
@@ -52,19 +52,19 @@ def opened(batch: int = 10, *, live: bool = False) -> Iterator[DeployedWorker]:
                 hash_key(KEY),
                 ORGANIZATION,
             )
-            deployed.ring()  # the first doorbell of an isolate also looks at the schema
+            deployed.ring()  # the first doorbell of an isolate also checks the schema
             yield deployed
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the tasks of a bill are."""
+    """A kind of tasks."""
 
     name: str
     profile: str
     settings: Mapping[str, object]
     delay_s: float = 0.0
-    """Of the model."""
+    """The delay of the model in seconds."""
     budgets: int = 0
 
 
@@ -76,7 +76,7 @@ ECHO: Final = Kind("echo", "echo", {})
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What `count` tasks used, from doorbell to final status and for their submission."""
+    """The usage of `count` tasks, from doorbell to final status, and of their submission."""
 
     kind: Kind
     batch: int
@@ -88,7 +88,7 @@ class Measured:
 
     @property
     def each(self) -> Usage:
-        """For a task, from doorbell to final status."""
+        """The mean usage of a task, from doorbell to final status."""
         return self.work.each(self.count)
 
 
@@ -116,9 +116,9 @@ def run(deployed: DeployedWorker, kind: Kind, count: int, batch: int) -> Measure
 
 
 def drain(deployed: DeployedWorker, kind: Kind, count: int, batch: int) -> Measured:
-    """Submit tasks together, and deliver the one doorbell of that and those that the Worker sends itself."""
+    """Submit tasks together, and deliver their one doorbell and those that the Worker sends itself."""
     template = prepare(deployed, kind)
-    submission = submit(deployed, template, count, immediate_outcome=count)
+    submission = submit(deployed, template, count, together=count)
     tasks = [
         row["id"] for row in deployed.sql("SELECT id FROM tasks WHERE template_id = ?1 ORDER BY id", template)
     ]
@@ -136,7 +136,7 @@ def drain(deployed: DeployedWorker, kind: Kind, count: int, batch: int) -> Measu
     return _measured(deployed, kind, batch, tasks, submission, cpu, seconds, rung, seen)
 
 
-def _measured(  # noqa: PLR0913, PLR0917  # what was seen of one run
+def _measured(  # noqa: PLR0913, PLR0917  # the measurements of one run
     deployed: DeployedWorker,
     kind: Kind,
     batch: int,
@@ -170,15 +170,15 @@ def prepare(deployed: DeployedWorker, kind: Kind) -> int:
     return template
 
 
-def submit(deployed: DeployedWorker, template: int, count: int, *, immediate_outcome: int = 1) -> Usage:
-    """Submit tasks as a caller does, over HTTP; what one task's share is."""
+def submit(deployed: DeployedWorker, template: int, count: int, *, together: int = 1) -> Usage:
+    """Submit tasks as a caller does, over HTTP; return the usage for each task."""
     deployed.worker.events()
     deployed.worker.logs()
     cpu = cpu_ms(deployed.worker.pid)
     headers = {"authorization": f"Bearer bizq_bill_{KEY}", "content-type": "application/json"}
-    for start in range(0, count, immediate_outcome):
-        tasks = [{"template": template, "title": f"task {start + n}"} for n in range(immediate_outcome)]
-        body: Any = tasks[0] if immediate_outcome == 1 else tasks
+    for start in range(0, count, together):
+        tasks = [{"template": template, "title": f"task {start + n}"} for n in range(together)]
+        body: Any = tasks[0] if together == 1 else tasks
         reply = deployed.worker.fetch("POST", "/v1/tasks", headers=headers, body=json.dumps(body).encode())
         assert reply.status in {200, 201}, reply.text
     events = deployed.worker.events()
@@ -187,7 +187,7 @@ def submit(deployed: DeployedWorker, template: int, count: int, *, immediate_out
 
 
 def cpu_ms(node: int) -> float:
-    """CPU time of workerd, the child of this Node process; 0 where /proc does not tell.
+    """CPU time of workerd in milliseconds, the child of this Node process; 0 without /proc.
 
     It is more than Cloudflare would bill: D1's SQLite, KV and Queues run in the same process here.
     """

@@ -1,4 +1,4 @@
-"""What the same work costs when it is written down the obvious way, by D1's own counts.
+"""The usage of the same work in a naive implementation, by D1's own counts.
 
 Naive means: a message for each task, delivered alone; `tasks` with an index on (status, created_at) and
 `task_executions` with one on task_id; each state change (claimed, begun, ended, completed) is a statement and a
@@ -34,7 +34,7 @@ KV_WRITES: Final = 2
 
 
 def measure(database: Tables, count: int = 20) -> Usage:
-    """Run it, and return the mean for a task.  CPU is left out: it would be ours, not the naive worker's."""
+    """Run it, and return the mean for a task, without CPU, which would be that of this worker."""
     for sql in SCHEMA:
         database.run(sql)
     read = written = 0

@@ -1,4 +1,4 @@
-"""Cloudflare's list prices on the paid plan, in dollars, without what the plan includes."""
+"""Cloudflare's list prices on the paid plan, in dollars, without the included amounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """`per_million` units; `read` is the day on which the page said so."""
+    """The price of a million units; `read` is the day on which the page was read."""
 
     unit: str
     per_million: float

@@ -1,4 +1,4 @@
-"""How fast tasks go through workerd here, by the clock on the wall and through the real queue."""
+"""The speed of tasks in workerd on this machine, in real time and through the real queue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE_S: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Tasks a second, and milliseconds from the sending of a doorbell to the start of its task."""
+    """Tasks per second, and milliseconds from the sending of a doorbell to the start of its task."""
 
     no_op: float
     delayed: float
@@ -37,17 +37,17 @@ def measure(deployed: DeployedWorker, count: int, lone: int = 50) -> Speed:
 
 
 def throughput(deployed: DeployedWorker, kind: Kind, count: int) -> float:
-    """Submit all at once, and wait for the last."""
+    """Submit all tasks together, and wait for the last one; return tasks per second."""
     template = prepare(deployed, kind)
     began = time.perf_counter()
-    submit(deployed, template, count, immediate_outcome=count)
+    submit(deployed, template, count, together=count)
     open_tasks = "SELECT count(*) AS n FROM tasks WHERE template_id = ?1 AND status <> 'completed'"
     eventually(lambda: not deployed.sql(open_tasks, template)[0]["n"], PATIENCE_S)
     return count / (time.perf_counter() - began)
 
 
 def latencies(deployed: DeployedWorker, count: int) -> list[float]:
-    """One task at a time, in order of size."""
+    """The waits of single tasks in milliseconds, sorted."""
     template = prepare(deployed, ECHO)
     waits = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""The counts of the bill, with a little headroom: a statement, a write or a message more for each task fails."""
+"""Limits for the counts of the bill: one additional statement, write or message for each task fails."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("bill")]
 
 NEW_PERIOD = 4
 ROWS_READ = 63
-"""What is measured, and a little more.  Why the aim of 20 is not met: docs/decisions/0007-rows-read.md."""
+"""A little above the measured number.  The aim of 20 is not met: see docs/decisions/0007-rows-read.md."""
 
 
 @pytest.fixture(scope="module")
 def deployed(toolchain: Toolchain) -> Iterator[DeployedWorker]:
-    del toolchain  # skipped without
+    del toolchain  # the tests are skipped without it
     with opened(10) as one:
         yield one
 
@@ -36,7 +36,7 @@ def test_a_task_done_within_a_second_stays_within_its_limits(deployed: DeployedW
     assert each.rows_written <= AIMS["rows_written"]
     assert each.rows_read <= ROWS_READ
     assert (each.kv_writes, each.kv_reads, each.queue_operations) == (1, 0, 3)
-    # Calls that do not end together are settled apart: 5 batches to D1 for 10 tasks are the rule, here and there 6.
+    # Calls that do not end together are settled separately: usually 5 batches to D1 for 10 tasks, sometimes 6.
     assert each.trips <= AIMS["trips"] + 0.2
     assert each.log_events <= 1.2
     assert billed(each) <= DOLLARS
@@ -50,7 +50,7 @@ def test_a_task_of_more_than_a_second_writes_the_live_status_twice(deployed: Dep
 
 
 def test_a_budget_costs_two_more_written_rows(deployed: DeployedWorker) -> None:
-    """And a few once a period, for the row of the period itself."""
+    """There are a few more once per period, for the row of the period."""
     plain, limited = run(deployed, INSTANT, 20, 10), run(deployed, BUDGET, 20, 10)
     more = limited.work.rows_written - plain.work.rows_written
     assert more <= MORE_FOR_A_BUDGET * limited.count + NEW_PERIOD
@@ -70,5 +70,5 @@ def test_a_task_costs_less_than_a_naive_implementation(deployed: DeployedWorker)
 
 
 def billed(each: Usage) -> float:
-    """What does not depend on how fast this machine is, and room for what does."""
+    """The dollars of the counts that do not depend on this machine's speed, plus an allowance for the others."""
     return each.dollars("rows_written", "rows_read", "kv_writes", "queue_operations", "requests") + 0.25

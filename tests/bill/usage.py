@@ -1,4 +1,4 @@
-"""What some work used of the platform, and what that costs."""
+"""The usage of the platform by some work, and its price."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.bill.prices import PRICES
 from tests.workerd.replies import Event, Used
 
 APART: Final = ("r2_writes", "r2_reads", "log_events")
-"""Lines of their own: a result in R2 is the exception, and logs can be sampled."""
+"""Counts outside of the sum: a result in R2 is an exception, and logs can be sampled."""
 
 KV_WRITES: Final = ("KvNamespace.put", "KvNamespace.delete", "KvNamespace.list")
 KV_READS: Final = ("KvNamespace.get", "KvNamespace.getWithMetadata")
@@ -37,14 +37,14 @@ class Usage:
     """Round trips to D1."""
     fetches: float = 0
     subrequests: float = 0
-    """All that a Worker asks outside of itself: fetches, round trips, operations of KV, R2 and Queues."""
+    """All outside calls of a Worker: fetches, round trips, operations of KV, R2 and Queues."""
 
     def each(self, count: int) -> Usage:
-        """The mean for one of so many."""
+        """The mean for one of `count`."""
         return Usage(**{field.name: getattr(self, field.name) / count for field in fields(self)})
 
     def dollars(self, *names: str) -> float:
-        """The price of a million times this; of some counts only, or of all but those that stand apart."""
+        """The price of a million times this; of some counts only, or of all except those outside of the sum."""
         chosen = names or tuple(name for name in PRICES if name not in APART)
         return float(sum(getattr(self, name) * PRICES[name].per_million for name in chosen))
 
@@ -52,8 +52,8 @@ class Usage:
 def add_up(events: Iterable[Event], *, doorbells: int = 0, cpu_ms: float = 0, log_lines: int = 0) -> Usage:
     """Add what the bindings counted.
 
-    Each of `doorbells` costs a write, when it was sent, a read and a delete; what the events sent themselves has
-    been delivered, too, and is among them.  An invocation is a log event itself.
+    Each of `doorbells` costs a write, a read and a delete; messages sent by the events have been delivered too, and
+    are among them.  An invocation is a log event itself.
     """
     events = list(events)
     operations: Counter[str] = Counter()
@@ -81,7 +81,7 @@ def add_up(events: Iterable[Event], *, doorbells: int = 0, cpu_ms: float = 0, lo
 
 
 def by_statement(events: Iterable[Event]) -> dict[str, Used]:
-    """What each SQL text cost, the dearest first."""
+    """The usage of each SQL text, the most expensive first."""
     sums: dict[str, Used] = {}
     for event in events:
         for sql, used in event.statements.items():

@@ -146,7 +146,7 @@ def test_a_person_answers(office: Office, page: Page) -> None:
         page.get_by_label("People").fill("2")
         page.get_by_label("Summary").fill("   ")
         page.get_by_role("button", name="Send my answer").click()
-        expect(page.get_by_role("alert")).to_contain_text("Summary: this is needed")
+        expect(page.get_by_role("alert")).to_contain_text("Summary: this field is required")
         expect(page.get_by_label("People")).to_have_value("2")
         seen(page, "assignment-refused")
 
@@ -193,7 +193,7 @@ def test_a_person_reports_the_outcome_of_an_unknown_call(office: Office, page: P
             "UPDATE task_executions SET status = 'unknown', reason = 'asked', wake_at_ms = 9007199254740990"
         )
         page.goto(office.link(task))
-        expect(page.get_by_text("Nobody knows whether this was done")).to_be_visible()
+        expect(page.get_by_text("We do not know whether this was done")).to_be_visible()
         seen(page, "question")
 
         page.get_by_label("Reason").fill("not in their list")
@@ -205,8 +205,8 @@ def test_a_person_reports_the_outcome_of_an_unknown_call(office: Office, page: P
 def test_the_start_page_and_a_forged_link(office: Office, page: Page) -> None:
     with dev(office.data) as (_, url):
         page.goto(url)
-        page.get_by_role("link", name="What it refuses, and why").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("What is refused, and why")
+        page.get_by_role("link", name="Error types").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Error types")
         seen(page, "problems")
         answer = page.goto(f"{url}/inbox/1.2.{'0' * 64}")
         assert answer is not None

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: kill real processes under load, and compare the books.  0 when nothing was violated."""
+"""`python -m tests.chaos`: kill real processes under load, and compare the books.  Exits with 0 without violations."""
 
 # ruff: noqa: T201  # a command prints
 
@@ -43,7 +43,7 @@ ROWS: Final[tuple[tuple[str, Callable[[Outcome], object]], ...]] = (
 
 
 def main() -> int:
-    """0 when no run had a violation."""
+    """Return 0 if no run had a violation."""
     given = _arguments()
     runs = {
         "local": (local.run, Plan(given.kills, given.seed)),
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _progress(name: str) -> Callable[[str], None]:
-    """A line now and then, on standard error."""
+    """Print progress to standard error from time to time."""
     began = last = time.monotonic()
 
     def say(words: str) -> None:

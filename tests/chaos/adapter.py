@@ -1,4 +1,6 @@
-"""The adapter of the shop: a paid API that offers look-up by our key, and one of the same kind that does not."""
+"""The adapters of the shop: a paid API that can be queried by our key, and one that cannot.
+
+The file is shipped into workerd alone, so it imports nothing from the tests."""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ CHECK_AFTER_MS = 30_000
 
 
 class Ledgered(Provider):
-    """It answers at once or later, says what it charged, and can be asked about a key, which sent twice is two jobs."""
+    """Answers immediately or later, reports its charge, can be queried by key; a repeated key makes a second job."""
 
     name = "ledgered"
     kind: ClassVar[Literal["ai", "human"]] = "ai"
@@ -44,11 +46,11 @@ class Ledgered(Provider):
             said = reply.json()
         except ValueError:
             return Unknown("unreadable")
-        if reply.status in {404, 429, 503}:  # it says so before it takes a job
+        if reply.status in {404, 429, 503}:  # the shop replies so before it accepts a job
             return Retry(f"http_{reply.status}", reply.retry_after_ms(call.now_ms))
         return _meaning(said)
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         return Event(event, str(strict_json(body)["id"]))
 
@@ -57,7 +59,7 @@ class Ledgered(Provider):
 
 
 class Blind(Ledgered):
-    """The same without look-up: what became of a lost reply is never known."""
+    """The same without a query: the outcome of a call with a lost reply stays unknown."""
 
     name = "blind-ledgered"
     abilities = Abilities()

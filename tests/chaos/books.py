@@ -1,4 +1,4 @@
-"""Both books, compared when everything has ended: what the worker recorded, and what the shop charged."""
+"""Compares the worker's recorded costs with the shop's charges, after all tasks have ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POISON: Final = "worker_lost"
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Money in micro-dollars.  `bound` and `truth`: of executions that were resolved without evidence."""
+    """Sums in micro-dollars.  `bound` and `truth`: recorded and charged for executions resolved without evidence."""
 
     tasks: int
     completed: int
@@ -44,7 +44,7 @@ class Books:
     integrity: str
 
     def violations(self) -> list[str]:
-        """What must not be, in words."""
+        """The violations in words."""
         wanted: dict[str, object] = {
             "lost": 0,
             "double_successes": 0,
@@ -70,7 +70,7 @@ class Books:
 def compare(
     database: Path, ledger: Path, statuses: Mapping[int, str | None], blobs: Mapping[str, bytes]
 ) -> Books:
-    """Compare the books of one run, given the live status of each task and the large results by their keys."""
+    """Compare the books of one run, with the live status of each task and the large results by their keys."""
     with closing(sqlite3.connect(database)) as ours, closing(sqlite3.connect(ledger)) as theirs:
         ours.row_factory = sqlite3.Row
         theirs.row_factory = sqlite3.Row
@@ -117,7 +117,7 @@ def _count(rows: list[dict[str, Any]], column: str, value: str) -> int:
 
 
 def _open(ours: sqlite3.Connection) -> int:
-    """What somebody would still have to do."""
+    """The work that is left."""
     (left,) = ours.execute(
         "SELECT (SELECT count(*) FROM task_executions WHERE status IN ('running', 'waiting', 'unknown'))"
         " + (SELECT count(*) FROM leases) + (SELECT count(*) FROM outbox)"
@@ -139,7 +139,7 @@ def _overspent(ours: sqlite3.Connection) -> int:
 
 
 def _wrong_answers(ours: sqlite3.Connection, blobs: Mapping[str, bytes]) -> int:
-    """Completed tasks whose answer is not what the shop makes of their title, once for each stage."""
+    """Completed tasks whose answer is not the shop's work on their title, applied once for each stage."""
     wrong = 0
     for row in ours.execute(
         "SELECT tasks.id, title, description, tasks.stage, e.result, e.result_key FROM tasks"
@@ -166,5 +166,5 @@ def _untrue(ours: sqlite3.Connection) -> tuple[str, ...]:
 
 
 def dollars(micro: int) -> str:
-    """An amount, to the cent and then some."""
+    """An amount in dollars, with a few digits more than cents."""
     return f"{micro / 1_000_000:.6f}"

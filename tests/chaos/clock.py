@@ -1,4 +1,4 @@
-"""A clock that all processes of one run share, on which minutes pass in seconds."""
+"""A fast clock that all processes of one run share: minutes pass in seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def real_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Fast:
-    """`Clock`: `speed` milliseconds pass in one.  Leases, backoffs and deadlines in rows are the product's own."""
+    """A clock on which `speed` milliseconds pass in one.  Leases, backoffs and deadlines stay those of the product."""
 
     speed: int = 1
     began_ms: int = field(default_factory=real_ms)

@@ -1,4 +1,4 @@
-"""The work: tasks of two organizations, one of which has little money, as another application inserts them."""
+"""The load: tasks of two organizations, one with a small budget, inserted as another application does."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FED: Final = 6
-"""Tasks that come for each kill."""
+"""The number of tasks for each kill."""
 NARROW: Final = 20
-"""Answers for which the second organization has money, until its cap is raised after the last kill."""
+"""The number of answers that the second organization can pay until its cap is raised after the last kill."""
 PATIENCE_S: Final = 180.0
-"""For what is open after the last kill."""
+"""The time in seconds for the open tasks after the last kill."""
 
 
 class Site(Protocol):
-    """A host as it is seen from outside."""
+    """A host, seen from outside."""
 
     async def sql(self, text: str, *parameters: Any) -> list[dict[str, Any]]:
         """Run one statement, like another application."""
@@ -34,16 +34,16 @@ class Site(Protocol):
         ...
 
     async def status(self, task: int) -> str | None:
-        """What readers of the status store see."""
+        """The live status, as readers see it."""
         ...
 
     async def blob(self, key: str) -> bytes:
-        """A large result."""
+        """The bytes of a large result."""
         ...
 
 
 class Load:
-    """What is fed to a site, and how it stands."""
+    """The tasks of a site, and their state."""
 
     def __init__(self, site: Site, profile: str) -> None:
         self._site = site
@@ -53,7 +53,7 @@ class Load:
         self._raised = False
 
     async def prepare(self) -> None:
-        """Organizations, templates of one and of two stages, and the narrow budget."""
+        """Insert organizations, templates of one and two stages, and the small budget."""
         stage = {"kind": "ai", "candidates": [{"profile": self._profile}] * 3}
         limits = {"call_s": CALL_S, "attempts": 20}
         for organization in (1, 2):
@@ -73,12 +73,12 @@ class Load:
         )
 
     async def raise_the_cap(self) -> None:
-        """Money for everybody; the sweep finds the room."""
+        """Raise the cap; the sweep finds the room."""
         self._raised = True
         await self._site.sql("UPDATE budgets SET cap_micro = 1000000000000")
 
     async def feed(self, count: int) -> None:
-        """More tasks, and a doorbell."""
+        """Insert more tasks, and send a doorbell."""
         for _ in range(count):
             organization, template = self._dice.choice(self._templates)
             await self._site.sql(
@@ -89,7 +89,7 @@ class Load:
         await self._site.ring()
 
     async def open(self) -> int:
-        """What somebody has to do yet; tasks that wait for money may try again at any time."""
+        """The work that is left; tasks that wait for a budget may be tried again at any time."""
         (row,) = await self._site.sql(
             "SELECT (SELECT count(*) FROM tasks WHERE status IN ('running', 'waiting')"
             " OR (status = 'pending' AND (organization_id = 1 OR ?1)))"

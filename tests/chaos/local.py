@@ -1,4 +1,4 @@
-"""Workers of the local host, killed and started again under load, until all that they were given has ended."""
+"""Workers of the local host, killed and started again under load, until all tasks have ended."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 WORKERS: Final = 3
 SPEED: Final = 60
-"""A lease of five minutes ends after five seconds."""
+"""The factor of the clock: a lease of five minutes ends after five seconds."""
 MEAN_S: Final = 0.8
-"""Between two kills."""
+"""Seconds between two kills."""
 ALL_AT_ONCE: Final = 0.1
-"""How often all workers are killed together, as by a loss of power."""
+"""The probability that all workers are killed together, as by a power failure."""
 FREEZES: Final = 0.15
-"""How often one is stopped instead, for longer than its leases live, and comes back to what others have done."""
+"""The probability that a worker is paused instead, longer than its leases, and continues after others took over."""
 FROZEN_S: Final = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run: at least so many kills, and the dialect of the shop that the routes name."""
+    """One run: its minimum number of kills, and the profile of the shop that its routes name."""
 
     kills: int
     seed: int
@@ -58,7 +58,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     kills: int
     freezes: int
@@ -69,7 +69,7 @@ class Outcome:
 
 @contextmanager
 def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[str]:
-    """The provider, while the body runs; its address."""
+    """Run the provider while the body runs; yields its address."""
     command = [sys.executable, "-m", "tests.chaos.shop", str(ledger), str(seed)]
     with subprocess.Popen(
         [*command, str(clock.speed), str(clock.began_ms)],
@@ -90,7 +90,7 @@ def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[str]:
 
 
 class Crew:
-    """The workers.  Each is a process group of its own; a killed one is replaced at once."""
+    """The workers.  Each is a separate process group; a killed one is replaced immediately."""
 
     def __init__(self, post: Post, listener: socket.socket) -> None:
         self._context = get_context("forkserver")
@@ -102,7 +102,7 @@ class Crew:
         self.freezes = 0
 
     def fill(self) -> None:
-        """Start what is missing."""
+        """Start missing workers."""
         self._workers = [one for one in self._workers if one.is_alive()]
         while len(self._workers) < WORKERS:
             worker = self._context.Process(target=work, args=(self._post, self._listener), daemon=True)
@@ -110,7 +110,7 @@ class Crew:
             self._workers.append(worker)
 
     def kill(self, dice: random.Random) -> None:
-        """SIGKILL one of them, or all at once."""
+        """SIGKILL one worker, or all together."""
         everybody = dice.random() < ALL_AT_ONCE
         chosen = self._workers if everybody else [dice.choice(self._workers)]
         for worker in chosen:
@@ -120,7 +120,7 @@ class Crew:
             worker.join()
 
     def freeze(self, dice: random.Random) -> None:
-        """SIGSTOP one of them, and SIGCONT when its leases are over."""
+        """SIGSTOP one worker, and SIGCONT after its leases have expired."""
         worker = dice.choice(self._workers)
         with suppress(ProcessLookupError):
             os.killpg(_group(worker), signal.SIGSTOP)
@@ -128,7 +128,7 @@ class Crew:
             asyncio.get_running_loop().call_later(FROZEN_S, _thaw, worker)
 
     def end(self) -> None:
-        """Nobody works any more."""
+        """Kill all workers."""
         for worker in self._workers:
             _kill_group(worker)
             worker.join()
@@ -148,18 +148,18 @@ def _group(worker: ForkServerProcess) -> int:
 def _kill_group(worker: ForkServerProcess) -> None:
     try:
         os.killpg(_group(worker), signal.SIGKILL)
-    except ProcessLookupError:  # it had no time to make a group of its own
+    except ProcessLookupError:  # it had no time to create its own group
         worker.kill()
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSite:
-    """The data directory, opened by one more process."""
+    """The data directory, opened by another process."""
 
     host: Host
 
     async def sql(self, text: str, *parameters: Any) -> list[dict[str, Any]]:
-        """As another application would: again, when a worker was stopped while it held the database."""
+        """Run a statement like another application: repeated while a paused worker holds the database."""
         world = self.host.world
         found = await world.rows(Statement(text, parameters))
         return [dict(row) for row in found]

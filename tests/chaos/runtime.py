@@ -1,4 +1,4 @@
-"""The Worker as it is deployed, with the shop's adapter beside its own: workerd is killed, and started on its files."""
+"""The deployed Worker with the shop's adapter added: workerd is killed, and started again on its files."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from tests.chaos.local import Say
 
 MEAN_S: Final = 2.0
-"""Between a start and the next kill."""
+"""Seconds between a start and the next kill."""
 TICK_S: Final = 1.0
 
 
 class Runtime:
-    """The Worker on one directory, wherever it is in its life."""
+    """The Worker on one directory, through its restarts."""
 
     def __init__(self, files: Path, variables: Mapping[str, str], port: int) -> None:
         self._files = files
@@ -54,7 +54,7 @@ class Runtime:
         return Workerd(with_shop(), packages(LOCK), configuration, options=options)
 
     def kill(self) -> None:
-        """SIGKILL Node and workerd at once, let the leases end, and start again."""
+        """SIGKILL Node and workerd together, let the leases expire, and start again."""
         os.killpg(self.worker.pid, signal.SIGKILL)
         self.kills += 1
         self.worker.stop()
@@ -85,7 +85,7 @@ class Runtime:
 
 
 def with_shop() -> dict[str, Path | str]:
-    """What ships, and one provider more: a file, and a line in the registry."""
+    """The shipped files with one more provider: a file, and a line in the registry."""
     registry = (ROOT / "providers" / "__init__.py").read_text()
     registry = registry.replace(
         "from providers.echo import Echo\n",
@@ -95,7 +95,7 @@ def with_shop() -> dict[str, Path | str]:
 
 
 def let_leases_end(database: Path) -> None:
-    """Let the five minutes pass that a lost worker is waited for, and what else waits with it."""
+    """Let the leases of lost workers and all other delays end, by changing the rows."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("UPDATE leases SET until_ms = 0")
         connection.execute("UPDATE outbox SET due_ms = 0")
@@ -134,7 +134,7 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                 await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
                 site.kill()
                 say(f"{site.kills}/{plan.kills} kills, {await load.counts()}")
-            site.kill()  # once more, so that nothing sleeps for long because of the kills before
+            site.kill()  # again, so that no task sleeps long because of earlier kills
             problems = await load.calm_down(lambda: None, say)
             statuses, blobs = await load.seen()
         finally:

@@ -1,9 +1,9 @@
 """The provider, in a process of its own: `python -m tests.chaos.shop LEDGER SEED SPEED BEGAN_MS`.
 
-It does each job that reaches it, charges for it, and writes that down before it says anything.  What else happens to
-a job follows from the seed and the key: its reply comes at once, late, too late or never; the work goes on after an
-acceptance, which a signed webhook follows or overtakes, once or twice; it fails for money, or answers nonsense.
-It says its address on standard output, and ends with its standard input.
+It does each job, charges for it, and writes that to its ledger before it replies.  The seed and the key decide the
+rest: the reply comes immediately, late, too late or never; the work continues after an acceptance, and a signed webhook
+comes after or before it, once or twice; the job fails but is charged, or gets a nonsense answer.
+The shop prints its address on standard output, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from consumer.ports import Clock
 
 PRICE_MICRO: Final = 10_000
-"""The most that a job costs, as the profile declares."""
+"""The maximum cost of a job, as the profile declares it."""
 SECRET: Final = "whsec_c2VjcmV0IG9mIHRoZSBjaGFvcyBhbG9uZSwgMzIgYnl0ZXM="
 CALL_S: Final = 2
-"""The deadline of a call, as the templates say: a reply that comes later is late."""
+"""The deadline of a call in the templates: later replies are too late.  In seconds."""
 TOO_LATE_S: Final = CALL_S + 1.5
 LARGE: Final = 70_000
-"""Characters that no row holds comfortably."""
+"""The length of an answer that is stored in a blob."""
 DELIVERIES: Final = 12
-"""How often a webhook is sent that nobody takes."""
+"""The maximum number of deliveries of a refused webhook."""
 
 PLAYS: Final[Mapping[str, int]] = {
     "at once": 34,
@@ -57,7 +57,7 @@ PLAYS: Final[Mapping[str, int]] = {
     "nonsense for money": 5,
     "large": 3,
 }
-"""What happens to a job, with its weight."""
+"""The behaviours of the shop, with their weights."""
 ASYNCHRONOUS: Final = frozenset({"webhook", "early webhook", "two webhooks"})
 
 TABLES: Final = """
@@ -68,7 +68,7 @@ CREATE INDEX jobs_key ON jobs (key);
 
 
 def answer_to(value: object) -> dict[str, Any]:
-    """What the shop makes of a value: whoever knows the value can tell whether an answer is its own."""
+    """The shop's work on a value; a test that knows the value can check an answer."""
     if isinstance(value, dict):
         value = {name: part for name, part in value.items() if name != "more"}
     return {"answer": hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]}
@@ -86,7 +86,7 @@ class Job:
 
 
 class Ledger:
-    """What was charged for which key; on disk before anybody is told."""
+    """The charges by key, written to disk before any reply."""
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -186,7 +186,7 @@ class Shop:
         return Answer(status=202, json={"state": "working", "id": job.id}, delay_s=late_s)
 
     def _tell(self, job: Job, address: str, after_s: float) -> None:
-        """Send a signed webhook until somebody takes it."""
+        """Send a signed webhook until it is accepted."""
         time.sleep(after_s)
         body = json.dumps(self._shown(Job(job.id, job.state, job.answer, job.charged_micro, 0)))
         for number in range(DELIVERIES):
@@ -210,7 +210,7 @@ def main() -> None:
     ledger, seed, speed, began_ms = sys.argv[1:]
     shop = Shop(Ledger(Path(ledger)), seed, Fast(int(speed), int(began_ms)))
     with Loopback(shop) as server:
-        print(server.url, flush=True)  # noqa: T201  # how it says its address
+        print(server.url, flush=True)  # noqa: T201  # its address for the starting process
         sys.stdin.read()
 
 

@@ -1,4 +1,4 @@
-"""A small `make chaos`; and that its books would show what it looks for."""
+"""A small `make chaos`, and a check that its books detect violations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS: Final = "data/bizq.sqlite3"
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A run that is over, and where its files lie."""
+    """A finished run and its files."""
     directory = tmp_path_factory.mktemp("chaos")
     return directory, run(Plan(KILLS, seed=1), directory, print)
 
@@ -68,7 +68,7 @@ def test_wrong_books_are_reported(
 
 
 class Whatever(dict[Any, Any]):
-    """Statuses and large results are not what is looked at here."""
+    """Live statuses and large results are not checked here."""
 
     def __missing__(self, key: Any) -> Any:
         return "{}" if isinstance(key, str) else None

@@ -1,4 +1,4 @@
-"""One worker of the local host, in a process and group of its own: what `bizq dev` runs, on a faster clock."""
+"""One worker of the local host, in a process and group of its own: the same as in `bizq dev`, on a faster clock."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.chaos.clock import Fast
 
 TICK_S: Final = 1.0
-"""Cron, a minute later each time on a clock that runs sixty times as fast."""
+"""Cron, every minute of a clock that runs sixty times as fast."""
 ADAPTERS: Final = {adapter.name: adapter for adapter in (Ledgered(), Blind())}
 SECRETS: Final = {"SHOP_SECRET": SECRET}
 
@@ -49,7 +49,7 @@ def profiles(shop: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Hurried:
-    """A queue whose delays are as short as time is fast: its consumer waits on the machine's clock."""
+    """A queue with shorter delays, because its consumer waits on the machine's clock."""
 
     inner: Queue
     speed: int
@@ -63,7 +63,7 @@ class Hurried:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Where a worker works."""
+    """The place of a worker."""
 
     root: str
     shop: str
@@ -71,7 +71,7 @@ class Post:
     clock: Fast
 
     def equip(self, host: Host) -> Host:
-        """A data directory that was opened, with the shop's adapters and the clock of this run."""
+        """An opened data directory, with the shop's adapters and the clock of this run."""
         world = replace(
             host.world,
             providers={**PROVIDERS, **ADAPTERS},
@@ -99,7 +99,9 @@ async def _work(post: Post, listener: socket.socket) -> None:
     stop = Stop()
     conductor = parent_process()
     assert conductor is not None
-    asyncio.get_running_loop().add_reader(conductor.sentinel, os._exit, 1)  # it was killed: so are we
+    asyncio.get_running_loop().add_reader(
+        conductor.sentinel, os._exit, 1
+    )  # the starting process was killed, so this one ends
     async with opened(Layout(Path(post.root)), post.options()) as found:
         host = post.equip(found)
         app = App(host.world, stop)

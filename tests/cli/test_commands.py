@@ -164,8 +164,8 @@ class TestTasks:
 
 class TestOperating:
     def test_cost(self, cli: Cli) -> None:
-        assert cli.json("cost") == {"by": "provider", "costs": [], "total_micro": 0}
-        for by in ("org", "provider", "template", "day"):
+        assert cli.json("cost") == {"by": "profile", "costs": [], "total_micro": 0}
+        for by in ("org", "profile", "provider", "template", "day"):
             assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
 
     def test_stop_holds_everything_until_resume(self, cli: Cli, tmp_path: Path) -> None:

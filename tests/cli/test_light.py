@@ -129,7 +129,7 @@ async def test_the_live_status_is_used_while_it_is_fresh_or_final(tmp_path: Path
     status = SqliteKeyValue(layout.status, clock)
     fresh, old = iso(clock.now_ms()), iso(clock.now_ms() - 2 * STALE_MS)
     for task, state, when in ((1, "running", fresh), (2, "running", old), (3, "completed", old)):
-        value = {"task": task, "status": state, "version": 2, "updated_at": when}
+        value = {"task": task, "status": state, "version": 2, "profile": None, "updated_at": when}
         await status.put(f"status:{task}", json.dumps(value))
     status.close()
     reader = Reader(tmp_path)

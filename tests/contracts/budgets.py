@@ -191,7 +191,7 @@ class BudgetContract(Suite):
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "pending"
-        assert "nobody can tell what it costs at most" in await scene.why(task)
+        assert "the maximum cost of the call is unknown" in await scene.why(task)
         assert scene.network.count() == 0
 
     async def test_a_call_with_a_declared_maximum_cost_begins_under_a_budget(self, scene: Scene) -> None:

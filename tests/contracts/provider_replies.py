@@ -141,7 +141,7 @@ class ProviderReplyContract(EveryAdapter):
                         shown.append(repr(provider.reply(call, verb, Reply(status, {}, leak.encode()))))
             headers = {"webhook-id": secret, "webhook-timestamp": secret, "webhook-signature": secret}
             with pytest.raises(BadSignature) as refused:
-                provider.webhook(call.account, headers, secret.encode(), NOW_MS)
+                provider.verify_webhook(call.account, headers, secret.encode(), NOW_MS)
             shown.append(repr(refused.value))
         captured = capsys.readouterr()
         shown += [caplog.text, captured.out, captured.err]

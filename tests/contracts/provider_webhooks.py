@@ -36,7 +36,7 @@ class ProviderWebhookContract(EveryAdapter):
 
     def test_a_valid_webhook_is_one_event(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
-            event = provider.webhook(account, headers, delivered.body, NOW_MS)
+            event = provider.verify_webhook(account, headers, delivered.body, NOW_MS)
 
             assert event == Event("evt_1", delivered.external_id), delivered.name
 
@@ -65,19 +65,19 @@ class ProviderWebhookContract(EveryAdapter):
     def test_a_webhook_is_taken_a_little_early_or_late(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for now in (NOW_MS - 290_000, NOW_MS + 290_000):
-                assert provider.webhook(account, headers, delivered.body, now).id == "evt_1"
+                assert provider.verify_webhook(account, headers, delivered.body, now).id == "evt_1"
 
     def test_an_old_webhook_and_one_from_the_future_are_refused(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for now in (NOW_MS - 310_000, NOW_MS + 310_000, 0):
                 with pytest.raises(BadSignature):
-                    provider.webhook(account, headers, delivered.body, now)
+                    provider.verify_webhook(account, headers, delivered.body, now)
 
     def test_a_changed_webhook_is_refused(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for body in (delivered.body + b" ", delivered.body[:-1], b"", b"\xff\xfe"):
                 with pytest.raises(BadSignature):
-                    provider.webhook(account, headers, body, NOW_MS)
+                    provider.verify_webhook(account, headers, body, NOW_MS)
             for name, value in headers.items():
                 for changed in (
                     value + "0",
@@ -92,9 +92,9 @@ class ProviderWebhookContract(EveryAdapter):
                     "9" * 400,
                 ):
                     with pytest.raises(BadSignature):
-                        provider.webhook(account, {**headers, name: changed}, delivered.body, NOW_MS)
+                        provider.verify_webhook(account, {**headers, name: changed}, delivered.body, NOW_MS)
                 with pytest.raises(BadSignature):
-                    provider.webhook(
+                    provider.verify_webhook(
                         account, {k: v for k, v in headers.items() if k != name}, delivered.body, NOW_MS
                     )
 
@@ -105,19 +105,19 @@ class ProviderWebhookContract(EveryAdapter):
             assert fixtures.sign is not None
             forged = fixtures.sign(OTHER_SECRET, "evt_1", NOW_MS, delivered.body)
             with pytest.raises(BadSignature):
-                provider.webhook(account, forged, delivered.body, NOW_MS)
+                provider.verify_webhook(account, forged, delivered.body, NOW_MS)
 
     def test_without_a_secret_every_webhook_is_refused(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
             for secret in (None, "", "whsec_", "!"):
                 bare = Account("test", account.profile, key=KEY, webhook_secret=secret)
                 with pytest.raises(BadSignature):
-                    provider.webhook(bare, headers, delivered.body, NOW_MS)
+                    provider.verify_webhook(bare, headers, delivered.body, NOW_MS)
 
     def test_an_adapter_without_webhooks_refuses_them(self, provider: Provider) -> None:
         if not provider.abilities.webhook:
             with pytest.raises(BadSignature):
-                provider.webhook(make_account(provider), {}, b"{}", NOW_MS)
+                provider.verify_webhook(make_account(provider), {}, b"{}", NOW_MS)
             assert provider.read_webhook(make_call(provider), b"{}") is None
 
 

@@ -37,7 +37,7 @@ class QuestionContract(Suite):
         task, budget, token = await self.doubted(scene)
 
         assert await scene.books(budget) == (0, PRICE)
-        assert "a person is asked" in await scene.why(task)
+        assert "waits for a person" in await scene.why(task)
         asked = await people.assignment(scene.world, token)
         assert (asked.kind, asked.state, asked.profile) == ("question", "open", "job")
 

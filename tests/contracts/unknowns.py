@@ -63,7 +63,7 @@ class UnknownContract(Suite):
         scene.network.script("blind", LOST, LOST)
         await scene.finish()
         assert (await scene.task(task))["status"] == "waiting"
-        assert "Nobody knows yet" in await scene.why(task)
+        assert "call is unknown" in await scene.why(task)
 
         await scene.later(RESOLVE_WITHOUT_EVIDENCE)
         await scene.finish()

@@ -14,7 +14,7 @@ from consumer.web.app import OPERATIONS
 from tests.support.deployment import ROLES, Deployment, DeploymentSuite, budget, refused, template
 
 if TYPE_CHECKING:
-    from consumer.web.api import Operation
+    from consumer.web.operation import Operation
 
 GUARDED: Final = [operation for operation in OPERATIONS if operation.role]
 NO_KEYS: Final = (
@@ -294,7 +294,7 @@ class TasksContract(DeploymentSuite):
         shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()
         story = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
 
-        assert (shown["status"], shown["outcome"], shown["cost_micro"]) == (
+        assert (shown["status"], shown["result"], shown["cost_micro"]) == (
             "completed",
             {"title": "hello"},
             10_000,
@@ -367,7 +367,7 @@ class TasksContract(DeploymentSuite):
         assert (await deployment.ask("POST", f"/v1/tasks/{task}/cancel", key="operator")).status_code == 200
         assert (await deployment.ask("POST", f"/v1/tasks/{task}/retry", key="operator")).status_code == 201
 
-    @pytest.mark.parametrize("by", ["org", "provider", "template", "day"])
+    @pytest.mark.parametrize("by", ["org", "profile", "provider", "template", "day"])
     async def test_costs_are_summed_by_key(self, deployment: Deployment, by: str) -> None:
         await deployment.submit()
         await deployment.work()

@@ -13,7 +13,7 @@ import pytest
 
 from consumer.ports import MAX_INTEGER
 from consumer.web.app import OPERATIONS
-from consumer.web.ask import MAX_BODY
+from consumer.web.request import MAX_BODY
 from tests.support.deployment import Deployment, DeploymentSuite, budget, refused, stage, template
 from tests.support.hostile_requests import BROKEN, NOT_JSON, NUMBERS, PLAIN, TEXTS
 

@@ -129,7 +129,7 @@ class InboxPageContract(DeploymentSuite):
         assert (
             page.text.count('class="error"') == 2
         )  # parts that cannot be read are reported before parts that do not fit
-        assert "Error: this is needed" in page.text
+        assert "Error: this field is required" in page.text
         assert "Error: not valid JSON" in page.text
         for name, typed in wrong.items():
             if name not in ("output.mood", "output.again"):
@@ -331,7 +331,7 @@ class InboxPageContract(DeploymentSuite):
 
         page = await look(deployment, place)
 
-        assert "Nobody knows whether this was done" in page.text
+        assert "We do not know whether this was done" in page.text
         assert "The task was given to echo" in page.text
         assert "It was not done" in page.text
         assert "I will do it" not in page.text

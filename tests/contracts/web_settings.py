@@ -157,8 +157,8 @@ class OrganizationsContract(DeploymentSuite):
         for whom in ("ada@ours.example", ada["id"]):
             task = await deployment.submit(assigned_to=whom)
             assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["assigned_to"] == ada["id"]
-        for unknown in ("eve@ours.example", 999):
-            value = {"template": "echo", "title": "x", "assigned_to": unknown}
+        for stranger in ("eve@ours.example", 999):
+            value = {"template": "echo", "title": "x", "assigned_to": stranger}
             refused(await deployment.ask("POST", "/v1/tasks", value), 422, "assigned_to")
 
     @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.execution.call import sign
 from consumer.store.sql import execution_id
-from consumer.web.ask import MAX_BODY
+from consumer.web.request import MAX_BODY
 from tests.support.deployment import Deployment, DeploymentSuite, refused, stage
 from tests.support.webhooks import ANSWER, address, signed, webhook_body
 

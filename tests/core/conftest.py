@@ -1,4 +1,4 @@
-"""Properties take as long as they take: a machine that is busy is no failure."""
+"""Hypothesis without deadlines: a test that is slow on a busy machine has not failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Situations to decide about: a task that a worker holds, with one call in flight, unless a test says otherwise."""
+"""Situations for `decide`: by default a task that a worker holds, with one call in flight."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Kind = dict[str, Any]
 
 PERSON: Final[Kind] = {"person": True}
 BLIND: Final[Kind] = {}
-"""A model whose provider knows no keys and can tell nothing later."""
+"""A model whose provider honours no keys and offers no evidence."""
 WITH_KEYS: Final[Kind] = {"repeatable": True}
 WITH_EVIDENCE: Final[Kind] = {"evidence": True}
 
 
 def route(*kinds: str, candidates: int = 2) -> Route:
-    """A route of stages of these kinds, each with as many candidates."""
+    """A route with a stage of each kind, each with this number of candidates."""
     choice = tuple(Candidate(profile=f"p{number}") for number in range(candidates))
     return Route(stages=tuple(Stage.model_validate({"kind": kind, "candidates": choice}) for kind in kinds))
 
 
 def task(state: TaskState = TaskState.RUNNING, *, held: bool | None = None, **more: Any) -> TaskView:
-    """A task; whoever judges holds its lease when it runs."""
+    """A task.  If it is running, the worker that decides holds its lease."""
     position = more.pop("position", Position())
     deadline_ms = more.pop("deadline_ms", None)
     held = state is TaskState.RUNNING if held is None else held
@@ -37,7 +37,7 @@ def task(state: TaskState = TaskState.RUNNING, *, held: bool | None = None, **mo
 
 
 def execution(state: ExecutionState = ExecutionState.RUNNING, **more: Any) -> ExecutionView:
-    """The newest execution of the task, by a blind model."""
+    """The newest execution of the task, by a model without keys and evidence."""
     values: dict[str, Any] = {
         "id": FIRST,
         "stage": 0,
@@ -59,11 +59,11 @@ def at(
     draw: float = 0.5,
     **limits: Any,
 ) -> Situation:
-    """A situation; a route of one stage with two candidates."""
+    """A situation, by default with a route of one stage with two candidates."""
     return Situation(view or task(), call or execution(), path or route("ai"), Limits(**limits), NOW_MS, draw)
 
 
 def moved(decision: Decision) -> TaskMove:
-    """The move of a decision that has one."""
+    """The move of a decision, which must have one."""
     assert decision.task is not None
     return decision.task

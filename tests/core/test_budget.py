@@ -44,19 +44,19 @@ def test_a_period_ends_at_midnight_in_utc(kind: str, now: str, name: str, starts
     assert period_of(7, kind, ms(now)) == Period(name, 7, ms(starts), ms(ends))
 
 
-def test_a_total_has_no_end() -> None:
+def test_the_period_of_a_total_budget_never_ends() -> None:
     assert period_of(7, "total", 0) == period_of(7, "total", NEVER) == Period("7:total", 7, 0, NEVER)
 
 
 @given(kinds, times)
-def test_a_moment_is_in_its_period(kind: str, now: int) -> None:
+def test_a_moment_lies_in_its_period(kind: str, now: int) -> None:
     period = period_of(1, kind, now)
     assert period.starts_ms <= now < period.ends_ms
     assert (period.ends_ms - period.starts_ms) // DAY in ({1} if kind == "day" else {28, 29, 30, 31})
 
 
 @given(kinds, times)
-def test_periods_touch_and_do_not_overlap(kind: str, now: int) -> None:
+def test_periods_follow_each_other_without_gap_or_overlap(kind: str, now: int) -> None:
     period = period_of(1, kind, now)
     assert period_of(1, kind, period.starts_ms) == period_of(1, kind, period.ends_ms - 1) == period
     following = period_of(1, kind, period.ends_ms)
@@ -65,6 +65,6 @@ def test_periods_touch_and_do_not_overlap(kind: str, now: int) -> None:
 
 
 @given(times)
-def test_budgets_and_kinds_do_not_share_a_row(now: int) -> None:
+def test_each_budget_and_kind_has_a_row_of_its_own(now: int) -> None:
     names = {period_of(budget, kind, now).id for budget in (1, 11) for kind in ("day", "month", "total")}
     assert len(names) == 6

@@ -1,4 +1,4 @@
-"""What each outcome means, case by case."""
+"""The decision about each outcome, case by case."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECOND = Position(stage=1)
 
 
 def reviewed(**position: Any) -> dict[str, Any]:
-    """A review that a person has, and the task that waits for it."""
+    """A task that waits for a person's review."""
     return {
         "view": task(TaskState.WAITING, position=replace(SECOND, **position)),
         "call": execution(ExecutionState.WAITING, stage=1, person=True, id=FIRST + 1),
@@ -46,7 +46,7 @@ def test_the_answer_of_the_last_stage_completes_the_task() -> None:
     )
 
 
-def test_the_answer_of_a_stage_feeds_the_next_under_the_same_lease() -> None:
+def test_an_answer_is_the_input_of_the_next_stage_under_the_same_lease() -> None:
     before = Position(candidate=1, attempt=3, repairs=1, redos=1)
     decision = decide(at(task(position=before), path=REVIEWED), Succeeded("draft"))
     assert decision.task == TaskMove(
@@ -55,19 +55,19 @@ def test_the_answer_of_a_stage_feeds_the_next_under_the_same_lease() -> None:
 
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING, TaskState.WAITING])
-def test_the_answer_that_comes_without_a_lease_makes_the_next_stage_due(state: TaskState) -> None:
+def test_an_answer_without_a_lease_makes_the_next_stage_due(state: TaskState) -> None:
     call = execution(ExecutionState.WAITING)
     decision = decide(at(task(state, held=False), call, path=REVIEWED), Succeeded("draft"))
     assert decision.task == TaskMove(TaskEvent.RESUME, TaskState.PENDING, SECOND, NOW_MS, feeds_next=True)
 
 
-def test_the_answer_of_an_older_execution_is_used_while_the_stage_needs_one() -> None:
+def test_an_older_execution_may_answer_while_its_stage_needs_an_answer() -> None:
     call = execution(ExecutionState.UNKNOWN, newest=False)
     assert decide(at(task(held=False), call), Succeeded(1)).execution is ExecutionState.SUCCEEDED
 
 
 @pytest.mark.parametrize("view", [None, task(TaskState.COMPLETED), task(TaskState.CANCELLED)])
-def test_a_late_answer_is_kept_and_changes_nothing(view: Any) -> None:
+def test_a_late_answer_is_kept_and_moves_no_task(view: Any) -> None:
     situation = replace(at(call=execution(ExecutionState.UNKNOWN)), task=view)
     assert decide(situation, Succeeded(1)) == Decision(
         ExecutionState.CANCELLED, None, reason="late", result=1, has_result=True
@@ -82,7 +82,7 @@ def test_the_answer_null_is_an_answer() -> None:
 # ---------------------------------------------------------------------------------------------- accepted
 
 
-def test_an_accepted_job_is_waited_for() -> None:
+def test_a_task_waits_for_an_accepted_job() -> None:
     decision = decide(at(job_s=600), Accepted("job-1", check_after_ms=2_000))
     assert decision == Decision(
         ExecutionState.WAITING,
@@ -92,17 +92,17 @@ def test_an_accepted_job_is_waited_for() -> None:
     )
 
 
-def test_a_person_has_their_own_time() -> None:
+def test_a_person_has_a_limit_of_their_own() -> None:
     decision = decide(at(call=execution(person=True), person_s=60, job_s=600), Accepted())
     assert decision.resolve_by_ms == decision.wake_at_ms == STARTED_MS + 60_000
 
 
-def test_a_check_never_lies_behind_the_deadline() -> None:
+def test_a_poll_is_never_later_than_the_deadline_of_the_job() -> None:
     decision = decide(at(job_s=10), Accepted(check_after_ms=60_000))
     assert decision.wake_at_ms == decision.resolve_by_ms == STARTED_MS + 10_000
 
 
-def test_still_working_on_it_moves_no_task_and_no_deadline() -> None:
+def test_a_job_that_is_still_worked_on_moves_no_task_and_no_deadline() -> None:
     call = execution(ExecutionState.WAITING, resolve_by_ms=NOW_MS + 9_000)
     decision = decide(at(task(TaskState.WAITING), call), Accepted(check_after_ms=1_000))
     assert decision == Decision(
@@ -110,7 +110,7 @@ def test_still_working_on_it_moves_no_task_and_no_deadline() -> None:
     )
 
 
-def test_what_was_in_doubt_and_is_worked_on_has_the_time_of_a_job() -> None:
+def test_an_unknown_call_that_was_accepted_gets_the_time_of_a_job() -> None:
     call = execution(ExecutionState.UNKNOWN, resolve_by_ms=NOW_MS + 1)
     decision = decide(at(task(TaskState.WAITING), call, job_s=600), Accepted())
     assert decision.execution is ExecutionState.WAITING
@@ -118,7 +118,7 @@ def test_what_was_in_doubt_and_is_worked_on_has_the_time_of_a_job() -> None:
     assert moved(decision).event is TaskEvent.WAIT
 
 
-def test_a_job_that_nobody_needs_is_attended_to_at_once() -> None:
+def test_a_job_that_is_no_longer_needed_is_followed_up_immediately() -> None:
     decision = decide(at(task(TaskState.CANCELLED)), Accepted(check_after_ms=60_000))
     assert (decision.execution, decision.task) == (ExecutionState.WAITING, None)
     assert decision.wake_at_ms == NOW_MS
@@ -127,19 +127,19 @@ def test_a_job_that_nobody_needs_is_attended_to_at_once() -> None:
 # ---------------------------------------------------------------------------------------------- retry, fail, repair
 
 
-def test_a_retry_is_the_same_candidate_later() -> None:
+def test_a_retry_calls_the_same_candidate_later() -> None:
     decision = decide(at(draw=0.5), Retry("http_429"))
     move = TaskMove(TaskEvent.RETRY, TaskState.PENDING, Position(attempt=1), NOW_MS + 500, "http_429")
     assert decision == Decision(ExecutionState.FAILED, move, reason="http_429")
 
 
-def test_a_retry_that_nobody_holds_resumes() -> None:
-    """A lookup may say that the job was never taken."""
+def test_a_retry_without_a_lease_makes_the_task_due_later() -> None:
+    """A lookup may report that the provider never accepted the job."""
     situation = at(task(TaskState.WAITING), execution(ExecutionState.UNKNOWN))
     assert moved(decide(situation, Retry("never taken"))).event is TaskEvent.RESUME
 
 
-def test_after_its_attempts_a_candidate_is_followed_by_the_next() -> None:
+def test_without_attempts_left_the_next_candidate_follows() -> None:
     view = task(position=Position(attempt=1, repairs=1, redos=2))
     decision = decide(at(view, attempts=2), Retry("http_429", after_ms=60_000))
     assert moved(decision) == TaskMove(
@@ -147,7 +147,7 @@ def test_after_its_attempts_a_candidate_is_followed_by_the_next() -> None:
     )
 
 
-def test_a_retry_behind_the_deadline_fails_the_task() -> None:
+def test_a_retry_later_than_the_deadline_fails_the_task() -> None:
     view = task(deadline_ms=NOW_MS + 60_000)
     decision = decide(at(view, draw=0.0), Retry("http_503", after_ms=60_000))
     move = moved(decision)
@@ -156,7 +156,7 @@ def test_a_retry_behind_the_deadline_fails_the_task() -> None:
     assert moved(in_time).event is TaskEvent.RETRY
 
 
-def test_a_failure_is_followed_by_the_next_candidate() -> None:
+def test_after_a_failure_the_next_candidate_follows() -> None:
     decision = decide(at(), Failed("http_401"))
     assert decision.reason == "http_401"
     assert moved(decision).position == Position(candidate=1)
@@ -171,25 +171,25 @@ def test_without_another_candidate_the_task_fails() -> None:
     )
 
 
-def test_a_stage_that_the_template_lost_meanwhile_has_no_other_candidate() -> None:
+def test_a_stage_that_was_removed_from_the_template_has_no_candidate_left() -> None:
     situation = at(task(TaskState.WAITING, position=SECOND), execution(ExecutionState.WAITING, stage=1))
     assert moved(decide(situation, Failed("http_500"))).event is TaskEvent.FAIL
     assert moved(decide(situation, Succeeded(1))).position == Position(stage=2)
 
 
-def test_an_answer_that_does_not_fit_is_repaired_by_the_same_candidate() -> None:
-    decision = decide(at(), Invalid("data.a must be string"))
-    assert decision.reason == "invalid_output: data.a must be string"
+def test_the_same_candidate_repairs_an_answer_that_does_not_fit() -> None:
+    decision = decide(at(), Invalid("a must be string"))
+    assert decision.reason == "invalid_output: a must be string"
     assert moved(decision) == TaskMove(
         TaskEvent.ADVANCE,
         TaskState.RUNNING,
         Position(repairs=1),
         NOW_MS,
-        feedback="data.a must be string",
+        feedback="a must be string",
     )
 
 
-def test_after_its_repairs_a_candidate_is_followed_by_the_next() -> None:
+def test_without_repairs_left_the_next_candidate_follows() -> None:
     decision = decide(at(task(position=Position(repairs=2))), Invalid("x"))
     assert moved(decision).position == Position(candidate=1)
     failed = decide(at(task(position=Position(candidate=1)), repairs=0), Invalid("x"))
@@ -200,7 +200,7 @@ ENDS: list[Outcome] = [Retry("r"), Failed("f"), Invalid("i"), Rejected({}, "n", 
 
 
 @pytest.mark.parametrize("outcome", ENDS)
-def test_what_ends_after_a_cancel_is_cancelled(outcome: Outcome) -> None:
+def test_an_execution_that_fails_after_a_cancel_is_cancelled(outcome: Outcome) -> None:
     decision = decide(at(task(TaskState.CANCELLED)), outcome)
     assert (decision.execution, decision.task) == (ExecutionState.CANCELLED, None)
 
@@ -209,7 +209,9 @@ def test_what_ends_after_a_cancel_is_cancelled(outcome: Outcome) -> None:
 @pytest.mark.parametrize(
     "call", [execution(newest=False), execution(stage=1)], ids=["superseded", "of another stage"]
 )
-def test_an_execution_that_does_not_decide_fails_by_itself(call: ExecutionView, outcome: Outcome) -> None:
+def test_an_execution_that_is_not_current_fails_without_moving_its_task(
+    call: ExecutionView, outcome: Outcome
+) -> None:
     decision = decide(at(task(held=False), call), outcome)
     assert (decision.execution, decision.task) == (ExecutionState.FAILED, None)
 
@@ -218,16 +220,14 @@ def test_an_execution_that_does_not_decide_fails_by_itself(call: ExecutionView, 
 @pytest.mark.parametrize(
     "call", [execution(newest=False), execution(stage=1)], ids=["superseded", "of another stage"]
 )
-def test_a_task_does_not_go_on_waiting_for_an_execution_that_has_ended(
-    call: ExecutionView, outcome: Outcome
-) -> None:
-    """It was kept back because an execution was open, and it may have been this one."""
+def test_a_task_does_not_wait_for_an_execution_that_has_ended(call: ExecutionView, outcome: Outcome) -> None:
+    """The task waited because an execution was open, and it may have been this one."""
     position = Position(attempt=2, replaces=FIRST - 1)
     decision = decide(at(task(TaskState.WAITING, position=position), call), outcome)
     assert moved(decision) == TaskMove(TaskEvent.RESUME, TaskState.PENDING, position, NOW_MS)
 
 
-def test_a_late_answer_of_another_stage_lets_its_task_go_on() -> None:
+def test_a_late_answer_of_another_stage_makes_its_waiting_task_due() -> None:
     view = task(TaskState.WAITING, position=SECOND)
     decision = decide(at(view, path=REVIEWED), Succeeded(1))
     assert (decision.execution, decision.reason) == (ExecutionState.CANCELLED, "late")
@@ -237,7 +237,7 @@ def test_a_late_answer_of_another_stage_lets_its_task_go_on() -> None:
 # ---------------------------------------------------------------------------------------------- review
 
 
-def test_a_draft_that_is_turned_down_ends_the_task() -> None:
+def test_a_rejected_draft_ends_the_task() -> None:
     decision = decide(at(**reviewed()), Rejected({"note": "no"}, "no", redo=False))
     assert decision.execution is ExecutionState.FAILED
     assert (decision.reason, decision.result, decision.has_result) == ("rejected", {"note": "no"}, True)
@@ -251,21 +251,21 @@ def test_a_redo_goes_back_one_stage_with_the_note() -> None:
     )
 
 
-def test_redos_are_counted() -> None:
+def test_redos_are_limited() -> None:
     assert moved(decide(at(**reviewed(redos=2)), Rejected({}, "again", redo=True))).event is TaskEvent.FAIL
     situation = at(**reviewed(), redos=0)
     assert moved(decide(situation, Rejected({}, "again", redo=True))).event is TaskEvent.FAIL
 
 
-# ---------------------------------------------------------------------------------------------- mistakes of ours
+# ---------------------------------------------------------------------------------------------- programming errors
 
 
-def test_there_is_no_other_outcome() -> None:
+def test_any_other_outcome_is_a_programming_error() -> None:
     odd: Any = "done"
     with pytest.raises(AssertionError):
         decide(at(), odd)
 
 
-def test_a_task_that_is_not_there_is_not_moved() -> None:
+def test_a_task_that_does_not_exist_is_not_moved() -> None:
     with pytest.raises(AssertionError, match="a task that does not exist"):
         _task(replace(at(), task=None))

@@ -1,7 +1,7 @@
-"""One task lived through: claims, lost workers, cancels, other applications, late and repeated answers, in any order.
+"""The life of one task: claims, lost workers, cancels, other applications, late and repeated answers, in any order.
 
-The model is what the database would hold of one task.  It does what the statements of `consumer/store` do, and
-leaves every decision to `decide`.  Whatever happens, no task is stuck, and none goes on for ever.
+The model holds the rows that the database would hold of one task.  It changes them as the statements of
+`consumer/store` do, and leaves every decision to `decide`.  No task is ever stuck, and none goes on for ever.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ answers: st.SearchStrategy[Outcome] = st.sampled_from(
         Unknown("reset"),
         Retry("http_429"),
         Retry("http_503", after_ms=30_000),
-        Invalid("data.a must be string"),
+        Invalid("a must be string"),
         Failed("http_401"),
         Accepted("job"),
         Accepted("job", check_after_ms=1_000),
@@ -122,7 +122,7 @@ class Life(RuleBasedStateMachine):
         self.seen: dict[int, ExecutionState] = {}
         self.end: tuple[TaskState, Position] | None = None
 
-    # --- what the statements do -----------------------------------------------------------------------------------
+    # --- the statements -----------------------------------------------------------------------------------
 
     @property
     def newest(self) -> int:
@@ -135,7 +135,7 @@ class Life(RuleBasedStateMachine):
         return [call for call in self.open_calls() if call.state is ExecutionState.RUNNING]
 
     def in_the_way(self) -> list[Call]:
-        """What BEGIN does not tolerate."""
+        """The open executions that keep the next from beginning."""
         return [call for call in self.open_calls() if call.id != self.position.replaces]
 
     def happen(self, event: TaskEvent) -> None:
@@ -143,7 +143,7 @@ class Life(RuleBasedStateMachine):
 
     def call_out(self) -> None:
         """BEGIN, under the lease."""
-        assert not self.in_the_way(), "a task that runs could not go on: nobody would find it"
+        assert not self.in_the_way(), "a running task could not go on, and no sweep would find it"
         stage = self.position.stage
         new = self.newest + 1
         self.calls[new] = Call(new, ExecutionState.RUNNING, stage, self.now, self.abilities[stage])
@@ -167,7 +167,7 @@ class Life(RuleBasedStateMachine):
         return decide(Situation(task, view, self.route, self.limits, self.now, 0.5), outcome)
 
     def settle(self, call: Call, outcome: Outcome, *, newest: bool | None = None) -> None:
-        """One batch: the execution, then its task.  The holder goes on at once, unless the fence has moved."""
+        """One batch: the execution, then its task.  The holder goes on immediately, unless the fence has moved."""
         held = self.held == call.id and self.state is TaskState.RUNNING
         newest = call.id == self.newest if newest is None else newest
         decision = self.judge(call, outcome, held=held, newest=newest)
@@ -181,16 +181,16 @@ class Life(RuleBasedStateMachine):
 
     def move(self, move: TaskMove) -> None:
         self.state, self.position, self.run_at = move.state, move.position, move.run_at_ms
-        self.held = None  # the version went up: whoever held the task is judged as somebody without a lease
+        self.held = None  # the version went up: the worker that held the task decides without a lease now
         if self.state is TaskState.RUNNING:
             self.call_out()
 
-    # --- what can happen ------------------------------------------------------------------------------------------
+    # --- the events ------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.state is TaskState.PENDING)
     @rule()
     def claim(self) -> None:
-        """Once it is due.  An open execution is waited for; a deadline that has passed ends it."""
+        """A worker claims the task once it is due.  It waits for an open execution, and ends after its deadline."""
         self.now = max(self.now, self.run_at)
         self.happen(TaskEvent.CLAIM)
         if self.in_the_way():
@@ -210,16 +210,16 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.open_calls())
     @rule(outcome=answers, data=st.data())
     def late_answer(self, outcome: Outcome, data: st.DataObject) -> None:
-        """A webhook, a form or a poll brings the end of any open execution, whoever replaced it."""
+        """A webhook, a form or a poll brings the end of any open execution, even of one that was replaced."""
         call = data.draw(st.sampled_from(self.open_calls()))
         if self.held == call.id:
-            self.held = None  # the holder comes too late: its answer is only a bill
+            self.held = None  # the holder's answer will be late: only its bill counts
         self.settle(call, outcome)
 
     @precondition(lambda self: any(c.resolve_by_ms is not None for c in self.open_calls()))
     @rule()
     def time_passes(self) -> None:
-        """Until the first open execution has to be resolved without any word from outside."""
+        """The time to resolve the first open execution comes, and no evidence came."""
         call = min(
             (c for c in self.open_calls() if c.resolve_by_ms is not None),
             key=lambda c: (c.resolve_by_ms, c.id),
@@ -236,7 +236,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.state not in TASK_FINAL or self.in_flight())
     @rule(data=st.data())
     def accident(self, data: st.DataObject) -> None:
-        """What is rare has one turn together."""
+        """A rare event: all of them share one rule, so that they stay rare."""
         possible = []
         if self.state is TaskState.RUNNING or self.in_flight():
             possible += [self.lose_the_workers] * 2
@@ -247,7 +247,7 @@ class Life(RuleBasedStateMachine):
         data.draw(st.sampled_from(possible))()
 
     def lose_the_workers(self) -> None:
-        """The sweep: what was in flight is unknown, its task waits, and each call is attended to at once."""
+        """The sweep: calls in flight become unknown, their task waits, and each call is followed up immediately."""
         lost = self.in_flight()
         for call in lost:
             unknown = execution_after(call.state, ExecutionEvent.DOUBT)
@@ -274,7 +274,7 @@ class Life(RuleBasedStateMachine):
         late = next(call for call in self.calls.values() if self.is_late(call))
         new = self.newest + 1
         call = replace(late, id=new, state=ExecutionState.UNKNOWN)
-        self.calls[late.id] = replace(late, reason="harvested")
+        self.calls[late.id] = replace(late, reason="answered late")
         self.settle(call, Succeeded({"a": 1}), newest=False)
 
     def is_late(self, call: Call) -> bool:
@@ -282,19 +282,19 @@ class Life(RuleBasedStateMachine):
         wanted = call.stage == self.position.stage and self.state not in TASK_FINAL
         return gone and wanted and call.ability == "person"
 
-    # --- what must hold -------------------------------------------------------------------------------------------
+    # --- the invariants -------------------------------------------------------------------------------------------
 
     @invariant()
     def a_waiting_task_has_something_to_wait_for(self) -> None:
         assert self.state is not TaskState.WAITING or self.open_calls()
 
     @invariant()
-    def what_is_open_and_not_in_flight_will_be_attended_to(self) -> None:
+    def an_open_call_that_is_not_in_flight_will_be_followed_up(self) -> None:
         for call in self.open_calls():
             assert call.resolve_by_ms is not None or call.state is ExecutionState.RUNNING
 
     @invariant()
-    def what_has_ended_stays_as_it_is(self) -> None:
+    def an_end_is_final(self) -> None:
         for call in self.calls.values():
             before = self.seen.setdefault(call.id, call.state)
             assert call.state is before or before in EXECUTION_OPEN
@@ -324,7 +324,7 @@ class Life(RuleBasedStateMachine):
         assert len(self.calls) <= of_a_candidate * visits
 
     def teardown(self) -> None:
-        """Left alone, with nobody answering, every task comes to its end."""
+        """Without any further answer, every task comes to its end."""
         if not hasattr(self, "route"):
             return
         for _ in range(500):
@@ -338,8 +338,8 @@ class Life(RuleBasedStateMachine):
         assert self.state in TASK_FINAL
 
 
-def test_any_life_of_a_task() -> None:
-    """Short lives, many of them: a failure is to be shrunk before the test is taken for one that hangs."""
+def test_every_task_ends_and_ends_once() -> None:
+    """Many short lives, so that a failure is shrunk before the test looks like one that hangs."""
     phases = set(Phase) - {Phase.explain}
     run_state_machine_as_test(
         Life, settings=settings(max_examples=300, stateful_step_count=30, phases=phases)

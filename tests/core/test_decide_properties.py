@@ -1,4 +1,4 @@
-"""What holds for every combination of task, execution, outcome, route and limits."""
+"""Properties of every decision, for any combination of task, execution, outcome, route and limits."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def situations(
     states: Iterable[ExecutionState] = EXECUTION_OPEN,
     current: bool | None = None,
 ) -> Situation:
-    """Every situation that can come about: only the newest execution of a running task is judged under a lease."""
+    """Every possible situation.  Only the newest execution of a running task is decided about under a lease."""
     state = draw(st.sampled_from(sorted(task_states)))
     newest = draw(st.booleans()) if current is None else current
     same_stage = newest if current is not None else draw(st.booleans())
@@ -83,7 +83,7 @@ def situations(
         evidence=draw(st.booleans()),
         resolve_by_ms=draw(st.none() | times),
     )
-    # One that is being repeated has no say before the repeat is there.
+    # An execution that is about to be repeated does not decide.
     last = call.id if current is None or state is TaskState.WAITING else call.id - 1
     position = Position(
         stage=call.stage if same_stage else draw(st.integers(0, MAX_STAGES)),
@@ -117,7 +117,7 @@ def possible(at: Situation, outcome: Outcome) -> Outcome:
 
 
 def check(at: Situation, outcome: Outcome) -> None:
-    """A decision is a move of both tables, to a place that exists."""
+    """A decision is a legal move in both tables, to a position that exists."""
     decision, task = decide(at, outcome), at.task
     assert decision.execution in EXECUTION_TRANSITIONS[at.execution.state].values()
     move = decision.task
@@ -160,7 +160,7 @@ def test_every_combination_is_a_legal_decision(outcome: Outcome, policy_of_unkno
     ):
         newest, person, repeatable, evidence, held = flags
         if held and not (state is TaskState.RUNNING and newest and stage == task_stage):
-            continue  # nobody holds it
+            continue  # such a task is not held
         call = ExecutionView(
             FIRST, call_state, stage, NOW_MS, newest, person, repeatable, evidence, resolve_by_ms=None
         )
@@ -171,19 +171,19 @@ def test_every_combination_is_a_legal_decision(outcome: Outcome, policy_of_unkno
 
 @given(situations(), outcomes)
 @settings(max_examples=500)
-def test_whatever_the_numbers_a_decision_is_legal(at: Situation, outcome: Outcome) -> None:
+def test_a_decision_is_legal_for_any_numbers(at: Situation, outcome: Outcome) -> None:
     check(at, possible(at, outcome))
 
 
 @given(situations(), outcomes)
-def test_a_decision_repeats_exactly(at: Situation, outcome: Outcome) -> None:
-    """Judging again after a moved fence starts from facts alone."""
+def test_the_same_situation_leads_to_the_same_decision(at: Situation, outcome: Outcome) -> None:
+    """A worker decides again after another worker moved the task."""
     outcome = possible(at, outcome)
     assert decide(at, outcome) == decide(at, outcome)
 
 
 @given(situations(states=EXECUTION_FINAL), outcomes)
-def test_a_finished_execution_takes_no_outcome(at: Situation, outcome: Outcome) -> None:
+def test_a_finished_execution_accepts_no_outcome(at: Situation, outcome: Outcome) -> None:
     outcome = possible(at, outcome)
     with pytest.raises(IllegalTransition):
         decide(at, outcome)
@@ -201,7 +201,7 @@ def test_a_finished_task_never_changes(at: Situation, outcome: Outcome) -> None:
 def test_an_answer_to_a_stage_that_needs_one_is_always_used(
     *, at: Situation, newest: bool, output: int
 ) -> None:
-    """Whichever execution brings it."""
+    """Any execution of the stage may bring it."""
     at = replace(at, execution=replace(at.execution, newest=newest))
     assert at.task is not None
     decision = decide(at, Succeeded(output))
@@ -230,7 +230,7 @@ def test_no_answer_is_thrown_away(at: Situation, outcome: Outcome) -> None:
 
 
 @given(situations(), outcomes)
-def test_what_stays_open_has_a_time_at_which_it_is_looked_at(at: Situation, outcome: Outcome) -> None:
+def test_an_open_execution_has_a_time_for_its_follow_up(at: Situation, outcome: Outcome) -> None:
     outcome = possible(at, outcome)
     decision = decide(at, outcome)
     if decision.execution in EXECUTION_FINAL:
@@ -243,16 +243,14 @@ def test_what_stays_open_has_a_time_at_which_it_is_looked_at(at: Situation, outc
 
 @given(situations(), times, st.sampled_from([Accepted(), Accepted(check_after_ms=0), Unknown("x")]))
 def test_the_time_to_resolve_is_set_once(at: Situation, known: int, outcome: Outcome) -> None:
-    """Asking about the same thing again does not put its end off."""
+    """Another poll or lookup does not postpone the end."""
     same = ExecutionState.WAITING if isinstance(outcome, Accepted) else ExecutionState.UNKNOWN
     at = replace(at, execution=replace(at.execution, state=same, resolve_by_ms=known))
     assert decide(at, outcome).resolve_by_ms == known
 
 
 @given(deciding, st.none() | milliseconds)
-def test_a_retry_never_lies_before_the_time_that_the_provider_asked_for(
-    at: Situation, after_ms: int | None
-) -> None:
+def test_a_retry_is_never_earlier_than_the_provider_asked_for(at: Situation, after_ms: int | None) -> None:
     at = replace(at, limits=Limits(attempts=20))
     move = decide(at, Retry("http_429", after_ms)).task
     assert move is not None
@@ -264,7 +262,7 @@ def test_a_retry_never_lies_before_the_time_that_the_provider_asked_for(
 
 
 @given(deciding, outcomes)
-def test_nothing_is_begun_behind_a_deadline_by_being_put_off(at: Situation, outcome: Outcome) -> None:
+def test_no_task_is_delayed_beyond_its_deadline(at: Situation, outcome: Outcome) -> None:
     move = decide(at, possible(at, outcome)).task
     deadline = None if at.task is None else at.task.deadline_ms
     if move is not None and deadline is not None and move.run_at_ms > NOW_MS:
@@ -290,7 +288,9 @@ def test_limits_are_kept(at: Situation, outcome: Outcome) -> None:
 
 
 @given(situations(current=False), outcomes)
-def test_an_execution_without_a_say_only_lets_its_task_look_again(at: Situation, outcome: Outcome) -> None:
+def test_an_execution_that_is_not_current_can_only_make_its_waiting_task_due(
+    at: Situation, outcome: Outcome
+) -> None:
     assert not at.current
     outcome = Failed("x") if isinstance(outcome, Succeeded) else outcome
     decision = decide(at, outcome)
@@ -302,16 +302,14 @@ def test_an_execution_without_a_say_only_lets_its_task_look_again(at: Situation,
 
 
 @given(deciding, words)
-def test_an_unknown_execution_is_repeated_once_and_only_when_the_template_says_so(
-    at: Situation, why: str
-) -> None:
+def test_an_unknown_execution_is_repeated_once_and_only_by_policy(at: Situation, why: str) -> None:
     decision = decide(at, Unknown(why))
     move, call = decision.task, at.execution
     assert decision.execution is ExecutionState.UNKNOWN
     if move is None or move.position.replaces != call.id:
         return
     assert at.task is not None
-    if at.task.position.replaces == call.id:  # it was repeated before; now it is waited for
+    if at.task.position.replaces == call.id:  # it was repeated before; now its task waits for it
         assert move.event is TaskEvent.WAIT
         return
     blind = not (call.person or call.evidence or call.repeatable)

@@ -1,4 +1,4 @@
-"""What is done about a call whose end nobody knows."""
+"""The decision about a call whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.core.situations import (
 )
 
 
-def test_a_blind_model_is_tried_once_more_at_the_price_of_a_duplicate() -> None:
+def test_a_call_without_keys_and_evidence_is_repeated_at_the_price_of_a_duplicate() -> None:
     decision = decide(at(draw=0.5), Unknown("timeout"))
     assert decision.execution is ExecutionState.UNKNOWN
     assert decision.wake_at_ms == decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITHOUT_EVIDENCE
@@ -50,24 +50,24 @@ def test_a_repeat_is_not_repeated(call: ExecutionView) -> None:
 
 @pytest.mark.parametrize("state", [TaskState.PENDING, TaskState.RUNNING])
 @pytest.mark.parametrize("outcome", [Retry("r"), Failed("f"), Invalid("i"), Accepted("job")])
-def test_what_is_about_to_be_repeated_has_no_say(state: TaskState, outcome: Outcome) -> None:
+def test_a_call_that_is_about_to_be_repeated_does_not_decide(state: TaskState, outcome: Outcome) -> None:
     view = task(state, held=False, position=Position(attempt=1, replaces=FIRST))
     assert decide(at(view, execution(ExecutionState.UNKNOWN)), outcome).task is None
 
 
-def test_what_is_about_to_be_repeated_may_still_bring_its_answer() -> None:
+def test_a_call_that_is_about_to_be_repeated_may_still_answer() -> None:
     view = task(TaskState.PENDING, position=Position(attempt=1, replaces=FIRST))
     decision = decide(at(view, execution(ExecutionState.UNKNOWN)), Succeeded(1))
     assert moved(decision).event is TaskEvent.COMPLETE
 
 
-def test_a_task_that_waits_for_what_it_would_repeat_is_told() -> None:
-    """The worker that was to repeat it was lost."""
+def test_a_call_decides_again_if_its_task_waits_for_it() -> None:
+    """The worker that was about to repeat it was lost."""
     view = task(TaskState.WAITING, position=Position(attempt=1, replaces=FIRST))
     assert moved(decide(at(view, execution(ExecutionState.UNKNOWN)), Failed("f"))).position.candidate == 1
 
 
-def test_another_call_that_is_lost_later_is_repeated_too() -> None:
+def test_another_call_that_becomes_unknown_later_is_repeated_too() -> None:
     view = task(position=Position(stage=1, replaces=FIRST))
     decision = decide(at(view, execution(id=FIRST + 2, stage=1), path=route("ai", "ai")), Unknown("timeout"))
     assert moved(decision).position == Position(stage=1, attempt=1, replaces=FIRST + 2)
@@ -76,7 +76,7 @@ def test_another_call_that_is_lost_later_is_repeated_too() -> None:
 @pytest.mark.parametrize(
     "outcome", [Succeeded(1), Retry("r"), Failed("f"), Invalid("i"), Rejected({}, "n", redo=True)]
 )
-def test_whatever_the_repeat_brings_the_repeated_execution_stays_known(outcome: Outcome) -> None:
+def test_after_any_outcome_of_the_repeat_the_repeated_execution_stays_known(outcome: Outcome) -> None:
     """It may still be open, and an open execution that the task does not know keeps the next from beginning."""
     path = route("ai", "ai", "ai")
     view = task(position=Position(stage=1, attempt=1, replaces=FIRST))
@@ -85,7 +85,7 @@ def test_whatever_the_repeat_brings_the_repeated_execution_stays_known(outcome: 
 
 
 @pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS])
-def test_whoever_can_be_asked_or_repeated_is_waited_for(kind: Kind) -> None:
+def test_a_task_waits_for_a_call_that_evidence_a_key_or_a_person_can_resolve(kind: Kind) -> None:
     decision = decide(at(call=execution(**kind)), Unknown("lost"))
     move = TaskMove(TaskEvent.WAIT, TaskState.WAITING, Position(), reason="lost")
     assert decision.task == move
@@ -102,54 +102,54 @@ def test_whoever_can_be_asked_or_repeated_is_waited_for(kind: Kind) -> None:
         (PERSON, policy.RESOLVE_WITH_EVIDENCE),
     ],
 )
-def test_a_doubt_stays_open_as_long_as_somebody_may_tell(kind: Kind, patience: int) -> None:
+def test_a_call_stays_unknown_longer_if_evidence_may_come(kind: Kind, patience: int) -> None:
     assert decide(at(call=execution(**kind)), Unknown("lost")).resolve_by_ms == NOW_MS + patience
 
 
 @pytest.mark.parametrize("kind", [WITH_KEYS, WITH_EVIDENCE])
-def test_a_doubt_is_looked_into_soon(kind: Kind) -> None:
+def test_an_unknown_call_with_a_key_or_evidence_is_followed_up_soon(kind: Kind) -> None:
     decision = decide(at(call=execution(**kind), draw=0.5), Unknown("lost"))
     assert decision.wake_at_ms == NOW_MS + policy.poll_delay(NOW_MS - STARTED_MS, 0.5)
 
 
-def test_the_next_look_never_lies_behind_the_time_to_resolve() -> None:
+def test_the_next_follow_up_is_never_later_than_the_time_to_resolve() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + 10)
     decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
     assert decision.wake_at_ms == NOW_MS + 10
 
 
-def test_a_clock_that_went_back_does_no_harm() -> None:
+def test_a_clock_that_was_set_back_does_no_harm() -> None:
     call = execution(started_ms=NOW_MS + 60_000, evidence=True)
     decision = decide(at(call=call, draw=0.5), Unknown("lost"))
     assert decision.wake_at_ms == NOW_MS + policy.poll_delay(0, 0.5)
 
 
-def test_no_evidence_yet_keeps_the_time_to_resolve_and_the_task() -> None:
+def test_without_new_evidence_the_time_to_resolve_and_the_task_stay() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + policy.DAY)
     decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
     assert (decision.resolve_by_ms, decision.task) == (NOW_MS + policy.DAY, None)
 
 
-def test_a_call_whose_worker_was_lost_gets_its_time_when_it_is_first_attended_to() -> None:
+def test_a_call_of_a_lost_worker_gets_its_time_at_the_first_follow_up() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=None)
     decision = decide(at(task(TaskState.WAITING), call), Unknown("worker lost"))
     assert decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITH_EVIDENCE
 
 
-def test_a_job_past_its_deadline_is_in_doubt_from_now_on() -> None:
+def test_a_job_past_its_deadline_is_unknown_from_now_on() -> None:
     call = execution(ExecutionState.WAITING, evidence=True, resolve_by_ms=NOW_MS)
     decision = decide(at(task(TaskState.WAITING), call), Unknown("deadline"))
     assert decision.resolve_by_ms == NOW_MS + policy.RESOLVE_WITH_EVIDENCE
 
 
 @pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS, BLIND])
-def test_a_template_may_ask_for_the_repeat(kind: Kind) -> None:
+def test_a_template_may_require_a_repeat(kind: Kind) -> None:
     decision = decide(at(call=execution(**kind), unknown="retry"), Unknown("lost"))
     assert moved(decision).position.replaces == FIRST
 
 
 @pytest.mark.parametrize("kind", [PERSON, WITH_EVIDENCE, WITH_KEYS, BLIND])
-def test_a_template_may_ask_to_wait(kind: Kind) -> None:
+def test_a_template_may_require_a_wait(kind: Kind) -> None:
     decision = decide(at(call=execution(**kind), unknown="wait"), Unknown("lost"))
     assert moved(decision).event is TaskEvent.WAIT
 
@@ -163,7 +163,7 @@ def test_a_template_may_ask_to_wait(kind: Kind) -> None:
     ],
     ids=["cancelled", "superseded", "without a task"],
 )
-def test_a_doubt_that_does_not_decide_stays_open_by_itself(situation: Any) -> None:
+def test_an_unknown_call_that_does_not_decide_stays_open(situation: Any) -> None:
     decision = decide(situation, Unknown("lost"))
     assert (decision.execution, decision.task) == (ExecutionState.UNKNOWN, None)
     assert decision.resolve_by_ms is not None

@@ -27,7 +27,7 @@ from consumer.core.lifecycle import (
 
 
 class Machine(NamedTuple):
-    """One of the two tables, whichever."""
+    """One of the two tables."""
 
     table: Mapping[Any, Mapping[Any, Any]]
     states: type[Word]
@@ -46,7 +46,7 @@ both = pytest.mark.parametrize(
 
 
 @both
-def test_the_table_speaks_of_every_state_and_of_nothing_else(machine: Machine) -> None:
+def test_the_table_has_exactly_the_states_and_events(machine: Machine) -> None:
     rows = machine.table.values()
     assert list(machine.table) == list(machine.states)
     assert all(isinstance(event, machine.events) for moves in rows for event in moves)
@@ -64,7 +64,7 @@ def test_every_state_can_be_reached(machine: Machine) -> None:
 
 
 @both
-def test_an_end_can_be_reached_from_everywhere(machine: Machine) -> None:
+def test_a_final_state_can_be_reached_from_every_state(machine: Machine) -> None:
     before: set[Any] = set()
     ends = {state for state, moves in machine.table.items() if not moves}
     while before != ends:
@@ -74,19 +74,19 @@ def test_an_end_can_be_reached_from_everywhere(machine: Machine) -> None:
 
 
 @both
-def test_every_event_happens_somewhere(machine: Machine) -> None:
+def test_every_event_is_in_the_table(machine: Machine) -> None:
     assert {event for moves in machine.table.values() for event in moves} == set(machine.events)
 
 
 @both
-def test_an_event_leads_to_the_same_state_from_everywhere(machine: Machine) -> None:
-    """What an event means does not depend on where it happens."""
-    meant = {(event, target) for moves in machine.table.values() for event, target in moves.items()}
-    assert len(meant) == len(machine.events)
+def test_an_event_leads_to_the_same_state_from_every_state(machine: Machine) -> None:
+    """The meaning of an event does not depend on the state before it."""
+    pairs = {(event, target) for moves in machine.table.values() for event, target in moves.items()}
+    assert len(pairs) == len(machine.events)
 
 
 @both
-def test_every_pair_is_a_move_or_an_error(machine: Machine) -> None:
+def test_every_state_and_event_is_a_move_or_an_error(machine: Machine) -> None:
     before = copy.deepcopy(machine.table)
     for state in machine.states:
         for event in machine.events:
@@ -98,7 +98,7 @@ def test_every_pair_is_a_move_or_an_error(machine: Machine) -> None:
     assert machine.table == before
 
 
-def test_the_finals_are_exactly_the_empty_rows() -> None:
+def test_the_final_states_are_those_without_moves() -> None:
     assert {state for state in TaskState if not TASK_TRANSITIONS[state]} == TASK_FINAL
     assert {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED} == TASK_FINAL
     assert {state for state in ExecutionState if not EXECUTION_TRANSITIONS[state]} == EXECUTION_FINAL
@@ -107,7 +107,7 @@ def test_the_finals_are_exactly_the_empty_rows() -> None:
 
 
 def test_only_a_claim_makes_a_task_run() -> None:
-    """Whatever runs has a lease, so that somebody gives up on it in time."""
+    """A running task always has a lease, so that the sweep finds it after its worker was lost."""
     to_running = {
         (state, event)
         for state, moves in TASK_TRANSITIONS.items()
@@ -126,7 +126,7 @@ def test_an_unfinished_task_can_always_be_cancelled() -> None:
 
 
 @pytest.mark.parametrize("words", [TaskState, TaskEvent, ExecutionState, ExecutionEvent])
-def test_a_word_is_its_value_and_says_what_it_means(words: type[Word]) -> None:
+def test_a_state_or_event_is_its_value_and_has_a_meaning(words: type[Word]) -> None:
     for word in words:
         assert word == word.value == str(word) == f"{word}" == word.name.lower()
         assert words(word.value) is word
@@ -136,6 +136,6 @@ def test_a_word_is_its_value_and_says_what_it_means(words: type[Word]) -> None:
     assert len({word.meaning for word in words}) == len(words)
 
 
-def test_a_word_that_rows_do_not_hold_is_refused() -> None:
+def test_a_state_that_rows_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="done"):
         TaskState("done")

@@ -38,7 +38,7 @@ def test_fields_of_later_versions_are_ignored() -> None:
         ({"v": 1, "task": 7.5}, "task"),
     ],
 )
-def test_anything_else_is_a_dead_letter(body: object, field: str) -> None:
+def test_a_message_that_is_not_a_doorbell_is_refused(body: object, field: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse(body)
     assert [problem.field for problem in refused.value.problems] == [field]
@@ -51,7 +51,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_whatever_arrives_is_a_doorbell_or_bad_input(body: object) -> None:
+def test_any_message_is_a_doorbell_or_bad_input(body: object) -> None:
     try:
         bell = parse(body)
     except BadInput:

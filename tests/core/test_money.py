@@ -43,20 +43,20 @@ def test_rounding_up_is_exact_for_any_amount(amount: Decimal) -> None:
 
 
 @given(amounts)
-def test_a_callers_rounding_does_no_harm(amount: Decimal) -> None:
+def test_the_rounding_mode_of_a_caller_does_no_harm(amount: Decimal) -> None:
     with localcontext(rounding="ROUND_FLOOR"):
         assert to_micro(amount) == ceil(Fraction(amount) * MICRO)
 
 
 @given(micros)
-def test_micro_units_come_back_as_they_were(micro: int) -> None:
+def test_micro_dollars_come_back_unchanged(micro: int) -> None:
     assert to_micro(from_micro(micro)) == micro
 
 
 @pytest.mark.parametrize(
     "amount", ["NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "-1", "-0.0000001", "1e30", "9e999999"]
 )
-def test_what_is_no_amount_of_money_is_refused(amount: str) -> None:
+def test_a_value_that_is_not_an_amount_of_money_is_refused(amount: str) -> None:
     with pytest.raises(ValueError, match="not an amount of money: "):
         to_micro(Decimal(amount))
 
@@ -66,7 +66,7 @@ def test_unknown_is_not_free() -> None:
     assert Cost(None, None) == UNKNOWN
 
 
-def test_people_see_six_digits_or_that_nobody_knows() -> None:
+def test_people_see_six_digits_or_unknown() -> None:
     assert [show(micro) for micro in (None, 0, 1, 1_234, 12_000_000)] == [
         "unknown",
         "$0.000000",
@@ -81,5 +81,5 @@ def test_an_amount_for_people_is_exact(micro: int) -> None:
     assert to_micro(Decimal(show(micro).removeprefix("$"))) == micro
 
 
-def test_usage_shares_nothing() -> None:
+def test_two_usages_share_no_dictionary() -> None:
     assert Usage().raw is not Usage().raw

@@ -1,4 +1,4 @@
-"""Patterns of schemas: what Python's engine finds, without the time that it may take."""
+"""Patterns of schemas: the same results as Python's engine, in bounded time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ patterns = st.recursive(
 
 
 @given(patterns, st.lists(texts, max_size=8))
-def test_it_finds_what_pythons_engine_finds(pattern: str, texts: list[str]) -> None:
-    """But for `$`, which is the very end here, as JSON Schema has it."""
+def test_a_search_has_the_result_of_pythons_engine(pattern: str, texts: list[str]) -> None:
+    """Except for `$`, which here means the very end of the text, as in JSON Schema."""
     ours, theirs = compile_pattern(pattern), re.compile(pattern.replace("$", r"\Z"))
     for text in texts:
         assert ours.search(text) == (theirs.search(text) is not None), text
@@ -50,12 +50,12 @@ def test_it_finds_what_pythons_engine_finds(pattern: str, texts: list[str]) -> N
         "(){1000000000}",
     ],
 )
-def test_what_needs_more_than_one_look_is_refused(pattern: str) -> None:
+def test_a_pattern_that_needs_unbounded_time_is_refused(pattern: str) -> None:
     with pytest.raises(Unsupported):
         compile_pattern(pattern)
 
 
-def test_work_is_counted() -> None:
+def test_the_work_of_a_search_is_counted() -> None:
     spent: list[int] = []
     pattern = compile_pattern("^(a|b)*a(a|b){20}c", spent.append)
     assert not pattern.search("ab" * 500)

@@ -1,4 +1,4 @@
-"""Numbers in, numbers out."""
+"""Waits, deadlines and ranks: functions from numbers to numbers."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_never_is_the_last_time_that_a_row_can_hold() -> None:
     assert NEVER == MAX_INTEGER
 
 
-def test_a_call_ends_before_its_lease_and_a_lease_survives_missed_renewals() -> None:
-    """A worker that is one renewal late, with a clock that is off, still holds what it calls for."""
+def test_a_call_ends_before_its_lease_even_if_renewals_are_missed() -> None:
+    """A worker that missed a renewal, and has a wrong clock, still holds the tasks that it makes calls for."""
     assert MAX_CALL_S * SECOND + CLOCK_SLACK <= LEASE
     assert 3 * RENEW_EVERY + CLOCK_SLACK < LEASE
 
@@ -59,16 +59,14 @@ def test_the_backoff_doubles_until_its_cap(attempt: int, draw: float, delay: int
 
 @given(attempts, draws)
 def test_the_jitter_is_full(attempt: int, draw: float) -> None:
-    """Anywhere between nothing and the whole, so that workers that failed together do not come back together."""
+    """The delay lies anywhere between zero and its maximum, so that workers that failed together return one by one."""
     whole = min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt)
     assert 0 <= retry_delay(attempt, draw, None) < whole
     assert retry_delay(attempt, draw, None) == int(draw * whole)
 
 
 @given(attempts, draws, st.integers(-(10**15), 10**15))
-def test_what_the_provider_asks_for_is_the_least_that_is_waited(
-    attempt: int, draw: float, after_ms: int
-) -> None:
+def test_the_wait_that_the_provider_asks_for_is_the_minimum(attempt: int, draw: float, after_ms: int) -> None:
     delay = retry_delay(attempt, draw, after_ms)
     asked = min(max(after_ms, 0), LONGEST_WAIT)
     assert asked <= delay <= asked + SECOND
@@ -80,16 +78,16 @@ def test_a_retry_after_in_seconds_is_kept_to_the_second() -> None:
     assert retry_delay(5, 0.99, 120 * SECOND) == 121 * SECOND
 
 
-# ---------------------------------------------------------------------------------------------- looking again
+# ---------------------------------------------------------------------------------------------- polling
 
 
 @given(st.integers(0, 400 * DAY), draws)
-def test_a_job_is_asked_about_more_rarely_as_it_grows_older(age: int, draw: float) -> None:
+def test_an_older_job_is_polled_less_often(age: int, draw: float) -> None:
     base = min(max(2 * SECOND, age // 4), POLL_INTERVAL_MAX)
     assert int(0.75 * base) <= poll_delay(age, draw) <= int(1.25 * base)
 
 
-def test_looks_are_spread_around_a_quarter_of_the_age() -> None:
+def test_polls_are_spread_around_a_quarter_of_the_age() -> None:
     assert [poll_delay(age, 0.5) for age in (0, 8_000, MINUTE, HOUR)] == [
         2_000,
         2_000,
@@ -107,7 +105,7 @@ def test_ranks_are_in_order() -> None:
 
 
 @pytest.mark.parametrize("priority", [None, "", "Urgent", "critical", "0"])
-def test_whatever_is_not_a_priority_is_medium(priority: str | None) -> None:
+def test_an_unknown_priority_is_medium(priority: str | None) -> None:
     assert rank(priority) == rank("medium")
 
 

@@ -59,7 +59,7 @@ def test_a_missing_secret_of_a_header_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("profiles", [None, [], "x", 7])
-def test_profiles_are_an_object(profiles: object) -> None:
+def test_profiles_must_be_an_object(profiles: object) -> None:
     assert list(problems(profiles)) == ["profiles"]
 
 
@@ -82,13 +82,13 @@ def test_profiles_are_an_object(profiles: object) -> None:
         ({"api_key": KEY}, ".api_key"),
     ],
 )
-def test_what_is_wrong_is_named(wrong: dict[str, Any], field: str) -> None:
+def test_a_wrong_field_is_named(wrong: dict[str, Any], field: str) -> None:
     found = problems({"p": OPENAI | wrong})
     assert list(found) == [f"profiles.p{field}"]
     assert "never-show-me" not in str(found)
 
 
-def test_a_profile_that_is_no_object_is_named() -> None:
+def test_a_profile_that_is_not_an_object_is_named() -> None:
     assert list(problems({"p": "echo"})) == ["profiles.p"]
 
 
@@ -97,7 +97,7 @@ def test_a_price_of_zero_is_a_price() -> None:
     assert Profile(provider="echo").price is None
 
 
-def test_the_names_of_all_secrets_are_found_before_anything_is_checked() -> None:
+def test_the_names_of_all_secrets_are_found_in_unchecked_profiles() -> None:
     odd: dict[str, Any] = {"b": {"key": "B"}, "c": {"key": 7, "secret_headers": "x"}, "d": "x"}
     assert secrets_named({"a": OPENAI, **odd}) == {"OPENAI_KEY", "OPENAI_HOOK", "GATEWAY_KEY", "B"}
     assert secrets_named([OPENAI]) == set()

@@ -19,6 +19,7 @@ ROW: dict[str, Any] = {
     "version": 3,
     "stage": 0,
     "profile": "model",
+    "provider": "openai_compatible",
     "attempt": 1,
     "total_micro": None,
     "blocked_by": None,
@@ -28,7 +29,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def test_readers_see_how_a_task_stands_and_nothing_of_its_content() -> None:
+def test_readers_see_the_state_of_a_task_and_nothing_of_its_content() -> None:
     assert key(7) == "status:7"
     assert snapshot(ROW) == {
         "task": 7,
@@ -36,7 +37,8 @@ def test_readers_see_how_a_task_stands_and_nothing_of_its_content() -> None:
         "status": "running",
         "version": 3,
         "stage": 0,
-        "provider": "model",
+        "profile": "model",
+        "provider": "openai_compatible",
         "attempt": 1,
         "cost_micro": None,
         "reason": "http_429",
@@ -44,19 +46,19 @@ def test_readers_see_how_a_task_stands_and_nothing_of_its_content() -> None:
     }
 
 
-def test_what_keeps_a_task_back_is_said_before_what_ended_its_last_try() -> None:
+def test_the_reason_that_blocks_a_task_goes_before_the_reason_of_its_last_attempt() -> None:
     assert snapshot(ROW | {"blocked_by": "budget:1"})["reason"] == "budget:1"
 
 
 @pytest.mark.parametrize("state", TaskState)
 @pytest.mark.parametrize(("age_ms", "fresh"), [(0, True), (STALE_MS, True), (STALE_MS + 1, False)])
-def test_an_end_is_believed_for_ever_and_all_else_for_seconds(
+def test_a_final_status_is_trusted_for_ever_and_any_other_for_seconds(
     state: TaskState, age_ms: int, *, fresh: bool
 ) -> None:
     value = snapshot(ROW | {"status": state.value})
     assert trusted(value, NOW_MS + age_ms) == (fresh or state in TASK_FINAL)
 
 
-def test_a_snapshot_without_a_time_is_not_believed() -> None:
+def test_a_snapshot_without_a_valid_time_is_refused() -> None:
     with pytest.raises(BadInput):
         trusted(snapshot(ROW | {"updated_at": "soon"}), NOW_MS)

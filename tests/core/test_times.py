@@ -1,4 +1,4 @@
-"""Milliseconds to compute with, ISO-8601 for the public columns."""
+"""Times as milliseconds for computing, and as ISO-8601 text for the public columns."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_a_time_is_written_in_utc_with_milliseconds(ms: int, text: str) -> None:
 
 
 @given(st.integers(0, 253_402_300_799_999))
-def test_a_time_comes_back_as_it_was(ms: int) -> None:
+def test_a_time_comes_back_unchanged(ms: int) -> None:
     assert parse_time(iso(ms), "") == ms
 
 
 @given(st.lists(st.integers(0, 253_402_300_799_999), min_size=2))
-def test_times_sort_as_text_as_they_do_as_numbers(moments: list[int]) -> None:
+def test_times_sort_as_text_in_the_order_of_their_numbers(moments: list[int]) -> None:
     assert [iso(ms) for ms in sorted(moments)] == sorted(iso(ms) for ms in moments)
 
 
@@ -54,14 +54,14 @@ def test_a_time_without_an_offset_is_utc(text: str) -> None:
     assert parse_time(text, "due_date") == TEN
 
 
-def test_a_date_is_its_midnight() -> None:
+def test_a_date_means_its_midnight_in_utc() -> None:
     assert parse_time("2026-11-21", "due_date") == TEN - 36_000_000
 
 
 @pytest.mark.parametrize(
     "text", ["", "tomorrow", "2026-13-01", "2027-02-29", "10:00", "1795255200", "2026-11-21T25:00", "\0", "२"]
 )
-def test_what_is_no_time_is_refused_with_its_field(text: str) -> None:
+def test_a_text_that_is_not_a_time_is_refused_with_its_field(text: str) -> None:
     with pytest.raises(BadInput) as refused:
         parse_time(text, "tasks[3].due_date")
     assert refused.value.problems[0].field == "tasks[3].due_date"

@@ -24,7 +24,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from scripts.stage import ROOT
-from tests.fixtures.openai_compatible import completion, error
+from tests.fixtures.chat import completion, error
 from tests.fuzz.values import (
     CANARY,
     Request,

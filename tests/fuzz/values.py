@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    from consumer.web.api import Operation
+    from consumer.web.operation import Operation
 
 CANARY: Final = "canary-of-a-payload-7f3a91"
 """A text that is planted into requests and must not be in the log."""

@@ -179,18 +179,18 @@ class TestRepairs(Rebuilt):
         task = await scene.given(ai("echo"))
         other.together(rebuild_whole(other.database))
         other.database.execute(
-            "INSERT INTO tasks (template_id, title) SELECT template_id, 'meanwhile' FROM tasks WHERE id = ?",
+            "INSERT INTO tasks (template_id, title) SELECT template_id, 'in between' FROM tasks WHERE id = ?",
             (task,),
         )
         assert len(await refused(scene)) > 10
         other.one_by_one(repair_schema.repairs(self.schema(other)))
         assert await queries.health(scene.world) == []
         await scene.ring()
-        (ours, meanwhile) = await scene.sql(
+        (ours, in_between) = await scene.sql(
             "SELECT status, organization_id, blocked_by FROM tasks ORDER BY id"
         )
         assert ours["status"] == "completed"
-        assert meanwhile == {"status": "pending", "organization_id": 1, "blocked_by": "adopt"}
+        assert in_between == {"status": "pending", "organization_id": 1, "blocked_by": "adopt"}
 
     async def test_counters_are_recomputed_after_their_triggers_were_lost(
         self, scene: Scene, other: OtherTool

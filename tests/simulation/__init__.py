@@ -1,4 +1,4 @@
-"""The whole system under one seeded scheduler and a virtual clock, in a world that does its worst.
+"""The whole system under one seeded scheduler and a virtual clock, in a hostile world.
 
-`python -m tests.simulation --seeds 50` simulates; a failing seed prints the command that replays it.
+`python -m tests.simulation --seeds 50` simulates 50 seeds; for a failing seed it prints the command that replays it.
 """

@@ -18,11 +18,11 @@ from tests.simulation.timeline import lines
 
 PROCESSES = 2
 LOGGED = 50
-"""Of how many seeds a log has a line."""
+"""A log gets one line for this number of seeds."""
 
 
 def main() -> int:
-    """0 when every invariant held."""
+    """Return 0 if every invariant held."""
     given = _arguments()
     if given.journal is not None:
         return _journal(given.journal)
@@ -60,7 +60,7 @@ def _progress(done: int, of: int, events: int, days: float, violations: int, sec
     words = f"{done}/{of} seeds, {events:,} events, {days:.0f} days, {violations} violations, {seconds:.0f} s"
     if sys.stderr.isatty():
         print(f"\r{words}", end="", flush=True, file=sys.stderr)
-    elif done % LOGGED == 0:  # a log keeps every line
+    elif done % LOGGED == 0:  # a log keeps every line, a terminal overwrites it
         print(words, flush=True, file=sys.stderr)
 
 
@@ -75,7 +75,7 @@ def _replay(given: argparse.Namespace) -> int:
 
 
 def _journal(path: Path) -> int:
-    """Whether what a running system has exported leads to what it says of its task."""
+    """Check that the exported events of a running system lead to the exported row of its task."""
     entries = journal.read(path.read_text(encoding="utf-8"))
     print("\n".join(journal.words(one) for one in entries))
     found = journal.replay(entries)
@@ -84,7 +84,7 @@ def _journal(path: Path) -> int:
 
 
 def _explain(plan: Plan) -> None:
-    """The shortest schedule that still violates it."""
+    """Print the shortest schedule that still violates the invariant."""
     print(f"\nshrinking seed {plan.seed} ...", flush=True)
     small, report = shrink(plan)
     print("\n".join(lines(report)))
@@ -96,10 +96,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=50, help="how many seeds")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay this one and show its timeline")
-    parser.add_argument("--journal", type=Path, help="replay what `bizq journal` has exported")
+    parser.add_argument("--journal", type=Path, help="replay an export of `bizq journal`")
     parser.add_argument("--tasks", type=int, default=100, help="tasks for each seed")
     parser.add_argument("--only", help="the accidents that may happen: kill:3,database.after:5")
-    parser.add_argument("--ignore", nargs="*", default=[], help="invariants that are not looked at")
+    parser.add_argument("--ignore", nargs="*", default=[], help="invariants that are not checked")
     return parser.parse_args()
 
 

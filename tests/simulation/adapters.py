@@ -1,4 +1,4 @@
-"""Adapters for the simulated providers: one dialect, several abilities."""
+"""Adapters for the simulated providers: one protocol, several abilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Plain(Provider):
-    """Neither honours keys nor can tell what became of a call; says what it charged on every reply."""
+    """Neither honours keys nor can look a call up; reports its charge in every reply."""
 
     name = "plain"
     kind: ClassVar[Literal["ai", "human"]] = "ai"
@@ -54,7 +54,7 @@ class Plain(Provider):
             return Unknown(f"http_{reply.status}")
         return _meaning(said)
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         external = strict_json(body).get("id")
         return Event(event, external if isinstance(external, str) else None)
@@ -91,7 +91,7 @@ class Evident(Plain):
 
 
 class Both(Plain):
-    """Honours keys, and can be asked about them."""
+    """Honours keys, and can look calls up by them."""
 
     name = "both"
     abilities = Abilities(honours_key=True, lookup=True)
@@ -105,7 +105,7 @@ class Jobs(Plain):
 
 
 class Calls(Plain):
-    """Asynchronous, and only ever calls back."""
+    """Asynchronous, and reports by webhook only."""
 
     name = "calls"
     abilities = Abilities(webhook=True)
@@ -143,7 +143,7 @@ PROFILES: Final[dict[str, Any]] = {
 
 
 class Chat(OpenAICompatible):
-    """The real adapter; its server is told the execution, so that it can keep a ledger."""
+    """The real adapter; a header names the execution to its server, which keeps a ledger."""
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:
         request = super().request(call, verb)

@@ -1,7 +1,4 @@
-"""What must hold after every commit: each invariant is one function, and sees what the commit has changed.
-
-The books keep their own copy of what was last known of each row, so that an invariant compares before and after.
-"""
+"""The books: a copy of every row, from which the invariants see what each commit has changed."""
 
 from __future__ import annotations
 
@@ -21,10 +18,10 @@ APPLICATION = "another application"
 
 
 class Books(CommitInvariants, EffectInvariants):
-    """Keeps what was seen of a database, and runs the checks."""
+    """Keeps the last seen state of a database, and checks the invariants."""
 
     def committed(self, who: str, changes: list[Change]) -> None:
-        """One commit, statement by statement."""
+        """Check one commit, statement by statement."""
         for change in changes:
             fences = _fences(change) if change.tasks else {}
             for number, task in change.tasks.items():
@@ -57,7 +54,7 @@ class Books(CommitInvariants, EffectInvariants):
             self.one_retry_at_a_time(task)
         self.limits_are_kept(task)
         if who != APPLICATION:
-            self.one_outcome(task)
+            self.a_completed_task_has_a_result(task)
         self.tasks[number] = task
         self.states[number][task.version] = task.status
 
@@ -67,12 +64,12 @@ class Books(CommitInvariants, EffectInvariants):
         elif token not in self.leases:
             self.leases[token] = INVOCATION.get()
             self.taken.set()
-            self.what_lost_its_worker_is_claimed_alone(lease)
+            self.a_task_that_lost_its_worker_is_claimed_alone(lease)
 
     def _execution(self, number: int, execution: Execution | None) -> None:
         before = self.executions.get(number)
         if execution is None:
-            self._weigh(before, None)
+            self._count(before, None)
             self.executions.pop(number, None)
             return
         if before is None:
@@ -83,7 +80,7 @@ class Books(CommitInvariants, EffectInvariants):
             self.ended_stays_ended(before, execution)
         if execution.status == "unknown":
             self.ever_unknown.add(number)
-        self._weigh(before, execution)
+        self._count(before, execution)
         if execution.status in ENDED and (before is None or before.cost_micro != execution.cost_micro):
             self.cost_is_what_was_charged(execution)
             self.estimates_are_upper_bounds(execution)
@@ -91,27 +88,27 @@ class Books(CommitInvariants, EffectInvariants):
             self.budget_is_a_wall(execution)
         if (
             before is None and execution.status != "unknown"
-        ):  # else an answer that came late, and is paid already
+        ):  # else it is a late answer, which is already paid
             self.every_budget_that_applies_is_asked(execution)
             self.nothing_begins_while_stopped(execution)
         self.executions[number] = execution
 
-    def _weigh(self, before: Execution | None, after: Execution | None) -> None:
+    def _count(self, before: Execution | None, after: Execution | None) -> None:
         for sign, execution in ((-1, before), (1, after)):
             if execution is None or not execution.budgets:
                 continue
             for name in json.loads(execution.budgets):
                 if execution.cost_micro is None:
-                    self.weights[name][1] += sign * execution.reserved_micro
+                    self.sums[name][1] += sign * execution.reserved_micro
                 else:
-                    self.weights[name][0] += sign * execution.cost_micro
+                    self.sums[name][0] += sign * execution.cost_micro
         if before and after and after.budgets and after.cost_micro is not None and after.id in self.overran:
             over = after.cost_micro - max(before.cost_micro or 0, after.reserved_micro)
             for name in json.loads(after.budgets) if over > 0 else ():
                 self.allowed[name] = self.allowed.get(name, 0) + over
 
     def _limited(self, change: Change) -> None:
-        """What may be spent, and what is."""
+        """Note changed budgets, periods and stops."""
         self.budgets |= {number: budget for number, budget in change.budgets.items() if budget}
         self.periods |= {name: period for name, period in change.periods.items() if period}
         for stop in change.stops.values():

@@ -1,7 +1,7 @@
-"""Every accident of a seed, drawn from streams that do not disturb each other.
+"""Every fault of a seed, drawn from independent random streams.
 
-An accident is named `kind:n`, where n counts the occasions of that kind.  Because each kind has its own stream,
-leaving one accident out leaves all decisions of the other kinds as they were; that is what makes shrinking work.
+A fault is named `kind:n`, where n counts the opportunities for that kind.  Each kind has its own stream, so leaving one
+fault out does not change the decisions of other kinds; that makes shrinking possible.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 
 
 class Streams(dict[str, random.Random]):
-    """Streams by name, each begun when it is first needed."""
+    """Random streams by name; each begins at its first use."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Streams(dict[str, random.Random]):
 
 
 class Dice:
-    """`rage` scales all probabilities; 0 is calm.  `only`: the accidents that may happen, None for all."""
+    """`rage` scales all probabilities; 0 means no faults.  `only`: the faults that may happen, None for all."""
 
     def __init__(self, seed: int, only: frozenset[str] | None = None) -> None:
         self.rage = 1.0
@@ -34,11 +34,11 @@ class Dice:
         self._streams = Streams(seed)
 
     def stream(self, name: str) -> random.Random:
-        """The randomness of one purpose."""
+        """The random stream of one purpose."""
         return self._streams[name]
 
     def hit(self, kind: str, probability: float) -> bool:
-        """Whether this accident happens now."""
+        """Whether this fault happens now."""
         if self.rage == 0.0:
             return False
         self._occasions[kind] += 1
@@ -56,7 +56,7 @@ class Dice:
         return low + (high - low) * self._streams[name].random()
 
     def kinds(self) -> dict[str, list[str]]:
-        """What has happened, by kind."""
+        """The number of faults that happened, by kind."""
         found: dict[str, list[str]] = defaultdict(list)
         for name in self.happened:
             found[name.partition(":")[0]].append(name)

@@ -1,5 +1,4 @@
-"""What must hold of whatever is answered at the edges: to callers, to providers, to the queue.  Each invariant is one
-function."""
+"""Invariants of answers to callers, providers and the queue.  Each invariant is one function."""
 
 from __future__ import annotations
 
@@ -10,37 +9,37 @@ if TYPE_CHECKING:
 
 
 def one_verdict_per_message(sim: Simulation, before: str | None, verdict: str | None) -> None:
-    """A message that was delivered to a living worker is acknowledged or sent back, and not both."""
+    """A living worker acknowledges a delivered message or sends it back, and not both."""
     right = (before is None) != (verdict is None)
     sim.books.must("one_verdict_per_message", right, "{}, then {}", before, verdict)
 
 
 def no_good_request_is_refused(sim: Simulation, status: int, said: Any) -> None:
-    """A task that is in order is taken, however often its caller has to ask."""
+    """A valid task is accepted, even if its caller has to ask several times."""
     sim.books.must("no_good_request_is_refused", status in (200, 201), "{}: {}", status, said)
 
 
 def one_task_per_key(sim: Simulation, before: int, now: int) -> None:
-    """Whoever submits twice under one key gets one task."""
+    """Two submissions under one key make one task."""
     sim.books.must("one_task_per_key", before == now, "tasks {} and {}", before, now)
 
 
 def no_internal_error(sim: Simulation, request: str, status: int, said: Any) -> None:
-    """No request is answered with 500: what cannot be done now is a 503."""
+    """No request is answered with 500; a request that cannot be done now is answered with 503."""
     sim.books.must("no_internal_error", status != 500, "{}: {}", request, said)
 
 
-def no_accident_escapes(sim: Simulation, where: str, error: BaseException) -> None:
-    """Whatever goes wrong outside is an outcome or a port's error; no other exception leaves the worker."""
-    sim.books.must("no_accident_escapes", None, "{} raised {!r}", where, error)
+def no_unexpected_exception_escapes(sim: Simulation, where: str, error: BaseException) -> None:
+    """Every failure outside becomes an outcome or an error of a port; no other exception leaves the worker."""
+    sim.books.must("no_unexpected_exception_escapes", None, "{} raised {!r}", where, error)
 
 
 def authentic_webhooks_are_taken(sim: Simulation, event: str, status: int) -> None:
-    """What a provider has signed is answered with 2xx, or it may try again."""
+    """A signed webhook is answered with 2xx, or with 5xx so that its provider tries again."""
     taken = 200 <= status < 300 or status >= 500
     sim.books.must("authentic_webhooks_are_taken", taken, "{} for {}", status, event)
 
 
 def no_forged_webhook_is_taken(sim: Simulation, event: str, status: int) -> None:
-    """What nobody has signed, or long ago, or for another execution, is refused."""
+    """A webhook without a valid signature, with an old one, or for another execution is refused."""
     sim.books.must("no_forged_webhook_is_taken", not 200 <= status < 300, "{} for {}", status, event)

@@ -1,4 +1,4 @@
-"""What must hold at the end of a seed, when the world has calmed down; each invariant is one function."""
+"""Invariants at the end of a seed, after the faults have stopped; each is one function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OUTBOX = "SELECT * FROM outbox"
 
 
 def unfinished(sim: Simulation) -> list[str]:
-    """What is not where it can stay: finished, or waiting for a budget that it names."""
+    """The rows that must not stay: tasks neither finished nor waiting for a named budget, open calls, leases."""
     found = [
         f"task {task.id} is {task.status} ({task.reason or task.blocked_by})"
         for task in sim.books.tasks.values()
@@ -37,19 +37,19 @@ def unfinished(sim: Simulation) -> list[str]:
 
 
 def busy(sim: Simulation) -> bool:
-    """Whether anything but blocked tasks is left."""
-    return bool(unfinished(sim) or unsaid(sim))
+    """Whether there is still work, apart from blocked tasks."""
+    return bool(unfinished(sim) or without_an_alert(sim))
 
 
 def waits_for_a_name(sim: Simulation, number: int) -> bool:
-    """A budget without room for it, whose next day is not near, or a route that nobody wrote."""
+    """Whether a task waits for a budget without room and without a near next period, or for a missing route."""
     task = sim.books.tasks[number]
     named = re.match(r"budget:\d+:(total|\d+-\d+)$|no_route|no_organization", task.blocked_by or "")
     return task.status == "pending" and named is not None and not _has_room(sim, task)
 
 
 def _has_room(sim: Simulation, task: Task) -> bool:
-    """Whether what blocks a task would admit it now."""
+    """Whether the budget that blocks a task would admit it now."""
     period = sim.books.periods.get((task.blocked_by or "").removeprefix("budget:"))
     if period is None:
         return False
@@ -57,8 +57,8 @@ def _has_room(sim: Simulation, task: Task) -> bool:
     return period.spent_micro + period.reserved_micro + (task.needs_micro or 0) <= cap
 
 
-def unsaid(sim: Simulation) -> list[str]:
-    """Periods that will not end and are nearly full, of which there was no word."""
+def without_an_alert(sim: Simulation) -> list[str]:
+    """Nearly full periods without an end for which no alert was raised."""
     rows = sim.database.ask(
         "SELECT period.id FROM budget_periods period JOIN budgets ON budgets.id = budget_id"
         " WHERE budgets.period = 'total' AND alerted_ms IS NULL AND spent_micro + reserved_micro > 0"
@@ -68,7 +68,7 @@ def unsaid(sim: Simulation) -> list[str]:
 
 
 def check(sim: Simulation) -> None:
-    """All of them."""
+    """Check every invariant, until one is violated."""
     for invariant in ENDS:
         if sim.report.violation is None:
             sim.books.checked[invariant.__name__] += 1
@@ -78,19 +78,19 @@ def check(sim: Simulation) -> None:
 
 
 def every_task_ends(sim: Simulation) -> str | None:
-    """Once the world is calm every task ends, or waits for a budget or a route that it names; nothing is left open."""
+    """Without further faults, every task ends or waits for a budget or a route that it names; no call stays open."""
     left = unfinished(sim)
     return "; ".join(left[:5]) if left else None
 
 
 def no_wanted_task_is_lost(sim: Simulation) -> str | None:
-    """Whatever somebody wanted done, and did not stop asking for, is a task."""
+    """Every task that a caller kept submitting until it got an answer exists."""
     lost = set(range(sim.plan.tasks)) - set(sim.others.made)
     return f"never made: {sorted(lost)[:5]}" if lost else None
 
 
 def no_lease_leaks(sim: Simulation) -> str | None:
-    """No batch is held, and no task names a lease, when nobody works."""
+    """If no worker runs, no lease exists and no task names one."""
     left = sim.database.ask("SELECT token, task_ids FROM leases")
     held = sim.database.ask(
         "SELECT id, status, lease FROM tasks WHERE lease IS NOT NULL AND status <> 'running'"
@@ -98,26 +98,26 @@ def no_lease_leaks(sim: Simulation) -> str | None:
     return f"{left} {held}" if left or held else None
 
 
-def nearly_full_is_said(sim: Simulation) -> str | None:
-    """There was a word about each budget of which four fifths are gone."""
-    left = unsaid(sim)
-    return f"nobody heard of {left}" if left else None
+def nearly_full_budgets_raise_an_alert(sim: Simulation) -> str | None:
+    """An alert was raised for each budget of which four fifths are used."""
+    left = without_an_alert(sim)
+    return f"no alert was raised for {left}" if left else None
 
 
 def nothing_stays_in_the_outbox(sim: Simulation) -> str | None:
-    """All that was to be published is."""
+    """Every pending publication was made."""
     left = sim.database.ask(_OUTBOX)
     return str(left[:5]) if left else None
 
 
 def no_reservation_leaks(sim: Simulation) -> str | None:
-    """No budget keeps room for what has ended."""
+    """No budget keeps a reservation of an ended execution."""
     left = sim.database.ask("SELECT id, reserved_micro FROM budget_periods WHERE reserved_micro > 0")
     return str(left) if left else None
 
 
 def one_success_per_stage(sim: Simulation) -> str | None:
-    """A stage has one answer, and one more for each time a reviewer sent it back."""
+    """A stage has one answer, and one more for each redo."""
     done = Counter(
         (each.task_id, each.stage) for each in sim.books.executions.values() if each.status == "succeeded"
     )
@@ -128,8 +128,8 @@ def one_success_per_stage(sim: Simulation) -> str | None:
     return None
 
 
-def one_outcome_per_task(sim: Simulation) -> str | None:
-    """A completed task's outcome is a success of its last stage."""
+def one_result_per_task(sim: Simulation) -> str | None:
+    """A completed task's result is a success of its last stage."""
     rows = sim.database.ask(
         "SELECT tasks.id, tasks.version, tasks.last_execution, e.status, e.stage, t.route FROM tasks"
         " LEFT JOIN task_executions e ON e.id = tasks.last_execution JOIN task_templates t ON t.id = tasks.template_id"
@@ -144,7 +144,7 @@ def one_outcome_per_task(sim: Simulation) -> str | None:
 
 
 def every_cost_is_right(sim: Simulation) -> str | None:
-    """At the end all costs are what was charged, those that came late too."""
+    """At the end, all recorded costs equal the providers' charges, late ones too."""
     for each in sim.books.executions.values():
         if each.status in ENDED and each.id < FIRST_FOREIGN_EXECUTION:
             sim.books.cost_is_what_was_charged(each)
@@ -152,37 +152,35 @@ def every_cost_is_right(sim: Simulation) -> str | None:
 
 
 def late_bills_are_kept(sim: Simulation) -> str | None:
-    """What an accepted webhook said was charged stands in the books, however late it came."""
-    for execution, charged in sim.services.hooks.told_charges.items():
-        if _nobody_knows_whose(sim, execution):
+    """A charge reported by an accepted webhook is recorded, however late it came."""
+    for execution, charged in sim.services.hooks.reported_charges.items():
+        if _cannot_be_matched(sim, execution):
             continue
         row = sim.books.executions.get(execution)
         if row is not None and row.cost_micro != micro(charged):
             books = f"{row.cost_micro} ({row.cost_source}, {row.status})"
-            return (
-                f"execution {execution} was charged {micro(charged)}, said a webhook; the books say {books}"
-            )
+            return f"execution {execution} was charged {micro(charged)} by a webhook, but the row has {books}"
     return None
 
 
 def each_webhook_has_one_effect(sim: Simulation) -> str | None:
-    """What was answered with 2xx is kept, and handled once the world is calm; what is forged is neither."""
+    """A webhook answered with 2xx is stored and in the end handled; a forged one is not stored."""
     rows = {(row["profile"], row["event_id"]): row for row in sim.database.ask("SELECT * FROM webhooks")}
     hooks = sim.services.hooks
     for event, number in hooks.accepted.items():
         if event not in rows:
-            return f"{event} was accepted and not kept"
-        lost = number not in sim.books.executions or _nobody_knows_whose(sim, number)
+            return f"{event} was accepted and not stored"
+        lost = number not in sim.books.executions or _cannot_be_matched(sim, number)
         if rows[event]["handled_ms"] is None and not lost:
-            return f"{event} of execution {number} was kept and never handled"
+            return f"{event} of execution {number} was stored and never handled"
     for event in hooks.forged:
         if event in rows:
-            return f"{event} is forged, and was kept"
+            return f"{event} is forged and was stored"
     return None
 
 
-def _nobody_knows_whose(sim: Simulation, execution: int) -> bool:
-    """Its events name a job of which we were never told that it is this execution."""
+def _cannot_be_matched(sim: Simulation, execution: int) -> bool:
+    """Whether its events name only a job id that the worker never received."""
     hooks, row = sim.services.hooks, sim.books.executions.get(execution)
     if execution not in hooks.bare or row is None:
         return False
@@ -190,12 +188,12 @@ def _nobody_knows_whose(sim: Simulation, execution: int) -> bool:
 
 
 def live_status_converges(sim: Simulation) -> str | None:
-    """Readers of live status hear how each task has ended, and never of what was not."""
+    """The live status shows the end of each task, and never a state that was not committed."""
     for task in sim.books.tasks.values():
         entry = sim.statuses.entries.get(f"status:{task.id}")
         if entry is None:
             if task.status in FINISHED:
-                return f"task {task.id} is {task.status}, and readers never heard of it"
+                return f"task {task.id} is {task.status}, and has no live status"
             continue
         shown = json.loads(entry.value)
         if task.status in FINISHED and (shown["status"], shown["version"]) != (task.status, task.version):
@@ -206,7 +204,7 @@ def live_status_converges(sim: Simulation) -> str | None:
 
 
 def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
-    """The result of a success is what its provider answered, wherever it is kept."""
+    """The stored result of a success is the answer of its provider."""
     rows = sim.database.ask(
         "SELECT id, task_id, provider, result, result_key FROM task_executions"
         " WHERE status = 'succeeded' AND id BETWEEN ?1 AND ?2",
@@ -216,12 +214,12 @@ def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
         answer = sim.stored(row["result"], row["result_key"])
         by_hand = row["provider"] in ("inbox", "echo")
         if answer is None if by_hand else answer not in sim.services.answers[row["task_id"]]:
-            return f"execution {row['id']} keeps {str(answer)[:80]}, which nobody answered"
+            return f"execution {row['id']} stores {str(answer)[:80]}, which is not an answer of its provider"
     return None
 
 
 def history_replays_to_the_row(sim: Simulation) -> str | None:
-    """A task's row is what its executions and its audit log lead to."""
+    """A task's row follows from its executions and its audit log."""
     rows = sim.database.ask(
         "SELECT tasks.id, status, stage, (SELECT sum(cost_micro) FROM task_executions e WHERE e.task_id = tasks.id"
         " AND e.id BETWEEN ?1 AND ?2) AS cost_micro FROM tasks",
@@ -248,8 +246,8 @@ def _by_task(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def people_are_told_the_truth(sim: Simulation) -> str | None:
-    """An answer whose receipt says that it is used is what stands in the books, to the letter."""
+def receipts_are_true(sim: Simulation) -> str | None:
+    """An answer whose receipt says that it is used is stored to the letter."""
     for execution, answer in sim.people.used:
         rows = sim.database.ask(
             "SELECT result, result_key FROM task_executions WHERE task_id = ?1 AND provider = 'inbox'"
@@ -257,7 +255,7 @@ def people_are_told_the_truth(sim: Simulation) -> str | None:
             execution.task_id,
         )
         if answer not in [sim.stored(row["result"], row["result_key"]) for row in rows]:
-            return f"{str(answer)[:80]} to {execution.id} is used, said its receipt; the books keep {rows}"
+            return f"{str(answer)[:80]} to {execution.id} is used by its receipt, but the rows have {rows}"
     return None
 
 
@@ -265,16 +263,16 @@ ENDS = (
     every_task_ends,
     no_wanted_task_is_lost,
     no_lease_leaks,
-    nearly_full_is_said,
+    nearly_full_budgets_raise_an_alert,
     nothing_stays_in_the_outbox,
     no_reservation_leaks,
     one_success_per_stage,
-    one_outcome_per_task,
+    one_result_per_task,
     every_cost_is_right,
     late_bills_are_kept,
     each_webhook_has_one_effect,
     live_status_converges,
     answers_are_kept_as_they_were_given,
     history_replays_to_the_row,
-    people_are_told_the_truth,
+    receipts_are_true,
 )

@@ -1,4 +1,4 @@
-"""Webhooks of the simulated providers: early, late, twice, out of order, lost; and the forged ones of a stranger."""
+"""Webhooks of the simulated providers: early, late, twice, out of order, lost, and forged."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 WAITS_S: Final = (5, 60, 600, 3_600, 20_000, 40_000)
-"""When a webhook that was not taken is sent again; after that never."""
+"""Delays before a refused webhook is sent again; after the last one it is given up."""
 
 
 class Hooks:
-    """What providers tell.  `accepted`: the events that were answered with 2xx.
+    """Sends webhooks.  `accepted`: the events that were answered with 2xx.
 
     `bare`: executions that their events name by external id only."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.accepted: dict[tuple[str, str], int] = {}
-        self.told_charges: dict[int, Decimal] = {}
+        self.reported_charges: dict[int, Decimal] = {}
         self.bare: set[int] = set()
         self.forged: set[tuple[str, str]] = set()
         self._numbers = 0
 
     async def tell(self, job: Job) -> None:
-        """A job is over: its event, and what goes wrong with it."""
+        """Send the event about the end of a job, with its faults."""
         dice, said = self._sim.dice, job.said()
         working = {"status": "working", "id": job.id, "charged": None}
         if dice.hit("webhook.progress", 0.2):
@@ -70,12 +70,12 @@ class Hooks:
         for wait in WAITS_S:
             status = await self._post(path, query, self._signed(said, event))
             if status is not None and 200 <= status < 300:
-                self._sim.note(job.provider, "told", f"{event}: {said['status']} of {job.execution}")
+                self._sim.note(job.provider, "reports", f"{event}: {said['status']} of {job.execution}")
                 self.accepted[job.provider, event] = job.execution
                 if job.bare:
                     self.bare.add(job.execution)
                 if said["charged"] is not None:
-                    self.told_charges[job.execution] = Decimal(said["charged"])
+                    self.reported_charges[job.execution] = Decimal(said["charged"])
                 return
             if status is not None:
                 edges.authentic_webhooks_are_taken(self._sim, event, status)

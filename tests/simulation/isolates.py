@@ -1,7 +1,7 @@
-"""Workers that die, and the ports through which all they do goes.
+"""Workers that die, and the ports of their worlds.
 
-What a worker asks of the outside happens there whether the worker still lives or not: a commit that was sent lands
-although its sender is gone, and a reply to a dead worker is lost.
+An operation that a worker has sent happens even if the worker dies: a sent batch is committed although its sender is
+gone, and the reply to a dead worker is lost.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
-"""Which invocation something is done for; what it starts inherits it."""
+"""The current invocation; tasks that it starts inherit it."""
 LONGEST_OPERATION: Final = 40
-"""A worker that will be killed is killed at one of its first so many operations."""
+"""A worker that will be killed is killed within this number of operations."""
 
 SLOW: Final = {"kv": (0.05, 20.0)}
-"""How often something is slow, and for how many seconds at most, where that is more than usual: an older status has to
-land after a newer one now and then."""
+"""Probability of a slow operation and its maximum in seconds, if they differ from the usual ones: sometimes an older
+status has to arrive after a newer one."""
 
 
 class Killed(BaseException):
-    """The worker is gone: whatever would still run in it does not."""
+    """The worker is dead: nothing more runs in it."""
 
 
 class Isolate:
@@ -76,7 +76,7 @@ class Isolate:
     # --- life and death ---------------------------------------------------------------------------------------------
 
     def gate(self, what: str) -> None:
-        """Before and after each operation: the worker may die here."""
+        """Called before and after each operation: the worker may die here."""
         if not self.alive:
             raise Killed
         self.operations += 1
@@ -85,7 +85,7 @@ class Isolate:
             raise Killed
 
     def die(self, why: str) -> None:
-        """End everything that runs here, wherever it is."""
+        """End every task of this worker, wherever it is."""
         if self.alive:
             self.alive = False
             self.sim.note(self.name, "is killed", why)
@@ -95,7 +95,7 @@ class Isolate:
                     task.cancel()
 
     async def invoke(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
-        """Run an invocation; None when the worker died or could not reach its database."""
+        """Run an invocation; None if the worker died or could not reach its database."""
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
@@ -109,8 +109,8 @@ class Isolate:
             return None
         except PortError:
             return None
-        except Exception as error:  # noqa: BLE001  # whatever it is, it should not have come this far
-            edges.no_accident_escapes(self.sim, what, error)
+        except Exception as error:  # noqa: BLE001  # every exception that comes this far is a violation
+            edges.no_unexpected_exception_escapes(self.sim, what, error)
             return None
         finally:
             self.running.discard(task)
@@ -118,7 +118,7 @@ class Isolate:
     async def reach(
         self, kind: str, effect: Callable[[], T], low: float, high: float, what: str, *, ghost: bool = False
     ) -> T:
-        """Have something done outside: it may fail before, or after it was done, or be slow."""
+        """Do an operation outside: it may fail before it is done, fail after it is done, or be slow."""
         self.gate(f"before {what}")
         sim, dice = self.sim, self.sim.dice
         sim.events += 1
@@ -155,7 +155,7 @@ def _do(answer: asyncio.Future[T], effect: Callable[[], T], error: str | None) -
 
 
 def _haunt(sim: Simulation, effect: Callable[[], object]) -> None:
-    """What was given up lands after all, maybe after its own repetition."""
+    """An operation that was given up happens later, maybe after its own repetition."""
     sim.books.haunted = True
     with suppress(PortError):
         effect()
@@ -184,7 +184,7 @@ class Clock:
 
 
 class SeededEntropy(FakeEntropy):
-    """Randomness of one worker."""
+    """The randomness of one worker."""
 
     def __init__(self, sim: Simulation, name: str) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class SeededEntropy(FakeEntropy):
 
 
 class Database:
-    """D1: a round trip of some milliseconds, one batch at a time."""
+    """D1: a round trip of a few milliseconds, one batch at a time."""
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
@@ -217,7 +217,7 @@ class Database:
 
 
 class KeyValue:
-    """KV: one write a second and key, and readers that see an old value for a minute."""
+    """KV: one write per second and key, and readers that see an old value for a minute."""
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
@@ -226,7 +226,7 @@ class KeyValue:
         check_status_key(key)
         isolate = self._isolate
         return await isolate.reach(
-            "kv", lambda: isolate.sim.statuses.read(isolate.name, key), 0.005, 0.05, "a look at the status"
+            "kv", lambda: isolate.sim.statuses.read(isolate.name, key), 0.005, 0.05, "a read of the status"
         )
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
@@ -260,7 +260,7 @@ class Blobs:
 
 
 class Queue:
-    """Doorbells out."""
+    """The queue for sending doorbells."""
 
     def __init__(self, isolate: Isolate) -> None:
         self._isolate = isolate
@@ -281,9 +281,9 @@ class Queue:
 
 
 class Wire(httpx2.AsyncClient):
-    """The network to the providers.  Their side goes on whatever becomes of ours."""
+    """The network to the providers.  Their side continues if the worker dies."""
 
-    def __init__(self, isolate: Isolate) -> None:  # the transport below is all that a client is needed for
+    def __init__(self, isolate: Isolate) -> None:  # the worker's client with the transport below
         self._isolate = isolate
 
     async def send(self, request: httpx2.Request, **_options: Any) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""Executions and the audit log lead to the task's row: of simulated tasks, and of what `bizq journal` exports."""
+"""Compares a task's row with its executions and audit log: of simulated tasks, and of exports of `bizq journal`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Row = dict[str, Any]
 
 
 def read(text: str) -> list[Row]:
-    """The lines of a journal: its task, then what happened."""
+    """The lines of a journal: the task, then its events."""
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def replay(entries: Sequence[Row]) -> list[str]:
-    """What a journal's events and its task's row disagree on."""
+    """The differences between a journal's events and its task's row."""
     tasks = [one for one in entries if one["kind"] == "task"]
     if len(tasks) != 1:
         return [f"a journal tells of one task; this one of {len(tasks)}"]
@@ -29,13 +29,13 @@ def replay(entries: Sequence[Row]) -> list[str]:
 
 
 def disagreements(task: Row, executions: Sequence[Row], audit: Sequence[Row]) -> list[str]:
-    """Where a task's row is not what its executions, in order, and its audit log lead to."""
+    """The differences between a task's row and the result of its executions, in order, and its audit log."""
     status, stage = task["status"], task["stage"]
     answers = {one["stage"]: one["id"] for one in executions if one["status"] == "succeeded"}
     latest = max((one["id"] for one in executions if one["stage"] > stage), default=0)
     answered = (
         answers.get(stage, 0) > latest
-    )  # an answer that was sent back stands before a later stage's execution
+    )  # a rejected answer is followed by an execution of an earlier stage
     by_others = _ended_by_others(audit)
     spent = sum(one["cost_micro"] or 0 for one in executions)
     found = []
@@ -49,7 +49,7 @@ def disagreements(task: Row, executions: Sequence[Row], audit: Sequence[Row]) ->
     elif status == "completed" and not answered:
         found.append("it is completed without an answer of its last stage")
     elif status == "cancelled":
-        found.append("it is cancelled, and nobody did it")
+        found.append("it is cancelled without a recorded cancel")
     elif status != "completed" and answered:
         found.append(f"it is {status}, though stage {stage} has its answer")
     elif status == "waiting" and not _awaited(executions, audit):
@@ -58,7 +58,7 @@ def disagreements(task: Row, executions: Sequence[Row], audit: Sequence[Row]) ->
 
 
 def _ended_by_others(audit: Sequence[Row]) -> str | None:
-    """How a caller or another application has ended it."""
+    """The status with which a caller or another application ended the task, if any."""
     for one in audit:
         after = str(one["detail"] or "").rpartition(" -> ")[2]
         if one["event"] == "cancelled" or after in FINISHED:
@@ -72,7 +72,7 @@ def _awaited(executions: Sequence[Row], audit: Sequence[Row]) -> bool:
 
 
 def words(entry: Mapping[str, Any]) -> str:
-    """A line of a journal for people."""
+    """A line of a journal in words."""
     if entry["kind"] == "audit":
         return f"{entry['at']}  {entry['actor']}: {entry['event']} {entry['detail'] or ''}".rstrip()
     if entry["kind"] == "task":

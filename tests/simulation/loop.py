@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: it never blocks, and goes on to the next due event when nothing is ready."""
+"""An event loop with virtual time: it never blocks, and jumps to the next timer if nothing is ready."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Arguments = TypeVarTuple("Arguments")
 
 
 class Stuck(Exception):
-    """Nothing is ready and nothing is scheduled: whoever is waited for will never come.  Or it goes on for ever."""
+    """Nothing is ready and no timer is set, so an awaited event will never come; or the loop does not come to rest."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """Seeded: what is ready at the same moment runs in an order that the seed decides."""
+    """A seeded loop: the seed decides the order of callbacks that are ready at the same moment."""
 
     def __init__(self, seed: int, most_turns: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def in_peace(self) -> None:
-        """What is left is closed, however long that takes."""
+        """Cancel and close everything that is left."""
         self._most_turns = sys.maxsize
 
     def call_soon(
@@ -61,7 +61,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         if (
             self.turns > self._most_turns
-        ):  # before anything is taken that would be lost, and its task never end
+        ):  # before a callback is taken that would be lost, so that its task never ends
             raise Stuck("it does not come to rest")
         batch, later = self._soon, self._later
         self._soon = []
@@ -81,10 +81,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle._run()
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Cancelled timers leave the heap when their turn comes."""
+        """Cancelled timers are removed when they are due."""
 
     def _process_events(self, event_list: Any) -> None:
-        """There are none: nothing here has a file descriptor."""
+        """No file descriptor is used here."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps, so nobody is woken."""
+        """The loop never sleeps, so it needs no wake-up."""

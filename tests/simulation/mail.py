@@ -1,4 +1,4 @@
-"""The queue, the status store: what Cloudflare gives, at its worst."""
+"""The queue and the status store, as unreliable as Cloudflare allows them to be."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 MAX_RETRIES: Final = 5
-"""Deliveries after the first; then a message is a dead letter."""
+"""The number of deliveries after the first; then a message becomes a dead letter."""
 BATCH: Final = 10
 CONCURRENCY: Final = 4
 BATCH_TIMEOUT_S: Final = 1.0
 VISIBILITY_S: Final = 60.0
-"""When a message comes back whose worker said nothing."""
+"""The delay after which a message without a verdict comes back."""
 STALE_S: Final = 60.0
-"""How long a place may show an old status."""
+"""The time for which a location may show an old status."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Delivery:
 
 
 class MessageQueue:
-    """At least once, unordered, maybe late, maybe lost."""
+    """A queue that delivers at least once, unordered, maybe late, maybe not at all."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -91,7 +91,7 @@ class MessageQueue:
         return not (self._waiting or self._active or self.delayed)
 
     def accept(self, bodies: list[Any], delay_s: float) -> None:
-        """Messages are on their way."""
+        """Send messages."""
         dice = self._sim.dice
         for body in bodies:
             self._numbers += 1
@@ -169,14 +169,14 @@ class MessageQueue:
 
 @dataclass(slots=True)
 class Entry:
-    """A value, and when it was written."""
+    """A value and the time of its write."""
 
     value: str
     at: float
 
 
 class StatusStore:
-    """KV: one write a second for each key; each place keeps what it has read, misses too, for a minute."""
+    """KV: one write per second and key; each location caches reads, misses too, for a minute."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -197,7 +197,7 @@ class StatusStore:
         self._sim.books.status_tells_the_truth(who, shown)
 
     def read(self, place: str, key: str) -> str | None:
-        """What this place sees."""
+        """The value that a location sees."""
         now = self._sim.loop.time()
         seen_at, seen = self._places.get((place, key), (-STALE_S, None))
         if now - seen_at < STALE_S:

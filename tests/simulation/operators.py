@@ -1,4 +1,4 @@
-"""Whoever runs the deployment: sets, raises and lowers caps, stops all spending, retries what has ended."""
+"""Operators of the deployment: they set, raise and lower caps, stop all spending, and retry ended tasks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LONGEST_WAIT_S: Final = 600.0
 
 
 class Operators:
-    """Whoever runs the deployment."""
+    """Operators of the deployment."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
 
     async def operate(self, until_s: float) -> None:
-        """Now and then they change their mind."""
+        """Sometimes change a budget, stop spending, or retry a task."""
         sim, dice = self._sim, self._sim.dice
         while sim.loop.time() < until_s:
             await asyncio.sleep(dice.between("operator.pause", 100, 900))
             if not dice.hit("operator", 0.8):
                 continue
-            if dice.hit("operator.meanwhile", 0.5):  # while something is claimed, and has not begun
+            if dice.hit("operator.meanwhile", 0.5):  # while tasks are claimed and have not begun
                 sim.books.taken.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(sim.books.taken.wait(), LONGEST_WAIT_S)
@@ -48,7 +48,7 @@ class Operators:
                 await self._retry(much)
 
     async def _change_a_cap(self, much: float) -> None:
-        """Half of it, up to four times as much."""
+        """A new cap, between half and four times the old one."""
         books = self._sim.books
         if books.budgets:
             number = sorted(books.budgets)[int(much * len(books.budgets))]
@@ -57,7 +57,7 @@ class Operators:
             await self._put(budget, int(budget.cap_micro * factor))
 
     async def _set_a_cap(self, scope: str, much: float) -> None:
-        """A budget that was not there, of a few answers or of many."""
+        """A new budget, for a few answers or for many."""
         books = self._sim.books
         number = {
             "organization": 1 + int(much * ORGANIZATIONS),
@@ -70,7 +70,7 @@ class Operators:
             await self._put(books.budget(scope, number, period), cap)
 
     def _some_task(self, much: float) -> int:
-        """Rather one that somebody works on."""
+        """A task, preferably one that a worker runs now."""
         tasks = self._sim.books.tasks
         running = [task.id for task in tasks.values() if task.status == "running"]
         some = sorted(running or tasks)
@@ -99,9 +99,9 @@ class Operators:
         return None if template is None else organization_of(template)
 
     async def _stop(self, for_s: float) -> None:
-        """Spending stops, and goes on when somebody says so and is heard."""
+        """Stop all spending, and resume it later."""
         sim = self._sim
-        answer = await sim.others.insist("PUT", "/v1/stop", {"reason": "a look at the bill"})
+        answer = await sim.others.insist("PUT", "/v1/stop", {"reason": "checking the bill"})
         sim.note("an operator", "stops all spending", answer and answer[0])
         answer = None
         while answer is None:
@@ -110,7 +110,7 @@ class Operators:
         sim.note("an operator", "lets spending go on")
 
     async def _retry(self, much: float) -> None:
-        """Something that has ended is wanted once more, and asked for until there is an answer."""
+        """Request a retry of an ended task, until there is an answer."""
         sim = self._sim
         ended = [task.id for task in sim.books.tasks.values() if task.status in FINISHED]
         if not ended:

@@ -1,4 +1,4 @@
-"""Everybody else: callers of the API, and other applications that write to the same database."""
+"""Callers of the API, and other applications that write to the same database."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ WRITES: Final = (
     (0.6, f"UPDATE tasks SET status = 'waiting' WHERE {_UNFINISHED} AND status = 'running'"),
     (0.7, "UPDATE tasks SET description = 'edited' WHERE id = ?1"),
     (0.8, "UPDATE tasks SET priority = 'urgent', due_date = '2030-01-01T00:00:00Z' WHERE id = ?1"),
-    # What is open is ours to end, and refused; their own executions have ended.
+    # Ending an open execution of the worker is refused; their own executions have ended.
     (0.85, "UPDATE task_executions SET status = 'cancelled' WHERE task_id = ?1 AND completed_at IS NULL"),
     (
         0.9,
         "INSERT INTO task_executions (task_id, execution_type, status, completed_at) VALUES (?1, 'ai', 'failed', '')",
     ),
-    (1.0, "UPDATE tasks SET status = 'running' WHERE id = ?1"),  # forbidden for finished ones
+    (1.0, "UPDATE tasks SET status = 'running' WHERE id = ?1"),  # refused for finished tasks
 )
-"""What another application writes, and up to which draw."""
+"""Statements of another application, each with its upper limit of a draw."""
 
 
 class Others:
-    """`made`: the tasks that exist, by the number under which they were wanted."""
+    """`made`: the ids of existing tasks by their number in the scenario."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.made: dict[int, int] = {}
 
-    # --- tasks come in ------------------------------------------------------------------------------------------------
+    # --- submissions --------------------------------------------------------------------------------------------------
 
     async def hand_in(self, one: Wanted) -> None:
-        """Somebody wants something done."""
+        """Submit or insert one task of the scenario."""
         await asyncio.sleep(one.at)
         if one.foreign:
             self._insert(one)
@@ -99,7 +99,7 @@ class Others:
     async def insist(
         self, method: str, target: str, value: Any = None, key: str = KEY
     ) -> tuple[int, Any] | None:
-        """Ask until there is an answer; None when there never was."""
+        """Repeat a request until there is an answer; None if there never was one."""
         for pause in (0.5, 2, 10, 60, 300, 3_000):
             answer = await self._sim.web.json(method, target, value, key)
             if answer is not None and answer[0] < 500:
@@ -115,7 +115,7 @@ class Others:
     # --- other applications -------------------------------------------------------------------------------------------
 
     async def meddle(self, until_s: float) -> None:
-        """Another application edits what it likes, by the public columns only."""
+        """Let another application edit public columns."""
         sim, dice = self._sim, self._sim.dice
         while sim.loop.time() < until_s:
             await asyncio.sleep(dice.between("meddle.pause", 30, 600))
@@ -125,7 +125,7 @@ class Others:
             task = chance.choice(sorted(self.made.values()))
             what = chance.random()
             self._write(task, what)
-            if 0.55 <= what < 0.6 or what >= 0.9:  # it has taken the task for itself, and gives it back
+            if 0.55 <= what < 0.6 or what >= 0.9:  # it had taken the task for itself, and gives it back
                 sim.start(self._give_back(task, dice.between("meddle.takes", 10, 5_000)))
 
     async def _give_back(self, task: int, after_s: float) -> None:

@@ -16,7 +16,7 @@ JSON = {"accept": "application/json", "content-type": "application/x-www-form-ur
 
 
 class People:
-    """Whoever has an assignment."""
+    """People with assignments."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -24,7 +24,7 @@ class People:
         self.used: list[tuple[Execution, Any]] = []
 
     def asked(self, execution: Execution) -> None:
-        """An assignment has appeared in somebody's inbox."""
+        """Handle an assignment that has appeared in a person's inbox."""
         if execution.id not in self._asked:
             self._asked.add(execution.id)
             self._sim.start(self._person(execution))
@@ -77,7 +77,7 @@ class People:
         return {"action": "submit", "decision": "reject", "note": "never"}
 
     async def _insist(self, execution: Execution, path: str, form: dict[str, str]) -> None:
-        """Press the button until somebody says what became of it."""
+        """Submit the form until there is an answer."""
         for pause in (1, 5, 60, 600, 3_600):
             answer = await self._post(execution, path, form)
             if answer is not None and answer[0] < 500:

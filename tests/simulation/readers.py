@@ -1,5 +1,5 @@
-"""Readers of live status, who honour its version: some look into the store, where a place may show what is old, some
-ask the API.  Whatever they see, they never go backwards."""
+"""Readers of the live status, who compare versions: some read the store, where a location may show old values, some
+ask the API.  No reader may see a task go backwards."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 FINAL: Final = ("completed", "failed", "cancelled")
 PLACES: Final = 3
-LOOKS: Final = 12
+READS: Final = 12
 
 
 @dataclass(slots=True)
 class Reader:
-    """What one reader has seen of one task: the newest version, and what it said."""
+    """The newest version that one reader has seen of one task, and its status."""
 
     name: str
     task: int
@@ -29,13 +29,13 @@ class Reader:
 
 
 class Readers:
-    """Whoever watches a task."""
+    """Readers who watch tasks."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
 
     def watch(self, task: int) -> None:
-        """Some tasks are watched."""
+        """Start a reader for some of the tasks."""
         chance = self._sim.dice.stream("reader")
         if chance.random() < 0.3:
             name = f"reader {chance.randrange(PLACES)}" if chance.random() < 0.7 else "the API"
@@ -43,7 +43,7 @@ class Readers:
 
     async def _read(self, reader: Reader) -> None:
         pause = self._sim.dice.stream("reader.pause").uniform(1, 40)
-        for _ in range(LOOKS):
+        for _ in range(READS):
             await asyncio.sleep(pause)
             shown = await self._look(reader)
             if shown is not None and not self.never_backwards(reader, shown):
@@ -60,14 +60,14 @@ class Readers:
         return None if value is None else json.loads(value)
 
     def never_backwards(self, reader: Reader, shown: dict[str, Any]) -> bool:
-        """A reader who drops what is older than it has seen never sees one version say two things, nor a finished
-        task go on."""
+        """A reader who drops older versions never sees one version with two states, nor a finished task
+        continue."""
         version, status = shown.get("version"), shown.get("status")
         if version is None or version < reader.version:
             return True
         goes_on = reader.status in FINAL and status != reader.status
-        two_things = version == reader.version and status != reader.status
-        right = not (goes_on or two_things)
+        two_states = version == reader.version and status != reader.status
+        right = not (goes_on or two_states)
         self._sim.books.must("never_backwards", right, "{} now sees {}", reader, shown)
         reader.version, reader.status = version, status
         return right

@@ -1,4 +1,4 @@
-"""What there is to do: organizations, templates, budgets, and a list of tasks with their quirks."""
+"""The scenario: organizations, templates, budgets, and a list of tasks with their special cases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 ORGANIZATIONS: Final = 3
 KEY: Final = "bizq_simulation_secret"
-"""An operator's, who names the organization."""
+"""The key of an operator, who names the organization."""
 
 HOUR: Final = 3_600
 
@@ -73,7 +73,7 @@ BUDGETS: Final = (
 
 @dataclass(slots=True)
 class Wanted:
-    """One task that somebody will hand in."""
+    """One task that will be submitted."""
 
     number: int
     at: float
@@ -86,8 +86,8 @@ class Wanted:
     due_s: float | None
 
 
-def furnish(sim: Simulation) -> None:
-    """Write organizations, people, templates, budgets and a key."""
+def seed_rows(sim: Simulation) -> None:
+    """Insert organizations, people, templates, budgets and keys."""
     batch = [
         Statement("INSERT INTO organizations (id, name) VALUES (?1, 'org')", (number + 1,))
         for number in range(ORGANIZATIONS)
@@ -129,7 +129,7 @@ def furnish(sim: Simulation) -> None:
 
 
 def member_key(organization: int) -> str:
-    """The key of an application that hands in tasks of one organization."""
+    """The key of an application that submits tasks of one organization."""
     return f"bizq_organization{organization}_secret"
 
 
@@ -139,7 +139,7 @@ def organization_of(template: int) -> int:
 
 
 def wanted(seed: int, tasks: int, span_s: float) -> list[Wanted]:
-    """The tasks of a seed; the first n are the same whatever their number."""
+    """The tasks of a seed; the first n do not depend on the number of tasks."""
     found = []
     for number in range(tasks):
         chance = random.Random(f"{seed}/task/{number}")  # noqa: S311  # a seed decides, nothing is secret

@@ -1,4 +1,4 @@
-"""What the invariants compare with: the last known copy of each row, and what left the worker."""
+"""The state that invariants compare with: the last seen copy of each row, and the calls that left the worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPEN = frozenset({"running", "waiting", "unknown"})
 
 
 class Seen:
-    """Everything that was seen of a database, and how an invariant reports that it is broken."""
+    """The last seen state of a database, and the check that an invariant calls."""
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
@@ -33,7 +33,7 @@ class Seen:
         self.periods: dict[str, Period] = {}
         self.budgets: dict[int, Budget] = {}
         self.stopped_at: float | None = None
-        self.weights: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        self.sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         self.allowed: dict[str, int] = {}
         self.leases: dict[str, int] = {}
         self.states: dict[int, dict[int, str]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""The providers' side of the network: servers that do the work, keep their own ledger, and misbehave."""
+"""The providers' side of the network: servers that do the work, keep a ledger, and misbehave."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ASYNCHRONOUS: Final = frozenset({"jobs", "calls", "crowd"})
 INPUT_RATE: Final = Decimal("1.07") / 1_000_000
 OUTPUT_RATE: Final = Decimal("2.03") / 1_000_000
 LARGE: Final = 70_000
-"""Characters of an answer that is kept with the blobs."""
+"""The length of an answer that is stored in a blob."""
 
 
 @dataclass(slots=True)
 class Job:
-    """What a provider knows of one submission.  `bare`: it calls back without the address's query."""
+    """A provider's record of one submission.  `bare`: its webhook comes without the query of the callback address."""
 
     provider: str
     key: str
@@ -58,7 +58,7 @@ class Refusal(Exception):
 
 
 class Services:
-    """All providers.  `ledger`: what each execution was charged, exactly; `answers`: what was said to each task."""
+    """All providers.  `ledger`: the exact charge of each execution; `answers`: the answers for each task."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -71,7 +71,7 @@ class Services:
         self._storm_until: dict[str, float] = {}
 
     def receive(self, isolate: Isolate, request: httpx2.Request) -> asyncio.Future[httpx2.Response]:
-        """A request is on its way; what is done for it does not depend on who waits for it."""
+        """Handle a request; the work is done even if its sender dies."""
         answer: asyncio.Future[httpx2.Response] = asyncio.get_running_loop().create_future()
         self._sim.start(self._serve(isolate, request, answer))
         return answer
@@ -109,14 +109,14 @@ class Services:
             )
 
     async def _silence(self, answer: asyncio.Future[httpx2.Response]) -> None:
-        """The connection breaks, or nothing is ever heard again."""
+        """The connection breaks, or no reply ever comes."""
         if self._sim.dice.stream("provider.silence").random() < 0.5:
             _break(answer, httpx2.ReadError("connection reset"))
 
-    # --- what all of them do ----------------------------------------------------------------------------------------
+    # --- common behaviour ------------------------------------------------------------------------------------------
 
     def _stormy(self, name: str) -> bool:
-        """Rate limits come in storms."""
+        """Reject a request for its rate; such rejections come in groups."""
         now, dice = self._sim.loop.time(), self._sim.dice
         if dice.hit("provider.storm", 0.01):
             self._storm_until[name] = now + dice.between("provider.storminess", 5, 120)
@@ -130,7 +130,7 @@ class Services:
         )
 
     def _charge(self, execution: int, most_micro: int) -> Decimal:
-        """Some amount up to the most, with digits beyond a micro-dollar; rarely more than that."""
+        """An amount up to the declared maximum, with more digits than micro-dollars; rarely above the maximum."""
         draw = self._sim.dice.between("charge", 0.0, 1.0)
         amount = (Decimal(most_micro) * Decimal(f"{draw:.5f}")) / 1_000_000
         if self._sim.dice.hit("provider.overrun", 0.01):
@@ -140,7 +140,7 @@ class Services:
         return amount
 
     def _sentence(self, execution: int) -> Any:
-        """An answer like no other; rarely one that does not fit the schema, or that no row likes to hold."""
+        """A unique answer; rarely one that does not fit the schema, or that a row can hardly hold."""
         if self._sim.dice.hit("provider.invalid", 0.05):
             return {"wrong": 1}
         self._answers += 1
@@ -155,11 +155,13 @@ class Services:
         key, execution = body["key"], body["execution"]
         if verb == "submit":
             return await self._submit(isolate, name, key, execution, body)
-        if self._sim.dice.hit("provider.slow_look", 0.2):  # a webhook may be faster
+        if self._sim.dice.hit("provider.slow_look", 0.2):  # the webhook may be faster than this reply
             await asyncio.sleep(self._sim.dice.between("provider.slow_looking", 1, 15))
         job = self.jobs.get(key)
         if verb == "lookup" and job is None:
-            self.refused_keys.add(key)  # it was said that it never came: it will not be taken any more
+            self.refused_keys.add(
+                key
+            )  # the provider said that the call never arrived: it will not accept it any more
         if job is None:
             return 404, {}
         if verb == "cancel" and job.status == "working":
@@ -176,7 +178,7 @@ class Services:
         if self._stormy(name):
             return 429, {}
         sim.books.submitted(isolate.name, execution, again=name in HONOURS_KEYS)
-        sim.books.a_stage_gets_what_the_one_before_made(execution, body["value"])
+        sim.books.a_stage_gets_the_previous_result(execution, body["value"])
         if "poison" in str(body.get("value")):
             isolate.die("poisoned by a request")
         job = self.jobs.get(key)
@@ -193,14 +195,14 @@ class Services:
             await self._think()
             job.status, job.answer = "done", self._sentence(execution)
             job.charged = self._charge(execution, PRICE_MICRO)
-        while job.status == "working":  # noqa: ASYNC110  # a server that looks once a second
+        while job.status == "working":  # noqa: ASYNC110  # the server checks once a second
             await asyncio.sleep(1.0)
         if dice.hit("provider.crash", 0.02):
             return 500, {}
         return 200, job.said()
 
     async def _work(self, job: Job) -> None:
-        """A job that takes its time, and then calls."""
+        """Do a job, which takes a while, then send its webhook."""
         dice = self._sim.dice
         quick = dice.stream("job.quick").random() < 0.5
         await asyncio.sleep(dice.between("job", 0.01, 2.0) if quick else dice.between("job.long", 10, 5_000))

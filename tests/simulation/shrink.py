@@ -1,4 +1,4 @@
-"""From a failing seed to a short schedule: fewer tasks, fewer accidents, the same invariant."""
+"""Shrinks a failing seed to a short schedule: fewer tasks, fewer faults, the same violated invariant."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST = 150
-"""Simulations that a shrinking may take ..."""
+"""The maximum number of simulations for shrinking one seed."""
 LONGEST_S = 90.0
-"""... and for how long the next one may be begun."""
+"""The time in seconds after which no further simulation begins."""
 
 
 class _Search:
@@ -28,7 +28,7 @@ class _Search:
         self.until = time.monotonic() + LONGEST_S
 
     def attempt(self, plan: Plan) -> bool:
-        """Take a smaller plan if it violates the same."""
+        """Use a smaller plan if it violates the same invariant."""
         if time.monotonic() > self.until:
             self.left = 0
         if self.left <= 0:
@@ -42,7 +42,7 @@ class _Search:
 
 
 def shrink(plan: Plan, most: int = MOST) -> tuple[Plan, Report]:
-    """The smallest plan that was found within the bounds, and its report."""
+    """The smallest plan that was found within the limits, and its report."""
     search = _Search(plan, most)
     if not search.attempt(replace(plan, only=frozenset())):
         search.attempt(replace(plan, only=frozenset(search.report.happened)))
@@ -64,7 +64,7 @@ def _fewer_tasks(search: _Search) -> None:
 
 
 def _fewer_accidents(search: _Search) -> None:
-    """Leave out half of them, then quarters, and so on."""
+    """Leave out half of the faults, then quarters, and so on."""
     size = max(1, len(search.report.happened) // 2)
     while search.left > 0:
         names: Sequence[str] = search.report.happened
@@ -81,7 +81,7 @@ def _fewer_accidents(search: _Search) -> None:
 
 
 def command(plan: Plan) -> str:
-    """What replays a plan."""
+    """The command that replays a plan."""
     words = f".venv/bin/python -m tests.simulation --seed {plan.seed} --tasks {plan.tasks}"
     if plan.only is not None:
         words += f" --only {','.join(sorted(plan.only))}"

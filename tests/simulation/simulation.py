@@ -1,4 +1,4 @@
-"""One seed: a world that does its worst for some hours, then calms down until nothing is left to be done."""
+"""One seed: some hours with faults, then a time without them until no work is left."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from tests.simulation.watch import Change, WatchedDatabase
 from tests.simulation.web import Web
 
 START_MS: Final = 1_801_435_200_000
-"""2027-01-31T22:40:00Z: a day and a month end in the midst of it."""
+"""2027-01-31T22:40:00Z: a day and a month end during the simulation."""
 DAY_S: Final = 86_400.0
 CALM_TICK_S: Final = 1_800.0
-"""In the calm, where time is nobody's friend, cron comes rarer than it would."""
+"""After the faults, time is jumped over in large steps, so cron comes less often than usual."""
 POOL: Final = 4
-"""Workers at the same time."""
+"""The number of workers at the same time."""
 MOST_TURNS: Final = 200_000
-"""Steps of the loop after which nobody believes any more that a seed comes to rest; they need 20,000."""
+"""The number of steps of the loop after which a seed counts as endless; a usual seed needs 20,000."""
 PATIENCE_S: Final = 40 * DAY_S
-"""After so long everything has ended, or never will."""
+"""The time in seconds after which every task must have ended."""
 
 NEXT_DUE: Final = """
     SELECT min(due) AS due FROM (
@@ -57,7 +57,7 @@ NEXT_DUE: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is simulated.  `only`: the accidents that may happen, None for all that the seed brings."""
+    """The parameters of a simulation.  `only`: the faults that may happen, None for all of the seed."""
 
     seed: int
     tasks: int = 100
@@ -68,7 +68,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it."""
+    """The result of a simulation."""
 
     plan: Plan
     violation: tuple[str, str] | None = None
@@ -83,11 +83,11 @@ class Report:
 
 
 class Violated(Exception):
-    """An invariant does not hold: the simulation ends here."""
+    """An invariant is violated: the simulation ends here."""
 
 
 class Simulation:
-    """The world of one seed.  `timeline`: keep one, which is most of the memory it takes."""
+    """The world of one seed.  `timeline`: keep a timeline, which takes most of the memory."""
 
     def __init__(self, plan: Plan, *, timeline: bool = True) -> None:
         self.plan = plan
@@ -121,44 +121,44 @@ class Simulation:
         self._closing = False
         self._actors: set[asyncio.Task[Any]] = set()
 
-    # --- what the parts ask for --------------------------------------------------------------------------------------
+    # --- services for the parts --------------------------------------------------------------------------------------
 
     def now_ms(self) -> int:
         return START_MS + int(self.loop.time() * 1000)
 
     def note(self, who: str, what: str, which: object = "") -> None:
-        """A line of the timeline."""
+        """Add a line to the timeline."""
         if self._keeps_timeline:
             self.report.timeline.append((self.loop.time(), who, what, which))
 
     def violated(self, invariant: str, why: str) -> None:
-        """An invariant does not hold.  The first one counts."""
+        """Report a violated invariant; only the first one counts."""
         if self.report.violation is None and invariant not in self.plan.ignore:
             self.report.violation = (invariant, why)
             self.note("!", invariant, why)
             self.loop.stop()
 
     def stored(self, result: str | None, result_key: str | None) -> Any:
-        """An answer as its row tells of it; None when there is none."""
+        """The answer that a row or its blob holds; None if there is none."""
         text = self.blobs.get(result_key) if result_key is not None else result
         return None if text is None else json.loads(text)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Something that goes on by itself; the seed does not end before it."""
+        """Start a background task; the seed does not end before it."""
         task = self.loop.create_task(work)
         self._actors.add(task)
         task.add_done_callback(self._actors.discard)
         return task
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """The same, for what nobody waits for."""
+        """Start a background task that the seed does not wait for."""
         if self._closing:
             work.close()
         else:
             self._actors.add(self.spawn(work))
 
     def storm(self, kind: str) -> float:
-        """How much more often something fails now: troubles come in storms."""
+        """The factor by which a kind of fault is more frequent now: faults come in groups."""
         now = self.loop.time()
         if self.dice.hit(f"{kind}.storm", 0.002):
             self.stormy_until[kind] = now + self.dice.between(f"{kind}.storminess", 5, 90)
@@ -166,7 +166,7 @@ class Simulation:
         return 20.0 if now < self.stormy_until.get(kind, 0.0) else 1.0
 
     def isolate(self) -> Isolate:
-        """Some living worker; a deployment replaces one now and then, and gives it a moment to stop."""
+        """A living worker; sometimes a deployment replaces one, and gives it a moment to stop."""
         if len(self._pool) == POOL and self.dice.hit("deployment", 0.04):
             self._pool.pop(0).stopping = True
         self._pool = [each for each in self._pool if each.alive]
@@ -176,7 +176,7 @@ class Simulation:
         return self.dice.stream("isolate").choice(self._pool)
 
     def seen(self, isolate: Isolate, results: Sequence[Result]) -> None:
-        """A worker reads a reply of its database: some rows kill it."""
+        """A worker reads a reply of its database; some rows kill it."""
         for result in results:
             for row in result.rows:
                 if row.get("title") == "poison at claim" and "open_execution" in row:
@@ -198,11 +198,11 @@ class Simulation:
     # --- the seed ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Report:
-        """Do it all."""
+        """Simulate the whole seed."""
         structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
         asyncio.set_event_loop(self.loop)
         self.loop.set_exception_handler(self._unhandled)
-        scenario.furnish(self)
+        scenario.seed_rows(self)
         self.loop.call_soon(self._begin)
         main = self.loop.create_task(self._main())
         main.add_done_callback(lambda _task: self.loop.stop())
@@ -222,7 +222,7 @@ class Simulation:
         return report
 
     def _close(self) -> None:
-        """End everybody who still acts, so that nothing of this seed reaches into the next one."""
+        """End every task that still runs, so that this seed does not affect the next one."""
         self._closing = True
         self.loop.in_peace()
         self.loop.set_exception_handler(lambda _loop, _context: None)
@@ -246,7 +246,7 @@ class Simulation:
         await asyncio.sleep(self.plan.chaos_s)
         self.note("weather", "calms down")
         self.dice.rage = 0.0
-        # It was found whole in the storm, and nobody changes it here: ticks that are far apart need not look each time.
+        # The schema was found whole during the faults and does not change here, so distant ticks need not check it.
         self.trust.until_ms = sys.maxsize
         self.stormy_until.clear()
         for isolate in self._pool:
@@ -258,12 +258,12 @@ class Simulation:
             break
         else:
             ends.check(self)
-            self.violated("every_task_ends", "somebody still acts")
+            self.violated("every_task_ends", "background tasks still run")
         cron.cancel()
         ends.check(self)
 
     async def _cron(self) -> None:
-        """A tick a minute while there is something to do; late, twice, or not at all."""
+        """One tick per minute while there is work; late, twice, or not at all."""
         dice, idle = self.dice, 60.0
         while True:
             await self._until_something_is_due()
@@ -279,7 +279,7 @@ class Simulation:
             before = self.database.commits
             self.activity.clear()
             await self.spawn(self._tick())
-            # What a budget blocks is tried every minute; in the calm, where nothing else happens, rarer.
+            # Tasks blocked by a budget are tried every minute; after the faults, less often.
             quiet = dice.rage == 0.0 and not ends.busy(self) and self.database.commits - before < 40
             idle = min(idle * 2, 3_600.0) if quiet else 60.0
             if idle > 60.0:
@@ -307,11 +307,11 @@ class Simulation:
     def _unhandled(self, _loop: object, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, Exception) and not isinstance(error, PortError):
-            edges.no_accident_escapes(self, str(context.get("message")), error)
+            edges.no_unexpected_exception_escapes(self, str(context.get("message")), error)
 
 
 def seldom_collecting() -> None:
-    """For a process that does nothing but simulate: a fifth of its time went into looking for garbage."""
+    """For a process that only simulates: garbage collection took a fifth of its time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
@@ -323,5 +323,5 @@ def simulate(plan: Plan) -> Report:
 
 
 def summarize(plan: Plan) -> Report:
-    """Run one seed without a timeline, which would have to travel to another process."""
+    """Run one seed without a timeline, which would be expensive to send to another process."""
     return Simulation(plan, timeline=False).run()

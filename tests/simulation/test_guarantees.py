@@ -1,4 +1,4 @@
-"""docs/guarantees.md names what there is: every invariant, and tests that exist."""
+"""docs/guarantees.md names every invariant, and only tests that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FUNCTIONS = {found.__name__: found for found in HOMES if callable(found) and has
 
 
 def _invariants() -> set[str]:
-    """What the simulator says is broken when it is."""
+    """The names of invariants that the simulator reports."""
     sources = (ROOT / "tests" / "simulation").glob("*.py")
     said = re.compile(r"\b(?:must|broken|violated)\(\s*\"(\w+)\"")
     found = {name for path in sources for name in said.findall(path.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""The simulator bites: bugs that somebody might make are caught.  `make sim-planted` plants all of them."""
+"""The simulator detects planted bugs.  `make sim-planted` plants all of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SUBTLE: Final = {
     "begun_after_the_deadline",
     "deadline_ignored",
     "large_answer_not_read",
-    "new_budget_does_not_hold_for_what_is_claimed",
+    "new_budget_ignored_by_claimed_tasks",
     "repeated_after_a_stop",
-    "late_status_stays",
-    "poison_for_ever",
+    "late_status_is_not_corrected",
+    "poison_is_never_given_up",
     "redo_unbounded",
     "reserved_outside_the_batch",
     "resolve_by_ignored",
     "webhook_handled_before_it_is_settled",
 }
-"""What takes the simulator more than a few seeds, or long ones."""
+"""Bugs that need more than a few seeds, or long ones, and are left to `make sim-planted`."""
 FEW: Final = 12
-"""Most are caught by the first; what the product does in a seed changes with every change of it."""
+"""The maximum number of seeds.  Most bugs need one, but every change of the product changes what a seed does."""
 
 
 @pytest.mark.heavy

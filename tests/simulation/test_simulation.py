@@ -1,4 +1,4 @@
-"""In a hostile world every invariant holds, and a seed comes out the same whenever it is simulated."""
+"""Every invariant holds in a hostile world, and a seed always has the same result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.timeline import lines
 
 SEEDS = 50
 QUICK = 4
-"""Seeds that `make check` simulates."""
+"""The number of seeds that `make check` simulates."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What happened, line by line, for people."""
+"""The timeline of a seed in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def lines(report: Report, most: int = 400) -> list[str]:
-    """The last lines; when an invariant names a task, only what concerns it and everybody."""
+    """The last lines; if the violation names a task, only the lines about that task."""
     about = _about(report)
     found = [_line(*entry) for entry in report.timeline if about is None or _concerns(entry[3], about)]
     return found[-most:]

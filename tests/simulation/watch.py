@@ -1,4 +1,4 @@
-"""The real database in memory, which tells what each statement of each commit has changed."""
+"""The real database in memory, which reports the rows that each statement of a commit changed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from consumer.ports import Result, Statement, Value
 
 MIGRATIONS: Final = Path(__file__).parents[2] / "migrations"
 PLANTED: Final[list[str]] = []
-"""What a planted bug does to the schema."""
+"""Statements with which a planted bug changes the schema."""
 _EPOCH: Final = 2440587.5
 _DAY_MS: Final = 86_400_000.0
 
 
 class Task(NamedTuple):
-    """What the invariants look at of a task."""
+    """The columns of a task that invariants use."""
 
     id: int
     status: str
@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """What the invariants look at of an execution."""
+    """The columns of an execution that invariants use."""
 
     id: int
     task_id: int
@@ -66,7 +66,7 @@ class Execution(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """A cap."""
+    """A budget with its cap."""
 
     id: int
     scope: str
@@ -77,7 +77,7 @@ class Budget(NamedTuple):
 
 
 class Stop(NamedTuple):
-    """While there is one, nothing is begun."""
+    """A stop: while a row exists, no execution begins."""
 
     id: int
 
@@ -92,7 +92,7 @@ class Period(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A claimed batch."""
+    """The lease of a claimed batch."""
 
     token: str
     until_ms: int
@@ -100,7 +100,7 @@ class Lease(NamedTuple):
 
 
 class Webhook(NamedTuple):
-    """A kept event."""
+    """A stored webhook."""
 
     profile: str
     event_id: str
@@ -110,7 +110,7 @@ class Webhook(NamedTuple):
 
 @dataclass(slots=True)
 class Change:
-    """What one statement did: the last state of each row it touched, None where the row is gone."""
+    """The effect of one statement: the last state of each changed row, None for a deleted row."""
 
     statement: Statement
     tasks: dict[int, Task | None] = field(default_factory=dict)
@@ -132,7 +132,7 @@ _WATCHED: Final[dict[str, tuple[type[NamedTuple], Rows]]] = {
     "leases": (Lease, attrgetter("leases")),
     "webhooks": (Webhook, attrgetter("webhooks")),
 }
-"""What is looked at of each table, and where a change keeps it."""
+"""The watched tables, with the class of a row and the field of `Change`."""
 
 
 @lru_cache(maxsize=1)
@@ -144,7 +144,7 @@ def _template() -> sqlite3.Connection:
 
 
 class WatchedDatabase(SqliteDatabase):
-    """`watch` is called after each commit with who did it and what changed."""
+    """`watch` is called after each commit with the writer and the changes."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._open = True
@@ -182,7 +182,7 @@ class WatchedDatabase(SqliteDatabase):
             rows, row = rows_of(self._change), None if event == "DELETE" else kind(*values)
             key = values[:2] if kind is Webhook else values[0]
             seen = rows.get(key)
-            # A trigger's own update may be told before the update that caused it: the higher version is the later.
+            # A trigger's update may be reported before the update that caused it: the higher version is later.
             earlier = isinstance(row, Task) and isinstance(seen, Task) and row.version < seen.version
             if not earlier:
                 rows[key] = row
@@ -190,7 +190,7 @@ class WatchedDatabase(SqliteDatabase):
         return note
 
     def commit(self, who: str, statements: Sequence[Statement]) -> list[Result]:
-        """Run a batch for somebody, and tell what it changed."""
+        """Run a batch for a writer, and report its changes to `watch`."""
         self._batch = []
         results = self.run(statements)
         self.commits += 1
@@ -198,7 +198,7 @@ class WatchedDatabase(SqliteDatabase):
         return results
 
     def ask(self, sql: str, *parameters: Value) -> list[dict[str, Any]]:
-        """Look, without being watched."""
+        """Read without a report to `watch`."""
         return [dict(row) for row in self.run([Statement(sql, parameters)])[0].rows]
 
     def _run(self, sql: str, parameters: list[Value]) -> Result:

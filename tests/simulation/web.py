@@ -1,4 +1,4 @@
-"""The real HTTP application, asked without a network."""
+"""The real HTTP application, called without a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Web:
-    """Requests to some worker; it may die over them."""
+    """Requests to some worker, which may die during a request."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
@@ -24,7 +24,7 @@ class Web:
     async def request(
         self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any] | None:
-        """Status and JSON; None when the connection broke."""
+        """Status and JSON; None if the connection broke."""
         sim = self._sim
         sim.events += 1
         isolate = sim.isolate()

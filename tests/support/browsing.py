@@ -88,7 +88,7 @@ async def send(
 
 async def outcome(deployment: Deployment, task: int) -> Any:
     await deployment.work()
-    return (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"]
+    return (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["result"]
 
 
 async def snapshot(deployment: Deployment) -> list[Any]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from consumer.ports import Blobs, Database, KeyValue, Row, Value
-    from consumer.web.api import Operation
+    from consumer.web.operation import Operation
     from consumer.world import World
 
 SECRETS: Final = {
@@ -188,7 +188,7 @@ def check_documented(response: httpx2.Response) -> None:
         return
     if response.status_code >= 400:
         assert headers["content-type"] == "application/problem+json", response.text
-        assert mismatch(schema_of("Problem"), response.json()) is None, response.text
+        assert mismatch(schema_of("ProblemDocument"), response.json()) is None, response.text
         assert response.json()["status"] == response.status_code
         return
     operation = operation_of(response.request.method, response.request.url.path)

@@ -126,7 +126,7 @@ class Fake(Provider):
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:
         return self._network.outcome(int(reply.body))
 
-    def webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
+    def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         return Event(str(headers["webhook-id"]), None)
 
     def read_webhook(self, call: Call, body: bytes) -> Outcome | None:

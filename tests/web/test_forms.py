@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from consumer.core.errors import BadInput
 from consumer.core.schema import check_schema, mismatch
-from consumer.web import answers
-from consumer.web.ask import Form
-from consumer.web.controls import control, hint
-from consumer.web.forms import Field, Widget, fields
+from consumer.web.pages import answers
+from consumer.web.pages.controls import control, hint
+from consumer.web.pages.fields import Field, Widget, fields
+from consumer.web.request import Form
 
 
 def field_of(part: Any, given_: object = None, *, required: bool = True, root: Any = None) -> Field:
@@ -256,7 +256,11 @@ def test_hints() -> None:
     assert hint(field_of({"type": "integer", "minimum": 0, "maximum": 5})) == "At least 0 and at most 5."
     assert (
         hint(field_of({"type": "array", "items": {"type": "string"}, "minItems": 1}))
-        == "One on each line. At least 1 of them."
+        == "One entry per line. At least 1 entry."
+    )
+    assert (
+        hint(field_of({"type": "string", "minLength": 1, "maxLength": 2}))
+        == "At least 1 and at most 2 characters."
     )
 
 
@@ -294,7 +298,7 @@ def part_and_value() -> st.SearchStrategy[tuple[dict[str, Any], Any]]:
 
 
 @given(st.dictionaries(TEXT, part_and_value(), min_size=1, max_size=4))
-def test_a_draft_that_nobody_touches_is_the_answer(properties: dict[str, tuple[dict[str, Any], Any]]) -> None:
+def test_an_untouched_draft_is_the_answer(properties: dict[str, tuple[dict[str, Any], Any]]) -> None:
     schema = {
         "type": "object",
         "properties": {name: part for name, (part, _) in properties.items()},

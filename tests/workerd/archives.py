@@ -1,4 +1,4 @@
-"""What goes into the Worker: its vendored packages, the project's source, and the tests' own Python.
+"""The contents of the Worker: its vendored packages, the project's source, and the tests' own Python.
 
 Packages are zipped once and kept by the hash of their lock; everything else is zipped for each start.
 """
@@ -22,14 +22,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def cache_directory() -> Path:
-    """Where built archives are kept: `BIZQ_CACHE`, or `.cache/workerd` of the checkout."""
+    """The folder of built archives: `BIZQ_CACHE`, or `.cache/workerd` of the checkout."""
     return Path(os.environ.get("BIZQ_CACHE") or ROOT / ".cache" / "workerd")
 
 
 def packages(*locks: Path) -> Path:
     """Return a zip of the packages that hashed requirements files name, installing them at most once.
 
-    Raises RuntimeError in pip's words when one has no wheel for the Worker's platform.
+    Raises RuntimeError with pip's message if a package has no wheel for the Worker's platform.
     """
     cache = cache_directory()
     text = "".join(lock.read_text() for lock in locks)
@@ -43,7 +43,7 @@ def packages(*locks: Path) -> Path:
         for number, lock in enumerate(locks):
             wheels.install(lock, target / str(number))
         files = {name: path for part in sorted(target.iterdir()) for name, path in below(part).items()}
-        # Written aside, then moved: another process that builds the same never sees half of it.
+        # Written to another file, then moved: a process that builds the same archive never sees half of it.
         pack(files, Path(directory, "draft.zip")).replace(archive)
     return archive
 

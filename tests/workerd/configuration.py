@@ -1,4 +1,4 @@
-"""What the Worker is given, as its wrangler.toml says, and how it is run."""
+"""The Worker's bindings and triggers, as its wrangler.toml declares them, and the options of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMPATIBILITY_DATE: Final = "2026-10-01"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the Worker is given: Miniflare's bindings and triggers, and the compatibility date."""
+    """Miniflare's bindings and triggers, and the compatibility date."""
 
     environment: Mapping[str, Mapping[str, object]]
     triggers: Sequence[Mapping[str, object]] = ()
@@ -43,7 +43,7 @@ class Configuration:
         )
 
     def with_variables(self, **variables: str) -> Configuration:
-        """The same with other variables and secrets, which the Worker cannot tell apart."""
+        """The same with other variables and secrets, which the Worker cannot distinguish."""
         texts = {name: {"type": "text", "value": value} for name, value in variables.items()}
         return replace(self, environment={**self.environment, **texts})
 
@@ -65,11 +65,11 @@ def _consumer(queue: Mapping[str, Any], *, hurry: bool) -> dict[str, object]:
 class Options:
     """How to run the Worker.
 
-    `intercept`: `fetch()` of the Worker meets the rules of `Workerd.rules`, then loopback, and nothing else;
-    without it the Worker's requests go out as they are.
-    `persist`: where D1, KV and R2 keep their files; None = in a temporary directory that is removed.
+    `intercept`: the rules of `Workerd.rules` answer `fetch()` of the Worker, then loopback, and nothing else;
+    without it, the Worker's requests go out unchanged.
+    `persist`: the directory for the files of D1, KV and R2; None = a temporary one that is removed.
     `port`: of the HTTP server on loopback; 0 = any.  `cron_every_s`: fire the cron trigger by itself.
-    `watch_imports`: note who looks at the clock while the Worker is imported, which takes twice as long.
+    `watch_imports`: note which modules read the clock during the import of the Worker, which doubles its time.
     """
 
     main_module: str = "worker"

@@ -40,7 +40,7 @@ def toolchain() -> Toolchain:
 @pytest.fixture(scope="session")
 def site(toolchain: Toolchain) -> Path:
     """The Worker's packages."""
-    del toolchain  # no use in fetching them for nothing
+    del toolchain  # so that nothing is fetched without a toolchain
     return packages(pytest_inside.WORKER_LOCK)
 
 
@@ -68,7 +68,7 @@ async def test_is_skipped(): pytest.skip("not here")
 def sample(toolchain: Toolchain, configuration: Configuration) -> Iterator[Workerd]:
     """The sample Worker, with a few tests beside it."""
     tests = {"tests/outcomes.py": OUTCOMES, "tests/broken.py": "import nowhere"}
-    lab = pytest_inside.laboratory(tests)
+    lab = pytest_inside.lab_files(tests)
     site = pytest_inside.packages_with_pytest()
     with Workerd(below(HERE / "sample"), site, configuration, toolchain=toolchain, lab=lab) as running:
         yield running
@@ -94,7 +94,7 @@ def opened(
 def worker_without_queues(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> Iterator[DeployedWorker]:
-    """Nothing happens by itself: what is sent to its queues is not delivered."""
+    """A Worker whose queues do not deliver: every event comes from a test."""
     with opened(toolchain, site, replace(configuration, triggers=())) as deployed:
         yield deployed
 
@@ -103,20 +103,20 @@ def worker_without_queues(
 def worker_with_queues(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> Iterator[DeployedWorker]:
-    """Its queues deliver."""
+    """A Worker whose queues deliver."""
     with opened(toolchain, site, configuration) as deployed:
         yield deployed
 
 
 @pytest.fixture
 def deployed(worker_without_queues: DeployedWorker) -> Iterator[DeployedWorker]:
-    """For one test, after which every event must have kept the rules."""
+    """The Worker without queues, for one test; afterwards every event must have kept the platform's rules."""
     yield from _guarded(worker_without_queues)
 
 
 @pytest.fixture
 def live(worker_with_queues: DeployedWorker) -> Iterator[DeployedWorker]:
-    """For one test, with real queues."""
+    """The Worker with queues, for one test."""
     yield from _guarded(worker_with_queues)
 
 

@@ -1,4 +1,4 @@
-"""The Worker that is deployed, at work: its templates, tasks and doorbells, seen from outside."""
+"""The deployed Worker at work: its templates, tasks and doorbells, seen from outside."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Play = Answer | Callable[[Seen], Answer]
 
 @dataclass
 class Models:
-    """The models behind the loopback server: each is known by its name and plays what it is told."""
+    """The models behind the loopback server: each has a name and plays its script."""
 
     plays: dict[str, list[Play]] = field(default_factory=dict)
 
     def __call__(self, seen: Seen) -> Answer:
-        """Play the next of a model's plays; the last one goes on, and a model without any says yes."""
+        """Play the next of a model's plays; the last one repeats, and a model without any answers yes."""
         name = seen.json()["model"]
         plays = self.plays.get(name) or [Answer(json=completion(ANSWER))]
         play = plays.pop(0) if len(plays) > 1 else plays[0]
@@ -38,7 +38,7 @@ class Models:
 
 
 def profiles(server: Loopback) -> str:
-    """The configuration's accounts: `echo`, `hooked` (told by webhook), `model`, and `refused` (nobody listens)."""
+    """The deployment's accounts: `echo`, `hooked` (with webhooks), `model`, and `refused` (a closed port)."""
     price = {"input_per_million": "1", "output_per_million": "2"}
     model = {"provider": "openai_compatible", "price": price}
     free = {"per_task": "0"}
@@ -60,11 +60,11 @@ class DeployedWorker:
     server: Loopback
     models: Models
     unseen: list[Event] = field(default_factory=list)
-    """Events that a test has looked at: the guards look at them, too."""
+    """Events that a test has read; the guards check them too."""
     names: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def create_organization(self) -> None:
-        """Make the organization that everything here belongs to."""
+        """Insert the organization that owns all rows of the tests."""
         self.sql("INSERT INTO organizations (id, name) VALUES (?1, 'tests')", ORGANIZATION)
 
     def sql(self, text: str, *parameters: object) -> list[dict[str, Any]]:
@@ -93,7 +93,7 @@ class DeployedWorker:
         return int(row["id"])
 
     def asks(self, name: str, *plays: Play, **limits: object) -> int:
-        """Make a template for a model that plays this."""
+        """Make a template for a model with this script."""
         self.models.plays[name] = list(plays)
         settings = {"model": name, "max_output_tokens": 10}
         return self.template("model", settings=settings, limits=limits)
@@ -142,19 +142,19 @@ class DeployedWorker:
         return self.worker.deliver(DOORBELLS, self.doorbells(count))
 
     def later(self) -> None:
-        """Let the time come that everything unfinished waits for."""
+        """Make all unfinished work due."""
         self.sql("UPDATE tasks SET run_at_ms = 0 WHERE status = 'pending' AND blocked_by IS NULL")
         self.sql("UPDATE task_executions SET wake_at_ms = 0 WHERE status IN ('waiting', 'unknown')")
         self.sql("UPDATE outbox SET due_ms = 0")
 
     def events(self, kind: str = "queue") -> list[Event]:
-        """What the events since the last call have used."""
+        """The usage of the events since the last call."""
         ended = self.worker.events()
         self.unseen += ended
         return [event for event in ended if event.event == kind]
 
     def clear(self) -> None:
-        """Leave nothing for the next test to stumble over."""
+        """Leave no work and no faults for the next test."""
         self.unseen.clear()
         self.worker.faults()
         self.sql("DELETE FROM leases")
@@ -167,9 +167,9 @@ class DeployedWorker:
         self.worker.logs()
 
 
-def eventually(look: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """Return the first true value that `look` gives; each look is a round trip to the Worker."""
+def eventually(read: Callable[[], Any], seconds: float = 15.0) -> Any:
+    """Return the first true value of `read`; each call is a round trip to the Worker."""
     end = time.monotonic() + seconds
-    while not (seen := look()):
+    while not (seen := read()):
         assert time.monotonic() < end, "it did not happen in time"
     return seen

@@ -1,4 +1,4 @@
-"""What holds of every event of the Worker, whatever it was about."""
+"""Rules of the platform for every event of the Worker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ CALLS: Final = 5
 """Calls to providers that wait for headers; storage needs one of the platform's six connections."""
 CONNECTIONS: Final = 6
 STATEMENTS: Final = 1_000
-"""Of one invocation, in D1.  developers.cloudflare.com/d1/platform/limits"""
+"""The limit of D1 for one invocation.  developers.cloudflare.com/d1/platform/limits"""
 
 
 def breaches(events: Iterable[Event]) -> list[str]:
-    """What events did that they may not do, in words."""
+    """The broken rules of events, in words."""
     return [f"{event.event} {event.detail}: {breach}" for event in events for breach in _of(event)]
 
 

@@ -4,7 +4,7 @@
         worker.database("DB").migrate(Path("migrations"))
         worker.fetch("GET", "/healthz").status
 
-The process is started in its own group and ends with this one, however this one ends.
+The process is started in its own group and ends with this one, even if this one is killed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Workerd:
         toolchain: Toolchain | None = None,
         lab: Mapping[str, Path | str] | None = None,
     ) -> None:
-        """Prepare to run the files of `source` with the packages in `site`; `lab` files lie beside, for tests."""
+        """Prepare to run the files of `source` with the packages in `site`; `lab`: additional files of tests."""
         self._source = source
         self._site = site
         self._configuration = configuration
@@ -76,10 +76,10 @@ class Workerd:
         self.boot_s = 0.0
         """From the start of Node to the Worker's first readiness, in seconds."""
         self.info: dict[str, Any] = {}
-        """What boot told: `url`, `heapBytes`, `times` (ms), `entropyCallers`, `clockCallers`, `networkCallers`,
+        """The report of boot: `url`, `heapBytes`, `times` (ms), `entropyCallers`, `clockCallers`, `networkCallers`,
         `modules`, `version`."""
 
-    # --- its life -----------------------------------------------------------------------------------
+    # --- life cycle ---------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Start Node, workerd and Python, and import the project.  Raises `MissingToolError`, `WorkerdError`."""
@@ -102,7 +102,7 @@ class Workerd:
 
     @property
     def pid(self) -> int:
-        """Of the Node process, which is also its group's.  Raises `WorkerdError` when it does not run."""
+        """The id of the Node process and of its group.  Raises `WorkerdError` if it does not run."""
         return self._running().pid
 
     def stop(self) -> None:
@@ -197,7 +197,7 @@ class Workerd:
     def python(
         self, module: str, function: str, argument: object = None, *, timeout_s: float = CALL_TIMEOUT_S
     ) -> Any:
-        """Run a function of the lab inside the Worker: it is given JSON text and gives JSON text."""
+        """Run a function of the lab inside the Worker: it takes and returns JSON text."""
         return self.lab("python", timeout_s=timeout_s, module=module, function=function, argument=argument)
 
     def fetch(
@@ -255,7 +255,7 @@ class Workerd:
         return self.lab("r2", binding=binding, operation=operation, key=key, value=encoded)
 
     def rules(self, *rules: Mapping[str, object]) -> None:
-        """Replace what the Worker's outgoing requests meet; the first rule that fits a request plays.
+        """Replace the rules for the Worker's outgoing requests; the first rule that fits a request is used.
 
         A rule names `url` (a prefix) and perhaps `method` and `times`; and either `forward` (another origin on
         loopback) or `status`, `headers`, `body` (bytes), with `delay` (s, before the headers), `body_delay` (s,
@@ -269,16 +269,16 @@ class Workerd:
         return [{**call, "body": base64.b64decode(call["body"])} for call in calls]
 
     def logs(self) -> list[dict[str, Any]]:
-        """Drain what the Worker logged since the last call: level, message, timestamp."""
+        """Drain the Worker's log since the last call: level, message, timestamp."""
         drained: list[dict[str, Any]] = self.call("logs")
         return drained
 
     def events(self) -> list[Event]:
-        """Drain what the events that have ended since the last call have used of the platform."""
+        """Drain the usage of the platform by the events that ended since the last call."""
         return [Event.read(counts) for counts in self.lab("meter")]
 
     def faults(self, *faults: Mapping[str, object]) -> None:
-        """Replace what goes wrong at the bindings; the first fault that fits a call plays.
+        """Replace the faults of the bindings; the first fault that fits a call is used.
 
         A fault names `binding`, `method` and the `message` of the error; `when` it is raised (`before`, or `after`
         the platform has done it); perhaps `match`, a part of the call's SQL or first argument, and `times`.
@@ -305,7 +305,7 @@ class Workerd:
         self._abandon()
 
     def _abandon(self) -> None:
-        """Nobody will answer any more."""
+        """Fail all waiting commands: no reply will come."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         for future in waiting.values():

@@ -1,6 +1,6 @@
 """Counts how many tests of the contracts ran on each host: a pytest plugin of `make test-workerd`.
 
-What one host leaves out is named here, with its reason, and nowhere else.
+Tests that one host leaves out are listed here with the reason, and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Tally:
-    """What ran where."""
+    """The tests that ran, by host."""
 
     def __init__(self) -> None:
         self.ran: dict[str, Counter[str]] = {WORKERD: Counter(), LOCAL: Counter()}
         self.black_box = 0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count what passed."""
+        """Count a passed test."""
         if report.when != "call" or not report.passed:
             return
         properties: list[tuple[str, Any]] = report.user_properties
@@ -65,7 +65,7 @@ class Tally:
                 terminalreporter.line(f"  {name}: {workerd[name]} in workerd, {local[name]} locally: {why}")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """A difference that nobody has explained is a failure."""
+        """A difference without a listed reason is a failure."""
         workerd, local = self.ran[WORKERD], self.ran[LOCAL]
         explained = NOT_IN_WORKERD.keys() | NOT_LOCAL.keys()
         names = (workerd.keys() | local.keys()) - explained
@@ -74,7 +74,7 @@ class Tally:
 
 
 def _of(ran: Counter[str], suite: str) -> int:
-    """Tests of one suite that ran."""
+    """The number of tests of one suite that ran."""
     return sum(count for name, count in ran.items() if name.partition(".")[0] == suite)
 
 

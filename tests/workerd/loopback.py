@@ -1,4 +1,4 @@
-"""A server on loopback that answers, or misbehaves, as it is told: what the Worker's outgoing calls meet.
+"""A server on loopback for the Worker's outgoing calls: it answers or misbehaves as a test wants.
 
 with Loopback(lambda seen: Answer(json={"ok": True}, delay_s=0.2)) as server:
     server.url  # "http://127.0.0.1:40123"
@@ -37,10 +37,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to reply.
+    """A reply.
 
     `reset`: break the connection before the headers, or in the middle of the body.  `delay_s`: before the headers.
-    `flood`: send so many bytes, in chunks, instead of the body.
+    `flood`: send this number of bytes, in chunks, instead of the body.
     """
 
     status: int = 200
@@ -57,13 +57,13 @@ Script = Callable[[Seen], Answer]
 
 @dataclass
 class Loopback:
-    """A running server, from `with` to its end.  `seen` has every request, `given_up` those whose reply nobody took."""
+    """A running server, inside `with`.  `seen` has every request, `given_up` those whose client closed early."""
 
     script: Script
     seen: list[Seen] = field(default_factory=list)
     given_up: list[Seen] = field(default_factory=list)
     peak: int = 0
-    """The most requests that were waiting for an answer at once."""
+    """The maximum number of requests that waited for an answer at the same time."""
 
     def __post_init__(self) -> None:
         self._waiting = 0
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _is_gone(self) -> bool:
-        """Whether the other side has hung up: then there is something to read, and it is nothing."""
+        """Whether the client has closed the connection: then a read returns no bytes."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         try:
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def closed_port() -> int:
@@ -194,7 +194,7 @@ def closed_port() -> int:
 
 
 def completion(content: Any, *, model: str = "mock") -> dict[str, Any]:
-    """A chat completion that says `content`, as JSON."""
+    """A chat completion whose text is `content` as JSON."""
     text = content if isinstance(content, str) else json.dumps(content)
     return {
         "id": "chatcmpl-1",

@@ -1,4 +1,4 @@
-"""What the transport's tests inside the Worker talk to: each path misbehaves in its own way."""
+"""The server for the transport's tests inside the Worker: each path misbehaves in another way."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ANSWERS: Final = {
 
 
 def serve() -> Loopback:
-    """A server, to be entered, that also tells at `/seen` what it saw and at `/given-up` what nobody took."""
+    """A server to enter; `/seen` lists its requests, and `/given-up` those whose client closed early."""
 
     def script(seen: Seen) -> Answer:
         path = urlsplit(seen.path).path
         if path == "/headers":
             return Answer(json={**seen.headers, "method": seen.method, "body": seen.body.decode()})
         if path == "/seen":
-            return Answer(json=[one.path for one in server.seen])
+            return Answer(json=[request.path for request in server.seen])
         if path == "/given-up":
-            return Answer(json=[one.path for one in server.given_up])
+            return Answer(json=[request.path for request in server.given_up])
         return ANSWERS[path]
 
     server = Loopback(script)

@@ -1,4 +1,4 @@
-"""Runs pytest inside the Worker and tells what each test said."""
+"""Runs pytest inside the Worker and reports each test."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 WORKER_LOCK = ROOT / "requirements" / "worker.txt"
 PYTEST_LOCK = HERE / "requirements.txt"
 TIMEOUT_S: Final = 300.0
-LABORATORY: Final = "/lab"
-"""Where the tests lie inside."""
+LAB: Final = "/lab"
+"""The folder of the tests inside the Worker."""
 
 CONFIGURATION: Final = """\
 [pytest]
@@ -34,7 +34,7 @@ filterwarnings = error
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one test inside said."""
+    """The result of one test inside."""
 
     outcome: str
     """passed, failed or skipped."""
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run inside said; `errors` are of collection."""
+    """The report of a run inside; `errors` are errors of collection."""
 
     status: int
     tests: Mapping[str, Result]
@@ -62,23 +62,23 @@ def packages_with_pytest() -> Path:
     return packages(WORKER_LOCK, PYTEST_LOCK)
 
 
-def laboratory(tests: Mapping[str, Path | str]) -> dict[str, Path | str]:
+def lab_files(tests: Mapping[str, Path | str]) -> dict[str, Path | str]:
     """The files for a run inside: pytest's configuration, and the tests by their names."""
     return {"pytest.ini": CONFIGURATION, **tests}
 
 
 def run(worker: Workerd, cases: Sequence[str], *options: str) -> Report:
-    """Run test ids, relative to the laboratory, inside and return the report.
+    """Run test ids, relative to the lab, inside the Worker, and return the report.
 
-    Raises RuntimeError naming the last test when the event, or the whole of Python, did not survive it.
+    Raises RuntimeError with the name of the last test if it ended the event, or the whole of Python.
     """
-    arguments = [f"--rootdir={LABORATORY}", f"--config-file={LABORATORY}/pytest.ini", *options]
-    arguments += [f"{LABORATORY}/{case}" for case in cases]
+    arguments = [f"--rootdir={LAB}", f"--config-file={LAB}/pytest.ini", *options]
+    arguments += [f"{LAB}/{case}" for case in cases]
     try:
         said = worker.python("inside.running", "run", arguments, timeout_s=TIMEOUT_S)
     except (TimeoutError, WorkerdError) as error:
         words = [entry["message"] for entry in worker.logs()]
         last = [word for word in words if "::" in word.partition("\n")[0]][-1:]
-        raise RuntimeError(f"pytest inside did not survive {last}: {error}\n{words[-1:]}") from error
+        raise RuntimeError(f"pytest inside ended at {last}: {error}\n{words[-1:]}") from error
     tests = {name: Result(**result) for name, result in said["tests"].items()}
     return Report(said["status"], tests, said["errors"], said["output"])

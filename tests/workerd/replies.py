@@ -1,4 +1,4 @@
-"""What a running Worker answers."""
+"""Replies of a running Worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What the Worker decided about a directly delivered batch: an outcome, and one decision a message."""
+    """The Worker's decision about a directly delivered batch: an outcome, and one verdict per message."""
 
     outcome: str
     acked: tuple[str, ...]
@@ -38,7 +38,7 @@ class Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What one SQL text cost in an event, by D1's own counts."""
+    """The usage of one SQL text in an event, by D1's own counts."""
 
     count: int
     read: int
@@ -47,7 +47,7 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What one event used of the platform, as seen at its bindings."""
+    """The usage of the platform by one event, measured at its bindings."""
 
     event: str
     """fetch, queue or scheduled."""
@@ -56,23 +56,23 @@ class Event:
     ms: float
     messages: int
     attempts: int
-    """The highest of its messages."""
+    """The highest attempt of its messages."""
     trips: int
     """Batches sent to D1."""
     statements: Mapping[str, Used]
-    """By SQL text."""
+    """Usage by SQL text."""
     parameters: int
-    """The most of one statement."""
+    """The maximum of one statement."""
     sql_bytes: int
     value_bytes: int
-    """Of the longest text that was bound."""
+    """The size of the longest bound text."""
     operations: Mapping[str, int]
-    """How often each method of KV, R2 and Queues was called: `KvNamespace.put`."""
+    """The number of calls of each method of KV, R2 and Queues: `KvNamespace.put`."""
     sent: int
     """Messages sent to queues."""
     fetches: int
     peak_calls: int
-    """The most `fetch`es that waited for headers at once."""
+    """The maximum number of `fetch`es that waited for headers at the same time."""
     peak_connections: int
     """The same with KV, R2 and Queues, which share the platform's limit."""
     leftovers: Sequence[str]
@@ -80,7 +80,7 @@ class Event:
 
     @classmethod
     def read(cls, counts: Mapping[str, Any]) -> Event:
-        """Read what `meter.mjs` says."""
+        """Read the report of `meter.mjs`."""
         statements = {
             sql: Used(said["count"], said["read"], said["written"])
             for sql, said in counts["statements"].items()
@@ -96,7 +96,7 @@ class Event:
 
     @property
     def executed(self) -> int:
-        """How many statements were run."""
+        """The number of statements."""
         return sum(used.count for used in self.statements.values())
 
     @property

@@ -1,7 +1,7 @@
 """The Worker in workerd for `bizq dev --runtime workerd`: D1, KV and R2 on disk, cron every minute, HTTP on loopback.
 
-One line of JSON on standard input says how; one on standard output says where it serves, or why it cannot.  It ends
-with its standard input.
+One line of JSON on standard input has the settings; one on standard output has the address, or the error.  It ends with
+its standard input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ FIRST_ORGANIZATION: Final = "My company"
 def main() -> int:
     """Serve until standard input ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the terminal sends it to the whole group; our starter decides
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # the terminal sends SIGINT to the whole group; the starting process decides
     settings = json.loads(sys.stdin.readline())
     try:
         worker = started(settings)
@@ -43,7 +45,7 @@ def main() -> int:
         create_organization(
             worker.database("DB"), {name: Path(file) for name, file in settings["keys"].items()}
         )
-        worker.tick()  # what an earlier run left is due now, not in a minute
+        worker.tick()  # work left by an earlier run is due now, not in a minute
         tell({"url": worker.info["url"].rstrip("/"), "pid": worker.pid, "applied": applied})
         sys.stdin.read()
     finally:
@@ -52,13 +54,13 @@ def main() -> int:
 
 
 def tell(value: Mapping[str, object]) -> None:
-    """Say one thing to whoever has started this."""
+    """Send one line to the starting process."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def started(settings: Mapping[str, Any]) -> Workerd:
-    """The Worker that is deployed, with variables and secrets as they are given."""
+    """The deployed Worker, with the given variables and secrets."""
     configuration = Configuration.read(ROOT / "wrangler.toml", hurry=False).with_variables(
         **settings["variables"]
     )
@@ -73,7 +75,7 @@ def started(settings: Mapping[str, Any]) -> Workerd:
 
 
 def migrated(database: Tables, directory: Path) -> list[str]:
-    """Apply what is pending, each file and its row in the books of `wrangler d1 migrations` as one transaction."""
+    """Apply pending migrations: each file with its row for `wrangler d1 migrations` in one transaction."""
     database.run(migrate._CREATE_TABLE)
     applied = {row["name"] for row in database.run("SELECT name FROM d1_migrations")}
     pending = sorted((file for file in directory.glob("*.sql") if file.name not in applied), key=_order)
@@ -88,7 +90,7 @@ def _order(file: Path) -> tuple[float, str]:
 
 
 def create_organization(database: Tables, files: Mapping[str, Path]) -> None:
-    """The first organization, and the keys that the files hold: made where one is missing, and made known to D1."""
+    """Make the first organization and the keys of the files, if they are missing, and write both to D1."""
     database.run(
         "INSERT INTO organizations (name) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM organizations)",
         FIRST_ORGANIZATION,
@@ -105,13 +107,13 @@ def create_organization(database: Tables, files: Mapping[str, Path]) -> None:
 
 
 def key_in(file: Path) -> str:
-    """The key of a file that only its owner can read; a new one where there is no file."""
+    """The key in a file that only its owner can read; a new one if there is no file."""
     if not file.exists():
         entropy = SystemEntropy()
         draft = file.with_name(f"{file.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as made:
             made.write(f"bizq_{entropy.token()[:12]}_{entropy.token()}\n")
-        draft.replace(file)  # whole or not at all
+        draft.replace(file)  # the file is complete or absent
     return file.read_text().strip()
 
 

@@ -1,4 +1,4 @@
-"""A D1 database of a running Worker, seen past Python."""
+"""A D1 database of a running Worker, used without Python."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Tables:
-    """A D1 database of a running Worker, seen past Python."""
+    """A D1 database of a running Worker, used without Python."""
 
     def __init__(self, worker: Workerd, binding: str) -> None:
-        """Name the binding; nothing is sent yet."""
+        """Remember the binding; nothing is sent yet."""
         self._worker = worker
         self._binding = binding
 

@@ -1,4 +1,4 @@
-"""Batches of doorbells, delivered directly: what becomes of each message and of each task."""
+"""Batches of doorbells, delivered directly: the verdict of each message and the end of each task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-deployed")]
 
 LOST = "D1_ERROR: Network connection lost."
 RETRY_S = 31
-"""The longest that a message is put off."""
+"""The longest delay of a message, in seconds."""
 
 
 def ids(messages: Sequence[Mapping[str, object]]) -> set[object]:
@@ -34,11 +34,11 @@ def test_all_tasks_of_a_batch_are_done_and_each_message_is_acknowledged(deployed
 
 
 def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: DeployedWorker) -> None:
-    """Each has its own end, and none takes another along."""
+    """Each task has its own end, and none affects another."""
     good = deployed.tasks(deployed.asks("good"), 3)
     (failing,) = deployed.tasks(deployed.asks("fails", Answer(status=401, json={"error": {"message": "no"}})))
     (late,) = deployed.tasks(deployed.asks("late", Answer(delay_s=1.5), call_s=1, unknown="wait"))
-    (cancelled,) = deployed.tasks(deployed.asks("cancelled", cancel_meanwhile(deployed)))
+    (cancelled,) = deployed.tasks(deployed.asks("cancelled", cancel_during_the_call(deployed)))
     poison = {"id": "poison", "body": {"v": 99, "why": "unknown version"}}
     batch = [*deployed.doorbells(2), poison, *deployed.doorbells(2)]
 
@@ -48,7 +48,7 @@ def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: Deploye
     assert deployed.states(good) == ["completed"] * 3
     assert (deployed.task(failing)["status"], deployed.task(cancelled)["status"]) == ("failed", "cancelled")
     (answer,) = deployed.executions(cancelled)
-    assert (answer["status"], answer["cost_micro"]) == ("cancelled", 30)  # late, and paid for
+    assert (answer["status"], answer["cost_micro"]) == ("cancelled", 30)  # late, but paid
     (doubtful,) = deployed.executions(late)
     assert (doubtful["status"], doubtful["reason"]) == ("unknown", "timeout: no answer within 1 s")
     assert deployed.task(late)["status"] == "waiting"
@@ -56,7 +56,7 @@ def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: Deploye
     assert "unknown version" in letter["body"]
 
 
-def cancel_meanwhile(deployed: DeployedWorker) -> Callable[[Seen], Answer]:
+def cancel_during_the_call(deployed: DeployedWorker) -> Callable[[Seen], Answer]:
     """A model whose task another application cancels while it works."""
 
     def play(_seen: Seen) -> Answer:
@@ -111,11 +111,11 @@ def test_dead_letters_that_cannot_be_kept_come_back(deployed: DeployedWorker) ->
     assert (verdicts.acked, list(verdicts.retried)) == ((), ["unkept"])
 
 
-# --- what the platform does to us -----------------------------------------------------------------------
+# --- failures of the platform ---------------------------------------------------------------------------
 
 
 def fault(match: str, when: str, *, times: int = 1) -> dict[str, object]:
-    """D1 loses the connection, before or after it has done what a batch with this text says."""
+    """D1 loses the connection before or after it runs a batch with this text."""
     return {"binding": "DB", "method": "batch", "message": LOST, "match": match, "when": when, "times": times}
 
 
@@ -126,7 +126,7 @@ def fault(match: str, when: str, *, times: int = 1) -> dict[str, object]:
     ids=["claim", "begin", "settle", "finish"],
 )
 def test_a_lost_connection_to_d1_changes_nothing(deployed: DeployedWorker, step: str, when: str) -> None:
-    """Whether it had committed or not, the same is done once."""
+    """If the batch was committed or not, the work is done once."""
     tasks = deployed.tasks(deployed.asks("good"), 3)
     deployed.worker.faults(fault(step, when))
     verdicts = deployed.ring()
@@ -163,7 +163,7 @@ def test_a_failing_status_store_fails_no_task(deployed: DeployedWorker) -> None:
 
 
 def test_a_failing_blob_store_loses_no_paid_answer(deployed: DeployedWorker) -> None:
-    """Large results live there; others of the same batch do not."""
+    """The blob store holds only large results; others of the same batch do not need it."""
     large = completion({"answer": "x" * 70_000})
     (task,) = deployed.tasks(deployed.asks("large", Answer(json=large)))
     others = deployed.tasks(deployed.asks("good"), 3)

@@ -1,4 +1,4 @@
-"""Two hundred invocations begin at once under one budget, which holds; the same without a reservation."""
+"""Two hundred concurrent invocations stay within one budget; without reservations they do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("w
 
 INVOCATIONS: Final = 200
 ANSWERS: Final = 20
-"""For which there is money."""
+"""The number of answers that the budget can pay."""
 PATIENCE_S: Final = 60.0
 
 NO_RESERVATION: Final = """CREATE TRIGGER no_reservation AFTER INSERT ON task_executions WHEN NEW.reserved_micro > 0
@@ -28,7 +28,7 @@ Around = AbstractContextManager[None]
 
 
 class Dear:
-    """A model that uses what it is allowed to.  The first `held` calls are answered when so many have come."""
+    """A model that uses its maximum.  The first `held` calls are answered after all of them have come."""
 
     def __init__(self, held: int = 0) -> None:
         self._held = held
@@ -52,7 +52,7 @@ class Dear:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """In micro-dollars."""
+    """Charges in micro-dollars."""
 
     cap: int
     charged: int
@@ -60,7 +60,7 @@ class Books:
 
 
 def crowd(deployed: DeployedWorker, model: Dear, around: Around) -> Books:
-    """One task shows what is reserved for a call; then there are tasks for all invocations, and money for a few."""
+    """One task shows the reservation of a call; then there are tasks for all invocations, and a budget for a few."""
     template = deployed.asks("dear", Dear())
     (first,) = deployed.tasks(template)
     deployed.ring()
@@ -92,7 +92,7 @@ def test_no_number_of_invocations_passes_the_cap(deployed: DeployedWorker) -> No
 
 @contextmanager
 def without_reservations(deployed: DeployedWorker) -> Iterator[None]:
-    """What is reserved is given back in the same statement."""
+    """The reservation is released in the same statement."""
     deployed.sql(NO_RESERVATION)
     try:
         yield
@@ -101,6 +101,6 @@ def without_reservations(deployed: DeployedWorker) -> Iterator[None]:
 
 
 def test_without_reservations_the_same_runs_overspend(deployed: DeployedWorker) -> None:
-    """Calls that are in flight together each find the budget empty."""
+    """Concurrent calls each find the budget unused."""
     books = crowd(deployed, Dear(held=5 * ANSWERS), without_reservations(deployed))
     assert books.charged > books.cap

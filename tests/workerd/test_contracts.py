@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-contracts")]
 CONTRACTS: Final = "tests/contracts_inside.py"
 TRANSPORT: Final = "tests/transport_inside.py"
 TOGETHER: Final = 50
-"""Tests in one event: pytest starts once for them, and what none of them survives is lost for these alone."""
+"""Tests per event: pytest starts once for them, and a test that ends the event affects only these."""
 QUEUES: Final = 100
-"""A fresh one for each test that needs one."""
+"""The number of queues: a new one for each test that needs one."""
 
 CASES: Final = {
     f"{CONTRACTS}::{name}::{test}": getattr(suite, test).__qualname__
@@ -35,7 +35,7 @@ CASES: Final = {
     for test in dir(suite)
     if test.startswith("test_")
 }
-"""Test ids inside, with the names of the functions."""
+"""The ids of the tests inside, with the names of the functions."""
 
 
 def configuration(server: str) -> Configuration:
@@ -55,14 +55,14 @@ def configuration(server: str) -> Configuration:
 
 
 @pytest.fixture(scope="session")
-def laboratory(toolchain: Toolchain) -> Iterator[Laboratory]:
-    """Runs the tests of this session inside, each part at its first test."""
+def runner(toolchain: Toolchain) -> Iterator[ContractRunner]:
+    """Runs the tests of this session inside the Worker, each part at its first test."""
     with mirror.serve() as server, ExitStack() as stack:
-        yield Laboratory(toolchain, server.url, stack)
+        yield ContractRunner(toolchain, server.url, stack)
 
 
-class Laboratory:
-    """A Worker that is started again when some test was its last."""
+class ContractRunner:
+    """Runs tests inside a Worker, and starts it again after a test has ended it."""
 
     def __init__(self, toolchain: Toolchain, server: str, stack: ExitStack) -> None:
         self._toolchain = toolchain
@@ -72,7 +72,7 @@ class Laboratory:
         self._reports: dict[tuple[str, ...], pytest_inside.Report | RuntimeError] = {}
 
     def report(self, cases: tuple[str, ...]) -> pytest_inside.Report:
-        """What these tests said, run in one event.  Raises RuntimeError when they did not end."""
+        """The report of these tests, run in one event.  Raises RuntimeError if they did not end."""
         if cases not in self._reports:
             self._reports[cases] = self._run(cases)
         report = self._reports[cases]
@@ -106,7 +106,7 @@ class Laboratory:
             pytest_inside.packages_with_pytest(),
             configuration(self._server),
             toolchain=self._toolchain,
-            lab=pytest_inside.laboratory(tests),
+            lab=pytest_inside.lab_files(tests),
             options=Options(intercept=False),
         )
         self._stack.enter_context(worker).database("TASKS").migrate(ROOT / "migrations")
@@ -114,18 +114,18 @@ class Laboratory:
 
 
 def _selected(items: list[pytest.Item], case: str) -> tuple[str, ...]:
-    """Those tests of this session that run in one event with a case."""
+    """The tests of this session that run in one event with a case."""
     calls = [
         item.callspec for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     ]
     cases = [str(call.params["case"]) for call in calls if call.params.get("case") in CASES]
-    ours = [one for one in cases if CASES[one] not in NOT_IN_WORKERD]
+    ours = [name for name in cases if CASES[name] not in NOT_IN_WORKERD]
     start = ours.index(case) // TOGETHER * TOGETHER
     return tuple(ours[start : start + TOGETHER])
 
 
 def _judge(report: pytest_inside.Report, case: str) -> int:
-    """Fail or skip as the test inside did; how many it were, with all parameters."""
+    """Fail or skip as the test inside did; return the number of its results, one for each set of parameters."""
     results = report.of(case)
     if not results:
         pytest.fail("\n\n".join(report.errors) or f"it was not run inside:\n{report.output}", pytrace=False)
@@ -141,7 +141,7 @@ def _judge(report: pytest_inside.Report, case: str) -> int:
 @pytest.mark.parametrize(("case", "function"), CASES.items(), ids=[case.partition("::")[2] for case in CASES])
 def test_contract(
     request: pytest.FixtureRequest,
-    laboratory: Laboratory,
+    runner: ContractRunner,
     record_property: Callable[[str, Any], None],
     case: str,
     function: str,
@@ -149,13 +149,13 @@ def test_contract(
     if function in NOT_IN_WORKERD:
         pytest.skip(NOT_IN_WORKERD[function])
     together = _selected(request.session.items, case)
-    report = laboratory.report(together)
+    report = runner.report(together)
     record_property(WORKERD, (function, _judge(report, case)))
 
 
-def test_the_transport_works_inside(laboratory: Laboratory) -> None:
+def test_the_transport_works_inside(runner: ContractRunner) -> None:
     """`consumer.cloudflare.http`, all of `inside/transport.py`."""
-    report = laboratory.report((TRANSPORT,))
+    report = runner.report((TRANSPORT,))
     cases = {name.partition("[")[0] for name in report.tests}
     assert cases, report.errors
     for case in sorted(cases):

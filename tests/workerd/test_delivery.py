@@ -1,4 +1,4 @@
-"""Real queues and cron: what is sent comes back to the Worker by itself."""
+"""Real queues and cron: sent messages are delivered to the Worker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-live")]
 
 LOST = "D1_ERROR: Network connection lost."
 RETRIES = 5
-"""Of the configuration: wrangler.toml."""
+"""The number of retries in wrangler.toml."""
 
 
 @pytest.fixture
 def prompt(live: DeployedWorker) -> Iterator[DeployedWorker]:
-    """Every random delay is the shortest that there is."""
+    """Every random delay is the shortest one."""
     live.worker.python("inside.steering", "draw", 0.0)
     yield live
     live.worker.python("inside.steering", "draw", None)
@@ -63,7 +63,7 @@ def test_an_unreadable_message_is_kept(live: DeployedWorker) -> None:
 
 
 def test_while_d1_is_away_a_doorbell_is_delivered_again_and_then_kept(prompt: DeployedWorker) -> None:
-    """Through all retries into the real dead letter queue, whose consumer writes it down."""
+    """After all retries, the message reaches the real dead letter queue, whose consumer stores it."""
     prompt.worker.faults(
         {"binding": "DB", "method": "batch", "message": LOST, "match": "INSERT INTO leases", "when": "before"}
     )

@@ -1,4 +1,4 @@
-"""The set of the demonstration, done by the Worker that is deployed and a real model on this machine."""
+"""The tasks of the demonstration, done by the deployed Worker and a real model on this machine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = [pytest.mark.workerd, pytest.mark.heavy, pytest.mark.xdist_group("w
 KEY = "0123456789abcdef0123456789abcdef"
 PATIENCE_S = 900.0
 HEAP = 96 * 1024 * 1024
-"""Of the 128 MB of an isolate, Python's own."""
+"""The limit of Python's memory, out of the 128 MB of an isolate."""
 
 
 @pytest.fixture
 async def address(tmp_path: Path) -> Any:
-    """Where the model listens."""
+    """The address of the model."""
     try:
         model.weights()
     except model.NoModel as error:
@@ -63,7 +63,7 @@ def deployed(
 
 @pytest.fixture
 def client(deployed: DeployedWorker) -> Iterator[RemoteClient]:
-    """The command line's, with an operator's key."""
+    """The command line's client, with an operator's key."""
     deployed.sql(
         "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('demo', ?1, 'operator', 0)", hash_key(KEY)
     )
@@ -75,7 +75,7 @@ def client(deployed: DeployedWorker) -> Iterator[RemoteClient]:
 async def test_all_tasks_of_the_demonstration_are_done(
     deployed: DeployedWorker, client: RemoteClient
 ) -> None:
-    """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
+    """Tasks of a model alone end, tasks for people wait, and a review is done in the inbox."""
     tasks = await seed_and_submit(client, EXAMPLES, MODEL_NAME)
 
     open_tasks = (
@@ -99,7 +99,7 @@ async def test_all_tasks_of_the_demonstration_are_done(
 
 
 async def approve_drafts(deployed: DeployedWorker, client: RemoteClient) -> None:
-    """A person says yes to every draft, in the form behind the link."""
+    """A person approves every draft, in the form behind the link."""
     for one in await client.inbox(None, None):
         path = urlsplit(one["link"]).path
         assert deployed.worker.fetch("GET", path).status == 200

@@ -1,4 +1,4 @@
-"""`bizq dev --runtime workerd`: what a developer runs, asked over HTTP by `bizq --target`, killed and started again."""
+"""`bizq dev --runtime workerd`: called over HTTP by `bizq --target`, killed and started again."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ ANSWERS: dict[str, dict[str, str]] = {
     "day": {"patient": "Ingrid Holm", "day": "Thursday", "time": "10:30"},
     "reply": {"reply": "Thank you for your message. We look into it and write to you again tomorrow."},
 }
-"""What the model says to the templates of the examples, by a property that each asks for."""
+"""The model's answers to the templates of the examples, by a property that each template asks for."""
 MODEL_S = 1.0
 
 
 def answer(seen: Seen) -> Answer:
-    """A model that takes its time."""
+    """A slow model."""
     if seen.method == "GET":
         return Answer(json={"data": []})
     wanted = seen.json()["response_format"]["json_schema"]["schema"]["properties"]
@@ -61,20 +61,20 @@ def environment(**more: str) -> dict[str, str]:
 
 @dataclass
 class Running:
-    """The process, and what it said when it was ready."""
+    """The process, and its message when it was ready."""
 
     process: subprocess.Popen[str]
     said: Mapping[str, Any]
 
     def kill(self) -> None:
-        """End both process groups at once, as a machine that loses power does."""
+        """Kill both process groups together, as a power failure does."""
         for group in (self.process.pid, int(self.said["pid"])):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
         self.process.wait()
 
     def cli(self, *args: object, key: str = "admin_key") -> Any:
-        """Call `bizq` with the target and a key; gives its JSON."""
+        """Call `bizq` with the target and a key; return its JSON."""
         command = [
             *BIZQ,
             *map(str, args),
@@ -118,7 +118,7 @@ def dev(data: Path, *options: str) -> Iterator[Running]:
 
 
 def let_leases_end(data: Path) -> int:
-    """Let the five minutes pass that a lost worker is waited for, in the files of D1; gives how many tasks it had."""
+    """Let the leases of lost workers end, in the files of D1; return the number of their tasks."""
     (file,) = [path for path in (data / "workerd" / "d1").rglob("*.sqlite") if path.name != "metadata.sqlite"]
     with contextlib.closing(sqlite3.connect(file)) as database, database:
         found = database.execute("SELECT task_ids FROM leases").fetchall()
@@ -127,8 +127,8 @@ def let_leases_end(data: Path) -> int:
 
 
 def test_killing_the_server_loses_no_task(toolchain: Toolchain, tmp_path: Path) -> None:
-    """All the examples are submitted; a machine that loses power in the middle of them does them when it is back."""
-    del toolchain  # without Node there is nothing to start
+    """All examples are submitted; after a power failure in the middle, the rest is done."""
+    del toolchain  # without Node there is no server to start
     data, template = tmp_path / "data", tmp_path / "echo.json"
     template.write_text(json.dumps(ECHO))
     (tmp_path / "echo.jsonl").write_text(json.dumps({"template": "echo", "title": "an echo"}))
@@ -160,14 +160,14 @@ def test_killing_the_server_loses_no_task(toolchain: Toolchain, tmp_path: Path) 
 
 
 def in_the_middle(running: Running) -> None:
-    """Return when some tasks are being done and some are not."""
+    """Return when some tasks are running and some have not begun."""
     end = time.monotonic() + 60
     while not {"running", "pending"} <= running.cli("status", key="operator_key")["tasks"].keys():
         assert time.monotonic() < end
 
 
 def until_only_people_are_waited_for(running: Running) -> int:
-    """Tick until each task has ended or lies in the inbox; gives how many lie there."""
+    """Tick until each task has ended or waits in the inbox; return the number of waiting ones."""
     end = time.monotonic() + 150
     while True:
         running.cli("tick", key="operator_key")
@@ -198,7 +198,7 @@ def test_without_a_checkout_the_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_without_node_the_message_names_it(tmp_path: Path) -> None:
-    """In one line, and nothing is left running."""
+    """The message has one line, and no process is left running."""
     command = [*BIZQ, "dev", "--runtime", "workerd", "--port", "0", "--data", str(tmp_path / "data")]
     env = environment(BIZQ_NODE_MODULES=str(tmp_path))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The harness itself: each command does what it says, and nothing of it survives."""
+"""The harness itself: each command works, and no process is left."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd")]
 EXAMPLE = "https://api.example.com"
 
 
-def eventually(look: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """Return the first true value that `look` gives; each look is a round trip to the Worker."""
+def eventually(read: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """Return the first true value of `read`; each call is a round trip to the Worker."""
     end = time.monotonic() + seconds
-    while not (seen := look()):
+    while not (seen := read()):
         assert time.monotonic() < end, "it did not happen in time"
     return seen
 
@@ -222,7 +222,7 @@ def test_a_worker_that_cannot_be_imported_says_why(
 
 
 def test_the_worker_ends_when_its_owner_is_killed(toolchain: Toolchain) -> None:
-    """Closed pipes are all that a killed owner leaves: Node must notice them."""
+    """A killed owner leaves only closed pipes, which Node must notice."""
     command = [str(toolchain.node), str(HERE / "js" / "host.mjs")]
     owner = f"""
 import subprocess, sys
@@ -248,7 +248,7 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # Nobody may have collected an orphan yet: a zombie has ended.
+    # A zombie that is not collected yet has ended.
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 

@@ -1,4 +1,4 @@
-"""What providers do to us: everything that can go wrong between a request and its reply."""
+"""Misbehaving providers: failures between a request and its reply."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOOD = Answer(json=completion(ANSWER))
 
 
 def ended(deployed: DeployedWorker, template: int) -> tuple[str, str, str | None]:
-    """Run one task once: its status, and its execution's status and reason."""
+    """Run one task once; return its status, and its execution's status and reason."""
     (task,) = deployed.tasks(template)
     deployed.ring()
     execution = deployed.executions(task)[0]
@@ -22,7 +22,7 @@ def ended(deployed: DeployedWorker, template: int) -> tuple[str, str, str | None
 
 @pytest.mark.parametrize("reset", ["headers", "body"])
 def test_a_broken_connection_leaves_the_call_unknown(deployed: DeployedWorker, reset: str) -> None:
-    """The request had arrived: the work may be done and paid.  So it is not simply sent again."""
+    """The request had arrived, so the work may be done and paid, and the call is not simply repeated."""
     broken = Answer(json=completion(ANSWER), reset=reset)  # type: ignore[arg-type]
     found = ended(deployed, deployed.asks(f"reset-{reset}", broken, unknown="wait"))
     assert found == ("waiting", "unknown", "network: ReadError")
@@ -30,8 +30,8 @@ def test_a_broken_connection_leaves_the_call_unknown(deployed: DeployedWorker, r
 
 
 def test_a_refused_connection_leaves_the_call_unknown_too(deployed: DeployedWorker) -> None:
-    """`fetch` does not tell them apart."""
-    template = deployed.template("refused", settings={"model": "nobody"}, limits={"unknown": "wait"})
+    """`fetch` does not distinguish them."""
+    template = deployed.template("refused", settings={"model": "none"}, limits={"unknown": "wait"})
     assert ended(deployed, template) == ("waiting", "unknown", "network: ReadError")
 
 
@@ -71,11 +71,11 @@ def test_a_redirect_is_not_followed_with_our_key(deployed: DeployedWorker) -> No
 
 def test_a_reply_without_a_body_is_a_reply(deployed: DeployedWorker) -> None:
     found = ended(deployed, deployed.asks("empty", Answer(status=204), unknown="wait"))
-    assert found == ("waiting", "unknown", "unreadable_reply: nothing")
+    assert found == ("waiting", "unknown", "unreadable_reply: it is empty")
 
 
 def test_a_flood_is_cut_off(deployed: DeployedWorker) -> None:
-    """And the memory of the isolate does not grow with it."""
+    """The memory of the isolate does not grow either."""
     before = deployed.worker.heap_bytes()
     template = deployed.asks("flood", Answer(flood=200 * 1024 * 1024))
     assert ended(deployed, template) == ("failed", "failed", "reply larger than 4194304 bytes")

@@ -1,4 +1,4 @@
-"""The Worker that is deployed, as far as the runtime itself has a say; importing it at all is half of this."""
+"""The deployed Worker under the rules of the runtime: memory, import, JavaScript objects."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-deployed")]
 
 MIB = 1024 * 1024
 ROOM = 64 * MIB
-"""Half of what an isolate may use, which requests share with Python itself."""
+"""Half of an isolate's memory limit, which requests share with Python itself."""
 GROWTH = 24 * MIB
-"""What a thousand tasks may add."""
+"""The memory that a thousand tasks may add."""
 IMPORT_SHARE = 1.5
-"""What importing may take, in units of loading Python itself, which is as slow as the machine is; it takes 0.7."""
+"""The limit for importing, in units of the time to load Python itself on this machine; it takes 0.7."""
 
 LAPTOP = {"_pytest", "click", "consumer.local", "multiprocessing", "pytest", "rich", "sqlite3", "uvicorn"}
 PLATFORM = {
@@ -40,13 +40,13 @@ PLATFORM = {
     "inside",
     "sys",
 }
-"""Packages of the runtime and of Cloudflare's SDK, and the harness: JavaScript is their business."""
+"""Packages of the runtime, of Cloudflare's SDK and of the harness, which may hold JavaScript objects."""
 CLOCK_WATCHERS = {"time: logging < structlog.stdlib < structlog"}
-"""The standard library notes when it was imported; only relative times in log records, unused here, depend on it."""
+"""`logging` reads the clock at its import; only relative times in log records depend on it, which are unused here."""
 
 
 def test_the_tested_runtime_is_the_deployed_one(site: Path) -> None:
-    """One list of files, and one lock of packages, for both."""
+    """Tests and deployment use one list of files and one lock of packages."""
     with zipfile.ZipFile(site) as archive:
         found = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
     locked = {
@@ -87,7 +87,7 @@ def test_nothing_of_a_laptop_is_imported(worker_without_queues: DeployedWorker) 
 def test_importing_the_worker_uses_no_randomness_network_or_time(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
-    """Neither randomness, but for the packages that Cloudflare lets, nor the network, nor the time."""
+    """The import uses no network, no time, and no randomness except in packages that Cloudflare permits."""
     watched = Options(watch_imports=True)
     complete = configuration.with_variables(**SECRETS)
     with Workerd(shipped(), site, complete, toolchain=toolchain, options=watched) as worker:
@@ -103,7 +103,7 @@ def test_importing_the_worker_uses_no_randomness_network_or_time(
 def test_a_worker_that_reads_the_clock_or_the_network_is_reported(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
-    """The guard above guards."""
+    """The check above detects violations."""
     text = "import js, time, datetime\nSTARTED = time.time(), datetime.datetime.now()\njs.fetch('http://127.0.0.1:1/')\n"
     text += (HERE / "sample" / "worker.py").read_text().replace("from __future__ import annotations", "")
     with Workerd(
@@ -114,7 +114,7 @@ def test_a_worker_that_reads_the_clock_or_the_network_is_reported(
 
 
 def test_no_module_holds_a_javascript_object(deployed: DeployedWorker) -> None:
-    """It would not survive the snapshot that an isolate starts from, nor the request that it belongs to."""
+    """Such an object would be invalid in the snapshot that isolates start from, and after its request."""
     deployed.tasks(deployed.asks("good"), 3)
     deployed.ring()
     found = deployed.worker.python("inside.globals", "javascript")
@@ -124,7 +124,7 @@ def test_no_module_holds_a_javascript_object(deployed: DeployedWorker) -> None:
 def test_a_handler_that_leaves_a_task_running_is_reported(
     toolchain: Toolchain, site: Path, configuration: Configuration
 ) -> None:
-    """The guard of every test here guards."""
+    """The guard of every test here detects violations."""
     text = """
 import asyncio
 from workers import Response, WorkerEntrypoint
@@ -142,7 +142,7 @@ class Default(WorkerEntrypoint):
 
 @pytest.mark.parametrize("messages", [1, 10, 100])
 def test_an_invocation_stays_below_a_thousand_statements(deployed: DeployedWorker, messages: int) -> None:
-    """Whatever the batch, and however much is due: the rest is left to the next, which it rings for."""
+    """For every batch and any amount of due work, the rest is left to the next invocation, with a doorbell."""
     tasks = deployed.tasks(deployed.template("echo"), 1_500 if messages == 1 else 150)
     waiting = messages
     while waiting:

@@ -18,14 +18,14 @@ pytestmark = [pytest.mark.workerd, pytest.mark.xdist_group("workerd-deployed")]
 
 
 def job(deployed: DeployedWorker) -> int:
-    """A task whose provider accepts it, and tells later."""
+    """A task whose provider accepts it and reports later."""
     settings = {"asynchronous": True, "check_after_ms": None}
     (task,) = deployed.tasks(deployed.template("hooked", settings=settings))
     return task
 
 
-def tell(deployed: DeployedWorker, task: int, event: str = "", *, answer: str = "webhook") -> Reply:
-    """Send the webhook that says that the first execution of a task is done."""
+def tell(deployed: DeployedWorker, task: int, event: str = "", *, answer: str = "by webhook") -> Reply:
+    """Send the webhook about the success of a task's first execution."""
     from datetime import UTC, datetime
 
     data = {"external_id": f"echo-{execution_id(task, 1)}", "output": {"answer": answer}}
@@ -53,7 +53,7 @@ def test_a_webhook_ends_its_waiting_execution(deployed: DeployedWorker) -> None:
     assert outcome(deployed, task) == ("waiting", None)
     assert tell(deployed, task).status == 200
     deployed.ring()
-    assert outcome(deployed, task) == ("completed", {"answer": "told"})
+    assert outcome(deployed, task) == ("completed", {"answer": "by webhook"})
     assert (deployed.status(task) or {})["status"] == "completed"
 
 
@@ -62,7 +62,7 @@ def test_a_webhook_that_comes_before_the_acceptance_is_used(deployed: DeployedWo
     assert tell(deployed, task).status == 200
     deployed.ring()
     deployed.ring()
-    assert outcome(deployed, task) == ("completed", {"answer": "told"})
+    assert outcome(deployed, task) == ("completed", {"answer": "by webhook"})
 
 
 def test_a_webhook_that_comes_twice_is_used_once(deployed: DeployedWorker) -> None:
@@ -72,7 +72,7 @@ def test_a_webhook_that_comes_twice_is_used_once(deployed: DeployedWorker) -> No
     deployed.ring()
     assert tell(deployed, task).status == 200
     deployed.ring()
-    assert outcome(deployed, task) == ("completed", {"answer": "told"})
+    assert outcome(deployed, task) == ("completed", {"answer": "by webhook"})
     rows = deployed.sql("SELECT count(*) AS n FROM webhooks WHERE event_id = ?1", f"event-{task}")
     assert rows == [{"n": 1}]
 
@@ -84,7 +84,7 @@ def test_a_webhook_after_the_end_changes_nothing(deployed: DeployedWorker) -> No
     deployed.ring()
     assert tell(deployed, task, "another", answer="too late").status == 200
     deployed.ring()
-    assert outcome(deployed, task) == ("completed", {"answer": "told"})
+    assert outcome(deployed, task) == ("completed", {"answer": "by webhook"})
 
 
 def test_a_webhook_of_another_signer_is_refused(deployed: DeployedWorker) -> None:
@@ -111,7 +111,7 @@ def test_without_a_key_nothing_is_disclosed(deployed: DeployedWorker) -> None:
 
 
 def test_a_body_of_any_bytes_is_answered(deployed: DeployedWorker) -> None:
-    """In this runtime a parser that is led too deep would end Python for everybody."""
+    """In this runtime, too deep nesting in a parser would end Python for all requests."""
     for body in (b"[" * 200_000, b"\xff\xfe", b"", b'{"a":' * 50_000, b"0" * 1_000_000):
         for path in ("/v1/tasks", "/webhooks/hooked"):
             reply = deployed.worker.fetch(

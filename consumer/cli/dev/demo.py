@@ -135,7 +135,7 @@ async def demonstrate(layout: Layout, server: ModelServer, console: Console, sto
         config = Config(connections=model.PARALLEL)
         options = OpenOptions(create=True, working=True, model_url=url, config=config)
         host = await stack.enter_async_context(opened(layout, options))
-        print_line(f"database  {layout.database} ({len(host.applied) or 'no'} migrations to apply)")
+        print_line(f"database  {layout.database} ({len(host.applied) or 'no'} migrations applied)")
         print_line(f"model     {server.name} at {url}")
         submitted = await seed_and_submit(LocalClient(host), EXAMPLES, server.name)
         seconds = asyncio.get_running_loop().time() - started

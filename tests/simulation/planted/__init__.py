@@ -1,4 +1,4 @@
-"""Bugs that somebody might make, each a small change to the product: the simulator has to catch every one.
+"""Planted bugs, each a small change to the product: the simulator has to detect every one.
 
-A bug is a function that is given a `Patch`; its docstring says in one sentence what is wrong.
+A bug is a function that takes a `Patch`; its docstring describes the fault in one sentence.
 """

@@ -1,4 +1,4 @@
-"""Who may write what, and when: fences, leases, intents, acknowledgements, unknown outcomes."""
+"""Bugs in fences, leases, intents, acknowledgements and unknown outcomes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @bug
 def no_fencing(patch: Patch) -> None:
-    """A settle writes whatever version the task has by then."""
+    """A settle ignores the version of its task."""
     patch.sql(settle.SETTLE_TASKS, "tasks.version = value ->> 'version' AND ", "")
     patch.sql(
         settle.SETTLE_EXECUTIONS,
@@ -40,7 +40,7 @@ def no_fencing(patch: Patch) -> None:
 
 @bug
 def acknowledged_before_the_work(patch: Patch) -> None:
-    """The messages are acknowledged first, and then the work is done."""
+    """The worker acknowledges its messages before it does the work."""
 
     async def on_messages(self: App, messages: Sequence[Message]) -> Summary:
         for one in messages:
@@ -55,25 +55,25 @@ def acknowledged_before_the_work(patch: Patch) -> None:
 
 @bug
 def lease_never_released(patch: Patch) -> None:
-    """The lease of a batch that is done stays until it expires."""
+    """The lease of a finished batch stays until it expires."""
     patch.sql(leases.FINISH, "WHERE ", "WHERE false AND ")
 
 
 @bug
 def lost_lease_not_repaired(patch: Patch) -> None:
-    """Tasks whose worker died before it began them are left to it."""
+    """Tasks whose worker died before it began them stay claimed."""
     patch.sql(sweep_sql.LOST_TASKS, "WHERE ", "WHERE false AND ")
 
 
 @bug
 def lost_call_not_repaired(patch: Patch) -> None:
-    """Calls whose worker died in their midst stay `running`."""
+    """Calls whose worker died stay `running`."""
     patch.sql(sweep_sql.LOST_CALLS, "WHERE id IN", "WHERE false AND id IN")
 
 
 @bug
 def doorbell_lost_after_commit(patch: Patch) -> None:
-    """Nobody rings for what is due but was not heard."""
+    """The sweep does not ring again for due tasks whose doorbell was lost."""
 
     async def ring_for_due(*_arguments: object) -> int:
         return 0
@@ -82,27 +82,27 @@ def doorbell_lost_after_commit(patch: Patch) -> None:
 
 
 @bug
-def poison_for_ever(patch: Patch) -> None:
-    """A task that kills every worker is given to the next one without end."""
+def poison_is_never_given_up(patch: Patch) -> None:
+    """A task that kills its workers is claimed again for ever."""
     patch.sql(sweep_sql.LOST_TASKS, "tasks.lost_leases + 1 >= ?", "tasks.lost_leases + 1 >= 1000000 + ?")
 
 
 @bug
-def poison_with_its_batch(patch: Patch) -> None:
-    """What has lost its worker is claimed together with others, and fails them."""
+def poison_is_claimed_with_others(patch: Patch) -> None:
+    """A task that lost its worker is claimed together with others, and kills their worker too."""
     patch.sql(claim.CLAIM_LEASE, "CASE WHEN max(lost_leases) > 0 THEN", "CASE WHEN false THEN")
 
 
 @bug
 def begun_again_while_open(patch: Patch) -> None:
-    """A task that another application set back to pending is run again though its call is open."""
+    """A task that another application set to pending is run again although its call is open."""
     patch.sql(claim.CLAIMED, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
     patch.sql(begin.BEGIN, "AND e.status IN ('running', 'waiting', 'unknown')", "AND false")
 
 
 @bug
 def sent_without_intent(patch: Patch) -> None:
-    """A call is sent whether its execution was begun or not."""
+    """A call is sent even if its intent was refused."""
 
     async def begun(self: Run, intents: Any, _results: object) -> set[int]:
         for one in intents:
@@ -115,7 +115,7 @@ def sent_without_intent(patch: Patch) -> None:
 
 @bug
 def unknown_retried_without_a_record(patch: Patch) -> None:
-    """A call that was not answered is simply sent once more."""
+    """A call without an answer is repeated without recording it as unknown."""
 
     async def call(world: Any, provider: Any, call: Any, verb: Any, step: Any) -> Any:
         outcome = await original(world, provider, call, verb, step)
@@ -128,7 +128,7 @@ def unknown_retried_without_a_record(patch: Patch) -> None:
 
 @bug
 def unknown_taken_for_failed(patch: Patch) -> None:
-    """A call that was not answered counts as not done and not charged."""
+    """A call without an answer counts as failed and free."""
     original = perform.perform
 
     async def call(*arguments: Any) -> Any:
@@ -139,8 +139,8 @@ def unknown_taken_for_failed(patch: Patch) -> None:
 
 
 @bug
-def unknown_blocks_nothing(patch: Patch) -> None:
-    """While nobody knows what became of a call, the next candidate is tried."""
+def next_candidate_tried_during_an_unknown(patch: Patch) -> None:
+    """While the outcome of a call is unknown, the next candidate is tried."""
 
     def unknown(at: Any, outcome: Unknown) -> Any:
         if not at.current or at.execution.state == "unknown":
@@ -154,7 +154,7 @@ def unknown_blocks_nothing(patch: Patch) -> None:
 
 @bug
 def key_changes_at_retry(patch: Patch) -> None:
-    """The idempotency key is made anew each time a call is built."""
+    """A new idempotency key is made each time a call is built."""
     original = perform.build_call
 
     def build_call(world: Any, *arguments: Any) -> Any:
@@ -166,25 +166,25 @@ def key_changes_at_retry(patch: Patch) -> None:
 
 @bug
 def repeated_after_a_stop(patch: Patch) -> None:
-    """A call whose fate is unknown is sent again under its key, though all spending was stopped."""
+    """An unknown call is repeated under its key although all spending is stopped."""
     patch.sql(facts.SITUATIONS, "EXISTS (SELECT 1 FROM stops) AS stopped", "false AS stopped")
 
 
 @bug
 def resolve_by_ignored(patch: Patch) -> None:
-    """What nobody answers stays open."""
+    """A waiting execution stays open after its own deadline."""
     patch.set(follow_up.View, "expired", property(lambda _view: False))
 
 
 @bug
 def deadline_ignored(patch: Patch) -> None:
-    """Nothing happens at a task's own deadline."""
+    """The sweep does not end tasks at their deadlines."""
     patch.sql(sweep_sql.OVERDUE_TASKS, "WHERE id IN", "WHERE false AND id IN")
 
 
 @bug
 def begun_after_the_deadline(patch: Patch) -> None:
-    """Nobody looks at the deadline before a call, and the sweep forgets it."""
+    """The deadline is checked neither before a call nor by the sweep."""
     original = claiming._claimed
 
     async def claimed(*arguments: Any) -> Any:
@@ -198,7 +198,7 @@ def begun_after_the_deadline(patch: Patch) -> None:
 
 @bug
 def redo_unbounded(patch: Patch) -> None:
-    """A reviewer may send a draft back for ever."""
+    """The number of redos is not limited."""
 
     def rejected(at: Any, outcome: Any) -> Any:
         if outcome.redo:
@@ -212,13 +212,13 @@ def redo_unbounded(patch: Patch) -> None:
 
 @bug
 def terminal_overwritten(patch: Patch) -> None:
-    """Another application may change a finished task."""
+    """Another application can change a finished task."""
     patch.schema("DROP TRIGGER tasks_finished")
 
 
 @bug
 def cancel_overwritten(patch: Patch) -> None:
-    """The settle of a call that was in flight undoes a cancel."""
+    """The settle of a call in flight overwrites a cancel."""
     patch.schema("DROP TRIGGER tasks_finished")
     patch.sql(
         settle.SETTLE_TASKS,
@@ -234,25 +234,25 @@ def cancel_overwritten(patch: Patch) -> None:
 
 @bug
 def foreign_edit_not_fenced(patch: Patch) -> None:
-    """Whoever holds a task does not notice that another application has changed it."""
+    """A change by another application does not raise the version of the task."""
     patch.schema("DROP TRIGGER tasks_foreign_edit")
 
 
 @bug
 def cancel_ends_calls(patch: Patch) -> None:
-    """A cancel ends what is open at a provider in the books alone."""
+    """A cancel ends open calls in the database only, and not at the provider."""
     patch.sql(commands_sql.CANCEL_CALLS, "SET wake_at_ms = 0", "SET status = 'cancelled', wake_at_ms = NULL")
 
 
 @bug
-def open_executions_are_anybodys(patch: Patch) -> None:
-    """Another application may end an execution that is open, by its status alone."""
+def open_executions_can_be_ended_by_others(patch: Patch) -> None:
+    """Another application can end an open execution by changing its status."""
     patch.schema("DROP TRIGGER executions_ours")
 
 
 @bug
 def select_then_insert(patch: Patch) -> None:
-    """A submission looks for its key first and then inserts, in two steps."""
+    """A submission reads its key and inserts the task in two separate steps."""
     patch.schema("DROP INDEX tasks_idempotency")
     _, clause, tail = commands_sql.SUBMIT.sql.partition("ON CONFLICT")
     patch.sql(commands_sql.SUBMIT, clause + tail, "RETURNING id, idempotency_key")
@@ -270,7 +270,7 @@ def select_then_insert(patch: Patch) -> None:
 
 @bug
 def retried_twice(patch: Patch) -> None:
-    """Whoever asks for a retry again, because no answer came, has a second task made."""
+    """A repeated request for a retry makes a second task."""
     original = committing.commit
     count = itertools.count(1)
 
@@ -289,8 +289,8 @@ def _keyed(value: Any, suffix: str) -> Any:
 
 
 @bug
-def answer_of_the_stage_before_lost(patch: Patch) -> None:
-    """A later stage is not given what the one before it made."""
+def previous_result_lost(patch: Patch) -> None:
+    """A later stage does not get the result of the previous one."""
     patch.sql(
         settle.SETTLE_TASKS,
         "WHEN value ->> 'feeds_next' THEN value ->> 'execution'",

@@ -1,19 +1,19 @@
-"""Planting a bug and simulating until an invariant catches it."""
+"""Plants a bug and simulates until an invariant detects it."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.simulation.planted import fences, money, words
+from tests.simulation.planted import fences, money, reports
 from tests.simulation.planted.patch import BUGS, Patch
 from tests.simulation.simulation import Plan, simulate
 
-MODULES: Final = (fences, money, words)
+MODULES: Final = (fences, money, reports)
 MOST_SEEDS: Final = 100
 
 
 class Caught(NamedTuple):
-    """How a bug was caught: at which seed, by which invariant, and what that said.  No invariant: it escaped."""
+    """How a bug was detected: the number of seeds, the invariant and its message.  No invariant: it escaped."""
 
     bug: str
     seeds: int
@@ -22,7 +22,7 @@ class Caught(NamedTuple):
 
 
 def hunt(name: str, most: int = MOST_SEEDS, tasks: int = 100) -> Caught:
-    """Plant one bug and simulate until it is caught."""
+    """Plant one bug and simulate until it is detected."""
     patch = Patch()
     try:
         BUGS[name](patch)

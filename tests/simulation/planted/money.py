@@ -1,4 +1,4 @@
-"""Budgets, costs and bills."""
+"""Bugs in budgets and costs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @bug
 def reserved_outside_the_batch(patch: Patch) -> None:
-    """The room in a budget is looked at first, and reserved in a later round trip."""
+    """The room in a budget is read first, and reserved in a later round trip."""
     patch.schema("DROP TRIGGER executions_admission")
 
     async def commit(self: Run, batch: Batch) -> Any:
@@ -43,7 +43,7 @@ def reserved_outside_the_batch(patch: Patch) -> None:
 
 
 async def _admitted(run: Run, begin: Statement) -> Statement:
-    """The same begin, without those for which there is no room now."""
+    """The same begin, without the intents for which there is no room now."""
     values: list[Any] = list(begin.parameters)
     place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
     wanted = {row["execution"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
@@ -67,13 +67,13 @@ async def _admitted(run: Run, begin: Statement) -> Statement:
 
 @bug
 def no_admission(patch: Patch) -> None:
-    """A budget is written down and kept by nobody."""
+    """Budgets are stored, but admission does not check them."""
     patch.schema("DROP TRIGGER executions_admission")
 
 
 @bug
 def one_budget_of_several(patch: Patch) -> None:
-    """Where several budgets apply, the first one alone is asked."""
+    """If several budgets apply, only the first one is checked."""
 
     def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
         for intent in intents:
@@ -85,8 +85,8 @@ def one_budget_of_several(patch: Patch) -> None:
 
 
 @bug
-def new_budget_does_not_hold_for_what_is_claimed(patch: Patch) -> None:
-    """The budgets that apply are looked up when a task is claimed, and never again."""
+def new_budget_ignored_by_claimed_tasks(patch: Patch) -> None:
+    """The applicable budgets are read at the claim of a task, and never again."""
     patch.sql(
         begin_sql.BEGIN,
         "NOT EXISTS (SELECT 1 FROM budgets\nWHERE ",
@@ -95,32 +95,32 @@ def new_budget_does_not_hold_for_what_is_claimed(patch: Patch) -> None:
 
 
 @bug
-def stop_does_not_reach_what_is_claimed(patch: Patch) -> None:
-    """After a stop nothing is claimed, but what was claimed before it begins."""
+def stop_ignored_by_claimed_tasks(patch: Patch) -> None:
+    """After a stop, no task is claimed, but claimed tasks still begin."""
     patch.sql(begin_sql.BEGIN, "NOT EXISTS (SELECT 1 FROM stops)", "true")
 
 
 @bug
-def room_resumes_nothing(patch: Patch) -> None:
-    """What a budget has blocked waits for the next period, whatever room there is."""
+def released_room_wakes_no_task(patch: Patch) -> None:
+    """Tasks that a budget blocked wait for the next period, even if room is released."""
     patch.sql(sweep.UNBLOCK, "period.ends_ms > ", "false AND period.ends_ms > ")
 
 
 @bug
-def nearly_full_is_kept_quiet(patch: Patch) -> None:
-    """Nobody hears of a budget before it is used up."""
+def nearly_full_budget_without_an_alert(patch: Patch) -> None:
+    """No alert is raised before a budget is used up."""
     patch.sql(sweep.ALERT, "WHERE ", "WHERE false AND ")
 
 
 @bug
-def nothing_reserved(patch: Patch) -> None:
-    """The estimate of a call is nothing, so that all that are in flight at once are admitted."""
+def nothing_is_reserved(patch: Patch) -> None:
+    """The estimate of a call is zero, so all concurrent calls are admitted."""
     patch.everywhere(prices.bound, lambda *_arguments: 0)
 
 
 @bug
 def settled_without_release(patch: Patch) -> None:
-    """A cost is added to what is spent, and its reservation stays."""
+    """A settle adds the cost to the spent amount, and keeps the reservation."""
     patch.schema(
         "DROP TRIGGER executions_charge",
         "CREATE TRIGGER executions_charge AFTER UPDATE OF cost_micro ON task_executions"
@@ -132,7 +132,7 @@ def settled_without_release(patch: Patch) -> None:
 
 @bug
 def charged_to_the_period_of_the_settle(patch: Patch) -> None:
-    """A cost belongs to the day on which the call has ended, not to the one on which it was admitted."""
+    """A cost counts in the period of the settle, instead of the period of the admission."""
     patch.schema(
         "DROP TRIGGER executions_charge",
         "CREATE TRIGGER executions_charge AFTER UPDATE OF cost_micro ON task_executions"
@@ -149,7 +149,7 @@ def charged_to_the_period_of_the_settle(patch: Patch) -> None:
 
 @bug
 def late_cost_dropped(patch: Patch) -> None:
-    """What a provider charged for a result that came too late is not written down."""
+    """The charge for a late result is not recorded."""
 
     def rebilling(*_arguments: object) -> list[object]:
         return []
@@ -159,7 +159,7 @@ def late_cost_dropped(patch: Patch) -> None:
 
 @bug
 def cost_of_failures_dropped(patch: Patch) -> None:
-    """What did not succeed counts as free."""
+    """Calls that did not succeed count as free."""
 
     def cost(ended: Ended) -> Cost:
         return original(ended) if isinstance(ended.outcome, Succeeded) else Cost(0, "none")
@@ -170,7 +170,7 @@ def cost_of_failures_dropped(patch: Patch) -> None:
 
 @bug
 def float_money(patch: Patch) -> None:
-    """Amounts are floating point numbers, and rounded to the nearest micro-dollar."""
+    """Amounts are floating-point numbers, rounded to the nearest micro-dollar."""
 
     def to_micro(amount: Decimal) -> int:
         return round(float(amount) * 1_000_000)
@@ -179,14 +179,14 @@ def float_money(patch: Patch) -> None:
 
 
 @bug
-def unknown_price_is_nothing(patch: Patch) -> None:
-    """Where nobody knows what a call cost, it cost nothing."""
+def unknown_price_counts_as_zero(patch: Patch) -> None:
+    """An unknown cost counts as zero."""
     patch.everywhere(prices.by_bound, lambda *_arguments: Cost(0, "bound"))
 
 
 @bug
 def duplicate_webhook_charged_twice(patch: Patch) -> None:
-    """An event that is sent twice is billed twice."""
+    """A webhook that is sent twice is charged twice."""
     patch.sql(webhooks.RECEIVE, "DO NOTHING", "DO UPDATE SET handled_ms = NULL")
     patch.sql(settle_sql.REBILL, "SET cost_micro = ?", "SET cost_micro = COALESCE(cost_micro, 0) + ?")
     patch.sql(settle_sql.REBILL, "(cost_micro IS NULL OR ", "(true OR ")

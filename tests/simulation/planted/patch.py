@@ -1,4 +1,4 @@
-"""How a bug is planted, and taken out again."""
+"""Plants a bug, and undoes it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def bug(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
 
 @dataclass(slots=True)
 class Patch:
-    """Changes to the product that can be taken back.  Each insists that what it changes is there."""
+    """Changes to the product that can be undone.  Each change fails if its target does not exist."""
 
     _undo: list[Callable[[], None]] = field(default_factory=list)
 
     def set(self, owner: Any, name: str, value: Any) -> Any:
-        """Put something else in the place of an attribute; what was there."""
+        """Replace an attribute; return the original value."""
         before = owner.__dict__[name]
         setattr(owner, name, value)
         self._undo.append(lambda: setattr(owner, name, before))
         return getattr(before, "__func__", before)
 
     def everywhere(self, original: Any, value: Any) -> None:
-        """Put something else in the place of a function or class, in every module that has imported it."""
+        """Replace a function or class in every module that has imported it."""
         places = [
             (module, name)
             for title, module in list(sys.modules.items())
@@ -46,20 +46,20 @@ class Patch:
             if found is original
         ]
         if not places:
-            raise LookupError(f"nobody uses {original}")
+            raise LookupError(f"no module uses {original}")
         for module, name in places:
             self.set(module, name, value)
 
     def sql(self, query: Query, old: str, new: str) -> None:
-        """Change a statement.  `old` is as it is sent, with numbered parameters."""
+        """Change a statement.  `old` is a part of the sent text, with numbered parameters."""
         before = query.sql
         if old not in before:
             raise LookupError(f"{old!r} is not in {before}")
-        setattr(query, "sql", before.replace(old, new))  # noqa: B010  # it is final for everybody else
+        setattr(query, "sql", before.replace(old, new))  # noqa: B010  # the attribute is final
         self._undo.append(lambda: setattr(query, "sql", before))
 
     def schema(self, *statements: str) -> None:
-        """Change the schema of every database that is made from now on, and let nobody notice."""
+        """Change the schema of every database that is made from now on, and disable the schema check."""
         before = list(watch.PLANTED)
         watch.PLANTED.extend(statements)
         self._undo.append(lambda: watch.PLANTED.__setitem__(slice(None), before))
@@ -68,11 +68,11 @@ class Patch:
         self.set(app, "broken", _sound)
 
     def undo(self) -> None:
-        """Take all changes back, the last one first."""
+        """Undo all changes, the last one first."""
         while self._undo:
             self._undo.pop()()
 
 
 async def _sound(*_arguments: object) -> list[str]:
-    """What `broken` says of a whole schema."""
+    """The result of `broken` for a complete schema."""
     return []

@@ -1,7 +1,7 @@
-"""The Worker under which the contracts run: what its queues deliver is handled by the test that listens.
+"""The Worker under which the contracts run: the listening test handles the messages of its queues.
 
-An event may not touch what belongs to another event.  So the test, which is one long event, never meets the
-platform's messages: they are described to it, it decides in its own time, and its calls are repeated here.
+An event may not use objects of another event.  So the test, which is one long event, never gets the platform's
+messages: it gets descriptions of them, decides, and its calls are repeated here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from consumer.cloudflare.queue import DeliveredMessage
 Handler = Callable[[list[Any]], Awaitable[None]]
 
 _GLANCE_S = 0.002
-"""How often each side looks whether the other is done: neither can wake the other."""
+"""The interval at which each side checks whether the other is done: neither can wake the other."""
 
 
 @dataclass
 class Described:
-    """What `DeliveredMessage` needs of the platform's message, and what it called."""
+    """The parts of a platform's message that `DeliveredMessage` needs, and its calls."""
 
     id: str
     body: Any
@@ -58,14 +58,14 @@ async def listen() -> None:
             delivery = waiting.pop(0)
             try:
                 await listening[delivery.queue]([DeliveredMessage(message) for message in delivery.messages])
-            except Exception as error:  # noqa: BLE001  # whatever a handler raises is the platform's to judge
+            except Exception as error:  # noqa: BLE001  # the platform decides about every exception of a handler
                 delivery.error = error
             delivery.done = True
         await asyncio.sleep(_GLANCE_S)
 
 
 class Default(WorkerEntrypoint):
-    """Passes batches on; what nobody listens for is acknowledged."""
+    """Passes batches on; a batch without a listening test is acknowledged."""
 
     async def queue(self, batch: Any, _env: object, _ctx: object) -> None:
         """Deliver one batch to the test, and repeat its verdicts."""

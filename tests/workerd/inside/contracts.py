@@ -11,7 +11,7 @@ import pytest
 from tests import contracts
 
 NO_TABLES = "tests.contracts.database"
-"""It makes its own; all other suites want the product's."""
+"""The module of the suite that makes its own tables; all other suites use the product's."""
 
 
 class OnTables:

@@ -27,7 +27,7 @@ async def database() -> D1Database:
 
 @pytest.fixture
 async def tables() -> D1Database:
-    """Migrated before the tests began."""
+    """The product's tables, migrated before the tests began."""
     await empty_tables(env.TASKS)
     return D1Database(env.TASKS)
 
@@ -46,7 +46,7 @@ async def blobs() -> R2Blobs:
 
 @pytest.fixture
 def queue_number() -> int:
-    """Of a queue that no test has used: a queue cannot be emptied."""
+    """The number of an unused queue: a queue cannot be emptied."""
     return next(_queues)
 
 

@@ -1,7 +1,7 @@
 """A stand-in for the runtime's `_cloudflare` package, as far as Cloudflare's SDK uses it.
 
-The SDK registers context managers around the import of certain packages, and says within them how many
-requests for randomness are harmless.
+The SDK registers context managers around the import of certain packages, and permits a number of requests for
+randomness within them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _executing: dict[str, Callable[[Any], AbstractContextManager[None]]] = {}
 
 
 _permits: list[None] = []
-"""One for each request for randomness that is permitted just now."""
+"""The number of requests for randomness that are permitted now."""
 
 
 def allow_one() -> bool:
@@ -32,7 +32,7 @@ def allow_one() -> bool:
 
 @contextmanager
 def allow_bad_entropy_calls(count: int) -> Iterator[None]:
-    """Permit exactly so many requests for randomness in the block."""
+    """Permit this number of requests for randomness in the block."""
     outer = list(_permits)
     _permits[:] = [None] * count
     try:

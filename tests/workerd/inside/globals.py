@@ -1,4 +1,4 @@
-"""Looks for JavaScript objects where none may be."""
+"""Searches modules for JavaScript objects, which they must not hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEEP = 3
 
 
 def javascript(_argument: str) -> str:
-    """Names of what modules, their classes and their containers hold of JavaScript, as a JSON list."""
+    """The names of JavaScript objects in modules, their classes and their containers, as a JSON list."""
     found = [
         name
         for module in list(sys.modules.values())
@@ -39,7 +39,7 @@ def _parts(value: Any) -> list[tuple[object, Any]]:
         return list(value.items())
     if type(value) in {list, tuple, set, frozenset}:
         return list(enumerate(value))
-    # A class or an object of ours; anything may be hidden in those of others.
+    # A class or an object of ours; objects of other packages are not searched.
     if str(getattr(value, "__module__", "")).partition(".")[0] in {"consumer", "providers", "worker"}:
         return list(getattr(value, "__dict__", {}).items())
     return []

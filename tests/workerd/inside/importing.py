@@ -1,7 +1,7 @@
 """Importing the project's main module under the rules of Cloudflare's global scope.
 
 There is no randomness while a Worker is imported: a deployment that asks for it is refused.  The packages
-that must (to seed hash tables) are let through by patches in Cloudflare's SDK, which run here unchanged on a
+that need it (to seed hash tables) are permitted it by patches in Cloudflare's SDK, which run here unchanged on a
 stand-in for the runtime's own `_cloudflare` package.
 """
 
@@ -23,7 +23,8 @@ REFUSAL = "randomness while the Worker is imported, which Cloudflare refuses"
 def import_main(name: str, packages: str, watch: bool) -> ModuleType:  # noqa: FBT001  # JavaScript has no keywords
     """Import the main module as at deployment; `packages` is where the vendored packages are.
 
-    `watch`: note in `clock_callers` who looks at the clock.  Raises `RuntimeError` naming who asked for randomness.
+    `watch`: note in `clock_callers` which modules read the clock.  Raises `RuntimeError` naming the modules that asked
+    for randomness.
     """
     global_scope.install()
     site.addsitedir(packages)  # runs the SDK's .pth file, which registers its patches
@@ -44,11 +45,11 @@ def import_main(name: str, packages: str, watch: bool) -> ModuleType:  # noqa: F
 
 
 refused: list[str] = []
-"""Stacks that asked for randomness without leave."""
+"""Stacks that asked for randomness without permission."""
 
 
 clock_callers: list[str] = []
-"""Stacks that looked at the clock, which stands still."""
+"""Stacks that read the clock, which stands still during the import."""
 
 CLOCKS = {
     "monotonic",
@@ -76,7 +77,7 @@ def _home(function: object) -> str:
 
 
 def asked() -> str:
-    """Note that somebody asked for randomness, and say who: called by the runtime, on the asker's stack."""
+    """Note a request for randomness and return its caller; the runtime calls this on the caller's stack."""
     asker = caller()
     if not global_scope.allow_one():
         refused.append(asker)

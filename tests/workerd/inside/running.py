@@ -1,4 +1,4 @@
-"""pytest inside the worker: one event runs all tests, with the real bindings at hand."""
+"""pytest inside the worker: one event runs all tests, with the real bindings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from pyodide.ffi import run_sync
 
 LONGEST_S: Final = 20.0
-"""For one test, or one fixture."""
+"""Seconds for one test or one fixture."""
 
 
 class _Runner:
@@ -40,20 +40,20 @@ class _Runner:
 
 
 async def _bounded(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """With an end: when nothing at all is pending, workerd cancels the whole event and all its tests."""
+    """Await with a timeout: if nothing is pending, workerd cancels the whole event with all its tests."""
     async with asyncio.timeout(LONGEST_S):
         return await coroutine
 
 
 class _Results:
-    """Collects one result a test: id, outcome, seconds, text of what failed."""
+    """Collects one result per test: id, outcome, seconds, text of the failure."""
 
     def __init__(self) -> None:
         self.tests: dict[str, dict[str, Any]] = {}
         self.errors: list[str] = []
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Name it in the Worker's log: the last one named is the one that hangs."""
+        """Name the test in the Worker's log: the last one named is the one that hangs."""
         print(nodeid, file=sys.__stdout__)
 
     def pytest_collectreport(self, report: Any) -> None:

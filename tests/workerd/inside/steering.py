@@ -1,4 +1,4 @@
-"""Takes chance out of the Worker's hands."""
+"""Replaces the Worker's random numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _chance = WorkersEntropy.draw
 
 
 def draw(argument: str) -> str:
-    """Let every draw be this number, or null: chance again."""
+    """Let every draw be this number; null restores random draws."""
     number: float | None = json.loads(argument)
     chosen = _chance if number is None else lambda _self: number
-    setattr(WorkersEntropy, "draw", chosen)  # noqa: B010  # a method is not assigned to but in a test
+    setattr(WorkersEntropy, "draw", chosen)  # noqa: B010  # only a test replaces a method
     return "null"

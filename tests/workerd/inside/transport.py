@@ -25,7 +25,7 @@ def at(path: str) -> str:
     return f"{env.SERVER}{path}"
 
 
-async def told(http: httpx2.AsyncClient, path: str) -> Any:
+async def report(http: httpx2.AsyncClient, path: str) -> Any:
     return (await http.get(at(path))).json()
 
 
@@ -68,7 +68,7 @@ async def test_a_compressed_body_is_decoded_once(http: httpx2.AsyncClient) -> No
 
 @pytest.mark.parametrize("path", ["/reset-headers", "/reset-body"])
 async def test_a_broken_connection_is_an_error_of_reading(http: httpx2.AsyncClient, path: str) -> None:
-    """Never one of connecting: the request may have arrived."""
+    """It is never an error of connecting, because the request may have arrived."""
     with pytest.raises(httpx2.ReadError):
         await http.post(at(path), content=b"x")
 
@@ -81,11 +81,11 @@ async def test_a_refused_connection_is_an_error_of_reading_too(http: httpx2.Asyn
 async def test_a_post_is_never_sent_twice(http: httpx2.AsyncClient) -> None:
     with pytest.raises(httpx2.ReadError):
         await http.post(at("/reset-headers?once"), content=b"x")
-    assert (await told(http, "/seen")).count("/reset-headers?once") == 1
+    assert (await report(http, "/seen")).count("/reset-headers?once") == 1
 
 
 async def test_a_cut_off_reply_stops_at_the_server(http: httpx2.AsyncClient) -> None:
-    """A reader that has enough leaves; the rest is neither read nor kept."""
+    """A reader that has enough stops; the rest is neither read nor kept."""
     async with http.stream("GET", at("/flood?cut")) as reply:
         size = 0
         async for part in reply.aiter_bytes():
@@ -111,13 +111,13 @@ async def test_an_unread_reply_is_aborted(http: httpx2.AsyncClient) -> None:
 
 async def until_given_up(http: httpx2.AsyncClient, path: str) -> None:
     async with asyncio.timeout(5):
-        while path not in await told(http, "/given-up"):  # noqa: ASYNC110  # the event is in another process
+        while path not in await report(http, "/given-up"):  # noqa: ASYNC110  # the event is in another process
             await asyncio.sleep(0.05)
 
 
 async def test_a_fully_read_reply_is_not_aborted(http: httpx2.AsyncClient) -> None:
     assert (await http.get(at("/text?whole"))).text == TEXT
-    assert "/text?whole" not in await told(http, "/given-up")
+    assert "/text?whole" not in await report(http, "/given-up")
 
 
 async def test_many_concurrent_requests_are_answered(http: httpx2.AsyncClient) -> None:

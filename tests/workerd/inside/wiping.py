@@ -13,7 +13,7 @@ SELECT type, name FROM sqlite_master
 
 
 async def wipe_database(binding: Any) -> None:
-    """Drop everything: triggers first, for they may forbid deleting; foreign keys are looked at in the end."""
+    """Drop everything: triggers first, because they may forbid deletes; foreign keys are checked at the end."""
     found = (await binding.prepare(_OURS).all())["results"]
     if not found:
         return
@@ -33,7 +33,7 @@ SELECT group_concat(name || length(sql)) AS outline
 
 
 class _Migrated:
-    """What the database was at the first look."""
+    """The rows of the database at the first call."""
 
     def __init__(self, objects: list[dict[str, str]], outline: str) -> None:
         self.objects = objects
@@ -48,7 +48,7 @@ _migrated: list[_Migrated] = []
 
 
 async def empty_tables(binding: Any) -> None:
-    """Make the database what it was at the first call, when it had just been migrated."""
+    """Restore the database to its state at the first call, when it had just been migrated."""
     outline = (await binding.prepare(_OUTLINE).all())["results"][0]["outline"]
     if not _migrated:
         _migrated.append(_Migrated((await binding.prepare(_SCHEMA).all())["results"], outline))

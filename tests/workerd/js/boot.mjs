@@ -102,7 +102,7 @@ function unpack() {
   pyodide.pyimport("importlib").invalidate_caches();
 }
 
-// On Cloudflare there is neither randomness nor network while the project is imported: whoever asks for it is noted.
+// On Cloudflare there is neither randomness nor network while the project is imported: each request is noted.
 // See inside/importing.py, which also watches the clock, for that stands still.
 async function importMain() {
   const imports = pyodide.pyimport("inside.importing");

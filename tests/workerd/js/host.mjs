@@ -1,6 +1,6 @@
 // Runs one Python Worker in workerd and takes commands: one JSON object a line on stdin, one reply a line on stdout.
 //   -> {"id": 1, "command": "start", ...}   <- {"id": 1, "result": ...} or {"id": 1, "error": {"name", "message"}}
-// It ends, and workerd with it, when stdin closes: whoever started it may die in any way.
+// It ends, and workerd with it, when stdin closes, so it also ends if the starting process is killed.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { createRequire } from "node:module";

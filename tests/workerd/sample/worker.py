@@ -1,4 +1,4 @@
-"""A Worker that uses every binding once: what the tests of the harness itself run."""
+"""A Worker that uses every binding once, for the tests of the harness itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workers import Response, WorkerEntrypoint
 
 
 class Default(WorkerEntrypoint):
-    """Fetches what it is told to, obeys messages, and notes what happened in KV."""
+    """Fetches URLs on request, gives messages the requested verdict, and notes events in KV."""
 
     async def fetch(self, request: Any) -> Any:
-        """Answer `/call?url=...` with what that URL answered, anything else with an echo."""
+        """Answer `/call?url=...` with the reply of that URL, any other path with an echo."""
         _, _, target = request.url.partition("?url=")
         if not target:
             return Response.json({"method": request.method, "url": request.url, "text": await request.text()})
@@ -25,7 +25,7 @@ class Default(WorkerEntrypoint):
             return Response.json({"error": type(error).__name__})
 
     async def queue(self, batch: Any, _env: object, _ctx: object) -> None:
-        """Do as each message says, and note each delivery."""
+        """Give each message the verdict in its body, and note each delivery."""
         for message in batch.messages:
             body = message.body
             await self.env.STATUS.put(

@@ -1,4 +1,4 @@
-"""What is told: live status, webhooks, receipts, large answers."""
+"""Bugs in live status, webhooks, receipts and large answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @bug
 def status_without_version(patch: Patch) -> None:
-    """A snapshot does not say which version it shows."""
+    """A snapshot does not contain the version that it shows."""
 
     async def put(world: Any, value: Mapping[str, Any]) -> bool:
         return bool(await original(world, {**value, "version": 0}))
@@ -32,14 +32,15 @@ def status_without_version(patch: Patch) -> None:
 
 @bug
 def status_before_the_commit(patch: Patch) -> None:
-    """Readers are told of an end before it is written."""
+    """The live status shows an end before it is committed."""
 
     async def ends(self: Run, intents: Any, now: int) -> Any:
         made = await original(self, intents, now)
         for intent, stored in made:
             task, move = intent.task, stored.settlement.decision.task
             if move is not None:
-                early = publish.moved(task.id, task.organization, task.version + 1, move.state, now)
+                whose, version = task.organization, task.version + 1
+                early = publish.moved(task.id, whose, version, move.state, now, intent.account)
                 await publish.put(self.world, early)
         return made
 
@@ -59,7 +60,7 @@ def status_failure_ignored(patch: Patch) -> None:
 
 @bug
 def outbox_row_deleted_before_the_put(patch: Patch) -> None:
-    """What is to be published is taken off the list, and then published."""
+    """An outbox row is deleted before its status is published."""
 
     async def publish_outbox(world: Any, token: str, outgoing: Any) -> None:
         done = Statement("DELETE FROM outbox WHERE kind = 'publish' AND holder = ?1", (token,))
@@ -70,14 +71,14 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
 
 
 @bug
-def late_status_stays(patch: Patch) -> None:
-    """Whoever wrote a status does not look whether it is still the task's."""
+def late_status_is_not_corrected(patch: Patch) -> None:
+    """A publisher does not check whether its status is still the task's current one."""
     patch.sql(publish_sql.OVERTAKEN, "tasks.version > value ->> 'version'", "false")
 
 
 @bug
 def webhook_before_acceptance_dropped(patch: Patch) -> None:
-    """A webhook of a job that nobody knows yet is thrown away."""
+    """A webhook about a job whose acceptance is not recorded yet is dropped."""
     patch.sql(webhooks_sql.RECEIVE, "VALUES (", "SELECT ")
     patch.sql(
         webhooks_sql.RECEIVE,
@@ -88,7 +89,7 @@ def webhook_before_acceptance_dropped(patch: Patch) -> None:
 
 @bug
 def webhook_handled_before_it_is_settled(patch: Patch) -> None:
-    """An event counts as handled as soon as it is read."""
+    """A webhook counts as handled as soon as it is read."""
 
     async def unhandled(world: Any, fact: Any) -> Any:
         events = await original(world, fact)
@@ -101,7 +102,7 @@ def webhook_handled_before_it_is_settled(patch: Patch) -> None:
 
 @bug
 def forged_webhook_taken(patch: Patch) -> None:
-    """Nobody checks a webhook's signature."""
+    """The signature of a webhook is not checked."""
 
     def unchecked(_secret: object, headers: Mapping[str, str], _body: bytes, _now: int) -> str:
         return headers["webhook-id"]
@@ -110,8 +111,8 @@ def forged_webhook_taken(patch: Patch) -> None:
 
 
 @bug
-def receipt_of_hope(patch: Patch) -> None:
-    """Whoever answers is told that the answer is used."""
+def receipt_always_says_used(patch: Patch) -> None:
+    """Every receipt says that the answer is used."""
     original = people._receipt
 
     def receipt(fact: Any, answer: Any, message: str, *, used: bool) -> Any:
@@ -123,7 +124,7 @@ def receipt_of_hope(patch: Patch) -> None:
 
 @bug
 def large_answer_lost(patch: Patch) -> None:
-    """A large answer whose blob could not be written is taken for written."""
+    """A large answer whose blob could not be written counts as written."""
 
     async def store_result(world: Any, settlement: Settlement) -> settle.Stored:
         stored = await original(world, settlement)
@@ -138,7 +139,7 @@ def large_answer_lost(patch: Patch) -> None:
 
 @bug
 def large_answer_not_read(patch: Patch) -> None:
-    """A later stage sees nothing of what lies with the blobs."""
+    """A later stage does not get a previous result that is stored in a blob."""
 
     async def previous_result(_world: Any, row: Mapping[str, Any]) -> Any:
         return None if row["previous"] is None else json.loads(str(row["previous"]))

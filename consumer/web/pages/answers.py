@@ -1,4 +1,4 @@
-"""An answer from what was typed into a form, with what is wrong said of the field that it is in."""
+"""Reads an answer from a form.  Each error names the field that it is in."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.errors import BadInput, Problem
 from consumer.core.schema import mismatches
 from consumer.core.strictjson import parse_json
-from consumer.web.forms import ABSENT, MAX_SAFE, Field, Widget
+from consumer.web.pages.fields import ABSENT, MAX_SAFE, Field, Widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from consumer.web.ask import Form
+    from consumer.web.request import Form
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,16}", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", re.ASCII)
@@ -26,7 +26,7 @@ def read(schema: Mapping[str, Any], wanted: Sequence[Field], form: Form) -> Any:
     problems: list[Problem] = []
     for field in wanted:
         try:
-            value = _value(field, form.all(field.control))
+            value = _value(field, form.values(field.control))
         except BadInput as error:
             problems += error.within(field.name or "").problems
             continue
@@ -41,12 +41,14 @@ def read(schema: Mapping[str, Any], wanted: Sequence[Field], form: Form) -> Any:
 
 
 def unchanged(wanted: Sequence[Field], form: Form) -> bool:
-    """Whether the form still says what the draft said."""
-    return all([*filter(None, form.all(field.control))] == [*filter(None, field.typed)] for field in wanted)
+    """Whether the form still holds the draft."""
+    return all(
+        [*filter(None, form.values(field.control))] == [*filter(None, field.typed)] for field in wanted
+    )
 
 
 def is_number(typed: str) -> bool:
-    """Whether it is written as a number."""
+    """Whether a text is a number."""
     return _NUMBER.fullmatch(typed) is not None
 
 
@@ -58,7 +60,7 @@ def _value(field: Field, values: Sequence[str]) -> Any:
 
 
 def _checked(field: Field, values: Sequence[str]) -> Any:
-    values = [each for each in values if each]
+    values = [value for value in values if value]
     if not {*values} <= {*dict(field.choices)}:
         raise BadInput("", "choose from the list")
     if not values and not field.required and not field.may_be_empty:
@@ -67,7 +69,7 @@ def _checked(field: Field, values: Sequence[str]) -> Any:
 
 
 def _nothing(field: Field, typed: str) -> Any:
-    """What it means that nothing was typed."""
+    """The value of a control that is empty: absent, null, empty, or an error."""
     lines = field.widget is Widget.LINES
     if field.may_be_empty and field.widget in (Widget.LINE, Widget.AREA, Widget.LINES):
         return [] if lines else typed
@@ -77,10 +79,10 @@ def _nothing(field: Field, typed: str) -> Any:
         return None
     if lines and not field.schema.get("minItems"):
         return []
-    raise BadInput("", "choose one" if field.widget is Widget.CHOICE else "this is needed")
+    raise BadInput("", "choose one" if field.widget is Widget.CHOICE else "this field is required")
 
 
-def _as_it_is(_field: Field, typed: str) -> str:
+def _verbatim(_field: Field, typed: str) -> str:
     return typed
 
 
@@ -93,10 +95,10 @@ def _choice(field: Field, typed: str) -> Any:
 
 def _whole(_field: Field, typed: str) -> int:
     if not _WHOLE.fullmatch(typed.strip()):
-        raise BadInput("", "a whole number, like 3")
+        raise BadInput("", "must be a whole number, like 3")
     number = int(typed)
     if abs(number) > MAX_SAFE:
-        raise BadInput("", "a number this large cannot be kept exactly")
+        raise BadInput("", "is too large to be stored exactly")
     return number
 
 
@@ -105,10 +107,10 @@ def _number(field: Field, typed: str) -> int | float:
     if _WHOLE.fullmatch(typed):
         return _whole(field, typed)
     if not _NUMBER.fullmatch(typed):
-        raise BadInput("", "a number, like 3.5")
+        raise BadInput("", "must be a number, like 3.5")
     number = float(typed)
     if not math.isfinite(number):
-        raise BadInput("", "a number this large cannot be kept")
+        raise BadInput("", "is too large")
     return number
 
 
@@ -121,8 +123,8 @@ def _json(_field: Field, typed: str) -> Any:
 
 
 _READERS: Final[Mapping[Widget, Callable[[Field, str], Any]]] = {
-    Widget.LINE: _as_it_is,
-    Widget.AREA: _as_it_is,
+    Widget.LINE: _verbatim,
+    Widget.AREA: _verbatim,
     Widget.CHOICE: _choice,
     Widget.INTEGER: _whole,
     Widget.NUMBER: _number,

@@ -1,4 +1,4 @@
-"""JSON values as people read them."""
+"""JSON values and times, formatted for people."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, Final
 from consumer.core.errors import BadInput
 from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
-from consumer.web.markup import Markup, element
+from consumer.web.pages.markup import Markup, element
 
 MAX_NAMES: Final = 100
 """An object with more names than this is shown as JSON."""
 LAST_DAY_MS: Final = 253_402_300_799_000
-"""The last second that a calendar knows."""
+"""The last second of the year 9999."""
 
 
 def pretty(value: object) -> str:
-    """JSON with indentation; what is nested too deeply for that stands on one line."""
+    """JSON with indentation; a value that is nested too deeply for that is written on one line."""
     try:
         text = json.dumps(value, ensure_ascii=False, indent=2)
         return text if clean(text) == text else json.dumps(value, indent=2)
@@ -26,14 +26,14 @@ def pretty(value: object) -> str:
     try:
         return dump_json(value)
     except BadInput:
-        return '"nested too deeply to be shown"'
+        return '"too deeply nested to show"'
 
 
 def shown(value: Any) -> Markup:
-    """A value: text as text, an object as a list of its names, all else as JSON."""
+    """A value: text as text, an object as a list of its names, everything else as JSON."""
     if isinstance(value, dict) and 0 < len(value) <= MAX_NAMES:
         pairs = [
-            (element("dt", name, dir="auto"), element("dd", _inner(each))) for name, each in value.items()
+            (element("dt", name, dir="auto"), element("dd", _inner(part))) for name, part in value.items()
         ]
         return element("dl", *pairs)
     return _inner(value)
@@ -46,8 +46,8 @@ def _inner(value: Any) -> Markup:
         return element("div", {True: "yes", False: "no", None: "(nothing)"}[value])
     if isinstance(value, int | float):
         return element("div", dump_json(value))
-    if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return element("ul", *(element("li", each, dir="auto") for each in value))
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return element("ul", *(element("li", item, dir="auto") for item in value))
     return element("pre", pretty(value), dir="auto")
 
 

@@ -1,4 +1,4 @@
-"""HTML by construction: text is escaped unless it was made here, so that no page can be injected into."""
+"""HTML by construction: all text is escaped except the markup made here, so that no value can inject any."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Part: TypeAlias = "str | Markup | Iterable[Part] | None"
 
 _VOID: Final = frozenset({"input", "meta", "br"})
 _FIRST_LINE_LOST: Final = frozenset({"textarea", "pre"})
-"""A browser drops a line break right after these tags: one more is written."""
+"""A browser drops a line break directly after these tags, so `element` writes one more."""
 
 STYLE: Final = Markup(
     ":root{color-scheme:light dark;--line:#767676;--soft:#f1f3f5;--bad:#b3001b;--link:#0b57d0;--on:#fff}"
@@ -57,11 +57,13 @@ HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self';"
     " frame-ancestors 'none'; base-uri 'none'",
 }
-"""What a page has besides the headers of every response."""
+"""Headers of a page, in addition to those of every response."""
 
 
 def element(tag: str, /, *children: Part, **attributes: str | bool | None) -> Markup:
-    """An element.  `class_` and `for_` are written so; `aria_label` is `aria-label`; None and False leave it out."""
+    """An element.  `class_` writes the attribute `class`, `aria_label` writes `aria-label`.
+
+    An attribute that is None or False is not written; one that is True is written without a value."""
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     if tag in _VOID:
         return Markup(f"<{tag}{written}>")
@@ -70,7 +72,7 @@ def element(tag: str, /, *children: Part, **attributes: str | bool | None) -> Ma
 
 
 def join(parts: Iterable[Part]) -> Markup:
-    """Parts one after the other; None is nothing."""
+    """Parts one after the other; None adds nothing."""
     return Markup("".join(_text(part) for part in parts))
 
 
@@ -82,7 +84,7 @@ def _text(part: Part) -> str:
     return escape(clean(part)) if isinstance(part, str) else join(part)
 
 
-def _attribute(key: str, value: str | bool | None) -> str:  # noqa: FBT001  # `required` is there or not
+def _attribute(key: str, value: str | bool | None) -> str:  # noqa: FBT001  # an attribute such as `required` is present or absent
     if value is None or value is False:
         return ""
     name = key.rstrip("_").replace("_", "-")

@@ -1,4 +1,4 @@
-"""Reading a request: the key, the query, the body.  Everything has a size, and every wrong thing has a name."""
+"""Reading a request: the key, the query, the body.  Each has a maximum size, and a refusal names the field."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 MAX_BODY: Final = 1_048_576
-"""Bytes of a body."""
+"""Largest body, in bytes."""
 MAX_FIELDS: Final = 5_000
-"""Fields of a form."""
+"""Most fields of a form."""
 FORM: Final = "application/x-www-form-urlencoded"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _LENGTH: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 class Form:
-    """What was typed: each control with all its values, line ends as LF, nothing a database cannot hold."""
+    """A form as it was sent: each control with all its values.  Lines end with LF, and NUL characters are replaced."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
@@ -44,21 +44,21 @@ class Form:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def all(self, name: str) -> list[str]:
-        """Every value of a control, none when it was not sent."""
+    def values(self, name: str) -> list[str]:
+        """All values of a control; none if it was not sent."""
         return self._values.get(name, [])
 
-    def one(self, name: str) -> str:
-        """The value of a control; empty when it was not sent."""
-        return self.all(name)[0] if name in self else ""
+    def value(self, name: str) -> str:
+        """The first value of a control; empty if it was not sent."""
+        return self.values(name)[0] if name in self else ""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request whose key and query are checked.
+class RequestContext:
+    """One request whose key and query are checked, and the application that answers it.
 
-    `organization` limits what is seen and done; None: an operator, who sees all.  `role` and `key` are empty for
-    what needs no key."""
+    `organization`: the caller sees and changes its rows only; None: an operator, who sees all.
+    `role`, `key`: of the caller; empty for an operation that needs no key."""
 
     request: Request
     app: App
@@ -73,12 +73,12 @@ class Ask:
 
     @property
     def actor(self) -> str:
-        """Who did it, for the audit."""
+        """The caller's name in the audit log."""
         return f"key {self.key}"
 
     @property
     def number(self) -> int:
-        """The id in the path.  Raises NotFound for what no row can have as its id."""
+        """The id in the path.  Raises NotFound if no row can have it."""
         return number(self.part("id"))
 
     def part(self, name: str) -> str:
@@ -86,17 +86,17 @@ class Ask:
         return str(self.request.path_params[name])
 
     async def owner(self) -> int:
-        """The organization that something is written for.  Raises BadInput when an operator does not name one."""
+        """The organization that the request writes for.  Raises BadInput if an operator names none."""
         if self.organization is None:
             raise BadInput("organization", "an operator names it in the query: ?organization=ID")
         if self.role == "operator":
-            wanted = admin.ORGANIZATION(organization=self.organization)
-            if not await self.world.rows(wanted):
+            statement = admin.ORGANIZATION(organization=self.organization)
+            if not await self.world.rows(statement):
                 raise BadInput("organization", f"no organization {self.organization}")
         return self.organization
 
     async def body(self) -> bytes:
-        """The raw body.  Raises TooLarge, as soon as that is known."""
+        """The raw body.  Raises TooLarge as soon as its size is known, Unreadable, Gone."""
         announced = self.request.headers.get("content-length", "0")
         if not _LENGTH.fullmatch(announced):
             raise Unreadable("", "Content-Length is not a number of bytes")
@@ -115,14 +115,14 @@ class Ask:
         return b"".join(parts)
 
     async def text(self) -> str:
-        """The body as text.  Raises Unreadable when it is not UTF-8, TooLarge."""
+        """The body as text.  Raises Unreadable if it is not UTF-8, TooLarge, Gone."""
         try:
             return (await self.body()).decode()
         except UnicodeDecodeError:
             raise Unreadable("", "the body is not UTF-8") from None
 
     async def json(self) -> Any:
-        """The body as JSON.  Raises Unreadable, TooLarge."""
+        """The body as JSON.  Raises Unreadable, TooLarge, Gone."""
         text = await self.text()
         try:
             return parse_json(text, unique=True)
@@ -130,10 +130,10 @@ class Ask:
             raise Unreadable(error.problems[0].field, error.problems[0].message) from None
 
     async def form(self) -> Form:
-        """The body as a form.  Raises WrongMedia, Unreadable, TooLarge."""
+        """The body as a form.  Raises WrongMedia, Unreadable, TooLarge, Gone."""
         media_type = self.request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
         if media_type != FORM:
-            raise WrongMedia(f"a form is {FORM}")
+            raise WrongMedia(f"send the form as {FORM}")
         text = await self.text()
         try:
             pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS)
@@ -143,14 +143,14 @@ class Ask:
 
 
 def number(text: str) -> int:
-    """An id.  Raises NotFound for what no row can have as its id."""
+    """An id.  Raises NotFound if no row can have it."""
     if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
         raise NotFound("an id is a whole number from 1 to 2^53 - 2")
     return int(text)
 
 
 async def authenticate(request: Request, app: App) -> queries.Caller:
-    """Whose key it is.  Raises Unauthenticated."""
+    """The caller that the key belongs to.  Raises Unauthenticated."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("send a key: Authorization: Bearer <key>")
@@ -161,19 +161,19 @@ async def authenticate(request: Request, app: App) -> queries.Caller:
 
 
 def read_query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
-    """The query, each name once.  Raises BadInput on a name that means nothing here: it would be overlooked."""
+    """The query, each name once.  Raises BadInput on an unknown name, so that a misspelt filter is not ignored."""
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise BadInput(clean(name)[:100], f"not a parameter here: {', '.join(known) or 'there are none'}")
+            raise BadInput(clean(name)[:100], f"unknown parameter; known: {', '.join(known) or 'none'}")
         if name in found:
-            raise BadInput(name, "given twice")
+            raise BadInput(name, "must be given once")
         found[name] = clean(value)
     return found
 
 
 def query_number(query: Mapping[str, str], name: str) -> int | None:
-    """An id in the query, None when it is not given.  Raises BadInput."""
+    """An id in the query; None if it is not given.  Raises BadInput."""
     if name not in query:
         return None
     try:
@@ -183,7 +183,9 @@ def query_number(query: Mapping[str, str], name: str) -> int | None:
 
 
 def organization_of(caller: queries.Caller, query: Mapping[str, str]) -> int | None:
-    """Whose rows a caller works on.  Raises Forbidden for another organization than the key's, BadInput."""
+    """The organization whose rows the caller may use; None: all.  Raises Forbidden, BadInput.
+
+    A key of an organization cannot name another one."""
     wanted = query_number(query, "organization")
     if caller.organization is None:
         return wanted

@@ -1,0 +1,139 @@
+"""The pages behind a signed link, where a person answers.
+
+The link is the only secret.  The pages use no cookies and no sessions, so another site cannot act for the person, and a
+form needs no token against forgery besides the one in its address.  GET changes nothing, however often mail scanners
+and previews open the link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from consumer.core.errors import BadInput, Conflict
+from consumer.service import people
+from consumer.web.operation import Operation, reply
+from consumer.web.pages import answers, assignment, fields
+from consumer.web.problems import Ended
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from consumer.service.people import Assignment, Receipt
+    from consumer.web.pages.fields import Field
+    from consumer.web.request import Form, RequestContext
+
+PATH_PREFIX: Final = "/inbox/"
+"""Refusals below this path are pages, unless a program asks."""
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the client is a program: it accepts JSON, and a browser accepts HTML."""
+    accepted = request.headers.get("accept", "").lower()
+    return "json" in accepted and "text/html" not in accepted
+
+
+async def show_assignment(context: RequestContext) -> Response:
+    """The form, or the receipt of an answer.  Raises NotFound, Expired, Ended."""
+    asked = await people.assignment(context.world, context.part("token"))
+    if asked.state == "answered":
+        return _receipt(context, _given(asked))
+    if asked.state == "ended":
+        raise Ended(asked.reason or "this assignment has ended")
+    return _assignment(context, asked)
+
+
+async def answer(context: RequestContext) -> Response:
+    """Do what the pressed button says.  A repeated answer gets the receipt of the first one.
+
+    Raises NotFound, Expired, Ended, BadInput."""
+    asked = await people.assignment(context.world, context.part("token"))
+    form = await context.form()
+    if asked.state == "answered":
+        return _receipt(context, _given(asked))
+    wanted = fields.fields(asked.output_schema, asked.draft)
+    try:
+        return await _act(context, asked, wanted, form)
+    except Conflict as error:
+        raise Ended(str(error)) from None
+    except BadInput as error:
+        if wants_json(context.request):
+            raise
+        return assignment.page_of(asked, wanted, form, error.problems)
+
+
+async def _act(context: RequestContext, asked: Assignment, wanted: list[Field], form: Form) -> Response:
+    token = context.part("token")
+    if "decision" in form and form.value("decision") not in dict(assignment.DECISIONS):
+        raise BadInput("decision", "must be approve, edit or reject")
+    if "redo" in form and form.value("redo") != "yes":
+        raise BadInput("redo", "must be yes or absent")
+    match form.value("action"):
+        case "accept":
+            return _assignment(context, await people.accept(context.world, token), form)
+        case "decline":
+            return _receipt(context, await people.decline(context.world, token, form.value("reason")))
+        case "submit" if asked.kind == "review":
+            return _receipt(context, await _review(context, asked, wanted, form))
+        case "submit":
+            output = answers.read(asked.output_schema, wanted, form)
+            return _receipt(context, await people.submit(context.world, token, output))
+        case _:
+            raise BadInput("action", "must be submit, accept or decline")
+
+
+async def _review(context: RequestContext, asked: Assignment, wanted: list[Field], form: Form) -> Receipt:
+    decision, redo = form.value("decision"), "redo" in form
+    output: Any = asked.draft
+    if decision not in dict(assignment.DECISIONS):
+        raise BadInput("decision", "must be approve, edit or reject")
+    if redo and decision != "reject":
+        raise BadInput("decision", "choose to reject the draft, or do not send it back")
+    if (
+        decision == "approve"
+        and any(field.control in form for field in wanted)
+        and not answers.unchanged(wanted, form)
+    ):
+        raise BadInput("decision", "you have changed the draft: choose to approve it with your changes")
+    if decision == "edit":
+        output = answers.read(asked.output_schema, wanted, form)
+    return await people.review(
+        context.world, context.part("token"), decision, output, form.value("note"), redo
+    )
+
+
+def _given(asked: Assignment) -> Receipt:
+    """The receipt of the answer that was given before."""
+    return people.Receipt(asked.execution, asked.task, used=True, answer=asked.answer, message=people.USED)
+
+
+def _assignment(context: RequestContext, asked: Assignment, form: Form | None = None) -> Response:
+    if wants_json(context.request):
+        return reply(asdict(asked))
+    return assignment.page_of(asked, fields.fields(asked.output_schema, asked.draft), form)
+
+
+def _receipt(context: RequestContext, given: Receipt) -> Response:
+    return reply(asdict(given)) if wants_json(context.request) else assignment.receipt(given)
+
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/inbox/{token}",
+        handler=show_assignment,
+        summary="Show an assignment: a page with a form, or JSON to a client that accepts only JSON",
+        query=None,
+        answers={200: "AnswerResult"},
+    ),
+    Operation(
+        method="POST",
+        path="/inbox/{token}",
+        handler=answer,
+        summary="Answer, accept or decline an assignment.  A repeated answer gets the receipt of the first one",
+        query=None,
+        body="Answer",
+        answers={200: "AnswerResult"},
+    ),
+)

@@ -1,0 +1,211 @@
+"""The API of tasks: submit, list, show, poll, cancel, retry, count, adopt, costs, inbox."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from consumer.core.errors import BadInput
+from consumer.core.lifecycle import TaskState
+from consumer.service import commands, queries, views
+from consumer.web.operation import ORGANIZATION, Operation, reply
+from consumer.web.request import query_number
+
+if TYPE_CHECKING:
+    from consumer.web.request import RequestContext
+
+
+async def submit(context: RequestContext) -> Response:
+    """Add one task, or a list of tasks: all or none."""
+    value = await context.json()
+    is_list = isinstance(value, list)
+    owner = None if context.organization is None else await context.owner()
+    submitted = await commands.submit(context.world, owner, value if is_list else [value])
+    status = 201 if any(task.created for task in submitted) else 200
+    if is_list:
+        return reply({"tasks": [asdict(task) for task in submitted]}, status)
+    (task,) = submitted
+    return reply(asdict(task), status, {"Location": f"/v1/tasks/{task.id}"})
+
+
+async def task_list(context: RequestContext) -> Response:
+    """A page of tasks, newest first."""
+    status = context.query.get("status")
+    if status is not None and status not in set(TaskState):
+        raise BadInput("status", f"one of {', '.join(TaskState)}")
+    cursor = query_number(context.query, "cursor")
+    return reply(await queries.task_list(context.world, context.organization, status, cursor))
+
+
+async def task(context: RequestContext) -> Response:
+    """One task with its input and its result."""
+    return reply(await queries.task(context.world, context.organization, context.number))
+
+
+async def history(context: RequestContext) -> Response:
+    """Everything that happened to a task, and one sentence on why it is not running."""
+    return reply(await queries.history(context.world, context.organization, context.number))
+
+
+async def status(context: RequestContext) -> Response:
+    """The live status.  The tag is the version, and weak: a late bill changes the cost without a new version."""
+    found = await queries.status(context.world, context.organization, context.number)
+    tag = f'W/"{found["version"]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if _matches(context.request.headers.get("if-none-match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    return reply(found, headers=headers)
+
+
+def _matches(header: str, tag: str) -> bool:
+    """Whether `If-None-Match` names a tag, weak or not."""
+    names = [name.strip() for name in header.split(",")]
+    return "*" in names or tag.removeprefix("W/") in [name.removeprefix("W/") for name in names]
+
+
+async def cancel(context: RequestContext) -> Response:
+    """End a task.  A second time changes nothing."""
+    ended = await commands.cancel(context.world, context.organization, context.number, context.actor)
+    return reply(views.Cancelled(id=context.number, status=ended))
+
+
+async def retry(context: RequestContext) -> Response:
+    """Make a new task like a finished one.  While that task has not ended, a second call returns it."""
+    made = await commands.retry(context.world, context.organization, context.number)
+    status = 201 if made.created else 200
+    return reply(asdict(made), status, {"Location": f"/v1/tasks/{made.id}"})
+
+
+async def counts(context: RequestContext) -> Response:
+    """How many tasks are in each state."""
+    found = await queries.counts(context.world, context.organization)
+    return reply(views.Counts(total=sum(found.values()), tasks=found))
+
+
+async def adopt(context: RequestContext) -> Response:
+    """Let tasks run that are older than the installation."""
+    return reply(asdict(await commands.adopt(context.world, context.organization)))
+
+
+async def costs(context: RequestContext) -> Response:
+    """Sums of what executions cost."""
+    by = context.query.get("by", queries.COSTS_BY)
+    found = await queries.costs(context.world, context.organization, by, context.query.get("since"))
+    return reply(views.Costs(by=by, costs=found))
+
+
+async def inbox(context: RequestContext) -> Response:
+    """The tasks that wait for people.  A link answers without a key, so a reader's key gets no links."""
+    user = query_number(context.query, "user")
+    found = await queries.inbox(context.world, context.organization, user)
+    if context.role == "reader":
+        for entry in found:
+            entry.pop("link")
+    return reply(views.Inbox(assignments=found))
+
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    Operation(
+        method="POST",
+        path="/v1/tasks",
+        handler=submit,
+        summary="Submit one task, or a list of at most 1,000: all or none.  An idempotency_key that made a task before"
+        " makes no second one; the answer is 200 if that is so for every task",
+        role="member",
+        query=ORGANIZATION,
+        body="NewTasks",
+        answers={200: "Submissions", 201: "Submissions"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tasks",
+        handler=task_list,
+        summary="List tasks, newest first",
+        role="reader",
+        query=("status", "cursor", "organization"),
+        answers={200: "TaskPage"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tasks/{id}",
+        handler=task,
+        summary="Show a task and its result",
+        role="reader",
+        query=ORGANIZATION,
+        answers={200: "Task"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tasks/{id}/history",
+        handler=history,
+        summary="Show everything that happened to a task, and why it is not running",
+        role="reader",
+        query=ORGANIZATION,
+        answers={200: "History"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tasks/{id}/status",
+        handler=status,
+        summary="Poll the live status.  Send the ETag of the last answer as If-None-Match",
+        role="reader",
+        query=ORGANIZATION,
+        answers={200: "LiveStatus", 304: ""},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/tasks/{id}/cancel",
+        handler=cancel,
+        summary="End a task in any state.  A second time changes nothing",
+        role="member",
+        query=ORGANIZATION,
+        answers={200: "Cancelled"},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/tasks/{id}/retry",
+        handler=retry,
+        summary="Make a new task like one that has ended.  A second call returns that task, until it has ended too",
+        role="member",
+        query=ORGANIZATION,
+        answers={200: "Submitted", 201: "Submitted"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/counts",
+        handler=counts,
+        summary="Count the tasks in each state",
+        role="reader",
+        query=ORGANIZATION,
+        answers={200: "Counts"},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/adopt",
+        handler=adopt,
+        summary="Let tasks run that are older than the installation.  If `more` is true, call it again",
+        role="admin",
+        query=ORGANIZATION,
+        answers={200: "Adopted"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/costs",
+        handler=costs,
+        summary="Add up what executions cost, and what is reserved for those whose cost is not known yet",
+        role="reader",
+        query=("by", "since", "organization"),
+        answers={200: "Costs"},
+    ),
+    Operation(
+        method="GET",
+        path="/v1/inbox",
+        handler=inbox,
+        summary="List the tasks that wait for people.  The links answer without a key, so a reader's key gets none",
+        role="reader",
+        query=("user", "organization"),
+        answers={200: "Inbox"},
+    ),
+)
