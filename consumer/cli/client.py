@@ -134,9 +134,9 @@ class LocalClient:
         return [dict(entry) for entry in await queries.organizations(self._world, None, None)]
 
     async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        from consumer.service import commands
+        from consumer.service import submissions
 
-        return [asdict(task) for task in await commands.submit(self._world, None, items)]
+        return [asdict(task) for task in await submissions.submit(self._world, None, items)]
 
     async def history(self, task: int) -> dict[str, Any]:
         from consumer.service import queries
@@ -149,9 +149,9 @@ class LocalClient:
         return {"id": task, "status": await commands.cancel(self._world, None, task, ACTOR)}
 
     async def retry(self, task: int) -> dict[str, Any]:
-        from consumer.service import commands
+        from consumer.service import submissions
 
-        return asdict(await commands.retry(self._world, None, task)) | {"retry_of": task}
+        return asdict(await submissions.retry(self._world, None, task)) | {"retry_of": task}
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
         from consumer.service import commands
@@ -176,14 +176,14 @@ class LocalClient:
         return asdict(await sweep(self._world))
 
     async def stop(self, reason: str) -> dict[str, Any]:
-        from consumer.service import admin
+        from consumer.service import spending
 
-        return await admin.stop(self._world, reason, ACTOR)
+        return await spending.stop(self._world, reason, ACTOR)
 
     async def resume(self) -> bool:
-        from consumer.service import admin
+        from consumer.service import spending
 
-        return await admin.resume(self._world, ACTOR)
+        return await spending.resume(self._world, ACTOR)
 
     async def examine(self) -> list[dict[str, Any]]:
         from consumer.service import doctor
@@ -208,14 +208,14 @@ class LocalClient:
         return findings
 
     async def create_organization(self, name: str) -> dict[str, Any]:
-        from consumer.service import admin
+        from consumer.service import organizations
 
-        return {"id": await admin.create_organization(self._world, name), "name": name}
+        return {"id": await organizations.create_organization(self._world, name), "name": name}
 
     async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
-        from consumer.service import admin
+        from consumer.service import organizations
 
-        number = await admin.create_user(self._world, organization, email, name, role)
+        number = await organizations.create_user(self._world, organization, email, name, role)
         return {"id": number, "organization": organization, "email": email}
 
     async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:

@@ -1,32 +1,32 @@
-"""What administrators and operators change: templates, budgets, the stop of all spending, organizations, users.
+"""What administrators change: templates and budgets.  And the values that callers hand in for other services.
 
-Every value is checked here, before a statement is sent."""
+Every value is checked here, before a statement is sent.  `organizations`, `keys` and `spending` have the other
+services of administrators and operators; they need no pydantic, so that commands which use them start fast."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from consumer.core.errors import BadInput, NotFound, Problem
 from consumer.core.model import Id, Model, dollars, parse
 from consumer.core.money import show, to_micro
-from consumer.core.strictjson import clean, dump_json
+from consumer.core.strictjson import dump_json
 from consumer.core.template import Route, Template
 from consumer.core.times import iso
 from consumer.execution import doorbells
-from consumer.store import admin, stops, sweep
+from consumer.service.organizations import inserted_id
+from consumer.store import admin, sweep
 from consumer.store.batch import NOTHING
-from consumer.store.sql import integer, one, optional_integer
-from consumer.telemetry import Event, log
+from consumer.store.sql import one, optional_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from consumer.core.template import Candidate, Stage
     from consumer.ports import Value
-    from consumer.store.batch import Handle, Results
     from consumer.world import World
 
 
@@ -91,7 +91,7 @@ async def put_template(world: World, organization: int, value: object) -> int:
     batch = world.batch()
     if template.id is None:
         inserted = batch.add(admin.INSERT_TEMPLATE(**fields, at=iso(now)))
-        return _inserted_id(await batch.commit_once(), inserted)
+        return inserted_id(await batch.commit_once(), inserted)
     updated = batch.add(admin.UPDATE_TEMPLATE(**fields, id=template.id))
     unblocked = batch.add(admin.UNBLOCK_TEMPLATE(id=template.id, now=now))
     batch.add(admin.FORGET_NEEDS(id=template.id))
@@ -101,11 +101,6 @@ async def put_template(world: World, organization: int, value: object) -> int:
     if results.rows(unblocked):
         await doorbells.ring(world)
     return template.id
-
-
-def _inserted_id(results: Results, inserted: Handle) -> int:
-    (row,) = results.rows(inserted)
-    return integer(row, "id")
 
 
 class Budget(Model):
@@ -142,7 +137,7 @@ async def put_budget(
     results = await batch.commit()
     if results.rows(unblocked):
         await doorbells.ring(world)
-    return _inserted_id(results, written)
+    return inserted_id(results, written)
 
 
 Line = Annotated[
@@ -151,50 +146,11 @@ Line = Annotated[
 ]
 """A text of 1 to 200 characters that is not blank."""
 
-# --- the stop -----------------------------------------------------------------------------------------------
-
 
 class NewStop(Model):
     """Why all spending should stop."""
 
     reason: Line
-
-
-async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
-    """Stop all spending immediately: no worker claims a task or begins an execution.  Executions in flight end, and are
-    settled.  Returns the stop that is in force: this one, or an earlier one.  Raises BadInput."""
-    values: dict[str, Value] = {"now": world.clock.now_ms(), "actor": actor}
-    batch = world.batch()
-    inserted = batch.add(stops.STOP(**values, reason=_line(reason, "reason")))
-    batch.add(stops.STOP_AUDIT(**values))
-    in_force = batch.add(stops.STOPPED())
-    results = await batch.commit_once()
-    if results.rows(inserted):
-        log().warning(Event.SPENDING_STOPPED)
-    (row,) = results.rows(in_force)
-    return dict(row)
-
-
-async def resume(world: World, actor: str) -> bool:
-    """End the stop.  False when there was none."""
-    batch = world.batch()
-    batch.add(stops.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor))
-    ended = batch.add(stops.RESUME())
-    results = await batch.commit_once()
-    if not results.rows(ended):
-        return False
-    log().warning(Event.SPENDING_RESUMED)
-    await doorbells.ring(world)
-    return True
-
-
-async def stopped(world: World) -> dict[str, Any] | None:
-    """The stop of all spending (`at_ms`, `actor`, `reason`); None when spending is not stopped."""
-    row = one(await world.rows(stops.STOPPED()))
-    return None if row is None else dict(row)
-
-
-# --- organizations and people -------------------------------------------------------------------------------
 
 
 class NewOrganization(Model):
@@ -209,30 +165,3 @@ class NewUser(Model):
     email: Line
     name: Line
     role: Line = "member"
-
-
-async def create_organization(world: World, name: str) -> int:
-    """Create an organization, and return its id.  Raises BadInput."""
-    batch = world.batch()
-    at = iso(world.clock.now_ms())
-    inserted = batch.add(admin.CREATE_ORGANIZATION(name=_line(name, "name"), at=at))
-    return _inserted_id(await batch.commit_once(), inserted)
-
-
-async def create_user(world: World, organization: int, email: str, name: str, role: str = "member") -> int:
-    """Create a user of an organization, and return its id.  Raises BadInput."""
-    fields: dict[str, Value] = {
-        "organization": organization,
-        "email": _line(email, "email"),
-        "name": _line(name, "name"),
-        "role": _line(role, "role"),
-    }
-    batch = world.batch()
-    inserted = batch.add(admin.CREATE_USER(**fields, at=iso(world.clock.now_ms())))
-    return _inserted_id(await batch.commit_once(), inserted)
-
-
-def _line(value: str, field: str) -> str:
-    if not value.strip() or len(value) > 200 or clean(value) != value:
-        raise BadInput(field, "must have 1 to 200 characters, and not only spaces")
-    return value

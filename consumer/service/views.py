@@ -11,27 +11,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeVar, cast
 
-from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads the one of the standard library from Python 3.12 on
 
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.service.commands import Submitted
 from consumer.service.doctor import Finding
+from consumer.service.notes import about, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 V = TypeVar("V")
-
-
-def about(text: str, *, deprecated: bool | None = None) -> Any:  # pydantic hides the type of a field
-    """The description of a field."""
-    return Field(description=text, deprecated=deprecated)
-
-
-def one_of(values: Iterable[str], text: str | None = None) -> Any:
-    """A text that is one of these."""
-    return Field(description=text, json_schema_extra={"enum": [*map(str, values)]})
 
 
 TaskStatus = Annotated[str, one_of(TaskState)]

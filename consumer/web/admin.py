@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.service import admin, doctor, queries, views
+from consumer.service import admin, doctor, queries, spending, views
+from consumer.service import organizations as organizations_service
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.problems import Unhealthy
 
@@ -31,14 +32,14 @@ async def organizations(context: RequestContext) -> Response:
 async def post_organization(context: RequestContext) -> Response:
     """Add an organization."""
     value = parse(admin.NewOrganization, await context.json())
-    made = await admin.create_organization(context.world, value.name)
+    made = await organizations_service.create_organization(context.world, value.name)
     return reply(views.Organization(id=made, name=value.name), 201)
 
 
 async def post_user(context: RequestContext) -> Response:
     """Add a person, to whom tasks can be assigned."""
     owner, value = await context.owner(), parse(admin.NewUser, await context.json())
-    made = await admin.create_user(context.world, owner, value.email, value.name, value.role)
+    made = await organizations_service.create_user(context.world, owner, value.email, value.name, value.role)
     return reply(views.User(id=made, organization=owner, email=value.email), 201)
 
 
@@ -132,20 +133,20 @@ async def _put_budget(context: RequestContext, number: int | None) -> Response:
 
 async def stopped(context: RequestContext) -> Response:
     """Whether all spending is stopped."""
-    found = await admin.stopped(context.world)
+    found = await spending.stopped(context.world)
     return reply(views.Stopped(stop=None if found is None else views.shown(views.Stop, found)))
 
 
 async def stop(context: RequestContext) -> Response:
     """Stop all spending."""
     value = parse(admin.NewStop, await context.json())
-    found = await admin.stop(context.world, value.reason, context.actor)
+    found = await spending.stop(context.world, value.reason, context.actor)
     return reply(views.Stopped(stop=views.shown(views.Stop, found)))
 
 
 async def resume(context: RequestContext) -> Response:
     """End the stop."""
-    return reply(views.Resumed(resumed=await admin.resume(context.world, context.actor)))
+    return reply(views.Resumed(resumed=await spending.resume(context.world, context.actor)))
 
 
 # --- the deployment -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
-from consumer.service import commands, queries, views
+from consumer.service import commands, queries, submissions, views
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.request import query_number
 
@@ -22,7 +22,7 @@ async def submit(context: RequestContext) -> Response:
     value = await context.json()
     is_list = isinstance(value, list)
     owner = None if context.organization is None else await context.owner()
-    submitted = await commands.submit(context.world, owner, value if is_list else [value])
+    submitted = await submissions.submit(context.world, owner, value if is_list else [value])
     status = 201 if any(task.created for task in submitted) else 200
     if is_list:
         return reply({"tasks": [asdict(task) for task in submitted]}, status)
@@ -73,7 +73,7 @@ async def cancel(context: RequestContext) -> Response:
 
 async def retry(context: RequestContext) -> Response:
     """Make a new task like a finished one.  While that task has not ended, a second call returns it."""
-    made = await commands.retry(context.world, context.organization, context.number)
+    made = await submissions.retry(context.world, context.organization, context.number)
     status = 201 if made.created else 200
     return reply(asdict(made), status, {"Location": f"/v1/tasks/{made.id}"})
 

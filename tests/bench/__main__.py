@@ -36,7 +36,7 @@ from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
 from consumer.ports import Message, Statement
 from consumer.provider import Call, Verb
-from consumer.service import commands, new_tasks
+from consumer.service import new_tasks, submissions
 from consumer.world import LOCAL, World
 from providers.echo import Echo
 
@@ -124,7 +124,9 @@ async def fill(world: World, count: int) -> float:
     before = time.perf_counter()
     for start in range(0, count, new_tasks.MAX_TASKS):
         size = min(new_tasks.MAX_TASKS, count - start)
-        await commands.submit(world, 1, [{"template": 1, "title": f"task {start + n}"} for n in range(size)])
+        await submissions.submit(
+            world, 1, [{"template": 1, "title": f"task {start + n}"} for n in range(size)]
+        )
     return time.perf_counter() - before
 
 

@@ -9,7 +9,7 @@ import pytest
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
-from consumer.service import admin, people, queries
+from consumer.service import admin, organizations, people, queries
 from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
@@ -54,7 +54,7 @@ class ForeignContract(Suite):
 
     async def test_its_organization_may_come_from_its_creator(self, scene: Scene) -> None:
         await scene.organization(1)
-        user = await admin.create_user(scene.world, 1, "a@example.com", "A")
+        user = await organizations.create_user(scene.world, 1, "a@example.com", "A")
         template = await scene.template(route(ai("blind")), organization=None)
         task = await self.insert(scene, template, user)
 

@@ -14,7 +14,7 @@ from consumer.core.times import iso
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.run import claim
-from consumer.service import commands
+from consumer.service import submissions
 from tests.support.fakes import Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person, route
@@ -262,7 +262,7 @@ class SweepContract(Suite):
             "due_date": iso(now + 4 * HOUR),
             "run_at": iso(now + DAY),
         }
-        (made,) = await commands.submit(scene.world, 1, [values])
+        (made,) = await submissions.submit(scene.world, 1, [values])
         scene.clock.advance(3 * HOUR - 1)
         assert (await scene.tick()).raised == 0
         scene.clock.advance(1)

@@ -23,6 +23,7 @@ from consumer.core.schema import mismatch
 from consumer.ports import Statement
 from consumer.service import admin
 from consumer.service.keys import create_key
+from consumer.service.organizations import create_organization
 from consumer.web import openapi
 from consumer.web.app import OPERATIONS, build
 from tests.support.fakes import Network
@@ -139,7 +140,7 @@ async def deployed(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncItera
     world = make_world(faulty, recording, blobs, network, clock=clock, queue=queue)
     config = replace(world.config, public_url="http://bizq.test")
     world = replace(world, accounts=accounts(PROFILES, SECRETS), config=config)
-    ours, theirs = [await admin.create_organization(world, name) for name in ("ours", "theirs")]
+    ours, theirs = [await create_organization(world, name) for name in ("ours", "theirs")]
     keys = {role: await create_key(world, ours, role) for role in ROLES[:3]}
     keys["operator"] = await create_key(world, None, "operator")
     keys["foreign"] = await create_key(world, theirs, "admin")
