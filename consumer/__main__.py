@@ -1,4 +1,4 @@
-"""The local entry: `bizq`, or `python -m consumer`.  Wiring only."""
+"""The entry on one machine: `bizq`, or `python -m consumer`.  It only starts the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Run the command line and end the process."""
+    """Run the command of this process's arguments, then exit with its code."""
     bizq.main()
 
 

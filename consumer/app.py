@@ -1,4 +1,4 @@
-"""The worker, whatever it runs on: what a batch of messages, a dead letter and a tick mean."""
+"""The worker on any host: what it does with a batch of messages, with dead letters and at a tick of cron."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 from structlog.contextvars import bound_contextvars
 
 from consumer.core import message
-from consumer.core.errors import BadInput, BizQError
-from consumer.core.policy import MINUTE
+from consumer.core.errors import BadInput
 from consumer.ports import PortError
 from consumer.run.run import Run, Summary
+from consumer.run.schema import BrokenSchema, SchemaTrust
 from consumer.run.sweep import Swept, sweep
 from consumer.store import webhooks
-from consumer.store.batch import commit
-from consumer.store.schema.check import broken
 from consumer.store.sql import chunks
 from consumer.telemetry import Event, log
 
@@ -26,39 +24,29 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 RETRY_S: Final = 30
-"""A message whose batch could not be worked on comes back within this time."""
-KEPT_CHARACTERS: Final = 10_000
-"""How much of an unreadable message is kept."""
-SCHEMA_TRUSTED_MS: Final = 10 * MINUTE
-
-
-class BrokenSchema(BizQError):
-    """The database lacks triggers or indexes that the promises stand on: nothing is claimed."""
-
-
-@dataclass(slots=True)
-class Trust:
-    """Until when the schema, once found whole, is not looked at.  Plain data: an isolate keeps it between events."""
-
-    until_ms: int = 0
+"""Seconds after which a batch of messages that failed is delivered again, at most.  The exact time is random."""
+KEPT_CHARS: Final = 10_000
+"""Characters of an unreadable message that are stored."""
 
 
 @dataclass(slots=True)
 class App:
-    """`stopping` says whether the process was asked to end: then nothing new is started."""
+    """The handlers of a host's events.  `stopping` returns whether the process was asked to end: then the worker
+    starts nothing new."""
 
     world: World
     stopping: Callable[[], bool] = lambda: False
-    trust: Trust = field(default_factory=Trust)
+    trust: SchemaTrust = field(default_factory=SchemaTrust)
 
     async def on_messages(self, messages: Sequence[Message]) -> Summary:
-        """A doorbell rang: work until nothing is due.  Each message gets exactly one verdict, whatever happens."""
+        """Handle doorbells: work until no task is due.  Each message is acknowledged or retried, even after an
+        error."""
         readable = await self._set_aside_unreadable(messages)
         if not readable:
             return Summary()
         try:
             with bound_contextvars(message=readable[0].id):
-                await self._check_schema()
+                await self.trust.check(self.world)
                 summary = await Run(self.world, self.stopping).drain()
         except BaseException as error:
             self._retry(readable)
@@ -66,67 +54,57 @@ class App:
                 log().error(Event.MESSAGES_RETRIED, count=len(readable), error=type(error).__name__)
                 return Summary(more=True)
             raise
-        if summary.left:  # what they rang for is not committed
+        if summary.left:  # the work that these messages announced is not committed
             self._retry(readable)
             return summary
-        for one in readable:
-            one.ack()
+        for doorbell in readable:
+            doorbell.ack()
         return summary
 
     async def on_dead_letters(self, messages: Sequence[Message]) -> None:
-        """Messages that were delivered too often: kept in the database before they are acknowledged."""
+        """Store messages that were delivered too often, then acknowledge them."""
         await self._keep(messages, ["delivered too often"] * len(messages))
 
     async def on_tick(self) -> Swept:
         """Cron: the sweep.  Raises `Unavailable`, `BrokenSchema`."""
-        await self._check_schema()
+        await self.trust.check(self.world)
         return await sweep(self.world)
 
     async def _set_aside_unreadable(self, messages: Sequence[Message]) -> list[Message]:
+        """The doorbells among the messages.  All others are stored as dead letters."""
         readable: list[Message] = []
         unreadable: list[Message] = []
         reasons: list[str] = []
-        for one in messages:
+        for candidate in messages:
             try:
-                message.parse(one.body)
+                message.parse(candidate.body)
             except BadInput as error:
-                unreadable.append(one)
+                unreadable.append(candidate)
                 reasons.append(str(error))
             else:
-                readable.append(one)
+                readable.append(candidate)
         if unreadable:
             await self._keep(unreadable, reasons)
         return readable
 
     async def _keep(self, messages: Sequence[Message], reasons: Sequence[str]) -> None:
-        """Store, then acknowledge; what cannot be stored comes back."""
+        """Store messages as dead letters, then acknowledge them.  If the database is unavailable, retry them."""
         letters = [
-            {"id": one.id, "reason": reason, "body": repr(one.body)[:KEPT_CHARACTERS]}
-            for one, reason in zip(messages, reasons, strict=True)
+            {"id": letter.id, "reason": reason, "body": repr(letter.body)[:KEPT_CHARS]}
+            for letter, reason in zip(messages, reasons, strict=True)
         ]
         now = self.world.clock.now_ms()
         try:
-            batch = [webhooks.DEAD_LETTER(rows=part, now=now) for part in chunks(letters)]
-            await commit(self.world.database, self.world.entropy, batch)
+            await self.world.write(*(webhooks.DEAD_LETTER(rows=part, now=now) for part in chunks(letters)))
         except PortError as error:
             log().error(Event.MESSAGES_RETRIED, count=len(messages), error=type(error).__name__)
             self._retry(messages)
             return
-        for one, reason in zip(messages, reasons, strict=True):
-            log().warning(Event.DEAD_LETTER, message=one.id, reason=reason)
-            one.ack()
+        for letter, reason in zip(messages, reasons, strict=True):
+            log().warning(Event.DEAD_LETTER, message=letter.id, reason=reason)
+            letter.ack()
 
     def _retry(self, messages: Sequence[Message]) -> None:
-        for one in messages:
-            one.retry(1 + int(self.world.entropy.draw() * RETRY_S))
-
-    async def _check_schema(self) -> None:
-        """Looked at once in a while: an ORM's rebuild of a table drops its triggers and partial indexes."""
-        now = self.world.clock.now_ms()
-        if now < self.trust.until_ms:
-            return
-        problems = await broken(self.world.database, self.world.entropy)
-        if problems:
-            log().error(Event.SCHEMA_BROKEN, count=len(problems), reason=problems[0])
-            raise BrokenSchema("; ".join(problems))
-        self.trust.until_ms = now + SCHEMA_TRUSTED_MS
+        """Ask for another delivery of each message, at random times so that they do not all arrive together."""
+        for failed in messages:
+            failed.retry(1 + int(self.world.entropy.draw() * RETRY_S))

@@ -1,4 +1,4 @@
-"""The limits of the ports, as checks that every host makes before it sends anything.  Each raises `Refused`."""
+"""The limits of the ports, as checks that every host makes before it sends a request.  Each raises `Refused`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def check_batch(statements: Sequence[Statement]) -> None:
-    """A batch has a statement, and each keeps D1's limits."""
+    """Check that a batch has a statement, and that each statement keeps D1's limits."""
     if not statements:
         raise Refused("a batch needs at least one statement")
     for statement in statements:
@@ -45,34 +45,34 @@ def check_batch(statements: Sequence[Statement]) -> None:
 
 
 def unbindable(value: object) -> str | None:
-    """Why D1 would refuse a value, or would silently store another one; None when it is a `Value`.
+    """The reason why D1 would refuse a value or would silently store another one; None if it is a `Value`.
 
-    Types are exact: a bool would become a number, and a subclass whatever JavaScript makes of it.
+    Types are compared exactly, because a bool would become a number, and JavaScript may change a subclass.
     """
     if type(value) is str:
         return None if size(value) <= MAX_VALUE_BYTES else f"more than {MAX_VALUE_BYTES} bytes of text"
     if type(value) is int:
         return None if -MAX_INTEGER <= value <= MAX_INTEGER else f"{value} is beyond 2^53 - 2"
     if type(value) is float:
-        return None if math.isfinite(value) else f"{value} is no number"
+        return None if math.isfinite(value) else f"{value} is not a finite number"
     return None if value is None else f"type {type(value).__name__}"
 
 
 def check_key(key: str) -> None:
-    """A key of a blob, and but for two of the status store."""
+    """Check the key of a blob."""
     if type(key) is not str or not 0 < size(key) <= MAX_KEY_BYTES:
         raise Refused(f"a key is text of 1 to {MAX_KEY_BYTES} bytes: {key!r:.80}")
 
 
 def check_status_key(key: str) -> None:
-    """A key of the status store, whose keys are parts of a path."""
+    """Check a key of the status store, where it becomes a part of a path."""
     check_key(key)
     if key in {".", ".."}:
-        raise Refused(f"a key is not {key!r}")
+        raise Refused(f"a key of the status store may not be {key!r}")
 
 
 def check_value(value: str, ttl_s: int | None) -> None:
-    """A value of the status store, and how long it lives."""
+    """Check a value of the status store and its time to live."""
     if type(value) is not str or size(value) > MAX_KV_VALUE_BYTES:
         raise Refused(f"a value is text of at most {MAX_KV_VALUE_BYTES} bytes")
     if ttl_s is not None and (type(ttl_s) is not int or ttl_s < MIN_TTL_S):
@@ -80,22 +80,22 @@ def check_value(value: str, ttl_s: int | None) -> None:
 
 
 def check_blob(value: bytes) -> None:
-    """The content of a blob."""
+    """Check the content of a blob."""
     if type(value) is not bytes:
         raise Refused(f"a blob is bytes, not {type(value).__name__}")
 
 
 def check_delay(delay_s: int) -> None:
-    """How long a queue holds a message back."""
+    """Check the delay of a message in seconds."""
     if type(delay_s) is not int or not 0 <= delay_s <= MAX_DELAY_S:
         raise Refused(f"a delay is a whole number of 0 to {MAX_DELAY_S} seconds: {delay_s!r}")
 
 
 def encode_messages(bodies: Sequence[Mapping[str, object]], delay_s: int) -> list[str]:
-    """The JSON texts of one `send`."""
+    """Check the messages of one `send`, and encode them as JSON."""
     check_delay(delay_s)
     if not 0 < len(bodies) <= MAX_BATCH_MESSAGES:
-        raise Refused(f"a send is of 1 to {MAX_BATCH_MESSAGES} messages, not {len(bodies)}")
+        raise Refused(f"one send takes 1 to {MAX_BATCH_MESSAGES} messages, not {len(bodies)}")
     texts = [_encode(body) for body in bodies]
     sizes = [size(text) for text in texts]
     if max(sizes) > MAX_MESSAGE_BYTES:
@@ -106,7 +106,7 @@ def encode_messages(bodies: Sequence[Mapping[str, object]], delay_s: int) -> lis
 
 
 def size(text: str) -> int:
-    """Bytes of a text in UTF-8.  Refuses what is not valid Unicode: it could not be stored as it is."""
+    """The number of bytes of a text in UTF-8.  Refuses text that is not valid Unicode, which cannot be stored."""
     if text.isascii():
         return len(text)
     try:
@@ -127,11 +127,11 @@ def _encode(body: Mapping[str, object]) -> str:
 
 
 def _check_plain(value: object) -> None:
-    """Refuse what JSON in Python would let through and JavaScript would change."""
+    """Refuse values that Python writes as JSON and JavaScript would change."""
     if type(value) is dict:
         for name, item in value.items():
             if type(name) is not str:
-                raise Refused(f"a name in a message is text: {name!r:.80}")
+                raise Refused(f"a field name in a message must be text: {name!r:.80}")
             _check_plain(item)
     elif type(value) is list:
         for item in value:

@@ -1,8 +1,8 @@
-"""What the worker needs of the world; the page to read first.
+"""What the worker needs of a host; read this page first.
 
-A host (`consumer.local`, `consumer.cloudflare`) implements these few methods and nothing else
-of the product knows where it runs.  Whatever one host refuses, every host refuses: the limits
-below are Cloudflare's (developers.cloudflare.com/d1/platform/limits, /queues, /kv, read 2026-11).
+A host (`consumer.local`, `consumer.cloudflare`) implements these few methods, and no other part of the product knows
+where it runs.  Every host refuses the same values.  The limits below are Cloudflare's
+(developers.cloudflare.com/d1/platform/limits, /queues, /kv, read 2026-11).
 """
 
 from __future__ import annotations
@@ -11,39 +11,40 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 Value = str | int | float | None
-"""What a column or a bound parameter may be.  No bytes (they come back from D1 as lists), no bool.
+"""The value of a column or of a bound parameter.  Not bytes, which D1 returns as lists, and not bool.
 
 D1 binds every number as REAL, so every host does: `?1 / 2` of 7 is 3.5, and `?1 || ''` is `7.0`.  INTEGER columns,
-keys, comparisons and LIMIT are not touched by it; text, JSON and division need CAST(?1 AS INTEGER)."""
+keys, comparisons and LIMIT work as usual; text, JSON and division need CAST(?1 AS INTEGER)."""
 
 Row = Mapping[str, Value]
 
 MAX_INTEGER: Final = 2**53 - 2
-"""The largest integer D1 binds; anything beyond becomes a BigInt and is refused."""
+"""The largest integer that D1 binds.  A larger one becomes a BigInt in JavaScript, which D1 refuses."""
 MAX_PARAMETERS: Final = 100
 MAX_SQL_BYTES: Final = 100_000
 MAX_VALUE_BYTES: Final = 2_000_000
-"""A string, and a row, in D1."""
+"""The largest text, and the largest row, in D1."""
 MAX_MESSAGE_BYTES: Final = 128_000 - 100
 MAX_BATCH_MESSAGES: Final = 100
 MAX_BATCH_BYTES: Final = 256_000
-"""All messages of one `send` together."""
+"""The sum of all messages of one `send`."""
 MAX_DELAY_S: Final = 86_400
 MAX_KEY_BYTES: Final = 512
 MAX_KV_VALUE_BYTES: Final = 25 * 1024 * 1024
 MIN_TTL_S: Final = 60
+"""The shortest time to live of a value in the status store."""
 
 
 class PortError(Exception):
-    """A host could not do what it was asked to."""
+    """A host could not carry out a request."""
 
 
 class Unavailable(PortError):
-    """The other side did not answer, or is overloaded.  A write MAY have been committed."""
+    """The service did not answer, or is overloaded.  A write MAY have been committed."""
 
 
 class Refused(PortError):
-    """The request itself is wrong (a constraint, a type, a size).  Nothing was written."""
+    """The request itself is wrong (a constraint, a type, a size).  The host wrote nothing."""
 
 
 class Statement(NamedTuple):
@@ -54,7 +55,7 @@ class Statement(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one statement gave: its rows, and what the platform counted (None where it does not count)."""
+    """The rows of one statement, and the counts of the platform (None: it does not count)."""
 
     rows: Sequence[Row] = ()
     changes: int = 0
@@ -63,28 +64,28 @@ class Result(NamedTuple):
 
 
 class Database(Protocol):
-    """SQLite, wherever it runs.  A batch is one round trip and the only transaction there is."""
+    """SQLite, here or on D1.  A batch is one round trip, and the only kind of transaction."""
 
     async def batch(self, statements: Sequence[Statement]) -> list[Result]:
         """Run all statements in order, atomically.
 
-        Raises `Unavailable` (ambiguous: it may have been committed) or `Refused` (nothing was written).
+        Raises `Unavailable` (the batch may have been committed) or `Refused` (nothing was written).
         """
         ...
 
 
 class KeyValue(Protocol):
-    """Eventually consistent storage for readers.  One write per second and key; never the truth."""
+    """Eventually consistent storage for readers, with one write per second and key.  The database is the truth."""
 
     async def get(self, key: str) -> str | None: ...
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
-        """Store a value, for `ttl_s` seconds (at least `MIN_TTL_S`) or for good.  Raises `PortError`."""
+        """Store a value, for `ttl_s` seconds (at least `MIN_TTL_S`), or without an end.  Raises `PortError`."""
         ...
 
 
 class Blobs(Protocol):
-    """Payloads too large for a row.  Keys are written once."""
+    """Payloads that are too large for a row.  The worker writes each key once."""
 
     async def get(self, key: str) -> bytes | None: ...
 
@@ -94,26 +95,26 @@ class Blobs(Protocol):
 
 
 class Queue(Protocol):
-    """Doorbells out: at least once, unordered, maybe late."""
+    """Sends doorbells.  Each one is delivered at least once, in any order, and possibly late."""
 
     async def send(self, bodies: Sequence[Mapping[str, object]], delay_s: int = 0) -> None:
         """Send up to `MAX_BATCH_MESSAGES` JSON objects.  Raises `Refused` on a size, `Unavailable` otherwise."""
         ...
 
     async def backlog(self) -> int | None:
-        """How many messages wait, or None where the host cannot tell."""
+        """The number of messages that wait; None if the host does not know it."""
         ...
 
 
 class Message(Protocol):
-    """One delivered message.  The first of `ack` and `retry` decides; it gets exactly one."""
+    """One delivered message.  The first call of `ack` or `retry` counts, and the worker makes exactly one."""
 
     @property
     def id(self) -> str: ...
 
     @property
     def body(self) -> object:
-        """Whatever was sent: nothing is checked yet."""
+        """The content as it was sent, not checked yet."""
         ...
 
     @property
@@ -127,7 +128,7 @@ class Message(Protocol):
 
 
 class Clock(Protocol):
-    """Wall time.  Waiting is `asyncio.sleep`, on whatever clock the event loop has."""
+    """Wall time.  Code that waits uses `asyncio.sleep`, and with it the clock of the event loop."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970, UTC."""
@@ -135,12 +136,12 @@ class Clock(Protocol):
 
 
 class Entropy(Protocol):
-    """Randomness, passed in so that a run can be repeated."""
+    """Randomness.  It is passed in, so that a test can repeat a run exactly."""
 
     def draw(self) -> float:
         """A number in [0, 1)."""
         ...
 
     def token(self) -> str:
-        """32 hexadecimal characters that nobody can guess."""
+        """32 hexadecimal characters: 128 random bits, which an attacker cannot guess."""
         ...

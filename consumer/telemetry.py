@@ -1,6 +1,10 @@
-"""Log lines: JSON, names from a closed list, never a payload or a secret.
+"""Log lines: JSON, with names from a closed list, and never a payload or a secret.
 
-What is bound (task, execution, organization, provider, attempt, message) travels in contextvars.
+Values that every line of a piece of work carries (task, execution, organization, provider, attempt, message) are bound
+as context variables of structlog.
+
+structlog is imported by the first line that is logged: with the packages that it imports in turn, that takes longer
+than a short command of `bizq`, which logs nothing.
 """
 
 from __future__ import annotations
@@ -8,19 +12,18 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
-
-import structlog
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from typing import TextIO
 
-    from structlog.typing import FilteringBoundLogger
+    from structlog.typing import EventDict, FilteringBoundLogger
 
 
 class Event(StrEnum):
-    """All there is to say."""
+    """Every event that the worker logs.  docs/operations.md explains each one."""
 
     TASK_ENDED = "task.ended"
     EXECUTION_UNKNOWN = "execution.unknown"
@@ -45,26 +48,60 @@ FIELDS: Final = frozenset(
     "task execution organization provider profile attempt message stage status reason cost_micro ms"
     " count error claimed executions rung retried route method address pid url budget percent".split()
 )
-"""Names that a line may carry besides the event, level and time: none of them is a payload."""
+"""Fields that a line may have besides the event, its level and its time.  None of them holds a payload."""
+
+
+class _Silent:
+    """A logger that drops every line."""
+
+    def _drop(self, *_arguments: object, **_fields: object) -> None:
+        """Do nothing."""
+
+    debug = info = warning = error = critical = exception = _drop
+
+
+@dataclass(slots=True)
+class _Setup:
+    """Whether `log` gives the logger that drops every line."""
+
+    silent: bool = False
+
+
+_SETUP: Final = _Setup()
 
 
 def log() -> FilteringBoundLogger:
-    """The logger.  Asked for at each use, so that no module holds one from before it was set up."""
-    logger: FilteringBoundLogger = structlog.get_logger()
-    return logger
+    """The logger.  Callers ask for it at each use, so that a later `configure` applies to them too."""
+    logger: Any = _Silent()
+    if not _SETUP.silent:
+        import structlog  # noqa: PLC0415  # see above
+
+        logger = structlog.get_logger()
+    found: FilteringBoundLogger = logger
+    return found
 
 
-_WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,39}(?=[: ]|$)", re.ASCII)
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}(?=[: ]|$)", re.ASCII)
 
 
-def word(reason: str | None) -> str | None:
-    """What a line may carry of a reason: its first word, which is ours.  What follows may be a provider's."""
-    found = _WORD.match(reason or "")
+def reason_code(reason: str | None) -> str | None:
+    """The part of a reason that a log line may carry: its first word, which is a code of ours.
+
+    The text after it may come from a provider."""
+    found = _CODE.match(reason or "")
     return found[0] if found else None
 
 
+def silence() -> None:
+    """Log nothing.  A command of `bizq` reports its error itself, in one line."""
+    _SETUP.silent = True
+
+
 def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Set up JSON lines on `stream` (standard error by default)."""
+    """Write JSON lines of this level and above to `stream` (standard error by default).  Raises KeyError."""
+    import structlog  # noqa: PLC0415  # see above
+
+    _SETUP.silent = False
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -79,10 +116,10 @@ def configure(level: str = "INFO", stream: TextIO | None = None) -> None:
     )
 
 
-def _closed_list(
-    _logger: object, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
-    """A name or a field that is not on the list is a programming error: it could carry anything."""
+def _closed_list(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Refuse an event or a field that is not on the list: it is a programming error, and could carry anything.
+
+    Raises ValueError."""
     Event(event["event"])
     unknown = event.keys() - FIELDS - {"event"}
     if unknown:

@@ -1,6 +1,6 @@
-"""The Cloudflare entry: fetch, queue, scheduled.  Wiring only.
+"""The entry on Cloudflare: fetch, queue, scheduled.  It only connects the parts.
 
-Everything is built anew for each event: no binding, proxy or secret outlives the invocation that it belongs to.
+It builds everything anew for each event, because a binding, a proxy or a secret must not outlive its invocation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from workers import WorkerEntrypoint, asgi
 
 from consumer import telemetry
-from consumer.app import App, Trust
+from consumer.app import App
 from consumer.cloudflare.blobs import R2Blobs
 from consumer.cloudflare.clock import WorkersClock, WorkersEntropy
 from consumer.cloudflare.database import D1Database
@@ -19,8 +19,10 @@ from consumer.cloudflare.http import client
 from consumer.cloudflare.kv import WorkersKeyValue
 from consumer.cloudflare.queue import DeliveredMessage, WorkersQueue
 from consumer.core.errors import BadInput
+from consumer.core.message import DEAD_LETTER_QUEUE
 from consumer.core.profile import accounts, secrets_named
 from consumer.core.strictjson import parse_json
+from consumer.run.schema import SchemaTrust
 from consumer.web.app import build
 from consumer.world import Config, World
 from providers import PROVIDERS
@@ -28,11 +30,8 @@ from providers import PROVIDERS
 if TYPE_CHECKING:
     import httpx2
 
-DEAD_LETTERS: Final = "dead-letters"
-"""How the name of the dead letter queue ends."""
-
-
-TRUST: Final = Trust()
+TRUST: Final = SchemaTrust()
+"""An isolate keeps it between events, so that it checks the schema once in ten minutes."""
 
 
 class Default(WorkerEntrypoint):
@@ -48,7 +47,7 @@ class Default(WorkerEntrypoint):
         messages = [DeliveredMessage(message) for message in batch.messages]
         async with client() as http:
             app = self._app(http)
-            if str(batch.queue).endswith(DEAD_LETTERS):
+            if str(batch.queue).endswith(DEAD_LETTER_QUEUE):
                 await app.on_dead_letters(messages)
             else:
                 await app.on_messages(messages)
@@ -59,8 +58,8 @@ class Default(WorkerEntrypoint):
             await self._app(http).on_tick()
 
     def _app(self, http: httpx2.AsyncClient) -> App:
-        """Raises BadInput, naming the variable or secret that the deployment lacks."""
-        # Whatever is written to standard error is an error in Workers Logs.
+        """The worker on the bindings of this event.  Raises BadInput naming a missing or wrong variable or secret."""
+        # Workers Logs shows every line on standard error as an error.
         telemetry.configure(self._text("LOG_LEVEL", "INFO"), sys.stdout)
         profiles = parse_json(self._text("PROFILES", "{}"), "PROFILES")
         secrets = {name: self._text(name, "") for name in secrets_named(profiles)}
@@ -80,9 +79,9 @@ class Default(WorkerEntrypoint):
             accounts=accounts(profiles, secrets),
             link_secret=link_secret,
             config=Config(
-                # `fetch` does not tell a connection that was refused from one that broke after the request
-                # had arrived: nothing is ever certain not to have been sent.
-                never_sent=(),
+                # `fetch` reports a refused connection like one that broke after the request had arrived, so the
+                # worker never knows that a request was not sent.
+                reports_unsent=False,
                 connect_timeout_s=None,
                 public_url=self._text("PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/"),
             ),

@@ -1,11 +1,9 @@
-"""Everything a run needs, in one value: the ports, the providers, and how it may behave."""
+"""Everything that a run needs, in one value: the ports, the providers, and the settings of the worker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-
-import httpx2
 
 from consumer.core import policy
 from consumer.core.errors import BadInput
@@ -14,56 +12,63 @@ from consumer.store.batch import Batch
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import httpx2
+
     from consumer.core.profile import Account
     from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Queue, Row, Statement
     from consumer.provider import Provider
 
-NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-"""What a connected client raises when certainly no byte of a request has left."""
-
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """How the worker behaves.  Times in milliseconds."""
+    """The settings of the worker.  The end of a name is its unit: `_ms` milliseconds, `_s` seconds.
+
+    The defaults are those of Cloudflare, where a round trip to the database takes milliseconds."""
 
     batch_size: int = 10
-    """Tasks claimed at once."""
+    """Tasks that one claim takes at most."""
     connections: int = 5
-    """Calls that wait for a provider's headers at once."""
+    """Calls that may wait for the headers of a provider's reply at the same time."""
     all_connections: int = 6
-    """The same with those to the status store: what Cloudflare allows.  One at least is left for storage."""
+    """Calls and writes to the status store that may wait for headers at the same time.  Cloudflare allows 6
+    connections; `connections` leaves at least one of them to storage."""
     concurrency: int = 50
-    """Executions in flight in one invocation, those that wait without a connection included."""
+    """Executions in flight in one invocation, including those that wait without a connection."""
     follow_up_size: int = 10
-    """Open executions and outbox rows attended to at once."""
+    """Open executions, and rows of the outbox, that one round trip takes for a follow-up."""
     invocation_ms: int = 10 * policy.MINUTE
-    """After this nothing new is started; an invocation is ended by the platform after 15 minutes."""
+    """Milliseconds after which an invocation starts nothing new.  Cloudflare ends an invocation after 15 minutes."""
     statements: int = 900
-    """Statements after which an invocation leaves the rest to the next: D1 allows 1,000."""
+    """SQL statements after which an invocation leaves the rest to the next one.  D1 allows 1,000 in an invocation."""
     flush_after_ms: int = 50
-    """How long a finished call may wait for company before it is settled."""
+    """Milliseconds that a finished call waits at most for others, so that they are committed as one batch."""
     flush_size: int = 50
+    """Finished calls that are committed without waiting for more of them."""
     begin_size: int = 10
-    """Calls begun in one round trip."""
+    """Executions that one round trip begins at most."""
     settle_with_begins_at: int = 1
-    """Finished calls that are worth settling in the round trip that begins the next ones.  More than 1 starts calls
-    sooner, where a round trip costs next to nothing."""
+    """Finished calls from which on the round trip that begins executions settles them too.  A larger number begins
+    executions sooner, and needs more round trips."""
     prefetch_below: int = 0
-    """While nothing more can be started, more is claimed once fewer tasks than this are left in hand: where a round
-    trip costs next to nothing, the next call then never waits for a claim."""
+    """The worker claims ahead, while it cannot begin more, when it holds fewer tasks than this; 0: it never does.  Then
+    a call that ends does not wait for a claim, which costs round trips."""
     lease_ms: int = policy.LEASE
+    """Milliseconds for which a claim or a renewal reserves tasks for this worker."""
     grace_ms: int = 5 * policy.SECOND
-    """What calls in flight get when the worker is stopped."""
+    """Milliseconds that calls in flight get when the worker is stopped."""
     running_snapshot_ms: int = 1 * policy.SECOND
-    """A task that is done sooner is published once, at its end."""
+    """Milliseconds after which a running task publishes its status.  A task that ends sooner publishes only its end."""
     status_ttl_s: int = 7 * 86_400
-    """How long the live status of a finished task is kept."""
+    """Seconds for which the live status of a finished task is stored."""
     doorbells_per_tick: int = 10
+    """Doorbells that one sweep, or one run that leaves work behind, sends at most."""
     connect_timeout_s: float | None = 10.0
-    """None where waiting for headers cannot be told from connecting."""
-    never_sent: tuple[type[Exception], ...] = NEVER_SENT
+    """Seconds for opening a connection; None where the host does not distinguish that from waiting for the reply."""
+    reports_unsent: bool = True
+    """Whether the errors of the HTTP client show that a request was certainly not sent
+    (`execution.call.NEVER_SENT`)."""
     public_url: str = "http://127.0.0.1:8080"
-    """Where webhooks and people reach us."""
+    """The address of this worker for providers' webhooks and for people, without a slash at its end."""
 
 
 LOCAL: Final = Config(
@@ -75,12 +80,15 @@ LOCAL: Final = Config(
     all_connections=50,
     statements=2**53,
 )
-"""With the storage in the same process, where a round trip costs next to nothing and nobody counts statements."""
+"""For a database in the same process: a round trip takes microseconds, and the number of statements has no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """`link_secret` signs the links that people and providers get; `http` is the network."""
+    """The ports of a host and the deployment's providers and accounts, by name.
+
+    `http` is the client for calls to providers.  `link_secret` signs the links of people and the webhook addresses that
+    providers get."""
 
     database: Database
     kv: KeyValue
@@ -111,12 +119,12 @@ class World:
         await batch.commit()
 
     def __post_init__(self) -> None:
-        """Raises BadInput naming the profile that no adapter can work with."""
+        """Raises BadInput naming a profile whose adapter does not exist or refuses it."""
         for name, account in self.accounts.items():
             provider = self.providers.get(account.profile.provider)
             if provider is None:
                 known = ", ".join(sorted(self.providers))
-                raise BadInput(f"profiles.{name}.provider", f"there are the providers {known}")
+                raise BadInput(f"profiles.{name}.provider", f"must be one of the providers {known}")
             try:
                 provider.check(account)
             except BadInput as error:

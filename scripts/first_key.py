@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from consumer.local.clock import SystemClock, SystemEntropy
-from consumer.service.admin import ROLES, hash_key
+from consumer.service.keys import ROLES, hash_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

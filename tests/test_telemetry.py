@@ -12,7 +12,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from consumer.telemetry import FIELDS, Event, configure, log, word
+from consumer.telemetry import FIELDS, Event, configure, log, reason_code, silence
 
 
 @pytest.fixture
@@ -99,13 +99,22 @@ def test_an_unknown_level_is_refused() -> None:
         configure("CHATTY")
 
 
+def test_a_silent_logger_drops_every_line_until_the_next_configuration(stream: io.StringIO) -> None:
+    silence()
+    log().error(Event.TASK_ENDED, task=7)
+    assert stream.getvalue() == ""
+    configure("INFO", stream)
+    log().error(Event.TASK_ENDED, task=7)
+    assert [line["task"] for line in lines(stream)] == [7]
+
+
 def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     configure()
     log().info(Event.SWEPT)
     structlog.reset_defaults()
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert json.loads(said.err)["event"] == "sweep.done"
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert json.loads(output.err)["event"] == "sweep.done"
 
 
 def test_a_logger_is_asked_for_at_each_use() -> None:
@@ -122,7 +131,7 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "code"),
     [
         (None, None),
         ("deadline", "deadline"),
@@ -133,5 +142,5 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
         ("x" * 41, None),
     ],
 )
-def test_a_line_contains_only_our_own_word_of_a_reason(reason: str | None, said: str | None) -> None:
-    assert word(reason) == said
+def test_a_line_contains_only_our_own_code_of_a_reason(reason: str | None, code: str | None) -> None:
+    assert reason_code(reason) == code

@@ -8,48 +8,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consumer.cli.desk import opened_at, organization_id
+from consumer.cli.client import opened_at, organization_id
 from consumer.cli.group import Failure
-from consumer.cli.host import Wanted
-from consumer.cli.options import Where, anywhere, common, say
+from consumer.cli.host import OpenOptions
+from consumer.cli.options import anywhere, common, say
+from consumer.cli.target import Target
 from consumer.core.errors import NotFound
 from consumer.core.money import show
 from consumer.core.strictjson import parse_json
-from consumer.service.admin import ROLES
+from consumer.service.keys import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import TextIO
 
-    from consumer.cli.desk import Desk
+    from consumer.cli.client import Client
 
-org_option = click.option("--org", help="The organization, by id or name; needed where there are several.")
+org_option = click.option("--org", help="The organization, by id or name.  Required if there are several.")
 
 
-def ask(
-    where: Where, question: Callable[[Desk], Awaitable[dict[str, Any]]], wanted: Wanted | None = None
+def run_operation(
+    target: Target,
+    operation: Callable[[Client], Awaitable[dict[str, Any]]],
+    options: OpenOptions | None = None,
 ) -> dict[str, Any]:
-    """One question to the desk."""
+    """Run one operation of the client."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where, wanted) as desk:
-            return await question(desk)
+        async with opened_at(target, options) as client:
+            return await operation(client)
 
     return asyncio.run(run())
 
 
 @click.group()
 def org() -> None:
-    """Organizations."""
+    """Organizations.  `org` is short for organization."""
 
 
 @org.command("create")
 @click.argument("name")
 @anywhere
-def create_organization(name: str, where: Where, *, as_json: bool) -> None:
-    """Add an organization, and the data directory when it is missing."""
-    made = ask(where, lambda desk: desk.create_organization(name), Wanted(create=True))
-    say(made, f"organization {made['id']}: {name}", as_json=as_json)
+def create_organization(name: str, target: Target, *, as_json: bool) -> None:
+    """Create an organization, and the data directory if it does not exist."""
+    created = run_operation(target, lambda client: client.create_organization(name), OpenOptions(create=True))
+    say(created, f"organization {created['id']}: {name}", as_json=as_json)
 
 
 @click.group()
@@ -61,18 +64,22 @@ def user() -> None:
 @click.argument("email")
 @click.argument("name")
 @click.option(
-    "--role", default="member", show_default=True, help="What other applications know as the user's role."
+    "--role", default="member", show_default=True, help="The role of the user in other applications."
 )
 @org_option
 @anywhere
-def create_user(email: str, name: str, role: str, org: str | None, where: Where, *, as_json: bool) -> None:
-    """Add a person, to whom tasks can be assigned."""
+def create_user(email: str, name: str, role: str, org: str | None, target: Target, *, as_json: bool) -> None:
+    """Create a user, to whom tasks can be assigned."""
 
-    async def question(desk: Desk) -> dict[str, Any]:
-        return await desk.create_user(await organization_id(desk, org), email, name, role)
+    async def operation(client: Client) -> dict[str, Any]:
+        return await client.create_user(await organization_id(client, org), email, name, role)
 
-    made = ask(where, question)
-    say(made, f"user {made['id']}: {name} <{email}>, organization {made['organization']}", as_json=as_json)
+    created = run_operation(target, operation)
+    say(
+        created,
+        f"user {created['id']}: {name} <{email}>, organization {created['organization']}",
+        as_json=as_json,
+    )
 
 
 @click.group()
@@ -81,36 +88,38 @@ def key() -> None:
 
 
 @key.command("create")
-@click.option("--role", type=click.Choice(ROLES), default="member", show_default=True, help="What it allows.")
+@click.option(
+    "--role", type=click.Choice(ROLES), default="member", show_default=True, help="The rights of the key."
+)
 @org_option
 @common()
 def create_key(role: str, org: str | None, data: Path, *, as_json: bool) -> None:
-    """Make an API key.  It is shown only this once.  An operator's key is for all organizations."""
+    """Create an API key, and show it once.  An operator's key is for all organizations."""
 
-    async def question(desk: Desk) -> dict[str, Any]:
-        return await desk.create_key(
-            None if role == "operator" and org is None else await organization_id(desk, org), role
+    async def operation(client: Client) -> dict[str, Any]:
+        return await client.create_key(
+            None if role == "operator" and org is None else await organization_id(client, org), role
         )
 
-    made = ask(Where(data), question)
-    say(made, made["key"], as_json=as_json)
+    created = run_operation(Target(data), operation)
+    say(created, created["key"], as_json=as_json)
 
 
 @key.command("revoke")
 @click.argument("key")
 @common()
 def revoke_key(key: str, data: Path, *, as_json: bool) -> None:
-    """End a key at once, by its id or the whole of it."""
+    """End a key immediately.  KEY is its id or the whole key."""
     try:
-        done = ask(Where(data), lambda desk: desk.revoke_key(key))
+        done = run_operation(Target(data), lambda client: client.revoke_key(key))
     except NotFound as error:
-        raise Failure(f"{error}: give the key, or the 12 characters after `bizq_`") from None
+        raise Failure(f"{error}: give the whole key, or the 12 characters after `bizq_`") from None
     say(done, "the key is revoked", as_json=as_json)
 
 
 @click.group()
 def template() -> None:
-    """How tasks of a kind are done: prompt, schemas, route, limits."""
+    """Templates describe how tasks of a kind are done: prompt, schemas, route, limits."""
 
 
 @template.command("put")
@@ -119,33 +128,33 @@ def template() -> None:
     "--profiles",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     envvar="BIZQ_PROFILES",
-    help="The profiles that the worker runs with, when they are not those of the data directory.",
+    help="The file of the profiles that the worker uses, if it is not that of the data directory.",
 )
 @org_option
 @anywhere
 def put_template(
-    file: TextIO, profiles: Path | None, org: str | None, where: Where, *, as_json: bool
+    file: TextIO, profiles: Path | None, org: str | None, target: Target, *, as_json: bool
 ) -> None:
-    """Write the template in FILE (JSON; `-` is standard input).  One of the same name is replaced."""
+    """Write the template in FILE (JSON; `-` is standard input).  It replaces a template of the same name."""
     value = parse_json(file.read(), file.name)
     if not isinstance(value, dict):
-        raise Failure(f"{file.name}: a template is a JSON object with name, output_schema and route")
+        raise Failure(f"{file.name}: a template must be a JSON object with name, output_schema and route")
 
-    async def question(desk: Desk) -> dict[str, Any]:
-        return await desk.put_template(await organization_id(desk, org), value)
+    async def operation(client: Client) -> dict[str, Any]:
+        return await client.put_template(await organization_id(client, org), value)
 
-    made = ask(where, question, Wanted(profiles=profiles))
-    done = "created" if made["created"] else "replaced"
+    created = run_operation(target, operation, OpenOptions(accounts=True, profiles=profiles))
+    done = "created" if created["created"] else "replaced"
     say(
-        made,
-        f"template {made['id']}: {made['name']}, {done}, organization {made['organization']}",
+        created,
+        f"template {created['id']}: {created['name']}, {done}, organization {created['organization']}",
         as_json=as_json,
     )
 
 
 @click.group()
 def budget() -> None:
-    """Caps on money."""
+    """Limits on spending."""
 
 
 @budget.command("put")
@@ -154,7 +163,11 @@ def budget() -> None:
 @click.option("--template", "template_id", type=click.IntRange(1), help="For one template, by id.")
 @click.option("--task", "task_id", type=click.IntRange(1), help="For one task, by id.")
 @click.option(
-    "--refused", type=click.Choice(["wait", "fail"]), default="wait", show_default=True, help="Without room."
+    "--refused",
+    type=click.Choice(["wait", "fail"]),
+    default="wait",
+    show_default=True,
+    help="For a task that finds no room: wait for room, or fail.",
 )
 @org_option
 @anywhere
@@ -165,16 +178,16 @@ def put_budget(
     task_id: int | None,
     refused: str,
     org: str | None,
-    where: Where,
+    target: Target,
     *,
     as_json: bool,
 ) -> None:
-    """Set a cap of CAP dollars for the whole organization, a template or a task."""
+    """Limit spending to CAP dollars, for the whole organization, for a template or for a task."""
     if template_id is not None and task_id is not None:
-        raise Failure("give --template or --task, not both: without them the cap is for the organization")
+        raise Failure("give --template or --task, not both; without them the cap is for the organization")
 
-    async def question(desk: Desk) -> dict[str, Any]:
-        number = await organization_id(desk, org)
+    async def operation(client: Client) -> dict[str, Any]:
+        number = await organization_id(client, org)
         scope = (
             ("template", template_id)
             if template_id
@@ -183,10 +196,9 @@ def put_budget(
             else ("organization", number)
         )
         value = {"scope": scope[0], "scope_id": scope[1], "period": period, "cap": cap, "refused": refused}
-        return await desk.put_budget(number, value)
+        return await client.put_budget(number, value)
 
-    made = ask(where, question)
-    words = (
-        f"budget {made['id']}: {show(made['cap_micro'])} a {period} for {made['scope']} {made['scope_id']}"
-    )
-    say(made, words.replace(" a total", " in total"), as_json=as_json)
+    created = run_operation(target, operation)
+    cap = f"{show(created['cap_micro'])} {'in total' if period == 'total' else f'a {period}'}"
+    scope = f"{created['scope']} {created['scope_id']}"
+    say(created, f"budget {created['id']}: {cap} for {scope}", as_json=as_json)

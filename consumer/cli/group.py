@@ -1,6 +1,6 @@
-"""The command line: which module has which command, and how a refusal is said.
+"""The command line: the module of each command, and the messages of errors.
 
-A command's module is imported when it is called and not before, so that `status` answers at once.
+It imports a command's module only when that command is called, so that each command starts fast.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from consumer.cli.target import command
 from consumer.core.errors import BadInput, BizQError, Problem
 from consumer.ports import PortError, Unavailable
 
@@ -21,23 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMANDS: Final = {
-    "demo": ("consumer.cli.demo", "See it work: a real model, real tasks, one machine."),
-    "dev": ("consumer.cli.serve", "Run the worker on this machine until Ctrl-C."),
+    "demo": ("consumer.cli.dev.commands", "See it work: a real model, real tasks, one machine."),
+    "dev": ("consumer.cli.dev.commands", "Run the worker on this machine until Ctrl-C."),
     "submit": ("consumer.cli.tasks", "Add the tasks of a file, all or none."),
-    "status": ("consumer.cli.live", "Count the tasks, or tell how one stands."),
+    "status": ("consumer.cli.live", "Count the tasks, or show the live status of one."),
     "watch": ("consumer.cli.live", "Follow a task until it has ended."),
-    "show": ("consumer.cli.tasks", "All that happened to a task, and why it is not running."),
+    "show": ("consumer.cli.tasks", "Everything that happened to a task, and why it is not running."),
     "journal": ("consumer.cli.journal", "The history of a task as lines without payloads."),
     "cancel": ("consumer.cli.tasks", "End a task."),
-    "retry": ("consumer.cli.tasks", "A new task like one that has ended."),
+    "retry": ("consumer.cli.tasks", "Create a new task like one that has ended."),
     "adopt": ("consumer.cli.tasks", "Let tasks run that are older than the installation."),
-    "inbox": ("consumer.cli.tasks", "What waits for people, with the links to answer."),
-    "cost": ("consumer.cli.operate", "What executions cost."),
+    "inbox": ("consumer.cli.tasks", "The assignments that wait for people, with their links."),
+    "cost": ("consumer.cli.operate", "The costs of executions."),
     "tick": ("consumer.cli.operate", "Do once what cron does every minute."),
-    "stop": ("consumer.cli.operate", "Stop all spending at once."),
-    "resume": ("consumer.cli.operate", "Go on after a stop."),
-    "doctor": ("consumer.cli.operate", "Check everything that the worker stands on."),
-    "org": ("consumer.cli.configure", "Organizations: create."),
+    "stop": ("consumer.cli.operate", "Stop all spending immediately."),
+    "resume": ("consumer.cli.operate", "Continue after a stop."),
+    "doctor": ("consumer.cli.operate", "Check everything that the worker depends on."),
+    "org": ("consumer.cli.configure", "Organizations (org for short): create."),
     "user": ("consumer.cli.configure", "People of an organization: create."),
     "key": ("consumer.cli.configure", "API keys: create, revoke."),
     "template": ("consumer.cli.configure", "How tasks of a kind are done: put."),
@@ -51,7 +52,7 @@ INTERRUPTED: Final = 130
 
 
 class Failure(click.ClickException):
-    """One clear line, or one for each problem, and a non-zero exit code."""
+    """An error of a command: one clear line, or one line for each problem, and a non-zero exit code."""
 
     def __init__(self, message: str, problems: Sequence[Problem] = (), code: int = FAILED) -> None:
         super().__init__(message)
@@ -59,17 +60,17 @@ class Failure(click.ClickException):
         self.code = code
 
     def lines(self) -> list[str]:
-        """What a person reads."""
+        """The lines for people."""
         return [str(problem) for problem in self.problems] or [" ".join(self.message.split())]
 
     def value(self) -> dict[str, Any]:
-        """What a program reads."""
-        problems = [{"field": one.field, "message": one.message} for one in self.problems]
+        """The JSON for programs."""
+        problems = [{"field": problem.field, "message": problem.message} for problem in self.problems]
         return {"error": {"message": self.message, "problems": problems}}
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are found in `COMMANDS`."""
+    """A group that finds its commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         return list(COMMANDS)
@@ -78,12 +79,19 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         found = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
-        assert isinstance(found, click.Command)  # noqa: S101  # the table says so
+        assert isinstance(found, click.Command)  # noqa: S101  # as in the table
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # as above
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run one command.  Its errors become a Failure here, where hints can still repeat its options."""
+        try:
+            return super().invoke(ctx)
+        except (BizQError, PortError) as error:
+            raise failure(error) from None
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run one command and end the process with its exit code."""
@@ -92,7 +100,7 @@ class LazyGroup(click.Group):
         extra.setdefault("prog_name", "bizq")
         try:
             code = super().main(args=given, **extra)
-        except BrokenPipeError:  # whoever read our output has read enough
+        except BrokenPipeError:  # the reader of our output has ended, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(FAILED)
         except (click.Abort, KeyboardInterrupt):
@@ -100,7 +108,7 @@ class LazyGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(0)
-        except (click.ClickException, BizQError, PortError, OSError) as error:
+        except (click.ClickException, OSError) as error:
             refused = failure(error)
             if "--json" in given:
                 click.echo(json.dumps(refused.value()))
@@ -111,28 +119,28 @@ class LazyGroup(click.Group):
 
 
 def failure(error: Exception) -> Failure:
-    """What is said of an error: what is wrong, and what to do next."""
+    """The message of an error: the cause, and the next step."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, click.UsageError):
-        command = error.ctx.command_path if error.ctx else "bizq"
-        said = error.format_message().rstrip(".")
-        return Failure(f"{said}: `{command} --help` says what there is", code=USAGE)
+        path = error.ctx.command_path if error.ctx else "bizq"
+        return Failure(f"{error.format_message().rstrip('.')}: see `{path} --help`", code=USAGE)
     if isinstance(error, click.ClickException):
         return Failure(error.format_message(), code=error.exit_code)
     if isinstance(error, BadInput):
         return Failure(str(error), error.problems)
     if isinstance(error, Unavailable):
-        return Failure(f"{error}: `bizq doctor` looks into it")
+        return Failure(f"{error}: run {command('doctor')} to diagnose")
     if isinstance(error, PortError):
-        return Failure(f"the database refused it ({error}): `bizq doctor` looks into it")
+        return Failure(f"the database refused this ({error}): run {command('doctor')} to diagnose")
     if isinstance(error, OSError):
         return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return Failure(str(error))
 
 
-def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--target`, `--key` and `--key-file`: of the whole program and of each command, which goes before."""
+def target_options(run: Callable[..., Any]) -> Callable[..., Any]:
+    """`--target`, `--key` and `--key-file`.  The program has them and each command has them; the command's come
+    first."""
     for option in (
         click.option(
             "--key-file",
@@ -144,17 +152,17 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--key",
             "target_key",
             metavar="KEY",
-            help="The API key for --target.  Others on this machine can read it here: better BIZQ_KEY or --key-file.",
+            help="The API key for --target.  Other users of this machine can see it: prefer BIZQ_KEY or --key-file.",
         ),
         click.option(
             "--target",
             "target_url",
             metavar="URL",
-            help="A worker to ask over HTTP, in place of a data directory; BIZQ_TARGET says it too.",
+            help="Ask the worker at this address over HTTP, in place of a data directory; also BIZQ_TARGET.",
         ),
     ):
-        command = option(command)
-    return command
+        run = option(run)
+    return run
 
 
 @click.command(
@@ -162,4 +170,6 @@ def target_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @target_options
 def bizq(**_target: object) -> None:
-    """Gets tasks done by AI models and by people."""
+    """Gets tasks done by AI models and by people.
+
+    In the options, `org` is short for organization."""

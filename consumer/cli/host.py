@@ -1,19 +1,21 @@
-"""A data directory, opened: the ports, the profiles, the migrations, and a secret for links."""
+"""Open a data directory: make the World of the local host from its files, its profiles and the adapters.
+
+A command that makes no calls gets a World without accounts and without a network, because reading the profiles and
+importing an HTTP client take longer than the command.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import ssl
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import httpx2
-
+from consumer.cli.target import no_data
 from consumer.core.errors import BadInput, NotFound
-from consumer.core.profile import accounts, secrets_named
+from consumer.core.message import DEAD_LETTER_QUEUE
 from consumer.core.strictjson import parse_json
 from consumer.local import migrate
 from consumer.local.blobs import FileBlobs
@@ -22,54 +24,67 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalQueue
 from consumer.world import LOCAL, Config, World
-from providers import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    import httpx2
 
     from consumer.core.profile import Account
     from consumer.local.layout import Layout
+    from consumer.provider import Provider
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 MIGRATIONS: Final = ROOT / "migrations"
 EXAMPLES: Final = ROOT / "examples"
 
-DOORBELLS: Final = "doorbells"
-DEAD_LETTERS: Final = "dead-letters"
+DOORBELL_QUEUE: Final = "doorbells"
 
 LOCAL_MODEL: Final = "local"
-"""The profile of the model on this machine.  Its base URL is known when the model runs."""
+"""The profile of the model on this machine.  Its base URL is known only while the model runs."""
 MODEL_NAME: Final = "smollm2"
 MODEL_PROFILE: Final = {
     "provider": "openai_compatible",
     "price": {"input_per_million": "0", "output_per_million": "0"},
 }
 NOT_RUNNING: Final = "http://127.0.0.1"
-"""Stands for the model's address while nothing is called."""
+"""Takes the place of the model's address in a command that makes no calls."""
 PROFILES: Final[Mapping[str, Any]] = {
     "echo": {"provider": "echo", "price": {"per_task": "0"}},
     "people": {"provider": "inbox", "price": {"per_task": "0"}},
 }
-"""What a new data directory begins with."""
+"""The profiles of a new data directory."""
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """How to open.  `working`: calls will be made, so secrets and addresses have to be there."""
+class OpenOptions:
+    """How to open a data directory."""
 
     create: bool = False
+    """Make the directory if it does not exist."""
     migrated: bool = True
+    """Apply pending migrations first."""
+    accounts: bool = False
+    """Read and check the profiles."""
     working: bool = False
+    """Make calls: secrets and addresses of all profiles must be known.  Implies `accounts`."""
     profiles: Path | None = None
+    """The file of the profiles, in place of the one in the directory."""
     model_url: str | None = None
+    """The address of the model of the profile `local`."""
     config: Config | None = None
+    """The settings of the worker, in place of those for one machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What was opened.  `applied`: migrations; `idle`: profiles that lack a model; `unset`: secrets without a value."""
+    """An open data directory.
+
+    `applied`: the migrations that were applied; `idle`: the profiles whose model does not run; `unset`: the secrets
+    that profiles name and that have no value."""
 
     layout: Layout
     world: World
@@ -81,22 +96,22 @@ class Host:
 
 
 @asynccontextmanager
-async def opened(layout: Layout, wanted: Wanted) -> AsyncIterator[Host]:
-    """Open a data directory and bring its database up to date; close everything at the end.
+async def opened(layout: Layout, options: OpenOptions) -> AsyncIterator[Host]:
+    """Open a data directory, and close it at the end.
 
-    Raises NotFound when there is none, BadInput on the profiles, `PortError` when a file cannot be used."""
-    prepare(layout, create=wanted.create)
-    known, idle, unset = _accounts(layout, wanted)
+    Raises NotFound if it does not exist, BadInput for wrong profiles, `PortError` if a file cannot be used."""
+    prepare(layout, create=options.create)
+    wiring = _wiring(layout, options)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         database = SqliteDatabase(layout.database)
         stack.callback(database.close)
-        applied = migrate.apply(database, MIGRATIONS) if wanted.migrated else []
+        applied = migrate.apply(database, MIGRATIONS) if options.migrated else []
         status = SqliteKeyValue(layout.status, clock)
         stack.callback(status.close)
-        queue = LocalQueue(layout.queues, DOORBELLS, clock)
+        queue = LocalQueue(layout.queues, DOORBELL_QUEUE, clock)
         stack.callback(queue.close)
-        dead_letters = LocalQueue(layout.queues, DEAD_LETTERS, clock)
+        dead_letters = LocalQueue(layout.queues, DEAD_LETTER_QUEUE, clock)
         stack.callback(dead_letters.close)
         world = World(
             database=database,
@@ -105,57 +120,56 @@ async def opened(layout: Layout, wanted: Wanted) -> AsyncIterator[Host]:
             queue=queue,
             clock=clock,
             entropy=SystemEntropy(),
-            http=await stack.enter_async_context(_client(working=wanted.working)),
-            providers=PROVIDERS,
-            accounts=known,
+            http=await stack.enter_async_context(_client(working=options.working)),
+            providers=wiring.providers,
+            accounts=wiring.accounts,
             link_secret=link_secret(layout),
-            config=_config(layout, wanted),
+            config=_config(layout, options),
         )
-        yield Host(layout, world, queue, dead_letters, applied, idle, unset)
+        yield Host(layout, world, queue, dead_letters, applied, wiring.idle, wiring.unset)
 
 
 def prepare(layout: Layout, *, create: bool) -> None:
-    """Make a data directory, for its owner alone.  Raises NotFound when it is to be there already."""
+    """Make a data directory that only its owner can read.  Raises NotFound if it does not exist and `create` is
+    False."""
     if layout.database.exists():
         return
     if not create:
-        raise NotFound(
-            f"there is no BizQ data in {layout.root}: `bizq dev` or `bizq demo` makes it, --data names it"
-        )
+        raise NotFound(no_data(layout.root))
     layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not layout.profiles.exists():
         layout.profiles.write_text(json.dumps(PROFILES, indent=2) + "\n")
 
 
 def link_secret(layout: Layout) -> str:
-    """What signs the links that people get: BIZQ_LINK_SECRET, or a file that is made once."""
-    given = os.environ.get("BIZQ_LINK_SECRET")
-    if given:
-        return given
+    """The secret that signs the links of people: BIZQ_LINK_SECRET, or a file that is created once.  Raises BadInput."""
+    from_environment = os.environ.get("BIZQ_LINK_SECRET")
+    if from_environment:
+        return from_environment
     entropy = SystemEntropy()
     with suppress(FileExistsError):
-        made = os.open(layout.link_secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(made, "w") as file:
+        created = os.open(layout.link_secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(created, "w") as file:
             file.write(entropy.token() + entropy.token())
     secret = layout.link_secret.read_text().strip()
     if not secret:
-        raise BadInput(str(layout.link_secret), "is empty: delete it, and a new one is made")
+        raise BadInput(str(layout.link_secret), "is empty: delete it, and the next command creates a new one")
     return secret
 
 
 def read_profiles(layout: Layout, file: Path | None = None) -> dict[str, Any]:
-    """The profiles of a file, of the data directory, or the first ones.  Raises BadInput, OSError."""
+    """The profiles of a file, else of the data directory, else those of a new one.  Raises BadInput, OSError."""
     path = file or layout.profiles
     if file is None and not path.exists():
         return dict(PROFILES)
     value = parse_json(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(value, dict):
-        raise BadInput(str(path), "an object of profiles by name")
+        raise BadInput(str(path), "must be an object of profiles by name")
     return value
 
 
 def keep_profile(layout: Layout, name: str, profile: Mapping[str, Any]) -> None:
-    """Write one profile into the data directory, so that other processes know it too."""
+    """Write one profile into the data directory, where other processes read it too."""
     profiles = read_profiles(layout)
     if profiles.get(name) == profile:
         return
@@ -164,39 +178,64 @@ def keep_profile(layout: Layout, name: str, profile: Mapping[str, Any]) -> None:
     draft.replace(layout.profiles)
 
 
-def _accounts(layout: Layout, wanted: Wanted) -> tuple[dict[str, Account], list[str], list[str]]:
-    """Accounts by name, the profiles that wait for a model, and the names of secrets that are not set.
+@dataclass(frozen=True, slots=True)
+class _Wiring:
+    """The adapters, the accounts by name, the profiles whose model does not run, and the names of unset secrets."""
 
-    Where nothing is called a secret's name is enough, and the model need not run."""
-    profiles = read_profiles(layout, wanted.profiles)
-    if wanted.model_url is not None:
-        profiles[LOCAL_MODEL] = profiles.get(LOCAL_MODEL, MODEL_PROFILE) | {"base_url": wanted.model_url}
+    providers: Mapping[str, Provider] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)
+    unset: list[str] = field(default_factory=list)
+
+
+def _wiring(layout: Layout, options: OpenOptions) -> _Wiring:
+    """The accounts of the profiles, as far as the options need them.  Raises BadInput.
+
+    A command that makes no calls only needs the names of the secrets, and the model need not run."""
+    if not (options.working or options.accounts):
+        return _Wiring()
+    from consumer.core.profile import accounts, secrets_named
+    from providers import PROVIDERS
+
+    profiles = read_profiles(layout, options.profiles)
+    if options.model_url is not None:
+        profiles[LOCAL_MODEL] = profiles.get(LOCAL_MODEL, MODEL_PROFILE) | {"base_url": options.model_url}
     local = profiles.get(LOCAL_MODEL)
     idle = [LOCAL_MODEL] if isinstance(local, dict) and not local.get("base_url") else []
     secrets = {name: os.environ.get(name, "") for name in sorted(secrets_named(profiles))}
     unset = [name for name, value in secrets.items() if not value]
-    if wanted.working:
+    if options.working:
         profiles = {name: value for name, value in profiles.items() if name not in idle}
     else:
         profiles |= {name: {**profiles[name], "base_url": NOT_RUNNING} for name in idle}
         secrets |= dict.fromkeys(unset, "unset")
-    return accounts(profiles, secrets), idle, unset
+    return _Wiring(PROVIDERS, accounts(profiles, secrets), idle, unset)
 
 
-def _config(layout: Layout, wanted: Wanted) -> Config:
-    if wanted.config is not None:
-        return wanted.config
+def _config(layout: Layout, options: OpenOptions) -> Config:
+    if options.config is not None:
+        return options.config
     if layout.public_url.exists():
         return replace(LOCAL, public_url=layout.public_url.read_text().strip())
     return LOCAL
 
 
-def _client(*, working: bool) -> httpx2.AsyncClient:
-    """The network.  A proxy that the environment names is not asked for what is on this machine.
+class _NoNetwork:
+    """Takes the place of the HTTP client in a command that makes no calls."""
 
-    Reading all certificate authorities takes longer than most commands: only a worker does it."""
-    no_authorities = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    def __getattr__(self, name: str) -> Any:
+        msg = f"this data directory was opened without a network: {name}"
+        raise RuntimeError(msg)
+
+
+def _client(*, working: bool) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+    """The HTTP client.  Requests to this machine never go through a proxy of the environment."""
     if not working:
-        return httpx2.AsyncClient(verify=no_authorities)
+        return nullcontext(cast("httpx2.AsyncClient", _NoNetwork()))
+    import ssl
+
+    import httpx2
+
+    no_authorities = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loopback speaks plain HTTP: nothing to verify
     mounts = {f"http://{name}": httpx2.AsyncHTTPTransport(verify=no_authorities) for name in _LOOPBACK}
     return httpx2.AsyncClient(timeout=None, mounts=mounts)  # each call has its own timeout

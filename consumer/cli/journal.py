@@ -1,4 +1,4 @@
-"""`bizq journal`: what happened to a task, as lines that can be handed on: sizes and digests instead of payloads."""
+"""`bizq journal`: the history of a task as lines that can be passed on, with sizes and digests in place of payloads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from consumer.cli.desk import opened_at
+from consumer.cli.client import opened_at
 from consumer.cli.options import TASK, anywhere, say
 from consumer.cli.tasks import advised
 from consumer.core.strictjson import dump_json
@@ -16,35 +16,35 @@ from consumer.core.strictjson import dump_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from consumer.cli.options import Where
+    from consumer.cli.target import Target
 
 PAYLOADS: Final = frozenset(
     {"title", "description", "input", "outcome", "feedback", "result", "note", "usage"}
 )
-"""Fields of which a journal tells only how large they are, and whether two of them are the same."""
+"""Fields of which a journal shows only the size and a digest, by which two of them can be compared."""
 
 
 @click.command()
 @click.argument("task", type=TASK)
 @anywhere
-def journal(task: int, where: Where, *, as_json: bool) -> None:
+def journal(task: int, target: Target, *, as_json: bool) -> None:
     """The history of a task as JSON lines without payloads, which the simulator can replay."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
-            with advised(where, task, ""):
-                return await desk.history(task)
+        async with opened_at(target) as client:
+            with advised(target):
+                return await client.history(task)
 
     lines = entries(asyncio.run(run()))
     say(lines, "\n".join(dump_json(line) for line in lines), as_json=as_json)
 
 
 def entries(history: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The task as it stands, then its executions and the audit log in order of time."""
-    executions = [(str(one["started_at"]), "execution", one) for one in history["executions"]]
-    audit = [(str(one["at"]), "audit", one) for one in history["audit"]]
+    """The task, then its executions and its audit log in order of time."""
+    executions = [(str(row["started_at"]), "execution", row) for row in history["executions"]]
+    audit = [(str(row["at"]), "audit", row) for row in history["audit"]]
     events = sorted([*executions, *audit], key=lambda event: event[0])
-    return [_entry("task", history["task"]), *(_entry(kind, one) for _, kind, one in events)]
+    return [_entry("task", history["task"]), *(_entry(kind, row) for _, kind, row in events)]
 
 
 def _entry(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _entry(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: object) -> object:
-    """A field without words from outside: those of a reason follow its first colon."""
+    """The value of a field without text from outside.  In a reason, such text follows the first colon."""
     if name == "reason" and isinstance(value, str):
         return value.partition(":")[0]
     if name not in PAYLOADS or value is None:

@@ -1,4 +1,4 @@
-"""`status` and `watch`: from the live status, at once.  Nothing heavy is imported here, and no worker is needed."""
+"""The commands `status` and `watch`, which read the live status.  They import little, and need no worker."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from consumer.cli.group import Failure
 from consumer.cli.options import TASK, anywhere, say
+from consumer.cli.target import command, no_data
 from consumer.core import snapshot
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
@@ -23,17 +24,17 @@ from consumer.store import publish, queries
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from consumer.cli.options import Where
+    from consumer.cli.target import Target
 
 POLL_S: Final = 0.2
-POLL_TARGET_S: Final = 0.5
+POLL_REMOTE_S: Final = 0.5
 
 
 class Statuses(Protocol):
-    """How tasks stand."""
+    """The live statuses of tasks."""
 
     def task(self, number: int) -> dict[str, Any]:
-        """How a task stands.  Raises Failure when there is none."""
+        """The live status of a task.  Raises Failure if there is no such task."""
         ...
 
     def counts(self) -> dict[str, int]:
@@ -43,24 +44,22 @@ class Statuses(Protocol):
     def close(self) -> None: ...
 
 
-def reader_at(where: Where) -> Statuses:
-    """The statuses of a target or of a data directory.  Raises Failure."""
-    if where.target is None:
-        return Reader(where.data)
-    from consumer.cli.remote import Api, RemoteReader  # noqa: PLC0415  # takes longer than all else here
+def reader_at(target: Target) -> Statuses:
+    """The statuses of a target.  Raises Failure."""
+    if target.remote is None:
+        return Reader(target.data)
+    from consumer.cli.remote import Api, RemoteReader
 
-    return RemoteReader(Api(where.target))
+    return RemoteReader(Api(target.remote))
 
 
 class Reader:
-    """The live statuses of a data directory, and its database for those that are missing or old."""
+    """The live statuses of a data directory.  A missing or old one is read from the database."""
 
     def __init__(self, root: Path) -> None:
         layout = Layout(root)
         if not layout.database.exists():
-            raise Failure(
-                f"there is no BizQ data in {root}: `bizq dev` or `bizq demo` makes it, --data names it"
-            )
+            raise Failure(no_data(root))
         self._clock = SystemClock()
         self._status = KeyValueReader(layout.status, self._clock)
         self._path = layout.database
@@ -68,22 +67,20 @@ class Reader:
 
     @property
     def database(self) -> SqliteDatabase:
-        """Opened when it is needed."""
+        """The database, which is opened at its first use."""
         if self._database is None:
             self._database = SqliteDatabase(self._path)
         return self._database
 
     def task(self, number: int) -> dict[str, Any]:
-        """How a task stands.  Raises Failure when there is none."""
+        """The live status of a task.  Raises Failure if there is no such task."""
         stored = self._status.get(snapshot.key(number))
         value: dict[str, Any] | None = json.loads(stored) if stored else None
         if value is None or not snapshot.trusted(value, self._clock.now_ms()):
             rows = self.database.run([publish.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
             value = snapshot.snapshot(rows[0]) if rows else None
         if value is None:
-            raise Failure(
-                f"no task {number}; `bizq status` counts what is there, --data names another directory"
-            )
+            raise Failure(f"no task {number}; {command('status')} counts the tasks of this data directory")
         return value
 
     def close(self) -> None:
@@ -101,9 +98,9 @@ class Reader:
 @click.command()
 @click.argument("task", type=TASK, required=False)
 @anywhere
-def status(task: int | None, where: Where, *, as_json: bool) -> None:
-    """Count the tasks, or tell how one stands."""
-    with closing(reader_at(where)) as reader:
+def status(task: int | None, target: Target, *, as_json: bool) -> None:
+    """Count the tasks, or show the live status of one."""
+    with closing(reader_at(target)) as reader:
         if task is not None:
             value = reader.task(task)
             say(value, sentence(value), as_json=as_json)
@@ -120,12 +117,12 @@ def status(task: int | None, where: Where, *, as_json: bool) -> None:
 @click.argument("task", type=TASK)
 @click.option("--timeout", type=click.FloatRange(0), help="Seconds after which to give up.")
 @anywhere
-def watch(task: int, timeout: float | None, where: Where, *, as_json: bool) -> int:
-    """Follow a task until it has ended.  The exit code is 0 when it is completed."""
+def watch(task: int, timeout: float | None, target: Target, *, as_json: bool) -> int:
+    """Follow a task until it has ended.  The exit code is 0 if it is completed."""
     until = None if timeout is None else time.monotonic() + timeout
-    pause = POLL_S if where.target is None else POLL_TARGET_S
+    pause = POLL_S if target.remote is None else POLL_REMOTE_S
     seen = -1
-    with closing(reader_at(where)) as reader:
+    with closing(reader_at(target)) as reader:
         while True:
             value = reader.task(task)
             if value["version"] > seen:
@@ -134,7 +131,9 @@ def watch(task: int, timeout: float | None, where: Where, *, as_json: bool) -> i
             if value["status"] in TASK_FINAL:
                 return int(value["status"] != "completed")
             if until is not None and time.monotonic() >= until:
-                raise Failure(f"task {task} is still {value['status']}: `bizq show {task}` says why")
+                raise Failure(
+                    f"task {task} is still {value['status']}: {command(f'show {task}')} explains why"
+                )
             time.sleep(pause)
 
 

@@ -1,4 +1,4 @@
-"""The commands of whoever runs it: cost, tick, doctor."""
+"""The commands of an operator: cost, tick, stop, resume, doctor."""
 
 from __future__ import annotations
 
@@ -7,34 +7,42 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from consumer.app import BrokenSchema
-from consumer.cli.desk import opened_at, organization_id
+from consumer.cli.client import opened_at, organization_id
 from consumer.cli.group import FAILED, Failure
-from consumer.cli.host import Wanted
+from consumer.cli.host import OpenOptions
 from consumer.cli.options import anywhere, say, table
+from consumer.cli.target import command
 from consumer.core.money import show
 from consumer.core.times import iso
+from consumer.run.schema import BrokenSchema
 from consumer.store.queries import COSTS
 
 if TYPE_CHECKING:
-    from consumer.cli.options import Where
+    from consumer.cli.target import Target
 
 _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
 
 @click.command()
 @click.option(
-    "--by", type=click.Choice(list(COSTS)), default="profile", show_default=True, help="What to add up for."
+    "--by",
+    type=click.Choice(list(COSTS)),
+    default="profile",
+    show_default=True,
+    help="The group that each sum is for.",
 )
-@click.option("--org", help="Only this organization, by id or name.")
+@click.option("--org", help="Only for this organization, by id or name.")
 @click.option("--since", help="Only executions from this time on, in ISO-8601.")
 @anywhere
-def cost(by: str, org: str | None, since: str | None, where: Where, *, as_json: bool) -> None:
-    """What executions cost, failed and late ones too."""
+def cost(by: str, org: str | None, since: str | None, target: Target, *, as_json: bool) -> None:
+    """The costs of executions, including failed and late ones.
+
+    `estimated (bound)` is the part of the cost that is a maximum, because the provider did not report the real cost.
+    `cost unknown` counts executions without a known cost; their reservations are in `still reserved`."""
 
     async def run() -> list[dict[str, Any]]:
-        async with opened_at(where) as desk:
-            return await desk.costs(None if org is None else await organization_id(desk, org), by, since)
+        async with opened_at(target) as client:
+            return await client.costs(None if org is None else await organization_id(client, org), by, since)
 
     found = asyncio.run(run())
     total = sum(row["cost_micro"] for row in found)
@@ -49,22 +57,22 @@ def cost(by: str, org: str | None, since: str | None, where: Where, *, as_json: 
         )
         for row in found
     ]
-    heads = (by, "executions", "cost", "of it a bound", "at an unknown price", "still reserved")
+    heads = (by, "executions", "cost", "estimated (bound)", "cost unknown", "still reserved")
     value = {"by": by, "costs": found, "total_micro": total}
     say(value, f"{table(heads, rows)}\ntotal {show(total)}", as_json=as_json)
 
 
 @click.command()
 @anywhere
-def tick(where: Where, *, as_json: bool) -> None:
-    """Do once what cron does every minute: repair, unblock, end what is overdue, ring for what is due."""
+def tick(target: Target, *, as_json: bool) -> None:
+    """Do once what cron does every minute: repair and unblock tasks, end overdue ones, ring a doorbell for due ones."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
+        async with opened_at(target) as client:
             try:
-                return await desk.tick()
+                return await client.tick()
             except BrokenSchema as error:
-                raise Failure(f"{error}: `bizq doctor` looks into it") from None
+                raise Failure(f"{error}: run {command('doctor')} to diagnose") from None
 
     swept = asyncio.run(run())
     say(swept, ", ".join(f"{count} {name}" for name, count in swept.items()), as_json=as_json)
@@ -73,14 +81,14 @@ def tick(where: Where, *, as_json: bool) -> None:
 @click.command()
 @click.argument("reason")
 @anywhere
-def stop(reason: str, where: Where, *, as_json: bool) -> None:
-    """Stop all spending at once: no worker begins anything until `bizq resume`.  REASON is shown to who asks why.
+def stop(reason: str, target: Target, *, as_json: bool) -> None:
+    """Stop all spending immediately: no worker begins an execution until `bizq resume`.  `bizq show` quotes REASON.
 
-    What is in flight ends and is recorded; people may go on answering."""
+    Calls in flight end and are recorded, and people can still answer."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
-            return await desk.stop(reason)
+        async with opened_at(target) as client:
+            return await client.stop(reason)
 
     stopped = asyncio.run(run())
     say(stopped, f"stopped since {iso(stopped['at_ms'])}: {stopped['reason']}", as_json=as_json)
@@ -88,30 +96,31 @@ def stop(reason: str, where: Where, *, as_json: bool) -> None:
 
 @click.command()
 @anywhere
-def resume(where: Where, *, as_json: bool) -> None:
-    """Go on after `bizq stop`."""
+def resume(target: Target, *, as_json: bool) -> None:
+    """Continue after `bizq stop`."""
 
     async def run() -> bool:
-        async with opened_at(where) as desk:
-            return await desk.resume()
+        async with opened_at(target) as client:
+            return await client.resume()
 
     resumed = asyncio.run(run())
-    say({"resumed": resumed}, "work goes on" if resumed else "nothing was stopped", as_json=as_json)
+    say({"resumed": resumed}, "work continues" if resumed else "there was no stop", as_json=as_json)
 
 
 @click.command()
 @anywhere
-def doctor(where: Where, *, as_json: bool) -> int:
-    """Check everything that the worker stands on.  The exit code is 0 when it can work."""
+def doctor(target: Target, *, as_json: bool) -> int:
+    """Check everything that the worker depends on.  The exit code is 0 if it can work."""
 
     async def run() -> list[dict[str, Any]]:
-        async with opened_at(where, Wanted(migrated=False)) as desk:
-            return await desk.examine()
+        async with opened_at(target, OpenOptions(migrated=False, accounts=True)) as client:
+            return await client.examine()
 
     findings = asyncio.run(run())
     lines = [
-        f"{_MARKS[one['level']]:8} {one['what']}" + (f": {one['advice']}" if one["advice"] else "")
-        for one in findings
+        f"{_MARKS[finding['level']]:8} {finding['what']}"
+        + (f": {finding['advice']}" if finding["advice"] else "")
+        for finding in findings
     ]
     say(findings, "\n".join(lines), as_json=as_json)
-    return FAILED if any(one["level"] == "error" for one in findings) else 0
+    return FAILED if any(finding["level"] == "error" for finding in findings) else 0

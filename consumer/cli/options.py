@@ -1,11 +1,10 @@
-"""What every command has: where the work is, and output for people or for programs."""
+"""The options that commands share, and their output for people or for programs."""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -14,62 +13,42 @@ import click
 from click.core import ParameterSource
 
 from consumer.cli.group import Failure, target_options
+from consumer.cli.target import DATA, LOOPBACK, Remote, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-DATA: Final = Path(".bizq")
 TASK: Final = click.IntRange(1, 2**53 - 2)
 """A task's id."""
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A worker that is spoken to over HTTP: its address without a slash at the end, and the key, if one is given."""
-
-    url: str
-    key: str | None = field(default=None, repr=False)
-
-    @property
-    def on_loopback(self) -> bool:
-        return urlsplit(self.url).hostname in LOOPBACK
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Who answers a command: the target, or without one the data directory."""
-
-    data: Path
-    target: Target | None = None
 
 
 def common(default: Path = DATA) -> Callable[[F], F]:
-    """`--data` and `--json`, of a command that works on this machine only."""
+    """`--data` and `--json`, for a command that works only on this machine.  The command gets `data`."""
 
     def add(command: F) -> F:
         @functools.wraps(command)
-        def run(*args: Any, target_url: str | None, **options: Any) -> Any:
+        def run(*args: Any, data: Path, target_url: str | None, **options: Any) -> Any:
             if _target_url(target_url) is not None:
                 name = click.get_current_context().command_path
                 raise Failure(
-                    f"`{name}` works on this machine only, not over HTTP: leave out --target and BIZQ_TARGET, or "
-                    "name the data with --data"
+                    f"`{name}` works on this machine only, not over HTTP: omit --target and BIZQ_TARGET, or "
+                    "name the data directory with --data"
                 )
-            return command(*args, **options)
+            _remember(Target(data))
+            return command(*args, data=data, **options)
 
-        hidden = click.option("--target", "target_url", hidden=True, help="Only to say that it cannot be.")
+        hidden = click.option("--target", "target_url", hidden=True, help="Only for a clear error.")
         return data_option(default)(json_option(hidden(run)))  # type: ignore[return-value]
 
     return add
 
 
 def anywhere(command: F) -> F:
-    """`--data`, `--target`, `--key`, `--key-file` and `--json`, of a command that any worker can be asked.
+    """`--data`, `--target`, `--key`, `--key-file` and `--json`, for a command that works here and over HTTP.
 
-    The command gets `where`."""
+    The command gets `target`."""
 
     @functools.wraps(command)
     def run(
@@ -81,10 +60,16 @@ def anywhere(command: F) -> F:
         **options: Any,
     ) -> Any:
         url = _target_url(target_url)
-        target = None if url is None else Target(_checked(url), _key(target_key, target_key_file))
-        return command(*args, where=Where(data, target), **options)
+        remote = None if url is None else _remote(url, target_key, target_key_file)
+        return command(*args, target=_remember(Target(data, remote)), **options)
 
     return data_option(DATA)(target_options(json_option(run)))  # type: ignore[return-value]
+
+
+def _remember(target: Target) -> Target:
+    """Keep the target where hints find it: `consumer.cli.target.command`."""
+    click.get_current_context().find_root().obj = target
+    return target
 
 
 def data_option(default: Path) -> Callable[[F], F]:
@@ -95,7 +80,7 @@ def data_option(default: Path) -> Callable[[F], F]:
         envvar="BIZQ_DATA",
         default=default,
         show_default=True,
-        help="The data directory; BIZQ_DATA says it too.",
+        help="The data directory; also BIZQ_DATA.",
     )
 
 
@@ -105,7 +90,7 @@ def json_option(command: F) -> F:
 
 
 def _target_url(own: str | None) -> str | None:
-    """What was typed goes before the environment.  Raises Failure when a directory was typed as well."""
+    """The address: an option goes before the environment.  Raises Failure if --data was given as well."""
     context = click.get_current_context()
     given = own or _of_program("target_url")
     typed_data = context.get_parameter_source("data") is ParameterSource.COMMANDLINE
@@ -115,13 +100,13 @@ def _target_url(own: str | None) -> str | None:
 
 
 def _of_program(name: str) -> Any:
-    """An option that stands before the command's name."""
+    """An option that stands before the name of the command."""
     return click.get_current_context().find_root().params.get(name)
 
 
-def _key(own: str | None, own_file: Path | None) -> str | None:
-    """The API key: what was typed goes before the environment.  Raises Failure, OSError."""
-    key = own or _of_program("target_key")
+def _remote(url: str, own_key: str | None, own_file: Path | None) -> Remote:
+    """The worker at an address, with the API key: an option goes before the environment.  Raises Failure, OSError."""
+    key = own_key or _of_program("target_key")
     file = own_file or _of_program("target_key_file")
     if key is not None and file is not None:
         raise Failure("give --key or --key-file, not both")
@@ -129,19 +114,20 @@ def _key(own: str | None, own_file: Path | None) -> str | None:
         key = file.read_text(encoding="utf-8").strip()
     key = key or os.environ.get("BIZQ_KEY") or None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-        raise Failure("the key is not one: a key is a single word that begins with bizq_")
-    return key
+        raise Failure("the API key is not valid: a key is a single word that begins with bizq_")
+    return Remote(_checked(url), key, file)
 
 
 def _checked(url: str) -> str:
-    """Raises Failure for what is no address, or would show the key to everybody on the way."""
+    """The address without a slash at its end.  Raises Failure if it is not one, or if it would send the key
+    unencrypted."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise Failure(f"--target: {url} is not an address such as https://tasks.example.com")
     if parts.username is not None:
         raise Failure("--target: the address holds a user's name; the key goes into BIZQ_KEY or --key-file")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise Failure(f"--target: {url} would show the key to everybody on the way: use https")
+        raise Failure(f"--target: {url} would send the key unencrypted: use https")
     return url.rstrip("/")
 
 
@@ -151,7 +137,7 @@ def say(value: object, words: str, *, as_json: bool) -> None:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns that stand in line; what is None is a dash."""
+    """Aligned columns.  None is shown as a dash."""
     cells = [[*heads], *[["-" if cell is None else str(cell) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]

@@ -1,4 +1,4 @@
-"""The desk of a worker elsewhere: every operation over HTTP, on whatever host it runs."""
+"""The client of a worker elsewhere: every operation over HTTP, on either host."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from consumer.cli.group import Failure
+from consumer.cli.target import command
 from consumer.core.errors import BadInput, Conflict, Forbidden, NotFound, Problem
 from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumer.cli.options import Target
+    from consumer.cli.target import Remote
 
 CONNECT_S: Final = 10.0
 ANSWER_S: Final = 60.0
-"""A thousand tasks, or a sweep, take seconds; a Worker that starts takes a few more."""
+"""Seconds.  A thousand tasks or a sweep take some of them, and the start of a Worker a few more."""
 
-_BROKEN: Final = "nothing is claimed until it is mended: docs/operations.md, the schema is broken"
-_DIRECT: Final = "see docs/deploy.md for what does it to a deployment"
+_BROKEN: Final = "the worker claims nothing until it is repaired: docs/operations.md, the schema is broken"
+_DIRECT: Final = "see docs/deploy.md for keys of a deployment"
 
 
 class NoKey(Failure):
@@ -28,20 +29,20 @@ class NoKey(Failure):
 
 
 class Api:
-    """The HTTP of one target.  It blocks: a command asks one thing after another."""
+    """The HTTP API of one worker.  Its methods block, because a command sends one request after another."""
 
-    def __init__(self, target: Target, transport: httpx2.BaseTransport | None = None) -> None:
-        self._target = target
+    def __init__(self, remote: Remote, transport: httpx2.BaseTransport | None = None) -> None:
+        self._remote = remote
         self._client = httpx2.Client(
-            base_url=target.url,
+            base_url=remote.url,
             timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
-            trust_env=not target.on_loopback,  # no proxy stands between this machine and itself
+            trust_env=not remote.on_loopback,  # a proxy cannot reach loopback of this machine
             transport=transport,
         )
 
     @property
     def url(self) -> str:
-        return self._target.url
+        return self._remote.url
 
     def close(self) -> None:
         """Close the connection."""
@@ -50,7 +51,7 @@ class Api:
     def ask(
         self, method: str, path: str, *, query: Mapping[str, object] | None = None, body: object = None
     ) -> Any:
-        """The answer's JSON.  Raises `BizQError` for what is refused, Failure for what is no answer."""
+        """The JSON of the reply.  Raises `BizQError` for a refusal, Failure for a reply that is not the API's."""
         content = None if body is None else dump_json(body).encode()
         return self.read(self.send(method, path, query=query, content=content))
 
@@ -64,7 +65,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         open_to_all: bool = False,
     ) -> httpx2.Response:
-        """The reply as it comes.  Raises Failure when none comes, or no key is there to ask with."""
+        """The reply.  Raises Failure if none arrives, or if the request needs a key and there is none."""
         sent = {"Accept": "application/json", **(headers or {})}
         if content is not None:
             sent["Content-Type"] = "application/json"
@@ -75,20 +76,22 @@ class Api:
             return self._client.request(method, path, params=asked, content=content, headers=sent)
         except httpx2.ConnectError as error:
             raise Failure(
-                f"nothing answers at {self.url} ({error}): start it with `bizq dev`, or correct --target"
+                f"nothing answers at {self.url} ({error}): start a worker there (here: `bizq dev`), or correct --target"
             ) from None
         except httpx2.TimeoutException:
             raise Failure(f"{self.url} does not answer in time{_perhaps(method)}: try again later") from None
         except httpx2.TransportError as error:
-            said = str(error) or type(error).__name__
+            cause = str(error) or type(error).__name__
             raise Failure(
-                f"the connection to {self.url} broke ({said}){_perhaps(method)}: try again"
+                f"the connection to {self.url} broke ({cause}){_perhaps(method)}: try again"
             ) from None
 
     def _key(self) -> str:
-        if self._target.key is None:
-            raise NoKey(f"{self.url} wants a key: put it into BIZQ_KEY, or name its file with --key-file")
-        return self._target.key
+        if self._remote.key is None:
+            raise NoKey(
+                f"{self.url} needs an API key: put it into BIZQ_KEY, or name its file with --key-file"
+            )
+        return self._remote.key
 
     def read(self, reply: httpx2.Response) -> Any:
         """The JSON of a reply.  Raises `BizQError`, Failure."""
@@ -100,30 +103,37 @@ class Api:
             return value
         if isinstance(value, dict) and not reply.is_success and "detail" in value:
             raise self.refused(reply.status_code, value)
-        raise Failure(f"{self.url} answered {reply.status_code}, not as BizQ does: is --target its address?")
+        raise Failure(
+            f"{self.url} answered {reply.status_code}, not as BizQ does: check the address in --target"
+        )
 
     def refused(self, status: int, document: Mapping[str, Any]) -> Exception:
-        """The error that a problem document speaks of."""
+        """The error that a problem document describes."""
         detail = str(document["detail"])
-        problems = [Problem(str(one["field"]), str(one["message"])) for one in document.get("errors", ())]
+        problems = [
+            Problem(str(error["field"]), str(error["message"])) for error in document.get("errors", ())
+        ]
         if status in (400, 422):
             return BadInput.of(problems or [Problem("", detail)])
         if status == 401:
-            return Failure(f"{self.url} refused the key: {detail}; `bizq key create` makes one where it runs")
+            return Failure(
+                f"{self.url} refused the key: {detail}; create one on its machine with `bizq key create`"
+            )
         kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
         if status in kinds:
             return kinds[status](detail)
         if status == 503:
-            return Failure(f"{self.url} cannot work at the moment: {detail}; `bizq doctor` looks into it")
-        return Failure(f"{self.url} refused it with {status}: {detail}", problems)
+            return Failure(f"{self.url} cannot work now: {detail}; run {command('doctor')} to diagnose")
+        return Failure(f"{self.url} refused the request with {status}: {detail}", problems)
 
 
 def _perhaps(method: str) -> str:
-    return "" if method == "GET" else ", and it may have been done all the same"
+    """A warning about a request without a reply that changes something."""
+    return "" if method == "GET" else ", but the change may have been made"
 
 
-class RemoteDesk:
-    """`Desk` over HTTP, with what the key allows."""
+class RemoteClient:
+    """`Client` over HTTP, with the rights of the API key."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -133,8 +143,8 @@ class RemoteDesk:
         return found
 
     async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        made: list[dict[str, Any]] = self._api.ask("POST", "/v1/tasks", body=list(items))["tasks"]
-        return made
+        submitted: list[dict[str, Any]] = self._api.ask("POST", "/v1/tasks", body=list(items))["tasks"]
+        return submitted
 
     async def history(self, task: int) -> dict[str, Any]:
         return dict(self._api.ask("GET", f"/v1/tasks/{task}/history"))
@@ -148,7 +158,7 @@ class RemoteDesk:
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
         query = {"user": user, **_scope(organization)}
         found: list[dict[str, Any]] = self._api.ask("GET", "/v1/inbox", query=query)["assignments"]
-        return [{"link": None, **one} for one in found]
+        return [{"link": None, **assignment} for assignment in found]
 
     async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
         query = {"by": by, "since": since, **_scope(organization)}
@@ -168,7 +178,8 @@ class RemoteDesk:
         return bool(self._api.ask("DELETE", "/v1/stop")["resumed"])
 
     async def examine(self) -> list[dict[str, Any]]:
-        """All of it with an operator's key; what `/healthz` tells everybody, the schema, with any other or none."""
+        """All findings, for an operator's key.  For another key or none, only the state of the schema, from
+        `/healthz`."""
         try:
             found: list[dict[str, Any]] = self._api.ask("GET", "/v1/doctor")["findings"]
         except (Forbidden, NoKey):
@@ -179,14 +190,14 @@ class RemoteDesk:
         reply = self._api.send("GET", "/healthz", open_to_all=True)
         document = _json_of(reply)
         if reply.status_code == 503 and document.get("type") == "/problems#unhealthy":
-            found = [str(one["message"]) for one in document.get("errors", ())]
+            problems = [str(error["message"]) for error in document.get("errors", ())]
             return [
-                {"level": "error", "what": one, "advice": _BROKEN}
-                for one in found or [str(document["detail"])]
+                {"level": "error", "what": problem, "advice": _BROKEN}
+                for problem in problems or [str(document["detail"])]
             ]
         self._api.read(reply)
         healthy = {"level": "ok", "what": f"{self._api.url} answers, its schema is complete", "advice": ""}
-        return [healthy, {"level": "ok", "what": "more is told to an operator's key", "advice": ""}]
+        return [healthy, {"level": "ok", "what": "an operator's key shows more", "advice": ""}]
 
     async def create_organization(self, name: str) -> dict[str, Any]:
         return dict(self._api.ask("POST", "/v1/organizations", body={"name": name}))
@@ -198,17 +209,17 @@ class RemoteDesk:
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
         value, name, scope = dict(template), template.get("name"), _scope(organization)
         if value.get("id") is None and isinstance(name, str):
-            there = self._api.ask("GET", "/v1/templates", query={**scope, "name": name})["templates"]
-            value["id"] = there[0]["id"] if there else None
+            same_name = self._api.ask("GET", "/v1/templates", query={**scope, "name": name})["templates"]
+            value["id"] = same_name[0]["id"] if same_name else None
         number = value.get("id")
         if number is not None and type(number) is not int:
-            raise BadInput("id", "a whole number")
+            raise BadInput("id", "must be a whole number")
         method, path = ("POST", "/v1/templates") if number is None else ("PUT", f"/v1/templates/{number}")
-        made = self._api.ask(method, path, query=scope, body=value)
+        written = self._api.ask(method, path, query=scope, body=value)
         return {
-            "id": made["id"],
-            "organization": made["organization_id"],
-            "name": made["name"],
+            "id": written["id"],
+            "organization": written["organization_id"],
+            "name": written["name"],
             "created": number is None,
         }
 
@@ -239,19 +250,19 @@ def _json_of(reply: httpx2.Response) -> dict[str, Any]:
 
 
 class RemoteReader:
-    """What `status` and `watch` read, over HTTP."""
+    """The statuses of `status` and `watch`, over HTTP."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
         self._seen: dict[int, tuple[str, dict[str, Any]]] = {}
-        """The last answer about a task, by its tag."""
+        """The last reply about a task, with its ETag."""
 
     def close(self) -> None:
         """Close the connection."""
         self._api.close()
 
     def task(self, number: int) -> dict[str, Any]:
-        """How a task stands; what has not changed is not sent again, and an older answer is not believed."""
+        """The live status of a task.  An unchanged one is not sent again, and an older one is ignored."""
         tag, known = self._seen.get(number, ("", None))
         headers = {"If-None-Match": tag} if tag else {}
         reply = self._api.send("GET", f"/v1/tasks/{number}/status", headers=headers)
@@ -260,7 +271,7 @@ class RemoteReader:
         try:
             value: dict[str, Any] = self._api.read(reply)
         except NotFound as error:
-            raise Failure(f"{error}; `bizq status` counts what this key may see") from None
+            raise Failure(f"{error}; {command('status')} counts the tasks that this key may see") from None
         if known is not None and value["version"] < known["version"]:
             return known
         self._seen[number] = (reply.headers.get("etag", ""), value)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from consumer.cli.desk import opened_at, organization, organization_id
+from consumer.cli.client import opened_at, organization, organization_id
 from consumer.cli.group import Failure
 from consumer.cli.options import TASK, anywhere, say, table
+from consumer.cli.target import command
 from consumer.core.errors import BadInput, Conflict, NotFound, Problem
 from consumer.core.money import show as money
 from consumer.core.strictjson import parse_json
@@ -22,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TextIO
 
-    from consumer.cli.desk import Desk
-    from consumer.cli.options import Where
+    from consumer.cli.client import Client
+    from consumer.cli.target import Target
 
 Lines = list[tuple[int, dict[str, Any]]]
-"""Line numbers, and the tasks that stand there."""
+"""Tasks with the numbers of their lines."""
 
 _PLACE: Final = re.compile(r"^tasks\[(\d+)\]\.?(.*)$")
 SHOWN_PROBLEMS: Final = 20
 
 
 @contextmanager
-def advised(where: Where, task: int, conflict: str) -> Iterator[None]:
-    """Say what to do next about a task that is not there, or not in the right state."""
+def advised(target: Target, conflict: str = "") -> Iterator[None]:
+    """Add the next step to the error of a task that does not exist, or is not in the right state."""
     try:
         yield
     except NotFound as error:
-        there = "this key may see" if where.target else "is there, --data names another directory"
-        raise Failure(f"{error}; `bizq status` counts what {there}") from None
+        shown = "the tasks that this key may see" if target.remote else "the tasks of this data directory"
+        raise Failure(f"{error}; {command('status')} counts {shown}") from None
     except Conflict as error:
-        raise Failure(f"{error}; {conflict.format(task=task)}") from None
+        raise Failure(f"{error}; {conflict}" if conflict else str(error)) from None
 
 
 # ------------------------------------------------------------------------------------- submit
@@ -49,57 +50,61 @@ def advised(where: Where, task: int, conflict: str) -> Iterator[None]:
 
 @click.command()
 @click.argument("file", type=click.File(encoding="utf-8"))
-@click.option("--org", help="The organization, by id or name; lines that name another one are left out.")
+@click.option("--org", help="The organization, by id or name.  Lines that name another one are skipped.")
 @anywhere
-def submit(file: TextIO, org: str | None, where: Where, *, as_json: bool) -> None:
+def submit(file: TextIO, org: str | None, target: Target, *, as_json: bool) -> None:
     """Add the tasks of FILE (`-` is standard input), all or none.
 
-    Each line is one task, a JSON object: template (id or name), title, and if wanted description, input, priority,
-    assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization (id or name)."""
+    Each line is one task, a JSON object.  Required: template (id or name), title.  Optional: description, input,
+    priority, assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization (id or name)."""
     lines = read_lines(file)
-    done, others = asyncio.run(_submit(where, org, lines))
-    made = sum(one["created"] for one in done)
-    known = f", {len(done) - made} were there already" if made < len(done) else ""
-    left = f", {others} lines are for other organizations" if others else ""
-    ids = f": {done[0]['id']} to {done[-1]['id']}" if len(done) > 1 else f": {done[0]['id']}"
-    say(done, f"{made} tasks submitted{known}{left}{ids}", as_json=as_json)
+    submitted, skipped = asyncio.run(_submit(target, org, lines))
+    created = sum(task["created"] for task in submitted)
+    existing = f", {len(submitted) - created} existed already" if created < len(submitted) else ""
+    others = f", {skipped} lines of other organizations skipped" if skipped else ""
+    last = f" to {submitted[-1]['id']}" if len(submitted) > 1 else ""
+    say(
+        submitted,
+        f"{created} tasks submitted{existing}{others}: {submitted[0]['id']}{last}",
+        as_json=as_json,
+    )
 
 
-async def _submit(where: Where, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
-    """Submit the lines, of one organization if one is named, and count those of others."""
-    async with opened_at(where) as desk:
-        mine = await _placed(desk, org, lines)
-        numbers = [number for number, _ in mine]
+async def _submit(target: Target, org: str | None, lines: Lines) -> tuple[list[dict[str, Any]], int]:
+    """Submit the lines, or only those of the organization `org`, and count the lines that are skipped."""
+    async with opened_at(target) as client:
+        chosen = await _placed(client, org, lines)
+        numbers = [number for number, _ in chosen]
         try:
-            done = await desk.submit([item for _, item in mine])
+            submitted = await client.submit([item for _, item in chosen])
         except BadInput as error:
             raise refused(located(error.problems, numbers)) from None
-    return done, len(lines) - len(mine)
+    return submitted, len(lines) - len(chosen)
 
 
-async def _placed(desk: Desk, org: str | None, lines: Lines) -> Lines:
-    """The lines that are meant, each with its organization.  Raises Failure, NotFound."""
+async def _placed(client: Client, org: str | None, lines: Lines) -> Lines:
+    """The lines to submit, each with its organization.  Raises Failure, NotFound."""
     if org is None and all(item.get("organization") is not None for _, item in lines):
         return lines
-    meant = await organization(desk, org)
-    names = {meant["name"], meant["id"], str(meant["id"])}
-    mine = [
-        (number, {**item, "organization": meant["id"]})
+    owner = await organization(client, org)
+    names = {owner["name"], owner["id"], str(owner["id"])}
+    placed = [
+        (number, {**item, "organization": owner["id"]})
         if item.get("organization") is None or item["organization"] in names
         else (number, item)
         for number, item in lines
     ]
     if org is None:
-        return mine
-    mine = [(number, item) for number, item in mine if item["organization"] == meant["id"]]
-    if not mine:
-        there = ", ".join(sorted({str(item["organization"]) for _, item in lines}))
-        raise Failure(f"no line is for organization {org}: the lines name {there}")
-    return mine
+        return placed
+    chosen = [(number, item) for number, item in placed if item["organization"] == owner["id"]]
+    if not chosen:
+        named = ", ".join(sorted({str(item["organization"]) for _, item in lines}))
+        raise Failure(f"no line is for organization {org}: the lines name {named}")
+    return chosen
 
 
 def read_lines(file: Iterable[str]) -> Lines:
-    """The objects of a file with their line numbers; blank lines are left out.  Raises Failure."""
+    """The JSON objects of a file with their line numbers, without blank lines.  Raises Failure."""
     read: Lines = []
     problems: list[Problem] = []
     try:
@@ -114,18 +119,18 @@ def read_lines(file: Iterable[str]) -> Lines:
             if isinstance(value, dict):
                 read.append((number, value))
             else:
-                problems.append(Problem(f"line {number}", "a task is a JSON object"))
+                problems.append(Problem(f"line {number}", "a task must be a JSON object"))
     except UnicodeDecodeError as error:
         raise Failure(f"the file is not UTF-8 text: {error}") from None
     if problems:
         raise refused(problems)
     if not read:
-        raise Failure("the file has no tasks: each line is one, as a JSON object")
+        raise Failure("the file has no tasks: write one JSON object per line")
     return read
 
 
 def located(problems: Iterable[Problem], numbers: list[int]) -> list[Problem]:
-    """The same problems, with line numbers in place of positions."""
+    """The same problems, with line numbers in place of positions in the request."""
     placed = []
     for problem in problems:
         found = _PLACE.match(problem.field)
@@ -139,11 +144,12 @@ def located(problems: Iterable[Problem], numbers: list[int]) -> list[Problem]:
 
 
 def refused(problems: list[Problem]) -> Failure:
-    """Nothing was submitted, for these reasons."""
-    first, more = problems[:SHOWN_PROBLEMS], len(problems) - SHOWN_PROBLEMS
-    said = [*first, *([Problem("", f"and {more} more")] if more > 0 else [])]
+    """The error that nothing was submitted, with the first of its reasons."""
+    shown, more = problems[:SHOWN_PROBLEMS], len(problems) - SHOWN_PROBLEMS
+    if more > 0:
+        shown.append(Problem("", f"and {more} more"))
     return Failure(
-        "nothing was submitted", [*said, Problem("", "nothing was submitted: correct this and submit again")]
+        "nothing was submitted", [*shown, Problem("", "nothing was submitted: correct this and submit again")]
     )
 
 
@@ -153,51 +159,51 @@ def refused(problems: list[Problem]) -> Failure:
 @click.command()
 @click.argument("task", type=TASK)
 @anywhere
-def show(task: int, where: Where, *, as_json: bool) -> None:
-    """All that happened to a task, and in one sentence why it is not running."""
+def show(task: int, target: Target, *, as_json: bool) -> None:
+    """Everything that happened to a task, and in one sentence why it is not running."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
-            with advised(where, task, ""):
-                return await desk.history(task)
+        async with opened_at(target) as client:
+            with advised(target):
+                return await client.history(task)
 
     found = asyncio.run(run())
     say(found, describe(found), as_json=as_json)
 
 
 def describe(found: dict[str, Any]) -> str:
-    """A task's history for people."""
+    """The history of a task, for people."""
     task = found["task"]
     template = task["template_name"] or task["template_id"]
-    whose = f"template {template}, organization {task['organization_id']}, priority {task['priority']}"
+    facts = f"template {template}, organization {task['organization_id']}, priority {task['priority']}"
     parts = [
         f"task {task['id']}: {task['title']}",
-        f"{task['status']} since {task['updated_at']}, {whose}",
+        f"{task['status']} since {task['updated_at']}, {facts}",
         found["why"],
     ]
     if found["executions"]:
         heads = ("execution", "stage", "kind", "with", "status", "started", "ended", "cost", "reason")
         rows = [
             (
-                one["id"],
-                one["stage"] + 1,
-                one["execution_type"],
-                one["profile"] or one["provider"],
-                one["status"],
-                one["started_at"],
-                one["completed_at"],
-                money(one["cost_micro"]) if one["cost_micro"] is not None else None,
-                one["reason"],
+                execution["id"],
+                execution["stage"] + 1,
+                execution["execution_type"],
+                execution["profile"] or execution["provider"],
+                execution["status"],
+                execution["started_at"],
+                execution["completed_at"],
+                money(execution["cost_micro"]) if execution["cost_micro"] is not None else None,
+                execution["reason"],
             )
-            for one in found["executions"]
+            for execution in found["executions"]
         ]
         parts += ["", table(heads, rows)]
     if found["audit"]:
         parts += [
             "",
             *(
-                f"{one['at']}  {one['event']} by {one['actor']}  {one['detail'] or ''}".rstrip()
-                for one in found["audit"]
+                f"{entry['at']}  {entry['event']} by {entry['actor']}  {entry['detail'] or ''}".rstrip()
+                for entry in found["audit"]
             ),
         ]
     if task["result"] is not None:
@@ -208,13 +214,13 @@ def describe(found: dict[str, Any]) -> str:
 @click.command()
 @click.argument("task", type=TASK)
 @anywhere
-def cancel(task: int, where: Where, *, as_json: bool) -> None:
-    """End a task.  What is open at a provider is cancelled there; what it cost stays on the books."""
+def cancel(task: int, target: Target, *, as_json: bool) -> None:
+    """End a task.  The worker cancels its open calls at their providers; their costs stay recorded."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
-            with advised(where, task, "`bizq show {task}` has the result"):
-                return await desk.cancel(task)
+        async with opened_at(target) as client:
+            with advised(target, f"{command(f'show {task}')} shows its result"):
+                return await client.cancel(task)
 
     say(asyncio.run(run()), f"task {task} is cancelled", as_json=as_json)
 
@@ -222,42 +228,43 @@ def cancel(task: int, where: Where, *, as_json: bool) -> None:
 @click.command()
 @click.argument("task", type=TASK)
 @anywhere
-def retry(task: int, where: Where, *, as_json: bool) -> None:
-    """A new task like one that has ended."""
+def retry(task: int, target: Target, *, as_json: bool) -> None:
+    """Create a new task like one that has ended."""
 
     async def run() -> dict[str, Any]:
-        async with opened_at(where) as desk:
-            with advised(where, task, "`bizq watch {task}` waits for its end, `bizq cancel {task}` ends it"):
-                return await desk.retry(task)
+        async with opened_at(target) as client:
+            wait, end = command(f"watch {task}"), command(f"cancel {task}")
+            with advised(target, f"{wait} waits for its end, {end} ends it"):
+                return await client.retry(task)
 
-    made = asyncio.run(run())
-    what = "a new task like" if made["created"] else "already there, as the retry of"
-    say(made, f"task {made['id']} is {what} task {task}", as_json=as_json)
+    retried = asyncio.run(run())
+    relation = "a new task like" if retried["created"] else "already the retry of"
+    say(retried, f"task {retried['id']} is {relation} task {task}", as_json=as_json)
 
 
 # ------------------------------------------------------------------------------------- many tasks
 
 
 @click.command()
-@click.option("--org", help="Only this organization, by id or name.")
+@click.option("--org", help="Only tasks of this organization, by id or name.")
 @anywhere
-def adopt(org: str | None, where: Where, *, as_json: bool) -> None:
+def adopt(org: str | None, target: Target, *, as_json: bool) -> None:
     """Let tasks run that are older than the installation."""
 
     async def run() -> dict[str, Any]:
         done = {"adopted": 0, "lacking": 0}
-        async with opened_at(where) as desk:
-            whose = None if org is None else await organization_id(desk, org)
+        async with opened_at(target) as client:
+            owner = None if org is None else await organization_id(client, org)
             more = True
             while more:
-                part = await desk.adopt(whose)
+                part = await client.adopt(owner)
                 more = part["more"]
                 done = {name: count + part[name] for name, count in done.items()}
         return done
 
     done = asyncio.run(run())
     lacking = (
-        f"; {done['lacking']} lack a route or an organization: `bizq doctor` says more"
+        f"; {done['lacking']} have no route or no organization: run {command('doctor')} to diagnose"
         if done["lacking"]
         else ""
     )
@@ -265,24 +272,25 @@ def adopt(org: str | None, where: Where, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--org", help="Only this organization, by id or name.")
-@click.option("--user", type=TASK, help="Only what this user may answer, by id.")
+@click.option("--org", help="Only tasks of this organization, by id or name.")
+@click.option("--user", type=TASK, help="Only assignments that this user may answer, by id.")
 @anywhere
-def inbox(org: str | None, user: int | None, where: Where, *, as_json: bool) -> None:
-    """What waits for people, first things first, with the links to answer."""
+def inbox(org: str | None, user: int | None, target: Target, *, as_json: bool) -> None:
+    """The assignments that wait for people, the highest rank first, each with the link to its form."""
 
     async def run() -> list[dict[str, Any]]:
-        async with opened_at(where) as desk:
-            return await desk.inbox(None if org is None else await organization_id(desk, org), user)
+        async with opened_at(target) as client:
+            return await client.inbox(None if org is None else await organization_id(client, org), user)
 
     waiting = asyncio.run(run())
-    say(waiting, "\n".join(assignment(one) for one in waiting) or "nothing waits for people", as_json=as_json)
+    lines = "\n".join(assignment(entry) for entry in waiting)
+    say(waiting, lines or "nothing waits for people", as_json=as_json)
 
 
-def assignment(one: dict[str, Any]) -> str:
-    """Two lines about one that waits: what and for whom, then the link alone."""
-    whom = f"user {one['assigned_to']}" if one["assigned_to"] else "anybody"
-    until = f", until {iso(one['resolve_by_ms'])}" if one["resolve_by_ms"] else ""
-    kind = "task" if one["kind"] == "human" else one["kind"]
-    link = one["link"] or "no link: the key of a reader gets none"
-    return f"{kind} {one['task_id']}: {one['title']} (for {whom}{until})\n  {link}"
+def assignment(entry: dict[str, Any]) -> str:
+    """Two lines about an assignment: the task and its person, then the link alone."""
+    person = f"user {entry['assigned_to']}" if entry["assigned_to"] else "anyone in the organization"
+    until = f", until {iso(entry['resolve_by_ms'])}" if entry["resolve_by_ms"] else ""
+    kind = "task" if entry["kind"] == "human" else entry["kind"]
+    link = entry["link"] or "no link: a reader's key gets none"
+    return f"{kind} {entry['task_id']}: {entry['title']} (for {person}{until})\n  {link}"

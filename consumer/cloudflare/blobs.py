@@ -13,14 +13,14 @@ from consumer.ports import Unavailable
 class R2Blobs:
     """`Blobs` on the binding of an R2 bucket.
 
-    Keys and values are checked before anything is sent, so whatever R2 still says is `Unavailable`.
+    Keys and values are checked before a request is sent, so every error of R2 is `Unavailable`.
     """
 
     def __init__(self, binding: Any) -> None:
         self._binding = binding
 
     async def get(self, key: str) -> bytes | None:
-        """The bytes, or None when there are none under that key."""
+        """The bytes of a key; None if it has none."""
         check_key(key)
         try:
             found = await self._binding.get(key)
@@ -29,7 +29,7 @@ class R2Blobs:
             raise Unavailable(str(error.message)) from error
 
     async def put(self, key: str, value: bytes) -> None:
-        """Store the bytes.  To store the same under the same key again changes nothing."""
+        """Store the bytes.  Storing the same bytes under the same key again changes nothing."""
         check_key(key)
         check_blob(value)
         try:
@@ -38,7 +38,7 @@ class R2Blobs:
             raise Unavailable(str(error.message)) from error
 
     async def delete(self, key: str) -> None:
-        """Delete the bytes; a key that has none is no error."""
+        """Delete the bytes of a key, if it has any."""
         check_key(key)
         try:
             await self._binding.delete(key)

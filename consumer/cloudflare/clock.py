@@ -1,4 +1,4 @@
-"""The platform's time and randomness.  Both exist inside a handler only: nothing here is asked at import."""
+"""The platform's time and randomness.  Both exist only inside a handler, so that no module uses them at import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 
 class WorkersClock:
-    """`Clock` of the platform.  It stands still between two waits: time passes while something is awaited."""
+    """`Clock` of the platform.  Its time passes only while the handler awaits; between two waits it stands still."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970, UTC."""
@@ -15,9 +15,9 @@ class WorkersClock:
 
 
 class WorkersEntropy:
-    """`Entropy` of the platform, straight from its source.
+    """`Entropy` of the platform.
 
-    Not `random`: its generator would be seeded once, before the snapshot that every isolate starts from.
+    It does not use `random`, whose generator is seeded before the snapshot: all isolates would draw the same numbers.
     """
 
     def draw(self) -> float:
@@ -25,5 +25,5 @@ class WorkersEntropy:
         return (int.from_bytes(os.urandom(7), "big") >> 3) * 2.0**-53  # the 53 bits that a float can hold
 
     def token(self) -> str:
-        """32 hexadecimal characters that nobody can guess."""
+        """32 hexadecimal characters: 128 random bits, which an attacker cannot guess."""
         return os.urandom(16).hex()

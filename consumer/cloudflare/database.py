@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from consumer.ports import Statement
 
 _CODE: Final = re.compile(r": SQLITE_([A-Z]+)(?: \(extended: \w+\))?$")
-"""How D1 ends a message that is SQLite's own."""
+"""The end of a message that D1 passes on from SQLite."""
 
 _UNAVAILABLE: Final = frozenset(
     "BUSY CANTOPEN CORRUPT FULL INTERRUPT IOERR LOCKED NOMEM NOTADB PROTOCOL READONLY".split()
 )
-"""SQLite's codes that speak of the file or the machine.  All others speak of the request."""
+"""SQLite's codes for errors of the file or the machine.  All other codes are errors of the request."""
 
 _REFUSED: Final = (
     "D1_TYPE_ERROR: ",
@@ -30,12 +30,12 @@ _REFUSED: Final = (
     "D1_ERROR: A prepared SQL statement must contain only one statement",
     "D1_ERROR: To execute a transaction, please use",
 )
-"""Beginnings of messages of D1's own that speak of the request.
+"""Beginnings of D1's own messages about errors of the request.
 
-Everything else is `Unavailable`: a lost connection, a reset or an internal error after which a write may have
-been committed (`Network connection lost`, `storage caused object to be reset`, `reset because its code was
-updated`, `Cannot resolve D1 DB due to transient issue`, `Internal error while starting up D1 DB storage`), and
-an overload that passes (`D1 DB is overloaded`, `Too many requests queued`, `exceeded timeout`).
+Every other message is `Unavailable`.  After a lost connection, a reset or an internal error a write may have been
+committed (`Network connection lost`, `storage caused object to be reset`, `reset because its code was updated`, `Cannot
+resolve D1 DB due to transient issue`, `Internal error while starting up D1 DB storage`).  An overload is temporary (`D1
+DB is overloaded`, `Too many requests queued`, `exceeded timeout`).
 developers.cloudflare.com/d1/observability/debug-d1
 """
 
@@ -64,7 +64,7 @@ class D1Database:
 
 
 def port_error(message: str) -> PortError:
-    """The port's word for an error of D1, with D1's own text."""
+    """The error of the port for an error of D1, with D1's own text."""
     code = _CODE.search(message)
     refused = code[1] not in _UNAVAILABLE if code else message.startswith(_REFUSED)
     return Refused(message) if refused else Unavailable(message)

@@ -1,7 +1,8 @@
 """HTTP out of a Worker: httpx2 on the platform's `fetch`.
 
-httpx2's own transport for it (httpx2-jsfetch 1.0) follows redirects whatever it is told, which hands `x-api-key` to
-another host, stumbles over a reply without a body, and does not stop a request that was given up.
+httpx2's own transport for `fetch` (httpx2-jsfetch 1.0) has three faults.  It follows redirects even if the caller
+forbids that, and so sends `x-api-key` to another host; it fails at a reply without a body; it does not stop a
+cancelled request.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _DECODED: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-"""Headers that speak of a body as it travelled; `fetch` has decoded it."""
+"""Headers about the encoded body.  They are dropped, because `fetch` has decoded it."""
 
 
 def client() -> httpx2.AsyncClient:
-    """A client for one invocation.  It follows no redirect; waiting is bounded by who waits."""
+    """A client for one invocation.  It follows no redirect and has no timeout, because its callers have their own."""
     return httpx2.AsyncClient(transport=FetchTransport(), timeout=None, trust_env=False)
 
 
 class FetchTransport(httpx2.AsyncBaseTransport):
-    """One `fetch` for each request, given up with it."""
+    """One `fetch` for each request, which is aborted if the request is cancelled."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises httpx2.ReadError for every failure: `fetch` does not tell whether the request had arrived."""
-        import js  # noqa: PLC0415  # a JavaScript object must not live in a module of the start-up snapshot
+        """Send a request.  Raises httpx2.ReadError for every failure, because `fetch` does not report whether the
+        request had arrived."""
+        import js  # noqa: PLC0415  # the snapshot of the modules cannot hold JavaScript
 
         controller = js.AbortController.new()
         body = await request.aread()
@@ -54,7 +56,7 @@ class FetchTransport(httpx2.AsyncBaseTransport):
 
 
 class FetchStream(httpx2.AsyncByteStream):
-    """The body of a reply, as it comes."""
+    """The body of a reply, part by part as it arrives."""
 
     def __init__(self, reply: Any, controller: Any, request: httpx2.Request) -> None:
         self._reply = reply
@@ -64,7 +66,7 @@ class FetchStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises httpx2.ReadError when the connection breaks."""
-        if not self._reply.body:  # 204, 304 and the answer to HEAD have none
+        if not self._reply.body:  # replies with 204 or 304 and replies to HEAD have no body
             self._done = True
             return
         reader = self._reply.body.getReader()
@@ -79,6 +81,6 @@ class FetchStream(httpx2.AsyncByteStream):
             yield part.value.to_bytes()
 
     async def aclose(self) -> None:
-        """What is not read is not wanted: the connection is free for others."""
+        """Abort a body that was not read to its end, so that its connection is free for another request."""
         if not self._done:
             self._controller.abort()

@@ -12,7 +12,7 @@ from consumer.ports import PortError, Refused, Unavailable
 
 _STATUS: Final = re.compile(r"\bfailed: (\d{3})\b")
 _TRANSIENT: Final = frozenset({408, 429})
-"""Answers in the range of refusals that pass by themselves; 429 is a second write to a key within a second."""
+"""Status codes below 500 after which a later attempt can succeed.  429: a second write to a key within a second."""
 
 
 class WorkersKeyValue:
@@ -22,7 +22,7 @@ class WorkersKeyValue:
         self._binding = binding
 
     async def get(self, key: str) -> str | None:
-        """The value, or None when there is none or it has expired; up to a minute old, None included."""
+        """The value of a key; None if it has none, or the value has expired.  The answer may be a minute old."""
         check_status_key(key)
         try:
             value: str | None = await self._binding.get(key)
@@ -31,7 +31,7 @@ class WorkersKeyValue:
         return value
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
-        """Store a value, for `ttl_s` seconds or for good."""
+        """Store a value for `ttl_s` seconds, or without an end."""
         check_status_key(key)
         check_value(value, ttl_s)
         options = {} if ttl_s is None else {"expirationTtl": ttl_s}
@@ -42,7 +42,7 @@ class WorkersKeyValue:
 
 
 def port_error(message: str) -> PortError:
-    """The port's word for an error of KV, with KV's own text: `KV PUT failed: 400 Invalid ...`."""
+    """The error of the port for an error of KV, with KV's own text: `KV PUT failed: 400 Invalid ...`."""
     found = _STATUS.search(message)
     status = int(found[1]) if found else 0
     refused = 400 <= status < 500 and status not in _TRANSIENT

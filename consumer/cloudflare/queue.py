@@ -18,7 +18,7 @@ _CODE: Final = re.compile(r"\((\d+)\)\s*$")
 _REFUSED: Final = frozenset({10202, 10204, 10205, 10206})
 """Wrong delay, message too large, batch too large, too many messages.
 
-Everything else is `Unavailable`: the queue is overloaded, full or disabled, or nobody knows.
+Every other error is `Unavailable`: the queue is overloaded, full or disabled, or the cause is unknown.
 developers.cloudflare.com/queues/reference/error-codes
 """
 
@@ -30,8 +30,8 @@ class WorkersQueue:
         self._binding = binding
 
     async def send(self, bodies: Sequence[Mapping[str, object]], delay_s: int = 0) -> None:
-        """Send JSON objects; returns when they are on disk.  A delay of 0 also overrules the queue's own."""
-        # Read back from the text: what travels is exactly what was measured.
+        """Send JSON objects.  Returns when they are on disk.  A delay of 0 replaces the queue's own delay too."""
+        # The objects are read from the checked text, so that the platform sends exactly what was measured.
         texts = encode_messages(bodies, delay_s)
         messages = [{"body": json.loads(text), "contentType": "json"} for text in texts]
         try:
@@ -40,7 +40,7 @@ class WorkersQueue:
             raise port_error(str(error.message)) from error
 
     async def backlog(self) -> int | None:
-        """How many messages wait, or None when the platform does not say."""
+        """The number of messages that wait; None if the platform does not report it."""
         try:
             metrics = await self._binding.metrics()
         except JsException:
@@ -50,7 +50,7 @@ class WorkersQueue:
 
 
 class DeliveredMessage:
-    """`Message` on one message of a delivered batch.  The first verdict counts; later ones are not passed on."""
+    """`Message` on one message of a delivered batch.  Only the first verdict is sent to the platform."""
 
     def __init__(self, message: Any) -> None:
         self._message = message
@@ -58,12 +58,12 @@ class DeliveredMessage:
 
     @property
     def id(self) -> str:
-        """The same for every delivery of it."""
+        """The id of the message, the same for all its deliveries."""
         return str(self._message.id)
 
     @property
     def body(self) -> object:
-        """Whatever was sent: nothing is checked yet."""
+        """The content as it was sent, not checked yet."""
         return self._message.body
 
     @property
@@ -72,13 +72,13 @@ class DeliveredMessage:
         return int(self._message.attempts)
 
     def ack(self) -> None:
-        """It is dealt with, or somebody else's."""
+        """The message is handled: do not deliver it again."""
         if not self._decided:
             self._decided = True
             self._message.ack()
 
     def retry(self, delay_s: int) -> None:
-        """Deliver it again, after so many seconds."""
+        """Deliver the message again, at least this many seconds later.  Raises `Refused` for a wrong delay."""
         check_delay(delay_s)
         if not self._decided:
             self._decided = True
@@ -86,6 +86,6 @@ class DeliveredMessage:
 
 
 def port_error(message: str) -> PortError:
-    """The port's word for an error of Queues, with its own text: `Cause (10206)`."""
+    """The error of the port for an error of Queues, with its own text: `Cause (10206)`."""
     code = _CODE.search(message)
     return Refused(message) if code and int(code[1]) in _REFUSED else Unavailable(message)

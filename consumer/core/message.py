@@ -10,6 +10,11 @@ from consumer.core.errors import BadInput
 VERSION: Final = 1
 """The version of the message format."""
 
+DEAD_LETTER_QUEUE: Final = "dead-letters"
+"""The name of the queue of dead letters on one machine, and the end of its name in wrangler.toml: `bizq-dead-letters`.
+
+By this name the worker distinguishes a batch of dead letters from a batch of doorbells."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doorbell:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 KEY_PREFIX: Final = "bizq"
 SIGNATURE_LENGTH: Final = 32
+NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+"""Errors of a client that opens its connections itself, after which certainly no byte of the request was sent."""
 
 
 class NoSuchCandidate(Exception):
@@ -222,7 +224,8 @@ def _network_error(world: World, verb: Verb, error: Exception) -> Outcome:
     why = f"network: {type(error).__name__}"
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
         return _of(verb, Failed(why))
-    return _of(verb, Retry(why)) if isinstance(error, world.config.never_sent) else Unknown(why)
+    never_sent = world.config.reports_unsent and isinstance(error, NEVER_SENT)
+    return _of(verb, Retry(why)) if never_sent else Unknown(why)
 
 
 def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:

@@ -35,7 +35,7 @@ from consumer.store import settle as sql
 from consumer.store import webhooks
 from consumer.store.batch import NOTHING, Batch, Handle, Results
 from consumer.store.sql import chunks, integer, optional_integer, optional_text
-from consumer.telemetry import Event, log, word
+from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -334,7 +334,7 @@ def report(settlement: Settlement) -> None:
         "organization": ended.organization,
         "profile": ended.profile,
         "cost_micro": settlement.cost.micro,
-        "reason": word(decision.reason),
+        "reason": reason_code(decision.reason),
     }
     report_overrun(ended, settlement.cost)
     if decision.execution is ExecutionState.UNKNOWN:

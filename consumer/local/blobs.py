@@ -12,18 +12,18 @@ from consumer.ports import MAX_KEY_BYTES, Refused, Unavailable
 
 _LITERAL: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _MAX_NAME: Final = 200
-"""Characters; the file systems that we know stop at 255."""
+"""Characters of a file name.  Common file systems allow 255."""
 
 
 class FileBlobs:
-    """`Blobs` on a directory.  Called straight on the event loop's thread: payloads are rare and small.
+    """`Blobs` on a directory.  It works on the event loop's own thread, because payloads are rare and small.
 
-    A file appears whole or not at all, and with `fsync` it is on the disk before `put` returns, because
-    a row that names it is written next.
+    A file appears complete or not at all.  With `fsync` it is on the disk before `put` returns, because the worker
+    writes a row that names it next.
     """
 
     def __init__(self, directory: str | Path, *, fsync: bool = True) -> None:
-        """Create the directory when it is missing.  Raises `Unavailable` when that cannot be done."""
+        """Create the directory if it is missing.  Raises `Unavailable` if that fails."""
         self._directory = Path(directory)
         self._fsync = fsync
         self._numbers = count()
@@ -33,7 +33,7 @@ class FileBlobs:
             raise Unavailable(str(error)) from error
 
     async def get(self, key: str) -> bytes | None:
-        """The bytes, or None when there are none under that key."""
+        """The bytes of a key; None if it has none."""
         try:
             return self._path(key).read_bytes()
         except FileNotFoundError:
@@ -42,7 +42,7 @@ class FileBlobs:
             raise Unavailable(str(error)) from error
 
     async def put(self, key: str, value: bytes) -> None:
-        """Store the bytes.  To store the same under the same key again changes nothing."""
+        """Store the bytes.  Storing the same bytes under the same key again changes nothing."""
         if type(value) is not bytes:
             raise Refused(f"a blob is bytes, not {type(value).__name__}")
         path = self._path(key)
@@ -60,7 +60,7 @@ class FileBlobs:
             raise Unavailable(str(error)) from error
 
     async def delete(self, key: str) -> None:
-        """Delete the bytes; a key that has none is no error."""
+        """Delete the bytes of a key, if it has any."""
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:
@@ -78,10 +78,10 @@ class FileBlobs:
 
 
 def file_name(key: str) -> str:
-    """The one name of a key in the directory.  Raises `Refused` when it is no key.
+    """The file name of a key in the directory.  Raises `Refused` for a key that is not one.
 
-    No two keys share a name, on file systems that ignore case too, and no name leaves the directory:
-    everything but a few harmless characters is written as %XX, and what would be too long as its hash.
+    Two keys never share a name, even on a file system that ignores case, and no name leads out of the directory: every
+    character except a few harmless ones is written as %XX, and a name that would be too long is the key's hash.
     """
     try:
         raw = key.encode() if type(key) is str else b""
@@ -96,7 +96,7 @@ def file_name(key: str) -> str:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make a rename last; where a directory cannot be opened (Windows) the system sees to it."""
+    """Write a rename to the disk.  On Windows, which cannot open a directory, the system does that itself."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

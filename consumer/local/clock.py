@@ -24,5 +24,5 @@ class SystemEntropy:
         return _RANDOM.random()
 
     def token(self) -> str:
-        """32 hexadecimal characters that nobody can guess."""
+        """32 hexadecimal characters: 128 random bits, which an attacker cannot guess."""
         return secrets.token_hex(16)

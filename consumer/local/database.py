@@ -1,8 +1,11 @@
-"""`Database` on one SQLite file, with D1's limits and D1's habits.
+"""`Database` on one SQLite file, with D1's limits and D1's treatment of numbers.
 
-What D1 refuses is refused here; and two things that D1 does to numbers are done here too, because SQL
-that is right in one place must be right in the other: a bound integer arrives as REAL (a JavaScript
-number is a double), and a REAL that is whole comes back as an integer.
+SQL that works here must work on D1.  So this host refuses the same statements as D1, and changes numbers as D1 does: a
+bound integer arrives as REAL, because a number in JavaScript is a double, and a REAL without a fraction comes back as
+an integer.
+
+The PRAGMAs and transactions here are about the connection of the local host; the product's own statements are in
+`consumer/store`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Synchronous = Literal["NORMAL", "FULL"]
-"""When a commit reaches the disk: NORMAL survives a crash of the process, FULL a loss of power too."""
+"""When a commit is on the disk: NORMAL keeps it after a crash of the process, FULL after a loss of power too."""
 
 _LIMITS: Final = {
     sqlite3.SQLITE_LIMIT_LENGTH: MAX_VALUE_BYTES,
@@ -61,7 +64,7 @@ _PRAGMAS: Final = _words("""
 _SWITCHES: Final = _words("""
     case_sensitive_like ignore_check_constraints legacy_alter_table recursive_triggers reverse_unordered_selects
 """)
-"""Pragmas that would change the connection for every later batch: they may be read, not set."""
+"""Pragmas that may be read but not set, because setting one changes the connection for every later batch."""
 
 _FUNCTIONS: Final = _words("""
     abs changes char coalesce format glob hex ifnull iif instr last_insert_rowid length like likelihood likely
@@ -84,7 +87,7 @@ _FUNCTIONS: Final = _words("""
 
     sqlite_drop_column sqlite_rename_column sqlite_rename_quotefix sqlite_rename_table sqlite_rename_test
 """)
-"""What both this SQLite (3.40 or newer) and D1 have; the last line is how SQLite alters tables."""
+"""Functions that both this SQLite (3.40 or newer) and D1 have.  SQLite alters tables with those of the last line."""
 
 _FORBIDDEN: Final = frozenset(
     {
@@ -112,7 +115,7 @@ _UNAVAILABLE: Final = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
-"""Codes that speak of the file or the machine.  All others speak of the request."""
+"""Errors of the file or the machine.  All other codes are errors of the request."""
 
 _FIRST_WORD: Final = re.compile(r"(?:[\s;\ufeff]|--[^\n]*|/\*.*?(?:\*/|\Z))*(\w*)", re.DOTALL)
 _TRANSACTIONS: Final = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
@@ -124,19 +127,19 @@ _INFINITY: Final = float("inf")
 
 
 class SqliteDatabase:
-    """`Database` on a file.  Called straight on the event loop's thread, and never suspends.
+    """`Database` on a file.  It works on the event loop's own thread and never suspends.
 
-    There is no worker thread on purpose: a batch takes tens of microseconds, handing it over would cost
-    more than that, and without a thread a run repeats exactly.  The price is that a caller which awaits
-    nothing but batches does not let other tasks run.
+    It has no thread of its own on purpose: a batch takes tens of microseconds, which is less than handing it to a
+    thread would cost, and without a thread a test can repeat a run exactly.  The price: a caller that awaits only
+    batches does not let other tasks run.
     """
 
     def __init__(
         self, path: str | Path, *, synchronous: Synchronous = "NORMAL", busy_timeout_ms: int = 5_000
     ) -> None:
-        """Open or create the file.  Raises `Unavailable` when that cannot be done.
+        """Open or create the file.  Raises `Unavailable` if that fails.
 
-        `busy_timeout_ms` is how long a batch may hold up the whole process while another process writes.
+        `busy_timeout_ms`: milliseconds that a batch, and with it the whole process, waits while another process writes.
         """
         self._reads: dict[str, bool] = {}
         self._closed = False
@@ -151,8 +154,8 @@ class SqliteDatabase:
     async def batch(self, statements: Sequence[Statement]) -> list[Result]:
         """Run all statements in order, atomically.
 
-        Raises `Refused` (a constraint, a type, a size, wrong SQL: nothing was written) or `Unavailable`
-        (the file is locked, full or broken).
+        Raises `Refused` (a constraint, a type, a size, wrong SQL: nothing was written) or `Unavailable` (the file is
+        locked, full or damaged).
         """
         return self.run(statements)
 
@@ -183,7 +186,7 @@ class SqliteDatabase:
 
     @contextmanager
     def vm_steps(self) -> Iterator[list[int]]:
-        """Count the steps of SQLite's virtual machine: a one-element list that grows.  For tests; slow."""
+        """Count the steps of SQLite's virtual machine, as the only element of a list.  For tests; it is slow."""
         steps = [0]
 
         def count() -> int:
@@ -213,7 +216,7 @@ class SqliteDatabase:
 
     def _roll_back(self) -> None:
         """Leave no transaction and no half-read statement behind."""
-        # After the errors that make ROLLBACK impossible, SQLite has rolled back by itself.
+        # After an error that makes ROLLBACK impossible, SQLite has rolled back by itself.
         with suppress(sqlite3.Error):
             self._cursor.close()
             self._cursor = self._connection.cursor()
@@ -221,19 +224,19 @@ class SqliteDatabase:
                 self._cursor.execute("ROLLBACK")
 
     def _learn(self, sql: str) -> bool:
-        """Whether a statement that was not seen before only reads.  Raises `Refused` when it is none."""
+        """Whether a new statement only reads.  Raises `Refused` for a text that is not a statement of a batch."""
         word = first_word(sql)
         if not word:
             raise Refused("a statement without SQL")
         if word in _TRANSACTIONS:
-            raise Refused(f"{word} is not for statements: a batch is the only transaction")
+            raise Refused(f"{word} is not allowed in a batch: the batch itself is the transaction")
         if len(self._reads) >= _MAX_KNOWN:
             self._reads.clear()
         self._reads[sql] = word in _READS
         return word in _READS
 
     def _authorize(self, action: int, first: str | None, second: str | None, *_where: str | None) -> int:
-        """Say yes to what D1 says yes to.  SQLite asks when it compiles a statement, not when it runs it."""
+        """Allow the actions that D1 allows.  SQLite calls this when it compiles a statement, not when it runs it."""
         if action == sqlite3.SQLITE_FUNCTION:
             allowed = second is not None and second.lower() in _FUNCTIONS
         elif action == sqlite3.SQLITE_PRAGMA:
@@ -251,9 +254,9 @@ class SqliteDatabase:
 def connect(
     path: str | Path, *, synchronous: Synchronous = "NORMAL", busy_timeout_ms: int = 5_000
 ) -> sqlite3.Connection:
-    """Open or create a file that other processes may read while it is written.
+    """Open or create a file that other processes may read while this one writes.
 
-    Transactions are explicit.  Raises `Unavailable` when the file cannot be opened.
+    Transactions are explicit.  Raises `Unavailable` if the file cannot be opened.
     """
     try:
         connection = sqlite3.connect(
@@ -273,18 +276,18 @@ def connect(
 
 
 def first_word(sql: str) -> str:
-    """The first word of a statement in upper case, past blanks and comments; empty when there is none."""
+    """The first word of a statement in upper case, after blanks and comments; an empty text if it has no word."""
     match = _FIRST_WORD.match(sql)
     return match[1].upper() if match else ""
 
 
 def port_error(error: Exception) -> PortError:
-    """The port's word for an error of SQLite, with SQLite's own text."""
+    """The error of the port for an error of SQLite, with SQLite's own text."""
     if isinstance(error, MemoryError):
-        # So does SQLite end a statement whose program is longer than its limit.
+        # SQLite reports a statement whose program exceeds its limit as a lack of memory.
         return Refused("the statement is too large")
     code = getattr(error, "sqlite_errorcode", None)
-    # The low byte is the kind; the rest is detail (SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY).
+    # The low byte of the code is the kind of error: SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY.
     if code is not None and code & 0xFF in _UNAVAILABLE:
         return Unavailable(str(error))
     return Refused(str(error))
@@ -320,9 +323,9 @@ def _rows(cursor: sqlite3.Cursor) -> Sequence[Row]:
 
 
 def _read(value: Value | bytes) -> Value:
-    """A column's value as it comes back through JavaScript and JSON."""
+    """The value of a column as D1 returns it, through JavaScript and JSON."""
     if isinstance(value, bytes):
-        raise Refused("a column holds bytes, which D1 does not give back")
+        raise Refused("a column holds bytes, which D1 does not return")
     if isinstance(value, float):
         if value.is_integer():
             return int(value) if abs(value) <= _SAFE_INTEGER else value

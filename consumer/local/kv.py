@@ -1,7 +1,10 @@
 """`KeyValue` on a SQLite file of its own, which other processes may read.
 
-Writes of one turn of the event loop share one commit, and `put` returns when that commit is done: a caller
-that goes on to forget what it had to publish must not be ahead of the file.
+The writes of one turn of the event loop share a commit.  `put` returns after that commit, because its caller then
+deletes the reminder to publish, and the file must not lose the value after that.
+
+The SQL here is about a file of the local host, not about the product's database, so it does not belong to
+`consumer/store`.
 """
 
 from __future__ import annotations
@@ -19,18 +22,23 @@ if TYPE_CHECKING:
 
     from consumer.ports import Clock
 
+# The table of values, and an index of those that expire.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries(key TEXT PRIMARY KEY, value TEXT NOT NULL, expires_ms INTEGER)
 WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS expiring ON entries(expires_ms) WHERE expires_ms IS NOT NULL;
 """
+# The value of a key, unless it has expired.
 _GET: Final = "SELECT value FROM entries WHERE key = ?1 AND (expires_ms IS NULL OR expires_ms > ?2)"
+# Write a value and its expiry time, in place of an earlier one.
 _PUT: Final = "INSERT OR REPLACE INTO entries(key, value, expires_ms) VALUES (?1, ?2, ?3)"
+# Delete some values that have expired.
 _PURGE: Final = (
     "DELETE FROM entries WHERE key IN "
     "(SELECT key FROM entries WHERE expires_ms IS NOT NULL AND expires_ms <= ?1 LIMIT ?2)"
 )
 _PURGE_ROWS: Final = 500
+"""Values that one purge deletes at most, so that no write waits long for it."""
 _WRITE_INTERVAL_MS: Final = 1_000
 _PURGE_INTERVAL_MS: Final = 10_000
 
@@ -39,10 +47,10 @@ class SqliteKeyValue:
     """`KeyValue` on a file."""
 
     def __init__(self, path: str | Path, clock: Clock, *, strict_rate: bool = True) -> None:
-        """Open or create the file.  Raises `Unavailable` when that cannot be done.
+        """Open or create the file.  Raises `Unavailable` if that fails.
 
-        With `strict_rate` a second write to a key within a second is `Unavailable` (429), as it may be on
-        Cloudflare.  It costs next to nothing and is on, so that nobody comes to rely on the contrary.
+        With `strict_rate` a second write to a key within a second is `Unavailable` (429), as it may be on Cloudflare.
+        It is on by default, so that no caller comes to rely on faster writes.
         """
         self._clock = clock
         self._strict_rate = strict_rate
@@ -51,13 +59,13 @@ class SqliteKeyValue:
         self._entries: list[tuple[str, str, int | None]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._next_purge_ms = 0
-        # When each key was last written: in this second or so, and in the one before.
+        # The time of the last write of each key: those of about this second, and those of the second before.
         self._recent: dict[str, int] = {}
         self._earlier: dict[str, int] = {}
         self._recent_since_ms = 0
 
     async def get(self, key: str) -> str | None:
-        """The value, or None when there is none or it has expired."""
+        """The value of a key; None if it has none, or the value has expired."""
         check_status_key(key)
         try:
             row = self._connection.execute(_GET, (key, self._clock.now_ms())).fetchone()
@@ -66,7 +74,7 @@ class SqliteKeyValue:
         return None if row is None else row[0]
 
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
-        """Store a value, for `ttl_s` seconds or for good; returns when it is committed."""
+        """Store a value for `ttl_s` seconds, or without an end.  Returns after the commit."""
         check_status_key(key)
         check_value(value, ttl_s)
         now_ms = self._clock.now_ms()
@@ -81,11 +89,12 @@ class SqliteKeyValue:
         await waiter
 
     def close(self) -> None:
-        """Write what is waiting, then close the file."""
+        """Write the values that wait, then close the file."""
         self._flush()
         self._connection.close()
 
     def _admit(self, key: str, now_ms: int) -> None:
+        """Note a write of a key.  Raises `Unavailable` if the last one was less than a second ago."""
         if not 0 <= now_ms - self._recent_since_ms < _WRITE_INTERVAL_MS:
             self._earlier, self._recent, self._recent_since_ms = self._recent, {}, now_ms
         written_ms = self._recent.get(key, self._earlier.get(key))
@@ -119,7 +128,7 @@ class SqliteKeyValue:
             now_ms = self._clock.now_ms()
             if now_ms >= self._next_purge_ms:
                 purged = connection.execute(_PURGE, (now_ms, _PURGE_ROWS)).rowcount
-                # A full use_late_answer means that more is left: go on with the next write.
+                # If this purge deleted as many as it may, there are probably more: the next write purges again.
                 self._next_purge_ms = now_ms + (0 if purged == _PURGE_ROWS else _PURGE_INTERVAL_MS)
             connection.execute("COMMIT")
         except BaseException:
@@ -132,14 +141,14 @@ class KeyValueReader:
     """Reads the file from another process, without an event loop."""
 
     def __init__(self, path: str | Path, clock: Clock) -> None:
-        """Raises `Unavailable` when the file cannot be opened; it is created empty when it is missing."""
+        """Open the file, or create it empty.  Raises `Unavailable` if that fails."""
         self._clock = clock
         self._connection = connect(path)
         self._connection.executescript(_SCHEMA)
         self._connection.execute("PRAGMA query_only=ON")
 
     def get(self, key: str) -> str | None:
-        """The value, or None when there is none or it has expired."""
+        """The value of a key; None if it has none, or the value has expired."""
         check_status_key(key)
         try:
             row = self._connection.execute(_GET, (key, self._clock.now_ms())).fetchone()
@@ -153,5 +162,5 @@ class KeyValueReader:
 
 
 def _unavailable(error: sqlite3.Error) -> PortError:
-    """Sizes and types were checked before: whatever SQLite still says is about the file."""
+    """Any error of SQLite is about the file, because sizes and types were checked before."""
     return Unavailable(str(port_error(error)))

@@ -1,4 +1,4 @@
-"""What is where in a data directory."""
+"""The files of a data directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files below `root`."""
+    """The paths below the directory `root`."""
 
     root: Path
 
@@ -21,12 +21,12 @@ class Layout:
 
     @property
     def status(self) -> Path:
-        """The live statuses."""
+        """The live statuses of tasks."""
         return self.root / "status.sqlite3"
 
     @property
     def queues(self) -> Path:
-        """The doorbells and the dead letters."""
+        """The queues of doorbells and of dead letters."""
         return self.root / "queues.sqlite3"
 
     @property
@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def public_url(self) -> Path:
-        """Where the worker of this directory was last reached."""
+        """The address at which the last `bizq dev` of this directory was reached.  Links for people begin with it."""
         return self.root / "public-url"
 
     @property

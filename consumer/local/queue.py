@@ -1,8 +1,8 @@
 """`Queue` on a SQLite file, and the consumer that delivers from it by Cloudflare's rules.
 
-Nothing is polled: a send wakes a consumer of its own process at once, one of another process by a datagram
-to a socket beside the file, and a delayed message wakes it by a timer.  Messages outlive the process; what
-was being handled when it died is delivered again.
+The consumer does not poll.  A send wakes a consumer of its own process directly and one of another process by a
+datagram to a socket beside the file; a timer wakes it for a delayed message.  Messages outlive the process, and those
+that it was handling when it died are delivered again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from consumer.limits import check_delay, encode_messages
-from consumer.local.bell import Bell
 from consumer.local.mailbox import VISIBILITY_S, LocalMessage, Mailbox
+from consumer.local.waker import Waker
 from consumer.ports import MAX_BATCH_MESSAGES, Refused, Unavailable
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     Handler = Callable[[list[Message]], Awaitable[None]]
 
 WALL_S: Final = 15 * 60
-"""How long a handler may take for a batch."""
+"""Seconds that a handler may take for a batch, as on Cloudflare."""
 MAX_RETRIES: Final = 100
 MAX_BATCH_TIMEOUT_S: Final = 60
 
 _POLL_S: Final = 1.0
-"""How often to look where another process cannot wake us."""
+"""Seconds between two polls, where another process cannot wake this one."""
 _RECHECK_S: Final = 30.0
-"""Timers run on another clock than due times do, so no timer is trusted for longer."""
+"""Seconds of the longest timer: a timer uses another clock than due times do, and the two may drift apart."""
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -42,18 +42,18 @@ _log = logging.getLogger(__name__)
 
 
 class LocalQueue:
-    """`Queue`: one of those that share a file, by its name."""
+    """`Queue`: one of the queues of a file, by its name."""
 
     def __init__(self, path: str | Path, name: str, clock: Clock) -> None:
-        """Open or create the file.  Raises `Unavailable` when that cannot be done, `Refused` on the name."""
+        """Open or create the file.  Raises `Unavailable` if that fails, `Refused` for a wrong name."""
         if not _NAME.fullmatch(name):
             raise Refused(f"a queue's name is up to 63 of a-z, 0-9 and '-': {name!r}")
         self.mailbox = Mailbox(Path(path), name, clock)
 
     async def send(self, bodies: Sequence[Mapping[str, object]], delay_s: int = 0) -> None:
-        """Send up to `MAX_BATCH_MESSAGES` JSON objects; returns when they are committed.
+        """Send up to `MAX_BATCH_MESSAGES` JSON objects.  Returns after the commit.
 
-        Raises `Refused` on a size or on a value that would not arrive as it is, `Unavailable` otherwise.
+        Raises `Refused` for a wrong size or a value that would arrive changed, `Unavailable` for an error of the file.
         """
         texts = encode_messages(bodies, delay_s)
         try:
@@ -63,29 +63,29 @@ class LocalQueue:
         self.mailbox.ring()
 
     async def backlog(self) -> int:
-        """How many messages wait: due and delayed ones, without those that are being handled."""
+        """The number of messages that wait, due and delayed ones, without those that are being handled."""
         try:
             return self.mailbox.count()
         except sqlite3.Error as error:
             raise Unavailable(str(error)) from error
 
     def close(self) -> None:
-        """Close the file.  Stop its consumer first."""
+        """Close the file.  The caller stops the consumer first."""
         self.mailbox.close()
 
 
 class LocalConsumer:
     """Delivers a queue's messages to a handler, in batches, by Cloudflare's rules.
 
-    * A batch is delivered when it is full or its oldest message has been due for `batch_timeout_s`; up to
-      `max_concurrency` batches are handled at a time.
-    * The first verdict on a message counts.  One without a verdict is acknowledged when the handler returns,
-      and retried after `retry_delay_s` when it raises or takes longer than `WALL_S`.
-    * A message is delivered at most `max_retries` + 1 times.  Then it moves to the queue `dead_letter` of the
-      same file, where its attempts start anew, or is deleted when there is none.
+    * A batch is delivered when it is full, or when its oldest message has been due for `batch_timeout_s`.  Up to
+      `max_concurrency` batches are handled at the same time.
+    * The first verdict on a message counts.  A message without a verdict is acknowledged if the handler returns, and
+      retried after `retry_delay_s` if the handler raises or takes longer than `WALL_S`.
+    * A message is delivered at most `max_retries` + 1 times.  Then it moves to the queue `dead_letter` of the same
+      file, where its attempts start anew.  Without such a queue it is deleted.
 
-    One consumer in one process is the normal case.  A second one on the same queue is safe, but its start
-    delivers again what the first is just handling.
+    One consumer in one process is the normal case.  A second one on the same queue is safe, but when it starts, it
+    delivers the messages again that the first one is handling.
     """
 
     def __init__(
@@ -118,12 +118,12 @@ class LocalConsumer:
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._handling: set[asyncio.Task[None]] = set()
-        self._bell: Bell | None = None
+        self._waker: Waker | None = None
 
     def start(self) -> None:
-        """Begin to deliver, first what was in flight when an earlier process died.  Needs a running loop.
+        """Begin to deliver, first the messages that were in flight when an earlier process died.
 
-        Raises `Unavailable` when the file cannot be read.
+        It needs a running event loop.  Raises `Unavailable` if the file cannot be read.
         """
         if self._pump is not None:
             raise RuntimeError("the consumer is started already")
@@ -132,17 +132,18 @@ class LocalConsumer:
         except sqlite3.Error as error:
             raise Unavailable(str(error)) from error
         self._mailbox.listeners.append(self._wake.set)
-        self._bell = Bell.hang(self._mailbox.socket_path, self._wake.set)
+        self._waker = Waker.listen(self._mailbox.socket_path, self._wake.set)
         self._pump = asyncio.create_task(self._deliver_forever())
 
     async def stop(self, grace_s: float = 30.0) -> None:
-        """Deliver nothing more and give handlers `grace_s` to end; what is cut off is retried."""
+        """Stop delivering, and give handlers `grace_s` seconds to end.  Messages of a handler that is cut off are
+        retried."""
         if self._pump is None:
             return
         pump, self._pump = self._pump, None
         self._mailbox.listeners.remove(self._wake.set)
-        if self._bell is not None:
-            self._bell.take_down()
+        if self._waker is not None:
+            self._waker.close()
         pump.cancel()
         await asyncio.wait({pump})
         if self._handling:
@@ -163,14 +164,14 @@ class LocalConsumer:
             await self._sleep(wait_s)
 
     def _deliver(self) -> float | None:
-        """Start what can be started now; seconds until more can be, or None to wait to be woken."""
+        """Start every batch that can start now.  Returns the seconds until the next one can; None: wait until woken."""
         self._mailbox.expire()
         while len(self._handling) < self._max_concurrency:
             wait_ms = self._mailbox.wait_ms(self._batch_size, self._batch_timeout_ms)
             if wait_ms is None or wait_ms > 0:
                 return self._wait_s(wait_ms)
             messages = self._mailbox.take(self._batch_size)
-            # Its last attempt ended with the process: deliver it no more.
+            # The process died in the last attempt of these: do not deliver them again.
             spent = [message for message in messages if message.attempts > self._max_retries + 1]
             if spent:
                 self._settle(spent, raised=True)
@@ -182,8 +183,9 @@ class LocalConsumer:
         return None
 
     def _wait_s(self, wait_ms: int | None) -> float | None:
+        """Seconds until the next attempt to deliver.  Without a waker, the consumer polls."""
         wait_s = None if wait_ms is None else min(wait_ms / 1_000, _RECHECK_S)
-        if self._bell is not None:
+        if self._waker is not None:
             return wait_s
         return _POLL_S if wait_s is None else min(wait_s, _POLL_S)
 
@@ -202,14 +204,14 @@ class LocalConsumer:
             async with asyncio.timeout(WALL_S):
                 await self._handler([*messages])
             raised = False
-        except Exception:  # noqa: BLE001 - whatever it was, the batch is retried
+        except Exception:  # noqa: BLE001 - after any error the batch is retried
             _log.exception("a batch of %d from the queue %s failed", len(messages), self._mailbox.name)
         finally:
             hold.release()
             try:
                 self._settle(messages, raised=raised)
             except sqlite3.Error:
-                # They stay in flight and come again when that runs out.
+                # The messages stay in flight, and are delivered again when their visibility ends.
                 _log.exception("the verdicts on %d messages are lost", len(messages))
 
     def _handled(self, task: asyncio.Task[None]) -> None:
@@ -230,12 +232,16 @@ class LocalConsumer:
             else:
                 dead.append(message)
         if dead and self._dead_letter is None:
-            _log.error("%d messages of the queue %s are given up", len(dead), self._mailbox.name)
+            _log.error(
+                "%d messages of the queue %s were deleted after too many deliveries",
+                len(dead),
+                self._mailbox.name,
+            )
         self._mailbox.settle(done, again, dead, self._dead_letter)
 
 
 class _Hold:
-    """Keeps a batch ours for as long as its handler runs."""
+    """Renews the messages of a batch while its handler runs."""
 
     def __init__(self, mailbox: Mailbox, messages: list[LocalMessage]) -> None:
         self._mailbox = mailbox

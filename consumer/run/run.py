@@ -39,7 +39,7 @@ from consumer.run.begin import Intent, Release, begin, ended_by_call, prepare, r
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight
 from consumer.run.leases import Leases
-from consumer.telemetry import Event, log, word
+from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -349,7 +349,7 @@ class Run:
             if released.run_at_ms is not None:
                 self._ring_at(released.run_at_ms)
             if released.to is TaskState.FAILED:
-                task, reason = released.task, word(released.reason)
+                task, reason = released.task, reason_code(released.reason)
                 fields = {"task": task.id, "organization": task.organization, "reason": reason}
                 log().info(Event.TASK_ENDED, status=released.to.value, **fields)
         changed = [released.task.id for released in releases if released.blocked_by or released.reason]

@@ -19,7 +19,7 @@ from consumer.core.times import iso, parse_time
 from consumer.execution import publish
 from consumer.ports import PortError
 from consumer.service import links, views
-from consumer.service.admin import ROLES, hash_key
+from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
 from consumer.store import queries
 from consumer.store import stops as stops_sql

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from consumer.app import BrokenSchema
 from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, Problem
 from consumer.core.strictjson import dump_json
 from consumer.ports import Unavailable
 from consumer.provider import BadSignature
+from consumer.run.schema import BrokenSchema
 from consumer.service.links import Expired
 
 if TYPE_CHECKING:

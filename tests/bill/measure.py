@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 from scripts.stage import shipped
 from tests.bill.usage import Usage, add_up
 from tests.workerd import pytest_inside

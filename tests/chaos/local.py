@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from consumer.cli.dev.loopback import listen
 from consumer.cli.host import opened
-from consumer.cli.serve import listen
 from consumer.local.layout import Layout
 from consumer.ports import Statement
 from tests.chaos.books import Books, compare
@@ -188,7 +188,7 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
     with shop(ledger, plan.seed, clock) as address, listen(0) as listener:
         listener.listen(128)
         post = Post(str(layout.root), address, f"http://127.0.0.1:{listener.getsockname()[1]}", clock)
-        async with opened(layout, post.wanted()) as found:
+        async with opened(layout, post.options()) as found:
             site = LocalSite(post.equip(found))
             for statement in WITNESS:
                 await site.sql(statement)

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.cli.serve import listen
+from consumer.cli.dev.loopback import listen
 from scripts.stage import LOCK, ROOT, shipped
 from tests.chaos import adapter
 from tests.chaos.books import compare

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer import telemetry
 from consumer.app import App
-from consumer.cli.host import Wanted, opened
-from consumer.cli.serve import Server, _settings
-from consumer.cli.working import Stop, working
+from consumer.cli.dev.serve import Server, server_config
+from consumer.cli.dev.working import Stop, working
+from consumer.cli.host import OpenOptions, opened
 from consumer.core.profile import accounts
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.layout import Layout
@@ -82,9 +82,9 @@ class Post:
         )
         return replace(host, world=world)
 
-    def wanted(self) -> Wanted:
+    def options(self) -> OpenOptions:
         """How the directory is opened."""
-        return Wanted(create=True, working=True, config=replace(LOCAL, public_url=self.address))
+        return OpenOptions(create=True, working=True, config=replace(LOCAL, public_url=self.address))
 
 
 def work(post: Post, listener: socket.socket) -> None:
@@ -99,13 +99,11 @@ async def _work(post: Post, listener: socket.socket) -> None:
     stop = Stop()
     conductor = parent_process()
     assert conductor is not None
-    asyncio.get_running_loop().add_reader(
-        conductor.sentinel, os._exit, 1
-    )  # the starting process was killed, so this one ends
-    async with opened(Layout(Path(post.root)), post.wanted()) as found:
+    asyncio.get_running_loop().add_reader(conductor.sentinel, os._exit, 1)  # it was killed: so are we
+    async with opened(Layout(Path(post.root)), post.options()) as found:
         host = post.equip(found)
         app = App(host.world, stop)
-        server = Server(_settings(app), stop)
+        server = Server(server_config(app), stop)
         async with working(host, app):
             ticking = asyncio.create_task(_tick(app))
             await server.serve(sockets=[listener])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from consumer import telemetry
 from consumer.cli.group import bizq
 
 ECHO = {
@@ -45,8 +48,8 @@ class Cli:
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             bizq.main([*map(str, args), "--data", str(self.data)])
-        said = self._capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        output = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), output.out, output.err)
 
     def fine(self, *args: object) -> Done:
         done = self(*args)
@@ -58,16 +61,24 @@ class Cli:
         return self.fine(*args, "--json").json
 
     def refused(self, *args: object, code: int = 1) -> str:
-        """What is said of it: on standard error, and never a traceback."""
+        """The message of a command that fails: on standard error, and never a traceback."""
         done = self(*args)
         assert done.code == code, done
         assert all(line.startswith("bizq: ") for line in done.err.splitlines())
         return done.err
 
 
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """A command silences the log of this process: later tests find it as it was."""
+    yield
+    telemetry.configure()
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def empty(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """No data directory yet."""
+    """A data directory that does not exist yet."""
     for name in ("BIZQ_DATA", "BIZQ_PROFILES", "BIZQ_LINK_SECRET", "MODEL_URL", "MODEL_NAME", "MODEL_KEY"):
         monkeypatch.delenv(name, raising=False)
     return Cli(tmp_path / "data", capsys)

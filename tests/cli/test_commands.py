@@ -93,8 +93,8 @@ class TestSettingUp:
             5_500_000,
             "fail",
         )
-        said = cli.fine("budget", "put", "2", "--template", "1", "--period", "total").out
-        assert said == "budget 2: $2.000000 in total for template 1\n"
+        output = cli.fine("budget", "put", "2", "--template", "1", "--period", "total").out
+        assert output == "budget 2: $2.000000 in total for template 1\n"
 
 
 class TestTasks:
@@ -115,7 +115,7 @@ class TestTasks:
     def test_the_same_key_twice_is_one_task(self, cli: Cli, tmp_path: Path) -> None:
         task = HELLO | {"idempotency_key": "a"}
         submit(cli, tmp_path, task)
-        assert cli.fine("submit", lines(tmp_path, task)).out == "0 tasks submitted, 1 were there already: 1\n"
+        assert cli.fine("submit", lines(tmp_path, task)).out == "0 tasks submitted, 1 existed already: 1\n"
 
     def test_status(self, cli: Cli, tmp_path: Path) -> None:
         assert cli.fine("status").out == "0 tasks\n"
@@ -139,7 +139,7 @@ class TestTasks:
 
     def test_retry(self, cli: Cli, tmp_path: Path) -> None:
         submit(cli, tmp_path, HELLO)
-        assert "`bizq cancel 1` ends it" in cli.refused("retry", "1")
+        assert f"`bizq cancel 1 --data {cli.data}` ends it" in cli.refused("retry", "1")
         cli.fine("cancel", "1")
         assert cli.json("retry", "1") == {"id": 2, "status": "pending", "created": True, "retry_of": 1}
 
@@ -147,7 +147,7 @@ class TestTasks:
         submit(cli, tmp_path, HELLO)
         assert (
             cli("watch", "1", "--timeout", "0").err
-            == "bizq: task 1 is still pending: `bizq show 1` says why\n"
+            == f"bizq: task 1 is still pending: `bizq show 1 --data {cli.data}` explains why\n"
         )
 
     def test_adopt(self, cli: Cli, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ class TestOperating:
             assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
 
     def test_stop_holds_everything_until_resume(self, cli: Cli, tmp_path: Path) -> None:
-        assert cli.fine("resume").out == "nothing was stopped\n"
+        assert cli.fine("resume").out == "there was no stop\n"
         assert cli.fine("stop", "a runaway loop").out.endswith(": a runaway loop\n")
         assert cli.json("stop", "again")["reason"] == "a runaway loop"
         task = submit(cli, tmp_path, HELLO)[0]["id"]
@@ -206,7 +206,7 @@ class TestOperating:
         done = cli("doctor")
         assert done.code == 1
         assert "ERROR    the profiles name the secret NOT_SET_KEY, which is not set" in done.out
-        assert "warning  profile local works while a model runs" in done.out
+        assert "warning  profile local works only while a model runs" in done.out
 
 
 def test_ask_is_a_template_too(cli: Cli) -> None:

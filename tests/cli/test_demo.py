@@ -91,14 +91,14 @@ def test_for_programs(empty: Cli, model_url: str) -> None:
 
 def test_without_a_model_it_says_what_else_there_is(empty: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumer.local.model.find_spec", lambda _name: None)
-    assert "`bizq demo --model-url URL --model-name NAME` takes any server" in empty.refused("demo")
-    assert "--model-url takes any server" in empty.refused("dev", "--port", "0", "--model")
+    for command in (("demo",), ("dev", "--port", "0", "--model")):
+        assert "use any server that speaks OpenAI's API with --model-url" in empty.refused(*command)
 
 
 def test_what_fails_is_said(empty: Cli) -> None:
     """A server that is not there: the tasks are tried again, until the time is over."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("consumer.cli.demo.LIMIT_S", 1.0)
+        patch.setattr("consumer.cli.dev.demo.LIMIT_S", 1.0)
         done = empty("demo", "--model-url", "http://127.0.0.1:9/v1")
     assert done.code == 1
     assert "tasks are not done" in done.out

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from consumer.cli import serve
+from consumer.cli.dev import models
+from consumer.cli.dev.options import ServeOptions
 from consumer.cli.host import EXAMPLES
 from consumer.local import model
 from consumer.local.layout import Layout
@@ -40,14 +42,14 @@ def dev(data: Path, *args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def ended(process: subprocess.Popen[str], *signals: signal.Signals) -> tuple[int, str]:
-    """Send signals, each after what the one before it made the process say."""
+    """Send signals, each after the message of the process about the one before."""
     assert process.stderr is not None
-    said = ""
+    output = ""
     for index, number in enumerate(signals, 1):
         process.send_signal(number)
-        said += process.stderr.readline() if index < len(signals) else ""
+        output += process.stderr.readline() if index < len(signals) else ""
     _, rest = process.communicate(timeout=30)
-    return process.returncode, said + rest
+    return process.returncode, output + rest
 
 
 def until(data: Path, task: int, status: str) -> None:
@@ -84,8 +86,8 @@ def test_it_serves_and_works(cli: Cli, tmp_path: Path) -> None:
         assert waiting["link"].startswith(f"{url}/inbox/")
         assert httpx2.get(waiting["link"], trust_env=False).status_code == 200
         assert cli.json("show", "1")["task"]["outcome"] == {"title": "Hello"}
-        code, said = ended(process, signal.SIGINT)
-    assert (code, said) == (0, "stopping: calls in flight have 5 s; Ctrl-C again leaves at once\n")
+        code, output = ended(process, signal.SIGINT)
+    assert (code, output) == (0, "stopping: calls in flight have 5 s; Ctrl-C again ends immediately\n")
 
 
 def test_terminating_is_stopping(cli: Cli) -> None:
@@ -175,5 +177,8 @@ def test_without_a_model_the_examples_are_left_out(
         raise model.NoModel("no language model server is prebuilt here")
 
     monkeypatch.setattr(model, "weights", missing)
-    assert serve._has_model() is False
+    options = ServeOptions(0, None, None, None, "INFO", with_model=False, examples=True)
+    assert models.without_missing_examples(options).examples is False
+    with_url = replace(options, model_url="http://127.0.0.1:9/v1")
+    assert models.without_missing_examples(with_url).examples is True
     assert capsys.readouterr().err.startswith("the examples are left out: no language model server")

@@ -1,4 +1,4 @@
-"""What stands under the command line: the data directory, the model, the picture of progress, the examples."""
+"""The parts below the commands: the data directory, the model, the picture of progress, the examples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 
 from consumer.cli import host
-from consumer.cli.desk import local, organization_id
-from consumer.cli.host import EXAMPLES, Wanted
-from consumer.cli.progress import Progress, columns, counted, pictured
-from consumer.cli.seed import asking, seed
+from consumer.cli.client import local, organization_id
+from consumer.cli.dev.progress import Progress, columns, counted, pictured
+from consumer.cli.dev.seed import seed_and_submit, with_model
+from consumer.cli.host import EXAMPLES, OpenOptions
 from consumer.core.errors import BadInput, NotFound
 from consumer.local import model
 from consumer.local.layout import Layout
@@ -24,15 +24,15 @@ from consumer.local.layout import Layout
 class TestDataDirectory:
     async def test_is_not_made_unasked(self, tmp_path: Path) -> None:
         with pytest.raises(NotFound):
-            async with host.opened(Layout(tmp_path / "new"), Wanted()):
+            async with host.opened(Layout(tmp_path / "new"), OpenOptions()):
                 pass
         assert not (tmp_path / "new").exists()
 
     async def test_is_brought_up_to_date_once(self, tmp_path: Path) -> None:
         layout = Layout(tmp_path / "new")
-        async with host.opened(layout, Wanted(create=True)) as first:
+        async with host.opened(layout, OpenOptions(create=True)) as first:
             assert first.applied
-        async with host.opened(layout, Wanted()) as second:
+        async with host.opened(layout, OpenOptions()) as second:
             assert second.applied == []
 
     def test_a_given_link_secret_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ class TestDataDirectory:
     async def test_links_lead_to_where_the_worker_was_last(self, tmp_path: Path) -> None:
         layout = Layout(tmp_path)
         layout.public_url.write_text("https://tasks.example\n")
-        async with host.opened(layout, Wanted(create=True)) as opened:
+        async with host.opened(layout, OpenOptions(create=True)) as opened:
             assert opened.world.config.public_url == "https://tasks.example"
 
 
@@ -58,12 +58,14 @@ class TestProfiles:
         layout = Layout(tmp_path)
         host.prepare(layout, create=True)
         host.keep_profile(layout, host.LOCAL_MODEL, host.MODEL_PROFILE)
-        async with host.opened(layout, Wanted(create=True)) as idle:
+        async with host.opened(layout, OpenOptions(create=True, accounts=True)) as idle:
             assert "local" in idle.world.accounts
-        async with host.opened(layout, Wanted(working=True)) as working:
+        async with host.opened(layout, OpenOptions(working=True)) as working:
             assert working.idle == ["local"]
             assert "local" not in working.world.accounts
-        async with host.opened(layout, Wanted(working=True, model_url="http://127.0.0.1:1/v1")) as with_model:
+        async with host.opened(
+            layout, OpenOptions(working=True, model_url="http://127.0.0.1:1/v1")
+        ) as with_model:
             assert with_model.world.accounts["local"].profile.base_url == "http://127.0.0.1:1/v1"
             assert with_model.world.accounts["local"].profile.price is not None
 
@@ -75,7 +77,7 @@ class TestProfiles:
         host.prepare(layout, create=True)
         host.keep_profile(layout, "cloud", profile)
         monkeypatch.setenv("CLOUD_KEY", "s3cret")
-        async with host.opened(layout, Wanted(create=True, working=True)) as opened:
+        async with host.opened(layout, OpenOptions(create=True, working=True)) as opened:
             assert opened.world.accounts["cloud"].key == "s3cret"
 
 
@@ -98,7 +100,7 @@ class TestModel:
     ) -> None:
         monkeypatch.setattr(model, "weights", lambda: tmp_path)
         monkeypatch.setattr("sys.executable", "false")
-        with pytest.raises(model.NoModel, match=r"model\.log says why"):
+        with pytest.raises(model.NoModel, match=r"does not start: see .*model\.log"):
             async with model.running(tmp_path / "model.log"):
                 pass
 
@@ -124,7 +126,7 @@ class TestProgress:
     @pytest.mark.parametrize("width", [40, 80, 100, 200])
     def test_columns_fill_the_width(self, width: int) -> None:
         chosen = columns(width)
-        assert {"task", "title", "state", "provider", "attempts", "cost"} <= chosen.keys()
+        assert {"task", "title", "state", "profile", "attempts", "cost"} <= chosen.keys()
         assert sum(chosen.values()) + 2 * len(chosen) - 1 <= max(width, 70)
 
     def test_what_runs_is_shown_where_not_all_fit(self) -> None:
@@ -162,16 +164,16 @@ class TestExamples:
         host.prepare(layout, create=True)
         for name, profile in json.loads((EXAMPLES / "profiles.json").read_text()).items():
             host.keep_profile(layout, name, profile)
-        async with local(layout.root, Wanted(create=True)) as desk:
-            first = await seed(desk, EXAMPLES, "some-model")
-            second = await seed(desk, EXAMPLES, "some-model")
+        async with local(layout.root, OpenOptions(create=True, accounts=True)) as client:
+            first = await seed_and_submit(client, EXAMPLES, "some-model")
+            second = await seed_and_submit(client, EXAMPLES, "some-model")
             assert first == list(range(1, len(first) + 1))
             assert second == [len(first) + number for number in first]
-            assert await organization_id(desk, "Fjord Outdoor") == 1
-            assert await organization_id(desk, "Lindenhof Clinic") == 2
+            assert await organization_id(client, "Fjord Outdoor") == 1
+            assert await organization_id(client, "Lindenhof Clinic") == 2
 
     def test_templates_ask_for_the_model_that_there_is(self) -> None:
         template = json.loads((EXAMPLES / "templates" / "reply-to-customer.json").read_text())
-        asked = asking(template, "other")["route"]["stages"]
+        asked = with_model(template, "other")["route"]["stages"]
         assert asked[0]["candidates"][0]["settings"]["model"] == "other"
         assert "model" not in asked[1]["candidates"][0]["settings"]

@@ -25,22 +25,22 @@ def test_a_journal_replays_to_the_task_s_row(cli: Cli, tmp_path: Path) -> None:
         ended(process, signal.SIGINT)
     cli.fine("cancel", "2")
     for task, status in ((1, "completed"), (2, "cancelled")):
-        said = cli.fine("journal", str(task)).out
-        entries = read(said)
+        output = cli.fine("journal", str(task)).out
+        entries = read(output)
         assert entries == cli.json("journal", str(task))
-        assert SECRET not in said
+        assert SECRET not in output
         assert entries[0]["status"] == status
         assert replay(entries) == []
 
 
-def test_a_journal_that_was_tampered_with_is_told(
+def test_a_journal_that_was_changed_is_detected(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     submit(cli, tmp_path, {"template": "echo-title", "title": "Hello"})
     cli.fine("cancel", "1")
-    said = cli.fine("journal", "1").out
+    output = cli.fine("journal", "1").out
     path = tmp_path / "journal.jsonl"
-    for text, code in ((said, 0), (said.replace('"status":"cancelled"', '"status":"completed"'), 1)):
+    for text, code in ((output, 0), (output.replace('"status":"cancelled"', '"status":"completed"'), 1)):
         path.write_text(text, encoding="utf-8")
         monkeypatch.setattr("sys.argv", ["simulation", "--journal", str(path)])
         assert simulation() == code

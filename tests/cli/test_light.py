@@ -1,33 +1,75 @@
-"""`status` and `watch` answer at once: they import nothing that takes long."""
+"""A command starts fast, because it imports only the modules that it needs."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from consumer.cli.group import COMMANDS
 from consumer.core.snapshot import STALE_MS
 from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.layout import Layout
 from consumer.ports import Statement
-from tests.cli.conftest import Cli, submit
+from tests.cli.conftest import ECHO, Cli, submit
 
-HEAVY = {
-    "pydantic",
-    "httpx2",
+CHECKS_VALUES = frozenset({"pydantic"})
+"""The modules of a command that checks a template, a budget or tasks, or whose service does so in the same module."""
+CHECKS_SCHEMAS = CHECKS_VALUES | {"fastjsonschema", "standardwebhooks"}
+"""The modules of a command whose service also checks JSON Schemas."""
+USES_PROFILES = CHECKS_SCHEMAS | {"httpx2", "providers"}
+"""The modules of a command that reads the profiles, and so imports the adapters."""
+HEAVY = USES_PROFILES | {
     "starlette",
     "uvicorn",
     "genai_prices",
     "structlog",
     "rich",
-    "consumer.world",
-    "providers",
+    "consumer.app",
+    "consumer.web",
+    "consumer.run.run",
 }
+"""The modules that a command must not import, except those that `allowed` names."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, its exit code, and the heavy modules that it needs."""
+
+    command: str
+    code: int = 0
+    allowed: frozenset[str] = frozenset()
+
+
+LIGHT = [
+    Case("status"),
+    Case("status 1"),
+    Case("watch 1", code=1),  # the task was cancelled, not completed
+    Case("tick"),
+    Case("show 1", allowed=CHECKS_SCHEMAS),
+    Case("journal 1", allowed=CHECKS_SCHEMAS),
+    Case("inbox", allowed=CHECKS_SCHEMAS),
+    Case("cost", allowed=CHECKS_SCHEMAS),
+    Case("cancel 1", allowed=CHECKS_SCHEMAS),
+    Case("retry 1", allowed=CHECKS_SCHEMAS),
+    Case("adopt", allowed=CHECKS_SCHEMAS),
+    Case("submit TASKS", allowed=CHECKS_SCHEMAS),
+    Case("resume", allowed=CHECKS_SCHEMAS),
+    Case("stop reason", allowed=CHECKS_SCHEMAS | {"structlog", "rich"}),
+    Case("org create Oslo", allowed=CHECKS_SCHEMAS),
+    Case("user create a@b.example A", allowed=CHECKS_SCHEMAS),
+    Case("key create", allowed=CHECKS_SCHEMAS),
+    Case("key revoke x", code=1, allowed=CHECKS_SCHEMAS),
+    Case("budget put 5", allowed=CHECKS_SCHEMAS),
+    Case("template put TEMPLATE", allowed=USES_PROFILES),
+    Case("doctor", allowed=USES_PROFILES),
+]
 PROBE = """
 import json, sys
 from consumer.cli.group import bizq
@@ -38,19 +80,42 @@ except SystemExit as ended:
 """
 
 
-@pytest.mark.parametrize("command", ["status", "status 1", "watch 1"])
-def test_nothing_heavy_is_imported(cli: Cli, tmp_path: Path, command: str) -> None:
-    submit(cli, tmp_path, {"template": "echo-title", "title": "Hello"})
-    cli.fine("cancel", "1")
-    args = [sys.executable, "-c", PROBE, *command.split(), "--data", str(cli.data)]
-    done = subprocess.run(args, capture_output=True, text=True, check=True)
-    code, modules = json.loads(done.stderr)
-    assert code == int(command == "watch 1")  # it was cancelled, not completed
-    assert "cancelled" in done.stdout
-    assert HEAVY.isdisjoint(modules)
+def probe(*args: str) -> tuple[int, set[str]]:
+    """The exit code of a command, and the modules that its process has imported."""
+    command = [sys.executable, "-c", PROBE, *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    return code, set(modules)
 
 
-async def test_the_live_status_is_believed_while_it_is_fresh_or_final(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", LIGHT, ids=lambda case: case.command)
+def test_a_command_imports_only_what_it_needs(cli: Cli, tmp_path: Path, case: Case) -> None:
+    (task,) = submit(cli, tmp_path, {"template": "echo-title", "title": "Hello"})
+    cli.fine("cancel", task["id"])
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(ECHO))
+    files = {"TASKS": str(tmp_path / "tasks.jsonl"), "TEMPLATE": str(template)}
+    args = [files.get(word, word) for word in case.command.split()]
+
+    code, modules = probe(*args, "--data", str(cli.data))
+
+    assert code == case.code
+    assert modules & (HEAVY - case.allowed) == set()
+
+
+def test_every_command_has_a_case() -> None:
+    assert {case.command.split()[0] for case in LIGHT} == COMMANDS.keys() - {"dev", "demo"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
+    code, modules = probe(name, "--help")
+
+    assert code == 0
+    assert modules & HEAVY == set()
+
+
+async def test_the_live_status_is_used_while_it_is_fresh_or_final(tmp_path: Path) -> None:
     from consumer.cli.live import Reader
     from consumer.core.times import iso
     from consumer.local import migrate

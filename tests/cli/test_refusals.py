@@ -1,8 +1,9 @@
-"""What is refused: one clear line on standard error that says what to do, and a non-zero exit code."""
+"""Refusals: one clear line on standard error with the next step, and a non-zero exit code."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,14 +37,14 @@ HELLO = {"template": "echo-title", "title": "Hello"}
 )
 def test_without_a_data_directory(empty: Cli, command: str, tmp_path: Path) -> None:
     args = [str(lines(tmp_path, HELLO)) if word == "-" else word for word in command.split()]
-    assert "`bizq dev` or `bizq demo` makes it" in empty.refused(*args)
+    assert f"create it with `bizq dev --data {empty.data}`" in empty.refused(*args)
     assert not empty.data.exists()
 
 
 @pytest.mark.parametrize("command", ["status", "watch", "show", "cancel", "retry"])
 def test_a_task_that_is_not_there(cli: Cli, command: str) -> None:
     assert cli.refused(command, "99") == (
-        "bizq: no task 99; `bizq status` counts what is there, --data names another directory\n"
+        f"bizq: no task 99; `bizq status --data {cli.data}` counts the tasks of this data directory\n"
     )
 
 
@@ -51,9 +52,9 @@ def test_a_task_that_is_not_there(cli: Cli, command: str) -> None:
     "command", ["status x", "show", "cost --by week", "nothing", "demo --nothing", "status 0"]
 )
 def test_wrong_usage_names_the_help(cli: Cli, command: str) -> None:
-    said = cli.refused(*command.split(), code=2)
-    assert "--help` says what there is" in said
-    assert len(said.splitlines()) == 1
+    output = cli.refused(*command.split(), code=2)
+    assert re.search(r": see `bizq[a-z ]* --help`$", output.strip())
+    assert len(output.splitlines()) == 1
 
 
 def test_an_error_for_programs(cli: Cli) -> None:
@@ -88,36 +89,38 @@ class TestSubmit:
         assert cli.json("status")["total"] == 0
 
     def test_a_single_wrong_line(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, "", {"template": "echo-title"}))
-        assert said.startswith("bizq: line 2: title: ")
+        output = cli.refused("submit", lines(tmp_path, "", {"template": "echo-title"}))
+        assert output.startswith("bizq: line 2: title: ")
 
     @pytest.mark.parametrize("line", ["{", "[]", "7", '{"title": NaN}'])
     def test_a_line_that_is_no_object(self, cli: Cli, tmp_path: Path, line: str) -> None:
         assert cli.refused("submit", lines(tmp_path, HELLO, line)).startswith("bizq: line 2: ")
 
-    def test_somebody_else(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"assigned_to": "eve@else.example"}))
-        assert said.startswith("bizq: line 2: assigned_to: this organization has no user eve@else.example\n")
+    def test_a_user_of_another_organization(self, cli: Cli, tmp_path: Path) -> None:
+        output = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"assigned_to": "eve@else.example"}))
+        assert output.startswith(
+            "bizq: line 2: assigned_to: this organization has no user eve@else.example\n"
+        )
 
     def test_a_template_of_another_organization(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
-        said = cli.refused("submit", lines(tmp_path, HELLO), "--org", "Linden")
-        assert said.startswith("bizq: line 1: template: this organization has no template 'echo-title'")
+        output = cli.refused("submit", lines(tmp_path, HELLO), "--org", "Linden")
+        assert output.startswith("bizq: line 1: template: this organization has no template 'echo-title'")
 
     def test_all_or_none_for_several_organizations(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
         file = lines(tmp_path, *[HELLO | {"organization": name} for name in ("Fjord", "Linden")])
-        said = cli.refused("submit", file)
-        assert said.startswith("bizq: line 2: template: this organization has no template 'echo-title'")
+        output = cli.refused("submit", file)
+        assert output.startswith("bizq: line 2: template: this organization has no template 'echo-title'")
         assert cli.fine("submit", file, "--org", "1").out == (
-            "1 tasks submitted, 1 lines are for other organizations: 1\n"
+            "1 tasks submitted, 1 lines of other organizations skipped: 1\n"
         )
         only = lines(tmp_path, HELLO | {"organization": "Fjord"})
         assert "no line is for organization Linden" in cli.refused("submit", only, "--org", "Linden")
 
     def test_an_organization_that_is_not_there(self, cli: Cli, tmp_path: Path) -> None:
-        said = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"organization": "Nobody"}))
-        assert said.startswith("bizq: line 2: organization: no organization Nobody")
+        output = cli.refused("submit", lines(tmp_path, HELLO, HELLO | {"organization": "Oslo"}))
+        assert output.startswith("bizq: line 2: organization: no organization Oslo")
 
     def test_which_organization(self, cli: Cli, tmp_path: Path) -> None:
         cli.fine("org", "create", "Linden")
@@ -129,11 +132,11 @@ class TestSubmit:
 class TestConfiguration:
     def test_a_template_that_is_wrong(self, cli: Cli, tmp_path: Path) -> None:
         file = tmp_path / "wrong.json"
-        route = {"stages": [{"kind": "ai", "candidates": [{"profile": "nobody"}]}]}
+        route = {"stages": [{"kind": "ai", "candidates": [{"profile": "missing"}]}]}
         file.write_text(json.dumps(ECHO | {"route": route}))
-        assert "no profile 'nobody'; its profiles are: echo, people" in cli.refused("template", "put", file)
+        assert "no profile 'missing'; its profiles are: echo, people" in cli.refused("template", "put", file)
         file.write_text("[]")
-        assert "a template is a JSON object" in cli.refused("template", "put", file)
+        assert "a template must be a JSON object" in cli.refused("template", "put", file)
         file.write_text("{")
         assert "not valid JSON" in cli.refused("template", "put", file)
 
@@ -142,14 +145,20 @@ class TestConfiguration:
         assert "no such template" in cli.refused("budget", "put", "1", "--template", "99")
         assert "not both" in cli.refused("budget", "put", "1", "--template", "1", "--task", "1")
 
-    def test_profiles_that_are_wrong(self, cli: Cli) -> None:
+    @pytest.mark.parametrize("command", ["doctor", "template put -", "dev --port 0"])
+    def test_profiles_that_are_wrong(self, cli: Cli, command: str, tmp_path: Path) -> None:
+        """Only the commands that use the profiles read them."""
+        file = tmp_path / "template.json"
+        file.write_text(json.dumps(ECHO))
+        args = [str(file) if word == "-" else word for word in command.split()]
         profiles = Layout(cli.data).profiles
         profiles.write_text("{")
-        assert f"{profiles}: not valid JSON" in cli.refused("inbox")
+        assert f"{profiles}: not valid JSON" in cli.refused(*args)
         profiles.write_text("[]")
-        assert "an object of profiles by name" in cli.refused("inbox")
-        profiles.write_text('{"x": {"provider": "nobody"}}')
-        assert "profiles.x.provider" in cli.refused("inbox")
+        assert "must be an object of profiles by name" in cli.refused(*args)
+        profiles.write_text('{"x": {"provider": "missing"}}')
+        assert "profiles.x.provider" in cli.refused(*args)
+        cli.fine("inbox")
 
     def test_a_secret_that_is_not_set_keeps_only_the_worker_from_starting(self, cli: Cli) -> None:
         profile = {"provider": "openai_compatible", "base_url": "https://example.com", "key": "NOT_SET_KEY"}
@@ -169,8 +178,8 @@ def test_a_worker_does_not_start_on_a_broken_schema(cli: Cli) -> None:
     from tests.cli.test_commands import sql
 
     sql(cli, "DROP TRIGGER tasks_finished")
-    assert "`bizq doctor" in cli.refused("dev", "--port", "0")
-    assert "`bizq doctor`" in cli.refused("tick")
+    for command in (("dev", "--port", "0"), ("tick",)):
+        assert f"run `bizq doctor --data {cli.data}` to diagnose" in cli.refused(*command)
 
 
 def test_two_models_are_one_too_many(cli: Cli) -> None:
@@ -181,4 +190,4 @@ def test_a_port_that_is_taken(cli: Cli) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "--port names another" in cli.refused("dev", "--port", taken.getsockname()[1])
+        assert "choose another one with --port" in cli.refused("dev", "--port", taken.getsockname()[1])

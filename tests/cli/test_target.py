@@ -11,8 +11,8 @@ import httpx2
 import pytest
 
 from consumer.cli.group import Failure, bizq
-from consumer.cli.options import Target
-from consumer.cli.remote import Api, RemoteDesk, RemoteReader
+from consumer.cli.remote import Api, RemoteClient, RemoteReader
+from consumer.cli.target import Remote
 from consumer.local.database import SqliteDatabase
 from consumer.local.layout import Layout
 from consumer.ports import Statement
@@ -20,7 +20,7 @@ from tests.cli.conftest import ECHO, Cli, Done, lines, put, submit
 from tests.cli.test_dev import dev, until
 
 HELLO = {"template": "echo-title", "title": "Hello"}
-NOBODY = "http://127.0.0.1:9"
+UNUSED = "http://127.0.0.1:9"
 
 
 class Away(Cli):
@@ -30,15 +30,15 @@ class Away(Cli):
         self._capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             bizq.main([*map(str, args)])
-        said = self._capsys.readouterr()
-        return Done(int(ended.value.code or 0), said.out, said.err)
+        output = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), output.out, output.err)
 
 
 @pytest.fixture
 def away(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Away:
-    """Nobody answers there."""
+    """No worker answers at this target."""
     monkeypatch.delenv("BIZQ_DATA", raising=False)
-    monkeypatch.setenv("BIZQ_TARGET", NOBODY)
+    monkeypatch.setenv("BIZQ_TARGET", UNUSED)
     monkeypatch.setenv("BIZQ_KEY", "bizq_0123456789ab_0")
     return Away(tmp_path, capsys)
 
@@ -112,7 +112,7 @@ def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, 
     file = lines(tmp_path, HELLO)
     assert served.json("submit", file, *operator)[0]["id"] == 1  # there is no other organization
     cli.fine("org", "create", "Linden")
-    assert "say for which organization with --org" in served.refused("submit", file, *operator)
+    assert "name the organization with --org" in served.refused("submit", file, *operator)
     assert served.json("submit", file, *operator, "--org", "1")[0]["id"] == 2
     assert "no organization 7" in served.refused("submit", file, *operator, "--org", "7")
     assert served.json("cost", "--org", "Fjord")["costs"] == cli.json("cost", "--org", "Fjord")["costs"]
@@ -124,54 +124,60 @@ def test_an_operator_says_for_whom(served: Away, cli: Cli, operator: tuple[str, 
 
 
 def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
-    said = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
-    assert said.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
+    output = served.refused("submit", lines(tmp_path, HELLO, {"template": "nothing", "title": "x"}))
+    assert output.splitlines()[0].startswith("bizq: line 2: template: this organization has no template")
     assert served.refused("budget", "put", "many", "--org", "1").startswith("bizq: cap: ")
     assert served.refused("submit", lines(tmp_path, HELLO | {"assigned_to": "who@fjord.example"})).startswith(
         "bizq: line 1: assigned_to: this organization has no user who@fjord.example"
     )
-    assert served.refused("show", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
-    assert served.refused("status", "99") == "bizq: no task 99; `bizq status` counts what this key may see\n"
+    assert (
+        served.refused("show", "99")
+        == "bizq: no task 99; `bizq status` counts the tasks that this key may see\n"
+    )
+    assert (
+        served.refused("status", "99")
+        == "bizq: no task 99; `bizq status` counts the tasks that this key may see\n"
+    )
     assert "refused the key" in served.refused("status", "--key", "bizq_0_0")
 
 
 def test_a_file_for_several_organizations(
     served: Away, cli: Cli, operator: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """Names of organizations, templates and people are looked up by whoever has them."""
+    """Names of organizations, templates and people are looked up by the worker that has them."""
     cli.fine("org", "create", "Linden")
     put(cli, tmp_path, ECHO, "--org", "Linden")
     theirs = HELLO | {"organization": "Linden"}
     file = lines(tmp_path, HELLO | {"organization": "Fjord", "assigned_to": "marta@fjord.example"}, theirs)
     assert len(served.json("submit", file, *operator)) == 2
     assert len(cli.json("submit", file)) == 2
-    said = served.fine("submit", file, "--org", "Fjord").out
-    assert said == "1 tasks submitted, 1 lines are for other organizations: 5\n"
+    output = served.fine("submit", file, "--org", "Fjord").out
+    assert output == "1 tasks submitted, 1 lines of other organizations skipped: 5\n"
     refusal = served.refused("submit", file)
     assert refusal.splitlines()[0] == "bizq: line 2: organization: this is for organization 1"
     wrong = lines(tmp_path, theirs, theirs | {"organization": "Oslo"})
     for ask, key in ((served, operator), (cli, ())):
-        said = ask.refused("submit", wrong, *key)
-        assert said.splitlines()[0] == "bizq: line 2: organization: no organization Oslo"
+        output = ask.refused("submit", wrong, *key)
+        assert output.splitlines()[0] == "bizq: line 2: organization: no organization Oslo"
     assert cli.json("status")["total"] == 5
 
 
 @pytest.mark.parametrize("command", ["key create", "key revoke x", "demo", "dev"])
 def test_what_cannot_be_done_over_http_says_so(away: Away, command: str) -> None:
-    for said in (away.refused(*command.split()), away.refused(*command.split(), "--target", NOBODY)):
-        assert "works on this machine only, not over HTTP" in said
-        assert len(said.splitlines()) == 1
+    for output in (away.refused(*command.split()), away.refused(*command.split(), "--target", UNUSED)):
+        assert "works on this machine only, not over HTTP" in output
+        assert len(output.splitlines()) == 1
 
 
 class TestWhoIsAsked:
-    def test_nobody_there(self, away: Away) -> None:
-        said = away.refused("status")
-        assert said.startswith(f"bizq: nothing answers at {NOBODY}")
-        assert "start it with `bizq dev`, or correct --target" in said
+    def test_no_worker_answers(self, away: Away) -> None:
+        output = away.refused("status")
+        assert output.startswith(f"bizq: nothing answers at {UNUSED}")
+        assert "start a worker there (here: `bizq dev`), or correct --target" in output
 
     def test_typed_data_goes_before_the_environment(self, away: Away, cli: Cli) -> None:
         assert away.fine("status", "--data", cli.data).out == "0 tasks\n"
-        assert "not both" in away.refused("status", "--data", cli.data, "--target", NOBODY)
+        assert "not both" in away.refused("status", "--data", cli.data, "--target", UNUSED)
 
     def test_a_key_is_needed_but_not_for_health(
         self, away: Away, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -199,14 +205,14 @@ class TestWhoIsAsked:
         assert why in away.refused("status", "--target", url)
 
     def test_the_key_is_not_shown_by_accident(self) -> None:
-        assert "secret" not in repr(Target("https://example.com", "secret"))
+        assert "secret" not in repr(Remote("https://example.com", "secret"))
 
 
 # --- replies that a healthy worker does not give ----------------------------------------------------------
 
 
 def api(answer: Callable[[httpx2.Request], httpx2.Response]) -> Api:
-    return Api(Target("https://tasks.example", "k"), httpx2.MockTransport(answer))
+    return Api(Remote("https://tasks.example", "k"), httpx2.MockTransport(answer))
 
 
 def problem(status: int, name: str, detail: str, **more: Any) -> httpx2.Response:
@@ -221,34 +227,34 @@ async def test_the_doctor_reads_what_is_wrong() -> None:
             return problem(403, "forbidden", "this needs a key with the role operator")
         return problem(503, "unhealthy", "2 problems", errors=errors)
 
-    sick = RemoteDesk(api(answer))
+    sick = RemoteClient(api(answer))
     (found,) = await sick.examine()
     assert (found["level"], found["what"]) == ("error", "trigger a is missing")
-    away = RemoteDesk(api(lambda _: problem(503, "unavailable", "D1 is away")))
-    with pytest.raises(Failure, match="cannot work at the moment: D1 is away"):
+    away = RemoteClient(api(lambda _: problem(503, "unavailable", "D1 is away")))
+    with pytest.raises(Failure, match="cannot work now: D1 is away"):
         await away.examine()
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 502])
-async def test_another_server_is_told_apart(status: int) -> None:
-    desk = RemoteDesk(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
+async def test_another_server_is_recognized(status: int) -> None:
+    client = RemoteClient(api(lambda _: httpx2.Response(status, text="<h1>hello</h1>")))
     with pytest.raises(Failure, match=f"answered {status}, not as BizQ does"):
-        await desk.history(1)
+        await client.history(1)
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "output"),
     [
-        (httpx2.ReadTimeout("slow"), "does not answer in time, and it may have been done all the same"),
-        (httpx2.ReadError("reset"), "broke .reset., and it may have been done all the same"),
+        (httpx2.ReadTimeout("slow"), "does not answer in time, but the change may have been made"),
+        (httpx2.ReadError("reset"), "broke .reset., but the change may have been made"),
     ],
 )
-async def test_a_change_without_an_answer_is_in_doubt(error: Exception, said: str) -> None:
+async def test_a_change_without_an_answer_is_in_doubt(error: Exception, output: str) -> None:
     def answer(_: httpx2.Request) -> httpx2.Response:
         raise error
 
-    with pytest.raises(Failure, match=said):
-        await RemoteDesk(api(answer)).retry(1)
+    with pytest.raises(Failure, match=output):
+        await RemoteClient(api(answer)).retry(1)
 
 
 def test_a_status_is_asked_with_its_tag_and_never_goes_back() -> None:
@@ -278,6 +284,6 @@ async def test_a_reader_gets_no_links() -> None:
         "assigned_to": None,
         "resolve_by_ms": None,
     }
-    desk = RemoteDesk(api(lambda _: httpx2.Response(200, json={"assignments": [row]})))
-    (found,) = await desk.inbox(None, None)
-    assert assignment(found).endswith("no link: the key of a reader gets none")
+    client = RemoteClient(api(lambda _: httpx2.Response(200, json={"assignments": [row]})))
+    (found,) = await client.inbox(None, None)
+    assert assignment(found).endswith("no link: a reader's key gets none")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.app import RETRY_S, App, BrokenSchema
+from consumer.app import RETRY_S, App
 from consumer.core.outcome import Retry
 from consumer.execution import doorbells
 from consumer.ports import Refused, Unavailable
 from consumer.run.run import Run
+from consumer.run.schema import BrokenSchema
 from tests.support.fakes import Hold
 from tests.support.ports import Crash, RecordingMessage
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai

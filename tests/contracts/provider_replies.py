@@ -11,7 +11,7 @@ import pytest
 
 from consumer.core.outcome import Retry
 from consumer.provider import MAX_REPLY_BYTES, BadSignature, Pause, Provider, Reply, Verb
-from consumer.telemetry import word
+from consumer.telemetry import reason_code
 from tests.fixtures import Fixtures
 from tests.support.adapters import (
     KEY,
@@ -161,4 +161,4 @@ class ProviderReplyContract(EveryAdapter):
             for body in (said, *map(json.dumps, shapes)):
                 for verb in provider.abilities.verbs:
                     outcome = provider.reply(call, verb, Reply(status, {}, body.encode()))
-                    assert word(getattr(outcome, "why", None)) != said, (status, body)
+                    assert reason_code(getattr(outcome, "why", None)) != said, (status, body)

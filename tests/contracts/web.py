@@ -9,6 +9,7 @@ import pytest
 
 from consumer.ports import MAX_INTEGER
 from consumer.service import admin
+from consumer.service.keys import revoke_key
 from consumer.web.app import OPERATIONS
 from tests.support.deployment import ROLES, Deployment, DeploymentSuite, budget, refused, template
 
@@ -66,7 +67,7 @@ class KeysContract(DeploymentSuite):
         wrong = key[:-1] + ("1" if key[-1] == "0" else "0")
         refused(await deployment.ask("GET", "/v1/tasks", key=wrong), 401)
 
-        await admin.revoke_key(deployment.world, key)
+        await revoke_key(deployment.world, key)
 
         refused(await deployment.ask("GET", "/v1/tasks", key=key), 401)
 

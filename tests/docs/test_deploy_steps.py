@@ -22,7 +22,7 @@ import pytest
 
 from consumer.core.profile import accounts, secrets_named
 from consumer.core.strictjson import parse_json
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 from providers import PROVIDERS
 from scripts import bundle, first_key
 from scripts.stage import ROOT, shipped

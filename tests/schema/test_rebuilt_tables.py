@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from consumer.app import BrokenSchema
 from consumer.local.blobs import FileBlobs
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
+from consumer.run.schema import BrokenSchema
 from consumer.service import queries
 from scripts import repair_schema
 from tests.support.ports import FakeClock

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.ports import Statement
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import structlog
 
-from consumer.app import Trust
 from consumer.core.profile import accounts
 from consumer.ports import PortError, Result
+from consumer.run.schema import SchemaTrust
 from consumer.world import Config
 from providers import PROVIDERS
 from tests.simulation import edges, ends, scenario
@@ -115,7 +115,7 @@ class Simulation:
         self.readers = Readers(self)
         self.web = Web(self)
         self.activity = asyncio.Event()
-        self.trust = Trust()
+        self.trust = SchemaTrust()
         self._pool: list[Isolate] = []
         self._isolates = 0
         self._closing = False

@@ -22,6 +22,7 @@ from consumer.core.profile import accounts
 from consumer.core.schema import mismatch
 from consumer.ports import Statement
 from consumer.service import admin
+from consumer.service.keys import create_key
 from consumer.web import openapi
 from consumer.web.app import OPERATIONS, build
 from tests.support.fakes import Network
@@ -139,9 +140,9 @@ async def deployed(database: Database, kv: KeyValue, blobs: Blobs) -> AsyncItera
     config = replace(world.config, public_url="http://bizq.test")
     world = replace(world, accounts=accounts(PROFILES, SECRETS), config=config)
     ours, theirs = [await admin.create_organization(world, name) for name in ("ours", "theirs")]
-    keys = {role: await admin.create_key(world, ours, role) for role in ROLES[:3]}
-    keys["operator"] = await admin.create_key(world, None, "operator")
-    keys["foreign"] = await admin.create_key(world, theirs, "admin")
+    keys = {role: await create_key(world, ours, role) for role in ROLES[:3]}
+    keys["operator"] = await create_key(world, None, "operator")
+    keys["foreign"] = await create_key(world, theirs, "admin")
     mine, foreign = [await admin.put_template(world, each, template()) for each in (ours, theirs)]
     transport = httpx2.ASGITransport(app=build(App(world)))
     async with httpx2.AsyncClient(transport=transport, base_url="http://bizq.test") as client:

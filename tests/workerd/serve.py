@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from consumer.local import migrate
 from consumer.local.clock import SystemClock, SystemEntropy
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 from scripts.stage import LOCK, shipped
 from tests.workerd.archives import ROOT, packages
 from tests.workerd.configuration import Configuration, Options

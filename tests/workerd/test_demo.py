@@ -10,12 +10,12 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from consumer.cli.dev.seed import seed_and_submit
 from consumer.cli.host import EXAMPLES, MODEL_NAME
-from consumer.cli.options import Target
-from consumer.cli.remote import Api, RemoteDesk
-from consumer.cli.seed import seed
+from consumer.cli.remote import Api, RemoteClient
+from consumer.cli.target import Remote
 from consumer.local import model
-from consumer.service.admin import hash_key
+from consumer.service.keys import hash_key
 from scripts.stage import shipped
 from tests.workerd.archives import ROOT
 from tests.workerd.configuration import Configuration, Options
@@ -62,19 +62,21 @@ def deployed(
 
 
 @pytest.fixture
-def client(deployed: DeployedWorker) -> Iterator[RemoteDesk]:
-    """The command line's client, with an operator's key."""
+def client(deployed: DeployedWorker) -> Iterator[RemoteClient]:
+    """The command line's, with an operator's key."""
     deployed.sql(
         "INSERT INTO api_keys (id, hash, role, created_ms) VALUES ('demo', ?1, 'operator', 0)", hash_key(KEY)
     )
-    api = Api(Target(deployed.worker.info["url"].rstrip("/"), f"bizq_demo_{KEY}"))
-    yield RemoteDesk(api)
+    api = Api(Remote(deployed.worker.info["url"].rstrip("/"), f"bizq_demo_{KEY}"))
+    yield RemoteClient(api)
     api.close()
 
 
-async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker, client: RemoteDesk) -> None:
-    """Tasks of a model alone end, tasks for people wait, and a review is done in the inbox."""
-    tasks = await seed(client, EXAMPLES, MODEL_NAME)
+async def test_all_tasks_of_the_demonstration_are_done(
+    deployed: DeployedWorker, client: RemoteClient
+) -> None:
+    """What a model does alone ends; what waits for people waits, and a review is done in the inbox."""
+    tasks = await seed_and_submit(client, EXAMPLES, MODEL_NAME)
 
     open_tasks = (
         "SELECT id FROM tasks WHERE status IN ('pending', 'running') OR (status = 'waiting' AND NOT EXISTS"
@@ -96,8 +98,8 @@ async def test_all_tasks_of_the_demonstration_are_done(deployed: DeployedWorker,
     assert breaches(deployed.worker.events()) == []
 
 
-async def approve_drafts(deployed: DeployedWorker, client: RemoteDesk) -> None:
-    """A person approves every draft, in the form behind the link."""
+async def approve_drafts(deployed: DeployedWorker, client: RemoteClient) -> None:
+    """A person says yes to every draft, in the form behind the link."""
     for one in await client.inbox(None, None):
         path = urlsplit(one["link"]).path
         assert deployed.worker.fetch("GET", path).status == 200

@@ -179,8 +179,8 @@ def until_only_people_are_waited_for(running: Running) -> int:
 
 
 def test_two_servers_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Path) -> None:
+    from consumer.cli.dev.workerd import alone
     from consumer.cli.group import Failure
-    from consumer.cli.workerd import alone
 
     del toolchain
     with alone(tmp_path), pytest.raises(Failure, match="another `bizq dev` works in"), alone(tmp_path):
@@ -190,8 +190,8 @@ def test_two_servers_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Pa
 
 
 def test_without_a_checkout_the_missing_folder_is_named(tmp_path: Path) -> None:
+    from consumer.cli.dev.workerd import check_checkout
     from consumer.cli.group import Failure
-    from consumer.cli.workerd import check_checkout
 
     with pytest.raises(Failure, match="needs a checkout of the repository"):
         check_checkout(tmp_path)

@@ -1,6 +1,6 @@
-"""What the commands ask for, whoever answers: this machine's data directory, or a worker elsewhere.
+"""The operations that commands ask for: on this machine's data directory, or over HTTP (`consumer.cli.remote`).
 
-Values are JSON, so that both answer the same.
+Their values are JSON, so that both give the same.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from consumer import telemetry
-from consumer.app import App
-from consumer.cli.host import Wanted, opened
+from consumer.cli.host import OpenOptions, opened
+from consumer.cli.target import command
 from consumer.core.errors import NotFound
 from consumer.local.layout import Layout
-from consumer.service import admin, commands, doctor, queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from consumer.cli.host import Host
-    from consumer.cli.options import Where
+    from consumer.cli.target import Target
 
 ACTOR = "bizq"
-"""Who the audit log says it was."""
+"""The actor in the audit log."""
 
 
-class Desk(Protocol):
+class Client(Protocol):
     """Every operation of the command line.  All raise `BizQError` and `PortError`."""
 
     async def organizations(self) -> list[dict[str, Any]]:
-        """All that can be seen: [{id, name}]."""
+        """The organizations that the client can see: [{id, name}]."""
         ...
 
     async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Add tasks, all or none: [{id, status, created}].  Each names its organization."""
+        """Add tasks, all or none: [{id, status, created}].  Each item names its organization."""
         ...
 
     async def history(self, task: int) -> dict[str, Any]: ...
@@ -53,13 +52,13 @@ class Desk(Protocol):
     async def tick(self) -> dict[str, Any]: ...
 
     async def stop(self, reason: str) -> dict[str, Any]:
-        """Stop all spending: the stop that holds, this one or one before it."""
+        """Stop all spending.  Returns the stop that is in force: this one, or an earlier one."""
         ...
 
     async def resume(self) -> bool: ...
 
     async def examine(self) -> list[dict[str, Any]]:
-        """What is wrong: [{level, what, advice}]."""
+        """The findings of the doctor: [{level, what, advice}]."""
         ...
 
     async def create_organization(self, name: str) -> dict[str, Any]: ...
@@ -71,139 +70,179 @@ class Desk(Protocol):
     async def revoke_key(self, key: str) -> dict[str, Any]: ...
 
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
-        """Write a template; one of the same name is replaced."""
+        """Write a template.  It replaces one of the same name."""
         ...
 
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]: ...
 
 
-async def organization(desk: Desk, named: str | None) -> dict[str, Any]:
-    """One organization by id or name; without a name, the only one there is.  Raises NotFound."""
-    known = await desk.organizations()
-    found = [one for one in known if named is None or named in (str(one["id"]), one["name"])]
+async def organization(client: Client, named: str | None) -> dict[str, Any]:
+    """An organization by id or name; without a name, the only one.  Raises NotFound."""
+    known = await client.organizations()
+    found = [entry for entry in known if named is None or named in (str(entry["id"]), entry["name"])]
     if len(found) == 1:
         return found[0]
-    there = ", ".join(f"{one['id']} ({one['name']})" for one in known)
     if not known:
-        raise NotFound("there is no organization yet: `bizq org create NAME` makes one")
+        raise NotFound(f"there is no organization yet: create one with {command('org create NAME')}")
+    choices = ", ".join(f"{entry['id']} ({entry['name']})" for entry in known)
     if named is None or found:
-        raise NotFound(f"say for which organization with --org: {there}")
-    raise NotFound(f"no organization {named}: --org takes one of {there}")
+        raise NotFound(f"name the organization with --org: {choices}")
+    raise NotFound(f"no organization {named}: --org takes one of {choices}")
 
 
-async def organization_id(desk: Desk, named: str | None) -> int:
+async def organization_id(client: Client, named: str | None) -> int:
     """The id of `organization`."""
-    return int((await organization(desk, named))["id"])
+    return int((await organization(client, named))["id"])
 
 
 @asynccontextmanager
-async def opened_at(where: Where, wanted: Wanted | None = None) -> AsyncIterator[Desk]:
-    """The desk of a target or of a data directory."""
-    if where.target is None:
-        async with local(where.data, wanted) as desk:
-            yield desk
+async def opened_at(target: Target, options: OpenOptions | None = None) -> AsyncIterator[Client]:
+    """The client of a target."""
+    if target.remote is None:
+        async with local(target.data, options) as client:
+            yield client
         return
-    from consumer.cli.remote import Api, RemoteDesk  # noqa: PLC0415  # only who asks elsewhere needs it
+    from consumer.cli.remote import Api, RemoteClient  # only commands over HTTP need it
 
-    api = Api(where.target)
+    api = Api(target.remote)
     try:
-        yield RemoteDesk(api)
+        yield RemoteClient(api)
     finally:
         api.close()
 
 
 @asynccontextmanager
-async def local(data: Path, wanted: Wanted | None = None) -> AsyncIterator[Desk]:
-    """The desk of a data directory."""
-    telemetry.configure("CRITICAL")  # what goes wrong is said once, by the command
-    async with opened(Layout(data), wanted or Wanted()) as host:
-        yield LocalDesk(host)
+async def local(data: Path, options: OpenOptions | None = None) -> AsyncIterator[Client]:
+    """The client of a data directory."""
+    telemetry.silence()
+    async with opened(Layout(data), options or OpenOptions()) as host:
+        yield LocalClient(host)
 
 
-class LocalDesk:
-    """`Desk` on the database of this machine, as its operator."""
+class LocalClient:
+    """`Client` on the database of this machine, with the rights of an operator.
+
+    Each method imports the part of the product that it needs, because most commands need one only."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._world = host.world
 
     async def organizations(self) -> list[dict[str, Any]]:
-        return [dict(one) for one in await queries.organizations(self._world, None, None)]
+        from consumer.service import queries
+
+        return [dict(entry) for entry in await queries.organizations(self._world, None, None)]
 
     async def submit(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return [asdict(one) for one in await commands.submit(self._world, None, items)]
+        from consumer.service import commands
+
+        return [asdict(task) for task in await commands.submit(self._world, None, items)]
 
     async def history(self, task: int) -> dict[str, Any]:
+        from consumer.service import queries
+
         return dict(await queries.history(self._world, None, task))
 
     async def cancel(self, task: int) -> dict[str, Any]:
+        from consumer.service import commands
+
         return {"id": task, "status": await commands.cancel(self._world, None, task, ACTOR)}
 
     async def retry(self, task: int) -> dict[str, Any]:
+        from consumer.service import commands
+
         return asdict(await commands.retry(self._world, None, task)) | {"retry_of": task}
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
+        from consumer.service import commands
+
         return asdict(await commands.adopt(self._world, organization))
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
-        return [dict(one) for one in await queries.inbox(self._world, organization, user)]
+        from consumer.service import queries
+
+        return [dict(entry) for entry in await queries.inbox(self._world, organization, user)]
 
     async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
-        return [dict(one) for one in await queries.costs(self._world, organization, by, since)]
+        from consumer.service import queries
+
+        return [dict(line) for line in await queries.costs(self._world, organization, by, since)]
 
     async def tick(self) -> dict[str, Any]:
-        return asdict(await App(self._world).on_tick())
+        from consumer.run.schema import SchemaTrust
+        from consumer.run.sweep import sweep
+
+        await SchemaTrust().check(self._world)
+        return asdict(await sweep(self._world))
 
     async def stop(self, reason: str) -> dict[str, Any]:
+        from consumer.service import admin
+
         return await admin.stop(self._world, reason, ACTOR)
 
     async def resume(self) -> bool:
+        from consumer.service import admin
+
         return await admin.resume(self._world, ACTOR)
 
     async def examine(self) -> list[dict[str, Any]]:
+        from consumer.service import doctor
+
         findings = [asdict(finding) for finding in await doctor.examine(self._world)]
         findings += [
             {
                 "level": "error",
                 "what": f"the profiles name the secret {name}, which is not set",
-                "advice": "set it in the environment of `bizq dev`",
+                "advice": f"set it in the environment of {command('dev')}",
             }
             for name in self._host.unset
         ]
         findings += [
             {
                 "level": "warning",
-                "what": f"profile {name} works while a model runs",
-                "advice": "start one with `bizq dev --model`, or give the profile a base_url",
+                "what": f"profile {name} works only while a model runs",
+                "advice": f"start one with {command('dev --model')}, or give the profile a base_url",
             }
             for name in self._host.idle
         ]
         return findings
 
     async def create_organization(self, name: str) -> dict[str, Any]:
+        from consumer.service import admin
+
         return {"id": await admin.create_organization(self._world, name), "name": name}
 
     async def create_user(self, organization: int, email: str, name: str, role: str) -> dict[str, Any]:
-        made = await admin.create_user(self._world, organization, email, name, role)
-        return {"id": made, "organization": organization, "email": email}
+        from consumer.service import admin
+
+        number = await admin.create_user(self._world, organization, email, name, role)
+        return {"id": number, "organization": organization, "email": email}
 
     async def create_key(self, organization: int | None, role: str) -> dict[str, Any]:
-        key = await admin.create_key(self._world, organization, role)
+        from consumer.service import keys
+
+        key = await keys.create_key(self._world, organization, role)
         return {"key": key, "organization": organization, "role": role}
 
     async def revoke_key(self, key: str) -> dict[str, Any]:
-        await admin.revoke_key(self._world, key)
+        from consumer.service import keys
+
+        await keys.revoke_key(self._world, key)
         return {"revoked": key}
 
     async def put_template(self, organization: int, template: Mapping[str, Any]) -> dict[str, Any]:
+        from consumer.service import admin, queries
+
         value, name = dict(template), template.get("name")
         if value.get("id") is None and isinstance(name, str):
-            there = await queries.templates(self._world, organization, name)
-            value["id"] = there[0]["id"] if there else None
+            same_name = await queries.templates(self._world, organization, name)
+            value["id"] = same_name[0]["id"] if same_name else None
         number = await admin.put_template(self._world, organization, value)
         return {"id": number, "organization": organization, "name": name, "created": value.get("id") is None}
 
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
+        from consumer.service import admin, queries
+
         number = await admin.put_budget(self._world, organization, budget, ACTOR)
         (found,) = await queries.budgets(self._world, organization, number)
         return dict(found)

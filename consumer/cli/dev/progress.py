@@ -1,4 +1,4 @@
-"""What a terminal shows of tasks that are being done: a table that changes, or a line now and then."""
+"""The progress of tasks on a terminal: a table that changes, or a line from time to time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_EVERY_MS: Final = 5_000
-"""Between two lines where there is no terminal."""
-AROUND: Final = 6
-"""Lines that the table's own frame takes."""
+"""Milliseconds between two lines, if the output is not a terminal."""
+FRAME_LINES: Final = 6
+"""Lines of the table that are not rows."""
 
 _STYLES: Final = {
     "pending": "dim",
@@ -31,7 +31,7 @@ _STYLES: Final = {
     "cancelled": "dim strike",
 }
 _FIRST: Final = ("running", "failed", "waiting", "pending", "completed", "cancelled")
-"""In this order where not all rows fit."""
+"""The order in which states are shown if not all rows fit."""
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -46,20 +46,20 @@ _WIDTHS: Final = {
     "template": 19,
     "title": 0,
     "state": 9,
-    "provider": 8,
+    "profile": 8,
     "attempts": 8,
     "cost": 9,
 }
-"""Characters of each column; the title takes what is left."""
+"""The width of each column in characters.  The title takes the rest."""
 _NARROW: Final = (80, ("organization", "template"))
 _MIDDLE: Final = (110, ("organization",))
-"""Up to so many characters these columns are left out."""
+"""Columns that are omitted up to this width of the terminal."""
 
 
 def columns(width: int) -> dict[str, int]:
     """The columns that fit, with their widths."""
-    left_out = next((names for most, names in (_NARROW, _MIDDLE) if width <= most), ())
-    chosen = {name: size for name, size in _WIDTHS.items() if name not in left_out}
+    omitted = next((names for limit, names in (_NARROW, _MIDDLE) if width <= limit), ())
+    chosen = {name: size for name, size in _WIDTHS.items() if name not in omitted}
     spaces = 2 * len(chosen) - 1
     return chosen | {"title": max(10, width - spaces - sum(chosen.values()))}
 
@@ -73,7 +73,7 @@ def pictured(rows: Sequence[Mapping[str, Any]], width: int, height: int) -> Tabl
         table.add_column(
             head, width=size, no_wrap=True, overflow="ellipsis", justify="right" if right else "left"
         )
-    for row in fitting(rows, max(1, height - AROUND)):
+    for row in fitting(rows, max(1, height - FRAME_LINES)):
         table.add_row(*(_cell(row, name) for name in chosen))
     if len(rows) > table.row_count:
         table.caption = f"and {len(rows) - table.row_count} more"
@@ -91,22 +91,22 @@ def _cell(row: Mapping[str, Any], name: str) -> Text:
         return Text("" if row["cost_micro"] is None else show(row["cost_micro"]))
     if name == "state":
         return Text(str(row["status"]), _STYLES[row["status"]])
-    value = row[{"task": "id", "provider": "profile"}.get(name, name)]
+    value = row["id" if name == "task" else name]
     return Text(str(value or ""))
 
 
 class Progress:
-    """Shows rows as they change."""
+    """Shows the rows of tasks as they change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._said = ""
-        self._said_ms = 0
+        self._printed = ""
+        self._printed_ms = 0
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """While this is open, `update` draws; the last picture stays."""
+        """Draw at each `update` while this is open.  The last picture stays."""
         if not self._console.is_terminal:
             yield
             return
@@ -115,11 +115,11 @@ class Progress:
         self._live = None
 
     def update(self, rows: Sequence[Mapping[str, Any]], now_ms: int, *, last: bool = False) -> None:
-        """Draw the rows; without a terminal, say the counts when they changed and a while has passed."""
+        """Draw the rows.  Without a terminal, print the counts if they changed and `LINE_EVERY_MS` have passed."""
         if self._live is not None:
             self._live.update(pictured(rows, self._console.width, self._console.height), refresh=True)
             return
         line = counted(rows)
-        if line != self._said and (last or now_ms - self._said_ms >= LINE_EVERY_MS):
-            self._said, self._said_ms = line, now_ms
+        if line != self._printed and (last or now_ms - self._printed_ms >= LINE_EVERY_MS):
+            self._printed, self._printed_ms = line, now_ms
             self._console.print(f"  {line}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A worker at work on this machine: the consumers of both queues, the cron tick, and how Ctrl-C ends it."""
+"""The worker at work on this machine: the consumers of both queues, the tick of cron, and the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ if TYPE_CHECKING:
     from consumer.ports import Message
 
 STOP_S: Final = 10.0
-"""For a run to wind down: its own 5 s of grace for calls, and time to settle what they brought."""
+"""Seconds that a run gets to end: 5 s of grace for its calls, and time to settle them."""
 RUNS: Final = 5
-"""Runs at once: one that waits for a slow call keeps no other task waiting."""
+"""Runs at the same time, so that a run which waits for a slow call does not delay other tasks."""
 MAX_RETRIES: Final = 5
 RETRY_DELAY_S: Final = 30
 """As in wrangler.toml."""
 
 
 class Stop:
-    """Ctrl-C, once: begin nothing more and end what is begun.  Twice: leave at once."""
+    """The reaction to Ctrl-C.  Once: start nothing new, and let calls end.  Twice: end the process immediately."""
 
     def __init__(self) -> None:
-        self._asked = asyncio.Event()
-        self._heard = False
+        self._event = asyncio.Event()
+        self._requested = False
 
     def __call__(self) -> bool:
-        """Whether it was asked for."""
-        return self._heard
+        """Whether the process was asked to stop."""
+        return self._requested
 
     async def wait(self) -> None:
-        """Until it is asked for."""
-        await self._asked.wait()
+        """Wait until the process is asked to stop."""
+        await self._event.wait()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals over for a while."""
+        """Handle SIGINT and SIGTERM while this is open."""
         loop = asyncio.get_running_loop()
 
-        def hear(_number: int, _frame: FrameType | None) -> None:
-            if self._heard:
+        def handle(_number: int, _frame: FrameType | None) -> None:
+            if self._requested:
                 os._exit(INTERRUPTED)
-            self._heard = True
-            loop.call_soon_threadsafe(self._asked.set)
+            self._requested = True
+            loop.call_soon_threadsafe(self._event.set)
 
-        kept = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for number, handler in kept.items():
+            for number, handler in earlier.items():
                 signal.signal(number, handler)
 
 
 @asynccontextmanager
 async def working(host: Host, app: App, *, runs: int = RUNS) -> AsyncIterator[None]:
-    """Answer doorbells, keep dead letters and tick; at the end, stop as `app.stopping` says by then."""
+    """Handle doorbells and dead letters, and tick every minute, while this is open."""
     doorbells = LocalConsumer(
         host.queue,
         _handler(app),
@@ -97,11 +97,11 @@ def _handler(app: App) -> Callable[[list[Message]], Awaitable[None]]:
 
 
 async def tick_forever(app: App) -> None:
-    """Sweep now and at the beginning of every minute."""
+    """Sweep now, and at the start of every minute."""
     while True:
         try:
             await app.on_tick()
-        except Exception as error:  # noqa: BLE001  # whatever it was, a minute later it may be over
+        except Exception as error:  # noqa: BLE001  # the next tick tries again after any error
             log().error(Event.REQUEST_FAILED, error=type(error).__name__, method="tick")
         now = app.world.clock.now_ms()
         await asyncio.sleep((MINUTE - now % MINUTE) / 1000)
