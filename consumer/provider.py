@@ -302,7 +302,7 @@ class Provider(ABC):
 
         For LOOKUP and POLL, `Retry` means that the provider has no such job: it never accepted the submission.
         For CANCEL, `Failed` means that the job is cancelled, and `Succeeded` brings an answer that came before."""
-        return Failed(f"no_reply: {self.name} has no request {verb.value}")
+        return Failed(f"{self.name} has no request {verb.value}")
 
     def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         """Check the signature and the age of a webhook, and name its event.  Raises BadSignature.
