@@ -71,11 +71,10 @@ answer and decides about it as about an open one that is not the newest (`use_la
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import Any, Final, assert_never
 
 from consumer.core import policy
 from consumer.core.lifecycle import (
-    TASK_FINAL,
     ExecutionEvent,
     ExecutionState,
     TaskEvent,
@@ -84,89 +83,19 @@ from consumer.core.lifecycle import (
     task_after,
 )
 from consumer.core.outcome import Accepted, Failed, Invalid, Outcome, Rejected, Retry, Succeeded, Unknown
+from consumer.core.situation import ExecutionView, Position, Situation, TaskView
 
-if TYPE_CHECKING:
-    from consumer.core.template import Limits, Route
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a task stands in its route: each number counts from 0.
-
-    `attempt`, `repairs`: calls of this candidate that were retried, and answers that were repaired.
-    `redos`: how often reviewers sent a draft back, over the whole task.
-    `replaces`: the id of the last unknown execution that was repeated; see the top of this file."""
-
-    stage: int = 0
-    candidate: int = 0
-    attempt: int = 0
-    repairs: int = 0
-    redos: int = 0
-    replaces: int | None = None
-
-    def next_candidate(self) -> Position:
-        """The same stage, by its next candidate."""
-        return Position(self.stage, self.candidate + 1, redos=self.redos, replaces=self.replaces)
-
-    def next_stage(self) -> Position:
-        """The first candidate of the next stage."""
-        return Position(self.stage + 1, redos=self.redos, replaces=self.replaces)
-
-    def previous_stage(self) -> Position:
-        """The first candidate of the stage before: a redo."""
-        return Position(self.stage - 1, redos=self.redos + 1, replaces=self.replaces)
-
-    def repeat_of(self, execution: int) -> Position:
-        """The same candidate again, while this unknown execution stays open."""
-        return replace(self, attempt=self.attempt + 1, replaces=execution)
-
-    def was_repeated(self, execution: int) -> bool:
-        """Whether this execution was repeated already, or is itself the repeat.
-
-        Ids of a task's executions follow each other, so a repeat has the next id."""
-        return self.replaces is not None and execution <= self.replaces + 1
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """A task at the moment of a decision.
-
-    `version`: the fence that the decision is written under.  `deadline_ms`: the hard end of the task, in milliseconds
-    UTC.  `held`: the worker that decides holds the task's lease."""
-
-    id: int
-    version: int
-    state: TaskState
-    position: Position
-    deadline_ms: int | None
-    held: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
-    """The execution that the outcome belongs to.
-
-    `newest`: its task has no later execution.
-    `person`: a person does it, not a model.
-    `repeatable`: its provider honours our key, so that sending it again does the work once.
-    `evidence`: its provider can report later how it ended (lookup, poll or webhook).
-    `resolve_by_ms`: the time at which an open execution is ended by policy; None before it was first set.
-    `passed`: a later stage has begun since.
-    `accepted`: its provider accepted it as a job.
-    `asked`: a person was asked how it ended."""
-
-    id: int
-    state: ExecutionState
-    stage: int
-    started_ms: int
-    newest: bool
-    person: bool
-    repeatable: bool
-    evidence: bool
-    resolve_by_ms: int | None
-    passed: bool = False
-    accepted: bool = False
-    asked: bool = False
+__all__ = [
+    "ASKED",
+    "Decision",
+    "ExecutionView",
+    "Position",
+    "Situation",
+    "TaskMove",
+    "TaskView",
+    "asks",
+    "decide",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,43 +130,6 @@ class Decision:
     has_result: bool = False
     wake_at_ms: int | None = None
     resolve_by_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Everything that a decision depends on besides the outcome.
-
-    `now_ms`: milliseconds UTC.  `draw`: a random number from 0 to just below 1, for the jitter of delays."""
-
-    task: TaskView | None
-    execution: ExecutionView
-    route: Route
-    limits: Limits
-    now_ms: int
-    draw: float
-
-    @property
-    def needed(self) -> bool:
-        """The task still wants an answer for the stage of this execution."""
-        task = self.task
-        if task is None or task.state in TASK_FINAL or self.execution.passed:
-            return False
-        return task.position.stage == self.execution.stage
-
-    @property
-    def current(self) -> bool:
-        """Without an answer, this execution decides how the task goes on."""
-        return self.needed and self.execution.newest and not self._repeated
-
-    @property
-    def _repeated(self) -> bool:
-        """The task is about to repeat this execution."""
-        task = self.task
-        return (
-            task is not None
-            and task.position.replaces == self.execution.id
-            and task.state in (TaskState.PENDING, TaskState.RUNNING)
-        )
 
 
 ASKED: Final = "asked"

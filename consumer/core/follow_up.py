@@ -182,7 +182,7 @@ def _meaning(view: View, asked: Ask, outcome: Outcome) -> Outcome:
     if asked is Ask.REPEAT and not isinstance(outcome, Succeeded | Accepted):
         # A refusal now says nothing about the first call.
         return Unknown("repeated under its key without an answer")
-    return outcome
+    return _paced(view.at, outcome) if view.poll else outcome
 
 
 def _still_open(at: Situation) -> Outcome:

@@ -78,8 +78,8 @@ async def follow_up(world: World, execution: int) -> None:
         return
     (fact,) = found
     if fact.situation.execution.state in EXECUTION_FINAL:
-        await webhooks.handle_ended(world, fact)
-        await world.write(webhooks_sql.UNQUEUE(tasks=json.dumps([fact.task_id])))
+        if await webhooks.handle_ended(world, fact):  # otherwise the outbox keeps them until they can be read
+            await world.write(webhooks_sql.UNQUEUE(tasks=json.dumps([fact.task_id])))
         return
     last = given_up(view_of(fact, None))
     if isinstance(last, Settle):

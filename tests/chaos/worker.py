@@ -99,9 +99,8 @@ async def _work(post: Post, listener: socket.socket) -> None:
     stop = Stop()
     conductor = parent_process()
     assert conductor is not None
-    asyncio.get_running_loop().add_reader(
-        conductor.sentinel, os._exit, 1
-    )  # the starting process was killed, so this one ends
+    # If the starting process is killed, this one ends too.
+    asyncio.get_running_loop().add_reader(conductor.sentinel, os._exit, 1)
     async with opened(Layout(Path(post.root)), post.options()) as found:
         host = post.equip(found)
         app = App(host.world, stop)

@@ -222,3 +222,23 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         await scene.later(DAY)
         assert None not in [c.external_id for c in scene.network.calls("job", Verb.POLL)]
+
+    async def test_a_webhook_that_cannot_be_read_at_the_end_is_handled_once_it_can(
+        self, scene: Scene
+    ) -> None:
+        task, hold = await scene.given(ai("job", "other")), Hold(Failed("no"))
+        scene.network.script("job", hold)
+        scene.network.script("other", Accepted("other-1"))
+        (template,) = await scene.sql("SELECT route FROM task_templates")
+        async with scene.draining():
+            await hold.begun.wait()
+            await scene.webhook(task, "event-1", DONE)
+            await scene.sql("UPDATE task_templates SET route = 'no json'")
+            hold.release()
+        assert await scene.states(task) == ["failed", "waiting"]
+        await scene.later(HOUR)
+        await scene.sql("UPDATE task_templates SET route = ?1", template["route"])
+        await scene.later(HOUR)
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
+        assert await scene.sql("SELECT 1 FROM outbox WHERE kind = 'webhook'") == []
+        assert (await scene.task(task))["status"] == "completed"

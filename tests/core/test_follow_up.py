@@ -146,6 +146,15 @@ def test_a_poll_without_a_reply_keeps_a_job_waiting() -> None:
     assert isinstance(action.outcome, Accepted)
 
 
+@pytest.mark.parametrize("asked", [Ask.LOOKUP, Ask.REPEAT])
+def test_a_job_found_again_is_polled_where_that_is_possible(asked: Ask) -> None:
+    action = after(view(DOUBT, poll=True), asked, Accepted("j"))
+    assert isinstance(action, Settle)
+    assert isinstance(action.outcome, Accepted)
+    assert action.outcome.check_after_ms is not None
+    assert after(view(DOUBT), asked, Accepted("j")) == Settle(Accepted("j"))
+
+
 def test_an_old_job_is_polled_less_often() -> None:
     def pause(age_ms: int) -> int:
         seen = view(JOB | {"started_ms": NOW - age_ms})

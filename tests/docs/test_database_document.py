@@ -61,7 +61,7 @@ class TestTheDocument(Suite):
         assert await scene.statuses() == {"completed": 1, "waiting": 1}
         before = [await scene.task(task) for task in (done, job)], await scene.sql(EXECUTIONS)
 
-        refused = blocks(DATABASE, "What is refused", "sql refused")
+        refused = blocks(DATABASE, "Refused changes", "sql refused")
         assert len(refused) == 4
         for statement in refused:
             with pytest.raises(Refused):

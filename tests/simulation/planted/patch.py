@@ -63,9 +63,9 @@ class Patch:
         before = list(watch.PLANTED)
         watch.PLANTED.extend(statements)
         self._undo.append(lambda: watch.PLANTED.__setitem__(slice(None), before))
-        from consumer import app
+        from consumer.run import schema
 
-        self.set(app, "broken", _sound)
+        self.set(schema, "broken", _sound)
 
     def undo(self) -> None:
         """Undo all changes, the last one first."""
