@@ -91,6 +91,12 @@ def dump_json(value: object) -> str:
         raise BadInput("", "JSON nested too deeply") from None
 
 
+def dump_flat(value: object) -> str:
+    """As `dump_json`, without the check of the nesting: for rows of plain values, which our own code made."""
+    text = _ENCODER.encode(value)
+    return text if text.isascii() or clean(text) == text else _ASCII_ENCODER.encode(value)
+
+
 def _nests(value: Any, left: int = MAX_JSON_DEPTH) -> bool:
     """Whether a value nests deeper than `left` levels.  The encoder would overflow the stack as the parser would."""
     for part in value.values() if isinstance(value, dict) else value:

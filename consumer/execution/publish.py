@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.snapshot import key, snapshot
-from consumer.core.strictjson import dump_json
+from consumer.core.strictjson import dump_flat
 from consumer.core.times import iso
 from consumer.ports import PortError
 from consumer.store import publish
@@ -34,7 +34,7 @@ async def put(world: World, value: Mapping[str, Any]) -> bool:
     """Write one snapshot.  False when the store refused it or failed: it must be published again."""
     ttl = world.config.status_ttl_s if value["status"] in TASK_FINAL else None
     try:
-        await world.kv.put(key(value["task"]), dump_json(value), ttl)
+        await world.kv.put(key(value["task"]), dump_flat(value), ttl)
     except PortError as error:
         log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
         return False

@@ -188,8 +188,8 @@ def _short(text: str | None) -> str | None:
 
 def usage_text(usage: Usage | None) -> str | None:
     """The raw usage as JSON text; an empty object where a row cannot hold it."""
-    if usage is None:
-        return None
+    if usage is None or not usage.raw:
+        return None if usage is None else "{}"
     try:
         stored = dump_json(usage.raw)
     except (BadInput, TypeError, ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.core.strictjson import dump_json
+from consumer.core.strictjson import dump_flat
 from consumer.ports import Statement
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     part: list[str] = []
     size = 0
     for row in rows:
-        text = dump_json(row)
+        text = dump_flat(row)
         length = len(text) if text.isascii() else len(text.encode())
         if part and size + length > CHUNK_BYTES:
             yield f"[{','.join(part)}]"
