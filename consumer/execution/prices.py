@@ -2,24 +2,20 @@
 
 The charge that the provider reports counts first, then the price declared in the profile, then the price book.  A cost
 that none of them knows is unknown, which is not zero.  An error while pricing never fails the call.
+
+The price book is imported when a profile first needs it: it takes more time and memory than all of our own modules, and
+a deployment with declared prices never uses it.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-import genai_prices
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import TieredPrices
 
 from consumer.core.money import FREE, UNKNOWN, Cost, Usage, to_micro
 from consumer.core.outcome import Failed, Invalid, Rejected, Retry, Succeeded
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
-
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account, Price
     from consumer.provider import Quote
@@ -103,18 +99,12 @@ def _is_free(price: Price) -> bool:
 
 def _by_the_book(provider: str, usage: Usage, at_ms: int) -> Cost:
     tokens = _tokens(usage)
-    if tokens is None or not usage.model or _priced(provider, usage.model, at_ms) is None:
+    if tokens is None or not usage.model:
         return UNKNOWN
-    counted = genai_prices.Usage(
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-    )
-    price = genai_prices.calc_price(
-        counted, usage.model, provider_id=provider, genai_request_timestamp=_time(at_ms)
-    )
-    return Cost(to_micro(price.total_price), "price_book")
+    from consumer.execution import price_book  # noqa: PLC0415  # see the top of this file
+
+    total = price_book.total(provider, usage.model, usage, tokens, at_ms)
+    return UNKNOWN if total is None else Cost(to_micro(total), "price_book")
 
 
 def _tokens(usage: Usage | None) -> tuple[int, int] | None:
@@ -130,38 +120,7 @@ def _highest_rates(account: Account, quote: Quote, at_ms: int) -> _Rates | None:
         return _Rates(declared.per_task, declared.input_per_million, declared.output_per_million)
     if book is None or quote.model is None:
         return None
-    price = _priced(book, quote.model, at_ms)
-    if price is None or price.output_citation_mtok is not None:  # citations: we cannot limit them
-        return None
-    return _Rates(
-        _highest(price.requests_kcount) / 1000,
-        # The provider decides whether the input is read from a cache or written to one.
-        max(
-            _highest(price.input_mtok),
-            _highest(price.cache_read_mtok),
-            _highest(price.cache_write_mtok),
-            _highest(price.cache_write_5m_mtok),
-            _highest(price.cache_write_1h_mtok),
-        ),
-        max(_highest(price.output_mtok), _highest(price.output_reasoning_mtok)),
-    )
+    from consumer.execution import price_book  # noqa: PLC0415  # see the top of this file
 
-
-def _priced(provider: str, model: str, at_ms: int) -> ModelPrice | None:
-    """The price book's rates; None for a model that it lists without rates, whose cost it would compute as 0.
-
-    Raises LookupError for a model that it does not list."""
-    _, found = get_snapshot().find_provider_model(model, None, provider, None)
-    price = found.get_prices(_time(at_ms))
-    return None if price.input_mtok is None or price.output_mtok is None else price
-
-
-def _highest(price: Decimal | TieredPrices | None) -> Decimal:
-    """The highest tier of a rate: long contexts may cost more."""
-    if isinstance(price, TieredPrices):
-        return max(price.base, *(tier.price for tier in price.tiers))
-    return Decimal(0) if price is None else price
-
-
-def _time(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+    highest = price_book.highest(book, quote.model, at_ms)
+    return None if highest is None else _Rates(*highest)

@@ -170,7 +170,7 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("genai_prices.calc_price", broken)
     assert rate(account(**BOOK), answer(USAGE), NOW_MS) == UNKNOWN
-    monkeypatch.setattr("consumer.execution.prices.get_snapshot", broken)
+    monkeypatch.setattr("consumer.execution.price_book.get_snapshot", broken)
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), None, NOW_MS) is None
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), Decimal(1), NOW_MS) == 1_000_000
 
