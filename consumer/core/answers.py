@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.strictjson import dump_json, parse_json
@@ -27,8 +27,7 @@ LATE_ANSWER: Final = "late answer: "
 """How the note of an execution begins that holds an answer which came too late to be used."""
 
 
-@dataclass(frozen=True, slots=True)
-class AssignmentView:
+class AssignmentView(NamedTuple):
     """An assignment as it was read at one moment.
 
     `execution`, `reason` and `has_result` belong to its execution, `task` and `task_reason` to its task.

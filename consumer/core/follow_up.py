@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.core import policy
 from consumer.core.decide import ASKED, Situation, asks
@@ -45,8 +45,7 @@ class Ask(StrEnum):
     REPEAT = "repeat"
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(NamedTuple):
     """Settle the execution with this outcome.  `bound`: nothing more will be known, so the reservation is charged."""
 
     outcome: Outcome
@@ -61,8 +60,7 @@ class Nothing:
 Action = Ask | Settle | Nothing
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """Everything that the choice depends on.
 
     `fruitless`: follow-ups in a row that brought no result, not even a failure.  `callable`: the call can be rebuilt

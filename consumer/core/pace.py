@@ -12,11 +12,10 @@ four things comes next:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """How eagerly a run uses the database.  `consumer.world.Config` explains the fields of the same names."""
 
     flush_after_ms: int
@@ -26,8 +25,7 @@ class Pace:
     statements: int
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What a run has in hand at one moment.  Times in milliseconds.
 
     `ready`: claimed tasks that were not begun.  `follow_ups`: open executions to follow up.  `releases`: tasks to give
@@ -62,24 +60,20 @@ class Load:
         return bool(self.ready or self.follow_ups or self.in_flight or self.ended or self.releases)
 
 
-@dataclass(frozen=True, slots=True)
 class Commit:
     """Make a round trip to the database."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Wait until a call ends, at most until this time in milliseconds."""
 
     until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
 class WindDown:
     """Start nothing new, and bring what is in hand to an end."""
 
 
-@dataclass(frozen=True, slots=True)
 class Done:
     """Nothing is in hand and nothing can be claimed."""
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import httpx2
 
@@ -75,8 +74,7 @@ class Subject(Protocol):
     def feedback(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """An execution: its id, its place in the route, and who does it.
 
     `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""

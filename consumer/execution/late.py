@@ -65,7 +65,7 @@ async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     billed = ended_by(world, fact, outcome)
     new = integer(fact.row, "newest") + 1
     view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
-    answer = replace(billed, situation=replace(fact.situation, execution=view), bill=Elsewhere())
+    answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere())
     stored = await store_result(world, judge(answer))
     row: SettleRow = {**stored.row, "late_of": late.id}
     publisher = world.entropy.token()

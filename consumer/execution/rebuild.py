@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from consumer.core.errors import BadInput
 from consumer.core.template import Candidate
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """The parts of a task that a call needs."""
 
     title: str

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.policy import LEASE
@@ -60,8 +59,7 @@ class Verdict(StrEnum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A settlement whose large result is in the blob store, and the row that the statements read."""
 
     settlement: Settlement
@@ -92,40 +90,38 @@ async def store_result(world: World, settlement: Settlement) -> Stored:
 # --- writing a group ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Settling:
+class Settling(NamedTuple):
     """A group in a batch, and where the batch's results say what became of it."""
 
     group: Sequence[Stored]
-    _settled: Handle
-    _woken: Handle
-    _unhandled: Handle
+    settled: Handle
+    woken: Handle
+    unhandled: Handle
 
     def read(self, results: Results) -> Settled:
-        seen = {row["id"]: row for row in results.rows(self._settled)}
+        seen = {row["id"]: row for row in results.rows(self.settled)}
         return Settled(
             {stored.row["execution"]: _verdict(stored.row, seen) for stored in self.group},
             seen,
-            woken=bool(results.rows(self._woken)),
-            unhandled=frozenset(integer(row, "task_id") for row in results.rows(self._unhandled)),
+            woken=bool(results.rows(self.woken)),
+            unhandled=frozenset(integer(row, "task_id") for row in results.rows(self.unhandled)),
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of a group, by execution.
 
     `woken`: a webhook had come before its acceptance was written; the next claim handles it.
     `unhandled`: tasks for which a webhook came while their execution was being settled."""
 
     verdicts: dict[int, Verdict]
-    _seen: Mapping[Value, Row]
+    seen: Mapping[Value, Row]
     woken: bool
     unhandled: frozenset[int]
 
     def total_micro(self, execution: int) -> object:
         """What the execution's task has cost in total; None if that is unknown."""
-        row = self._seen.get(execution)
+        row = self.seen.get(execution)
         return row["total_micro"] if row is not None else None
 
 
@@ -217,8 +213,7 @@ async def _write(
 # --- one execution without a lease --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """What became of one execution.  `unhandled`: a webhook came for it while it was being settled."""
 
     verdict: Verdict

@@ -6,8 +6,7 @@ decision, the cost, and the texts as a row can hold them.  `consumer.execution.s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, NotRequired, TypedDict
 
 from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
 from consumer.core.errors import BadInput
@@ -30,26 +29,22 @@ MAX_USAGE_CHARS: Final = 16_000
 # --- the bill: which statement about the cost counts ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
+class Rated(NamedTuple):
     """The cost is what this outcome reports, else its usage at the known price."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(NamedTuple):
     """The provider reported this charge while the execution was open, and nothing newer since."""
 
     micro: int
 
 
-@dataclass(frozen=True, slots=True)
 class Bound:
     """No better number will ever be known: charge the reservation."""
 
 
-@dataclass(frozen=True, slots=True)
 class Elsewhere:
     """Another execution's row carries the cost."""
 
@@ -64,8 +59,7 @@ def bill_for(outcome: Outcome, reported_micro: int | None, *, bound: bool) -> Bi
     return Bound() if bound else Rated(outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """An execution, the outcome of its call, and who pays.
 
     `bill` and `usage` come from the outcome that the provider gave, even where another outcome replaced it.
@@ -93,11 +87,10 @@ class Ended:
 
     def unstorable(self) -> Ended:
         """The same where no row can hold the answer: a failure at the price of the answer."""
-        return replace(self, outcome=Failed("unstorable"))
+        return self._replace(outcome=Failed("unstorable"))
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """A judged and priced end of a call, ready to be written.
 
     `result`: the JSON text of the result, None if there is none.
@@ -127,7 +120,7 @@ def judge(ended: Ended) -> Settlement:
     try:
         return _judge(ended)
     except (BadInput, TypeError, ValueError, AttributeError) as error:
-        return replace(_judge(ended.unstorable()), refused=type(error).__name__)
+        return _judge(ended.unstorable())._replace(refused=type(error).__name__)
 
 
 def _judge(ended: Ended) -> Settlement:

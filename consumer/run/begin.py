@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import policy
 from consumer.core.budget import Period, period_of
@@ -85,8 +85,7 @@ class Intent:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """A claimed task that is given up unbegun: back to `pending` with its blocker, on to `waiting`, or `failed`.
 
     `needs_micro`: the room in micro-dollars that it needs in the budget that blocks it.  `unsent`: the execution whose
@@ -204,7 +203,7 @@ async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
         for intent in intents
     ]
     return [
-        replace(release, unsent=intent.execution) for release, intent in zip(released, intents, strict=True)
+        release._replace(unsent=intent.execution) for release, intent in zip(released, intents, strict=True)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core.errors import BadInput
 from consumer.core.times import iso
@@ -70,8 +70,7 @@ class Claimed:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a claim brought."""
 
     tasks: list[Claimed]
@@ -83,35 +82,32 @@ class Taken:
     """Tasks for which a webhook came while their execution was being settled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claiming:
+class Claiming(NamedTuple):
     """A claim in a batch, under the lease `token`, and the handles of what it brings."""
 
     token: str
-    _tasks: Handle
-    _templates: Handle
-    _budgets: Handle
-    _follow_ups: Handle
-    _outbox: Handle
+    tasks: Handle
+    templates: Handle
+    budgets: Handle
+    follow_ups: Handle
+    outbox: Handle
 
     async def read(self, world: World, results: Results) -> Taken:
         """What the claim brought, tasks in order of rank (no statement keeps that order)."""
-        by_template = {row["id"]: row for row in results.rows(self._templates)}
+        by_template = {row["id"]: row for row in results.rows(self.templates)}
         by_task: dict[object, list[Row]] = defaultdict(list)
-        for row in results.rows(self._budgets):
+        for row in results.rows(self.budgets):
             by_task[row["task_id"]].append(row)
-        ordered = sorted(
-            results.rows(self._tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"])
-        )
+        ordered = sorted(results.rows(self.tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
         tasks = [
             await _claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered
         ]
         for task in tasks:
             task.budgets = by_task.get(task.id, ())
-        outbox = results.rows(self._outbox)
+        outbox = results.rows(self.outbox)
         return Taken(
             tasks,
-            [integer(row, "id") for row in results.rows(self._follow_ups)],
+            [integer(row, "id") for row in results.rows(self.follow_ups)],
             publish=_tasks_of(outbox, "publish"),
             unhandled=_tasks_of(outbox, "webhook"),
         )

@@ -7,8 +7,7 @@ rows to insert.  It collects every problem of the request before it refuses, and
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -84,16 +83,14 @@ class NewTask(Model):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(NamedTuple):
     """A task of a request.  `place` is its path in the request, for error messages."""
 
     place: str
     task: NewTask
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A task of a request whose organization is known."""
 
     place: str
@@ -101,8 +98,7 @@ class Placed:
     task: NewTask
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedTask:
+class CheckedTask(NamedTuple):
     """A task that may be inserted.  `row` has the JSON keys that the statement `SUBMIT` reads."""
 
     organization: int
@@ -200,8 +196,7 @@ class _Known:
         self.users |= {row["id"]: row["id"] for row in users}
 
 
-@dataclass(frozen=True, slots=True)
-class _Lookup:
+class _Lookup(NamedTuple):
     """The statements of one organization in the batch of `_look_up`."""
 
     templates: Handle

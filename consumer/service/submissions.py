@@ -7,8 +7,7 @@ command is one atomic batch that may be sent twice, so tasks are created all or 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.core.errors import Conflict, NotFound
 from consumer.core.lifecycle import TASK_FINAL
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     """The statements of one organization in the batch of `submit`."""
 
     organization: int

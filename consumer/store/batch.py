@@ -6,8 +6,7 @@ A batch that `commit` sends may be sent twice.  That is why a batch whose fate i
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.ports import Unavailable
 from consumer.telemetry import Event, log
@@ -33,8 +32,7 @@ async def commit(database: Database, entropy: Entropy, statements: Sequence[Stat
     return await database.batch(statements)
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """Consecutive statements of one batch, whose rows are read together."""
 
     first: int
@@ -45,17 +43,16 @@ NOTHING: Final = Handle(0, 0)
 """No statement: it has no rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(NamedTuple):
     """What a batch brought back."""
 
-    _results: Sequence[Result]
+    results: Sequence[Result]
 
     def rows(self, handle: Handle) -> Sequence[Row]:
         """The rows of the handle's statements, in order."""
         if handle.end - handle.first == 1:
-            return self._results[handle.first].rows
-        return [row for result in self._results[handle.first : handle.end] for row in result.rows]
+            return self.results[handle.first].rows
+        return [row for result in self.results[handle.first : handle.end] for row in result.rows]
 
     def first(self, handle: Handle) -> Row | None:
         """The first row of the handle's statements; None if there is none."""

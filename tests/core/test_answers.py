@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +37,10 @@ ASKED = AssignmentView(
     needed=True,
 )
 """A person was asked and has not answered yet."""
-QUESTION = replace(ASKED, kind="question", execution=ExecutionState.UNKNOWN, reason="asked")
-REVIEW = replace(ASKED, kind="review")
-TIMED_OUT = replace(ASKED, execution=ExecutionState.FAILED, reason="deadline")
-CANCELLED = replace(ASKED, task=TaskState.CANCELLED, task_reason="cancelled by the boss", needed=False)
+QUESTION = ASKED._replace(kind="question", execution=ExecutionState.UNKNOWN, reason="asked")
+REVIEW = ASKED._replace(kind="review")
+TIMED_OUT = ASKED._replace(execution=ExecutionState.FAILED, reason="deadline")
+CANCELLED = ASKED._replace(task=TaskState.CANCELLED, task_reason="cancelled by the boss", needed=False)
 
 KINDS: list[Kind] = ["human", "review", "question"]
 VIEWS = st.builds(
@@ -65,41 +63,40 @@ VIEWS = st.builds(
         (ASKED, Open()),
         (REVIEW, Open()),
         (QUESTION, Open()),
-        (replace(QUESTION, execution=ExecutionState.WAITING), Withdrawn("this assignment has ended: asked")),
-        (replace(ASKED, execution=ExecutionState.SUCCEEDED), Answered()),
-        (replace(QUESTION, execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED), Answered()),
+        (QUESTION._replace(execution=ExecutionState.WAITING), Withdrawn("this assignment has ended: asked")),
+        (ASKED._replace(execution=ExecutionState.SUCCEEDED), Answered()),
+        (QUESTION._replace(execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED), Answered()),
         (
-            replace(ASKED, execution=ExecutionState.CANCELLED, has_result=True, reason="late"),
+            ASKED._replace(execution=ExecutionState.CANCELLED, has_result=True, reason="late"),
             Kept("this assignment has ended: late"),
         ),
-        (replace(REVIEW, execution=ExecutionState.FAILED, reason="rejected", has_result=True), Rejected()),
+        (REVIEW._replace(execution=ExecutionState.FAILED, reason="rejected", has_result=True), Rejected()),
         (
-            replace(REVIEW, execution=ExecutionState.CANCELLED, reason="rejected", has_result=True),
+            REVIEW._replace(execution=ExecutionState.CANCELLED, reason="rejected", has_result=True),
             Rejected(late=True),
         ),
         (
-            replace(ASKED, execution=ExecutionState.FAILED, reason="declined: on holiday"),
+            ASKED._replace(execution=ExecutionState.FAILED, reason="declined: on holiday"),
             Declined("this assignment has ended: declined"),
         ),
         (CANCELLED, Ended("the task was cancelled: cancelled by the boss")),
-        (replace(ASKED, task=None), Ended("the task no longer exists")),
+        (ASKED._replace(task=None), Ended("the task no longer exists")),
         (
-            replace(TIMED_OUT, task=TaskState.CANCELLED, task_reason="cancelled by x", needed=False),
+            TIMED_OUT._replace(task=TaskState.CANCELLED, task_reason="cancelled by x", needed=False),
             Ended("the task was cancelled: cancelled by x"),
         ),
         (TIMED_OUT, LateOpen()),
-        (replace(TIMED_OUT, kind="review", reason="unknown_outcome"), LateOpen()),
+        (TIMED_OUT._replace(kind="review", reason="unknown_outcome"), LateOpen()),
         (
-            replace(TIMED_OUT, needed=False, task=TaskState.FAILED, task_reason="deadline"),
+            TIMED_OUT._replace(needed=False, task=TaskState.FAILED, task_reason="deadline"),
             Ended("this assignment has ended: deadline", keeps_answers=True),
         ),
         (
-            replace(QUESTION, execution=ExecutionState.FAILED, reason="unknown_outcome"),
+            QUESTION._replace(execution=ExecutionState.FAILED, reason="unknown_outcome"),
             Ended("this assignment has ended: unknown_outcome", keeps_answers=True),
         ),
         (
-            replace(
-                ASKED,
+            ASKED._replace(
                 execution=ExecutionState.CANCELLED,
                 reason="cancelled",
                 task=TaskState.FAILED,
@@ -109,7 +106,7 @@ VIEWS = st.builds(
             Ended("the task has ended: it is failed: deadline", keeps_answers=True),
         ),
         (
-            replace(ASKED, execution=ExecutionState.FAILED, reason="invalid_output: x"),
+            ASKED._replace(execution=ExecutionState.FAILED, reason="invalid_output: x"),
             Ended("this assignment has ended: invalid_output"),
         ),
     ],
@@ -136,9 +133,9 @@ def test_what_a_page_shows(state: AnswerState, shown: str) -> None:
 
 
 def test_an_end_without_a_reason_names_the_state() -> None:
-    view = replace(ASKED, execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED)
+    view = ASKED._replace(execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED)
     assert end_reason(view) == "this assignment has ended: succeeded"
-    cancelled = replace(view, execution=ExecutionState.CANCELLED, reason="cancelled")
+    cancelled = view._replace(execution=ExecutionState.CANCELLED, reason="cancelled")
     assert end_reason(cancelled) == "the task has ended: it is completed"
 
 
@@ -160,7 +157,7 @@ def test_an_open_assignment_has_an_open_execution_and_a_late_one_has_not(view: A
 
 @given(VIEWS)
 def test_a_late_answer_is_never_refused_because_of_its_deadline(view: AssignmentView) -> None:
-    asked = replace(view, execution=ExecutionState.FAILED, reason="deadline", task=TaskState.WAITING)
+    asked = view._replace(execution=ExecutionState.FAILED, reason="deadline", task=TaskState.WAITING)
     state = answer_state(asked)
     assert isinstance(state, LateOpen) or (isinstance(state, Ended) and state.keeps_answers)
 

@@ -231,5 +231,5 @@ def test_a_repeat_needs_a_task_that_waits_for_it_and_no_stop(seen: View) -> None
 @given(views)
 def test_an_assignment_without_an_api_is_never_asked_about(seen: View) -> None:
     person = replace(seen.at.execution, person=True)
-    action = next_action(replace(seen, at=replace(seen.at, execution=person), reachable=False))
+    action = next_action(seen._replace(at=replace(seen.at, execution=person), reachable=False))
     assert not isinstance(action, Ask)

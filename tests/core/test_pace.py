@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,29 +24,29 @@ from consumer.core.pace import (
 
 PACE = Pace(flush_after_ms=50, flush_size=50, prefetch_below=0, settle_with_begins_at=1, statements=900)
 IDLE = Load(now_ms=1_000, stop_at_ms=600_000, renew_at_ms=60_000, exhausted=True, room=10, connections=5)
-FLYING = replace(IDLE, in_flight=3, room=7, connections=2)
+FLYING = IDLE._replace(in_flight=3, room=7, connections=2)
 
 STEPS: dict[str, tuple[Load, Step]] = {
     "nothing in hand and nothing due": (IDLE, DONE),
-    "nothing in hand, and something may be due": (replace(IDLE, exhausted=False), COMMIT),
-    "the time is over with nothing in hand": (replace(IDLE, exhausted=False, now_ms=600_000), DONE),
-    "the time is over with a call in flight": (replace(FLYING, now_ms=600_000), WIND_DOWN),
-    "asked to stop with a task in hand": (replace(IDLE, ready=1, stopping=True), WIND_DOWN),
-    "a task in hand and room for it": (replace(FLYING, ready=1), COMMIT),
-    "a task in hand that waits for a connection": (replace(FLYING, ready=1, stalled=True), Wait(60_000)),
-    "a task in hand and no room": (replace(FLYING, ready=1, room=0), Wait(60_000)),
-    "a follow-up and a free connection": (replace(FLYING, follow_ups=1), COMMIT),
-    "a follow-up and no free connection": (replace(FLYING, follow_ups=1, connections=0), Wait(60_000)),
-    "a task to give up": (replace(FLYING, releases=1), COMMIT),
+    "nothing in hand, and something may be due": (IDLE._replace(exhausted=False), COMMIT),
+    "the time is over with nothing in hand": (IDLE._replace(exhausted=False, now_ms=600_000), DONE),
+    "the time is over with a call in flight": (FLYING._replace(now_ms=600_000), WIND_DOWN),
+    "asked to stop with a task in hand": (IDLE._replace(ready=1, stopping=True), WIND_DOWN),
+    "a task in hand and room for it": (FLYING._replace(ready=1), COMMIT),
+    "a task in hand that waits for a connection": (FLYING._replace(ready=1, stalled=True), Wait(60_000)),
+    "a task in hand and no room": (FLYING._replace(ready=1, room=0), Wait(60_000)),
+    "a follow-up and a free connection": (FLYING._replace(follow_ups=1), COMMIT),
+    "a follow-up and no free connection": (FLYING._replace(follow_ups=1, connections=0), Wait(60_000)),
+    "a task to give up": (FLYING._replace(releases=1), COMMIT),
     "calls in flight alone": (FLYING, Wait(60_000)),
-    "a lease that needs renewal": (replace(FLYING, renew_at_ms=1_000), COMMIT),
-    "the stop time comes before the renewal": (replace(FLYING, stop_at_ms=2_000), Wait(2_000)),
-    "a call that has just ended": (replace(FLYING, ended=1, first_ended_ms=990), Wait(1_040)),
-    "a call that ended long enough ago": (replace(FLYING, ended=1, first_ended_ms=950), COMMIT),
-    "enough calls that have ended": (replace(FLYING, ended=50, first_ended_ms=1_000), COMMIT),
-    "ended calls and none in flight": (replace(IDLE, ended=1, first_ended_ms=1_000), COMMIT),
-    "room, and something may be due": (replace(FLYING, exhausted=False), COMMIT),
-    "no statements left to claim with": (replace(FLYING, exhausted=False, sent=900), Wait(60_000)),
+    "a lease that needs renewal": (FLYING._replace(renew_at_ms=1_000), COMMIT),
+    "the stop time comes before the renewal": (FLYING._replace(stop_at_ms=2_000), Wait(2_000)),
+    "a call that has just ended": (FLYING._replace(ended=1, first_ended_ms=990), Wait(1_040)),
+    "a call that ended long enough ago": (FLYING._replace(ended=1, first_ended_ms=950), COMMIT),
+    "enough calls that have ended": (FLYING._replace(ended=50, first_ended_ms=1_000), COMMIT),
+    "ended calls and none in flight": (IDLE._replace(ended=1, first_ended_ms=1_000), COMMIT),
+    "room, and something may be due": (FLYING._replace(exhausted=False), COMMIT),
+    "no statements left to claim with": (FLYING._replace(exhausted=False, sent=900), Wait(60_000)),
 }
 
 
@@ -75,8 +74,8 @@ CLAIMS: dict[str, tuple[dict[str, Any], int, bool]] = {
 @pytest.mark.parametrize("name", CLAIMS)
 def test_can_claim(name: str) -> None:
     changes, prefetch_below, expected = CLAIMS[name]
-    load = replace(IDLE, **({"exhausted": False} | changes))
-    assert can_claim(load, replace(PACE, prefetch_below=prefetch_below)) is expected
+    load = IDLE._replace(**({"exhausted": False} | changes))
+    assert can_claim(load, PACE._replace(prefetch_below=prefetch_below)) is expected
 
 
 @pytest.mark.parametrize(
@@ -84,14 +83,14 @@ def test_can_claim(name: str) -> None:
     [(0, False, 1, True), (1, True, 1, True), (1, True, 2, False), (2, True, 2, True), (0, True, 1, False)],
 )
 def test_should_settle(ended: int, begins: bool, at: int, expected: bool) -> None:  # noqa: FBT001  # a table's columns
-    load = replace(FLYING, ended=ended, first_ended_ms=1_000)
-    assert should_settle(load, replace(PACE, settle_with_begins_at=at), begins=begins) is expected
+    load = FLYING._replace(ended=ended, first_ended_ms=1_000)
+    assert should_settle(load, PACE._replace(settle_with_begins_at=at), begins=begins) is expected
 
 
 def test_nothing_that_has_ended_waits_for_ever() -> None:
-    load = replace(FLYING, ended=1, first_ended_ms=1_000)
+    load = FLYING._replace(ended=1, first_ended_ms=1_000)
     assert not flush_due(load, PACE)
-    assert flush_due(replace(load, now_ms=1_050), PACE)
+    assert flush_due(load._replace(now_ms=1_050), PACE)
 
 
 small = st.integers(0, 60)
