@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from standardwebhooks import Webhook
 
@@ -167,8 +167,7 @@ class Pause:
     after_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A webhook that was verified.
 
     `id`: the same each time that the provider delivers this event; the worker stores each id once.
@@ -202,8 +201,7 @@ def standard_webhook(secret: str | None, headers: Mapping[str, str], body: bytes
     return message
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """The most that a call can consume.  The worker prices it and reserves that amount before it sends the call.
 
     `output_tokens` is None if the call has no bound.  It then begins only if no budget applies, its price is zero, or

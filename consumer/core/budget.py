@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from consumer.core.policy import NEVER
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """One period of one budget: from `starts_ms` until just before `ends_ms`, in milliseconds UTC.
 
     `id` is the same for the same period, so that two workers that need it make one row."""

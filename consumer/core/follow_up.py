@@ -18,7 +18,7 @@ action depends on whether the task still needs the answer, on the provider's abi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -52,8 +52,7 @@ class Settle(NamedTuple):
     bound: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(NamedTuple):
     """Leave the execution open until its next wake-up time."""
 
 

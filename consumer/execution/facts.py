@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from consumer.core.decide import ASKED, ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """An open or ended execution with all that is known of its task, read at one moment."""
 
     row: Row

@@ -6,13 +6,13 @@ rows."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from consumer.core import policy
 from consumer.core.money import show
 from consumer.core.times import iso
 from consumer.ports import Refused
+from consumer.service.findings import Finding, Level
 from consumer.store import stops
 from consumer.store.schema import check
 from consumer.store.schema.expected import MIGRATIONS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Judge = Callable[[Sequence[Row]], Iterator["Finding"]]
 
-Level = Literal["ok", "warning", "error"]
 
 MAX_COUNTED: Final = 10_000
 """Where counting stops: beyond it, the exact number is not worth the reads."""
@@ -38,15 +37,6 @@ NEARLY_FULL: Final = 0.8
 """The part of its cap from which a budget is reported."""
 MAX_BUDGETS: Final = 20
 """Budgets that are reported one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`what` is the fact; `advice` is the next step, empty when none is needed."""
-
-    level: Level
-    what: str
-    advice: str = ""
 
 
 async def examine(world: World) -> list[Finding]:

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import policy, snapshot
 from consumer.core.decide import ASKED
@@ -44,8 +43,7 @@ COSTS_BY: Final = "profile"
 COSTS_KEYS: Final = tuple(queries.COSTS)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """The owner of an API key.  `organization` is None for an operator."""
 
     key: str

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict  # pydantic reads the one of the standar
 
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.service.commands import Submitted
-from consumer.service.doctor import Finding
+from consumer.service.findings import Finding
 from consumer.service.notes import about, one_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.service import admin, doctor, queries, spending, views
+from consumer.service import admin, queries, spending, views
 from consumer.service import organizations as organizations_service
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.problems import Unhealthy
@@ -159,6 +159,8 @@ async def tick(context: RequestContext) -> Response:
 
 async def examine(context: RequestContext) -> Response:
     """The findings of the doctor."""
+    from consumer.service import doctor  # noqa: PLC0415  # start-up is limited, and nothing else needs it
+
     return reply({"findings": [asdict(finding) for finding in await doctor.examine(context.world)]})
 
 

@@ -16,7 +16,8 @@ from consumer.local.kv import SqliteKeyValue
 from consumer.local.migrate import apply
 from consumer.ports import Statement, Unavailable
 from consumer.service import doctor
-from consumer.service.doctor import Finding, examine
+from consumer.service.doctor import examine
+from consumer.service.findings import Finding
 from consumer.store.schema.check import broken
 from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
 from consumer.store.sql import execution_id
