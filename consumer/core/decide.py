@@ -65,7 +65,7 @@ Outside of this picture
 
 A person may answer after the deadline, when the execution has ended.  The worker then inserts a new execution for that
 answer and decides about it as about an open one that is not the newest (`use_late_answer` in
-`consumer/execution/resolve.py`).
+`consumer/execution/late.py`).
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class TaskMove:
 
     `run_at_ms`: when it is due, if it is pending or running afterwards.
     `feeds_next`: the result of the execution is the input of the next stage.
-    `feedback`: for the next call, why the last answer was not accepted."""
+    `feedback`: for the next call, why the last answer was not accepted.  The task keeps it while its stage stays, so
+    that the next review does not show it."""
 
     event: TaskEvent
     state: TaskState

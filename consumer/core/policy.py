@@ -20,7 +20,8 @@ LONGEST_WAIT: Final = 7 * DAY
 """The longest wait that a provider may ask for.  A longer one is cut to this, so that no task waits for ever."""
 
 LEASE: Final = 5 * MINUTE
-"""How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than the longest call."""
+"""How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than
+`MAX_CALL_S` in `core/template.py` and `CLOCK_SLACK` together: change both when one changes."""
 RENEW_EVERY: Final = 1 * MINUTE
 """How often a worker renews its lease: three renewals may fail before the lease ends."""
 CLOCK_SLACK: Final = 30 * SECOND

@@ -20,7 +20,7 @@ class Position:
 
     `attempt`, `repairs`: calls of this candidate that were retried, and answers that were repaired.
     `redos`: how often reviewers sent a draft back, over the whole task.
-    `replaces`: the id of the last unknown execution that was repeated; see the top of this file."""
+    `replaces`: the id of the last unknown execution that was repeated; see the top of `consumer/core/decide.py`."""
 
     stage: int = 0
     candidate: int = 0

@@ -1,4 +1,7 @@
-"""The leases of one run: one row for each claimed batch, deleted when all its tasks are done and published."""
+"""The leases of one run: one row for each claimed batch, deleted when all its tasks are done and published.
+
+Their length is `lease_ms` of `consumer/world.py`, by default `LEASE` of `core/policy.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Webhooks: each is verified and stored before it is answered; the consumer handles it later, like any other work.
+"""Webhooks: each is verified and stored before it is answered.  The consumer handles it later, like any other work; a
+webhook for an execution that has ended is handled immediately, because no worker follows that one up again.
 
 A webhook may be early, late, repeated or out of order.  Each event becomes one row, and makes the execution due that
 waits for it.
