@@ -1,10 +1,10 @@
 """What follows from an outcome: the only place where the next state of an execution and of its task is decided.
 
-`decide(at, outcome)` is pure: time and chance are values in the situation `at`.  `consumer/run/run.py` gathers the
-situation of a call that it made under its lease, and `consumer/execution/facts.py` that of any other outcome: of a
-webhook, a form or a follow-up.  `consumer/execution/settle.py` calls `decide` and writes the decision in one batch that
-carries the fence, the task's version.  If another worker has moved the task in the meantime, that batch changes
-nothing: the worker gathers the facts again and decides again.
+`decide(at, outcome)` is pure: time and chance are values in the situation `at`.  `consumer/run/begin.py` gathers the
+situation of a call that a run made under its lease, and `consumer/execution/facts.py` that of any other outcome: of a
+webhook, a form or a follow-up.  `consumer/execution/settlement.py` calls `decide` and adds the cost, and
+`consumer/execution/settle.py` writes both in one batch that carries the fence, the task's version.  If another worker
+moved the task in the meantime, that batch changes nothing: the worker gathers the facts again and decides again.
 
 
 Two machines
