@@ -50,8 +50,8 @@ class Config:
     """Finished calls from which on the round trip that begins executions settles them too.  A larger number begins
     executions sooner, and needs more round trips."""
     prefetch_below: int = 0
-    """The worker claims ahead, while it cannot begin more, when it holds fewer tasks than this; 0: it never does.  Then
-    a call that ends does not wait for a claim, which costs round trips."""
+    """While the worker cannot begin more calls, it claims ahead if it holds fewer tasks than this; 0: it never does.  A
+    claim ahead costs round trips, but when a call ends, the next one does not wait for a claim."""
     lease_ms: int = policy.LEASE
     """Milliseconds for which a claim or a renewal reserves tasks for this worker."""
     grace_ms: int = 5 * policy.SECOND

@@ -58,9 +58,9 @@ CREATE TABLE IF NOT EXISTS tasks (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   -- The template that says how the task is done.
   template_id INTEGER REFERENCES task_templates(id),
-  -- The subject in one line, and a part of the input of a task that was given none.
+  -- The subject in one line. A task without an input of its own has title and description as its input.
   title TEXT NOT NULL,
-  -- The subject in full, and a part of the input of a task that was given none.
+  -- The subject in full.
   description TEXT,
   -- The state: pending, running, waiting, completed, failed or cancelled (docs/lifecycle.md).
   status TEXT NOT NULL DEFAULT 'pending',
@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS task_executions (
   id INTEGER PRIMARY KEY,
   -- The task that this is an attempt at.
   task_id INTEGER NOT NULL REFERENCES tasks(id),
-  -- The kind of work: ai, human, or hybrid (a person reviews the result of a model).
+  -- The kind of work: ai, human, or hybrid (a person reviews the result of the stage before).
   execution_type TEXT NOT NULL,
   -- The name of the adapter that made the call.
   provider TEXT,

@@ -62,7 +62,7 @@ ALTER TABLE tasks ADD COLUMN organization_id INTEGER;
 ALTER TABLE tasks ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 -- The time from which a pending task is due.
 ALTER TABLE tasks ADD COLUMN run_at_ms INTEGER NOT NULL DEFAULT 0;
--- The reason why a pending task is not due, such as no_organization, no_route:7, or budget: and the id of a period.
+-- The reason why a pending task is not due, such as no_organization, no_route:7 or budget:1:2030-03 (a budget period).
 ALTER TABLE tasks ADD COLUMN blocked_by TEXT;
 -- The room that the task needed when a budget refused it, NULL when this may have changed since.
 ALTER TABLE tasks ADD COLUMN needs_micro INTEGER;
@@ -90,7 +90,8 @@ ALTER TABLE tasks ADD COLUMN repairs INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN redos INTEGER NOT NULL DEFAULT 0;
 -- The open execution of unknown outcome that was repeated knowingly. It does not keep the next one from beginning.
 ALTER TABLE tasks ADD COLUMN replaces INTEGER;
--- The execution whose result is the input of this stage, NULL in the first stage.
+-- The execution whose result is the input of this stage. NULL in the first stage, until a reviewer sends a draft back
+-- to it: then it is the execution that made this draft.
 ALTER TABLE tasks ADD COLUMN input_from INTEGER;
 -- The text about the last answer that the next call gets: why it did not fit, or the note of the reviewer.
 ALTER TABLE tasks ADD COLUMN feedback TEXT;
@@ -136,7 +137,7 @@ ALTER TABLE task_executions ADD COLUMN external_id TEXT;
 ALTER TABLE task_executions ADD COLUMN assigned_to INTEGER;
 -- The time of the next follow-up of an open execution, -1 while a lease holds it, NULL after its end.
 ALTER TABLE task_executions ADD COLUMN wake_at_ms INTEGER;
--- The follow-ups since the last one that brought a result. One that brings none may have killed its worker.
+-- The follow-ups since the last one that its worker finished. One that is not finished may have killed its worker.
 ALTER TABLE task_executions ADD COLUMN follow_ups INTEGER NOT NULL DEFAULT 0;
 -- The time at which an open execution is ended, even if its answer or its outcome is still missing.
 ALTER TABLE task_executions ADD COLUMN resolve_by_ms INTEGER;

@@ -238,7 +238,7 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- The same when the application writes one of these columns of a waiting task, to another value or to the same: the
+-- The same when the application writes one of these columns of a blocked task, to another value or to the same: the
 -- template or the creator may have got an organization since.
 CREATE TRIGGER tasks_foreign_template AFTER UPDATE OF template_id, created_by, organization_id ON tasks
 WHEN NEW.status = 'pending' AND (NEW.blocked_by = 'no_organization' OR NEW.blocked_by GLOB 'no_route:*')

@@ -11,7 +11,8 @@ Two machines
 ============
 
 A task and each of its executions are machines of their own (the tables are in `lifecycle.py`).  An outcome belongs to
-one execution and always moves that one.  Whether it moves the task too depends on how the two stand to each other:
+one execution and always moves that one.  It moves the task too if this execution *has the say*, which means that it
+decides how the task goes on:
 
     outcome     execution becomes    task, if this execution has the say
     ---------   -----------------    -------------------------------------------------------------------
@@ -48,16 +49,16 @@ Repeating an unknown call
 =========================
 
 An unknown execution stays open while its task goes on with a new one, at the price of a possible duplicate.
-`Position.replaces` holds the id of the open one: it is the only open execution that does not keep the next from
-beginning (`BEGIN` in `consumer/store/begin.py`), whatever stage the task has reached by then.
+`Position.replaces` holds the id of the open one.  An execution begins only if the one before it has ended, or is in
+`replaces` (`BEGIN` in `consumer/store/begin.py`).  That rule is the same at every stage.
 
 Between this decision and the begin of the repeat, the unknown execution is still the newest.  It is `repeated` in that
 time, while its task is pending or running: without an answer it has no say, or the task would be moved twice.  If the
 task is waiting instead, it does wait for this execution, because the worker that was to repeat it was lost.  Then the
 execution has its say again.
 
-Each call is repeated once.  A task gives ids to its executions in a row, so the repeat of 7 is 8: an unknown execution
-with the id 7 or 8 is not repeated again, one with the id 9 is another call and may be.
+Each call is repeated once.  The executions of a task have consecutive ids, so the repeat of execution 7 is execution 8.
+Neither of them is repeated again.  Execution 9 is another call, and may be repeated.
 
 
 Outside of this picture
@@ -212,7 +213,7 @@ def _ended(at: Situation, why: str, move: TaskMove | None) -> Decision:
 
 
 def _resume_waiting(at: Situation) -> TaskMove | None:
-    """The move of a task when an execution ends that does not decide: a waiting task may have waited for it.
+    """The move of a task when an execution without the say ends: if the task is waiting, it may have waited for this.
 
     The worker that claims the task finds out what it waits for now."""
     if at.task is None or at.task.state is not TaskState.WAITING:

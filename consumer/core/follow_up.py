@@ -4,9 +4,9 @@ An execution is open until its end is written.  It is *waiting* when its provide
 may or may not have happened.  Its row carries a wake-up time, and the worker that claims it then follows it up.  The
 action depends on whether the task still needs the answer, on the provider's abilities, and on whether the time is over:
 
-    the worker died in the middle of the call     the call is in doubt from now on; an assignment is simply there
+    the worker died in the middle of the call     the call is unknown from now on; an assignment is open
     a person is asked, and there is no API        wait until the deadline
-    its time is over, waiting                     cancel it if possible; else it is in doubt
+    its time is over, waiting                     cancel it if possible; else it becomes unknown
     its time is over, unknown                     ask for evidence a last time; else ask a person, or charge the bound
     the task no longer needs it                   cancel it if possible; else go on as below
     the provider gave a job id                    poll
@@ -30,10 +30,10 @@ from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
 CANCELLED: Final = "cancelled"
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
 MAX_FRUITLESS: Final = policy.LOST_LEASES
-"""After so many follow-ups that ended with the death of their worker, the execution only waits for its time."""
+"""After so many follow-ups that killed their workers, nothing is done until the time of the execution is over."""
 LAST_ASK_MS: Final = 15 * policy.MINUTE
-"""How long after its time an execution may still be asked about.  A follow-up that killed its worker is thereby given
-other chances before the outcome is given up."""
+"""How long after the time of an execution the worker still asks its provider.  So a follow-up that killed its worker is
+tried again before the worker gives the outcome up."""
 
 
 class Ask(StrEnum):
@@ -62,10 +62,10 @@ Action = Ask | Settle | Nothing
 class View(NamedTuple):
     """Everything that the choice depends on.
 
-    `fruitless`: follow-ups in a row that brought no result, not even a failure.  `callable`: the call can be rebuilt
-    from the template and the profile.  `has_job`: the provider gave an id of its own.  `reachable`: an API can report
-    the state of the work.  `local`: the provider sends nothing, like the built-in inbox.  `stopped`: all spending is
-    stopped."""
+    `fruitless`: follow-ups since the last one that its worker finished, this one included.  `callable`: the call can be
+    rebuilt from the template and the profile.  `has_job`: the provider gave an id of its own.  `poll`, `lookup`,
+    `cancel`: the API has this request.  `reachable`: an API can report the state of the work.  `local`: the adapter
+    sends no requests, like the built-in inbox.  `stopped`: all spending is stopped."""
 
     at: Situation
     fruitless: int = 0
@@ -103,7 +103,7 @@ def next_action(view: View) -> Action:
     """The first step of a follow-up, when no webhook has brought an end."""
     at = view.at
     if view.worker_lost:
-        if view.local and at.execution.person:  # nothing was sent: the assignment is there, or superfluous
+        if view.local and at.execution.person:  # nothing had to be sent: the assignment is open or unneeded
             return Settle(Accepted() if at.needed else Failed(CANCELLED))
         return Settle(Unknown("the worker was lost while the call was in flight"))
     if at.execution.person and not view.reachable:
@@ -130,7 +130,7 @@ def after(view: View, asked: Ask, outcome: Outcome) -> Action:
 
 
 def in_time(at: Situation, outcome: Outcome) -> Outcome:
-    """An execution in doubt whose deadline has passed does not go on waiting because it is still being worked on."""
+    """Make `Accepted` an `Unknown` for an unknown execution after its deadline, so that it does not wait again."""
     execution, limits = at.execution, at.limits
     patience = (limits.person_s if execution.person else limits.job_s) * policy.SECOND
     overdue = execution.state is ExecutionState.UNKNOWN and at.now_ms >= execution.started_ms + patience
@@ -167,7 +167,7 @@ def _ask(view: View) -> Action:
         return Settle(_still_open(at))
     if view.lookup:
         return Ask.LOOKUP
-    # Otherwise the work might be done now for no task, or after all spending was stopped.
+    # A repeat may do the work now, so a task must need it, and spending must not be stopped.
     if at.execution.repeatable and at.current and not view.stopped:
         return Ask.REPEAT
     return Settle(Unknown("no evidence yet"))

@@ -38,7 +38,7 @@ class Accepted(Charge):
     """The provider accepted the work as a job and answers later.
 
     `external_id`: the provider's own name for the job.
-    `check_after_ms`: milliseconds until the first poll; None: a webhook or a person will bring the answer."""
+    `check_after_ms`: milliseconds until the next poll; None in the first reply: a webhook or a person will answer."""
 
     external_id: str | None = None
     check_after_ms: int | None = None

@@ -104,8 +104,8 @@ def next_step(load: Load, pace: Pace) -> Step:
 def can_claim(load: Load, pace: Pace) -> bool:
     """Whether a round trip should claim more tasks.
 
-    With tasks in hand, only while no call can be started and nothing waits to be settled: this prefetch spares the next
-    call the wait for a claim."""
+    A run with claimed tasks in hand claims more only if it can start no call and has nothing to settle.  Then the next
+    call does not have to wait for a claim."""
     if load.exhausted or load.is_over or load.sent >= pace.statements:
         return False
     if load.ready:
@@ -121,7 +121,7 @@ def flush_due(load: Load, pace: Pace) -> bool:
 
 
 def should_settle(load: Load, pace: Pace, *, begins: bool) -> bool:
-    """Whether a round trip settles what has ended; `begins`: it begins calls, which would start sooner without that."""
+    """Whether a round trip settles calls that have ended.  `begins`: it also begins calls, which settling delays."""
     return not begins or load.ended >= pace.settle_with_begins_at or flush_due(load, pace)
 
 

@@ -27,7 +27,7 @@ RENEW_EVERY: Final = 1 * MINUTE
 CLOCK_SLACK: Final = 30 * SECOND
 """The largest difference between the clocks of two workers that does no harm."""
 LOST_LEASES: Final = 3
-"""A task fails after so many lost leases without an execution: the task itself may be what kills its workers."""
+"""A task fails after it has lost this many leases with nothing settled in between: it may be what kills its workers."""
 
 RESOLVE_WITHOUT_EVIDENCE: Final = 5 * MINUTE
 """How long a call stays unknown when its provider offers no evidence: waiting longer would bring none."""

@@ -117,7 +117,7 @@ class Situation:
 
     @property
     def current(self) -> bool:
-        """Without an answer, this execution decides how the task goes on."""
+        """The execution decides how the task goes on if it brings no answer."""
         return self.needed and self.execution.newest and not self._repeated
 
     @property

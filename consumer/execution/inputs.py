@@ -25,7 +25,9 @@ def task_input(row: Row) -> Any:  # JSON is any value
 
 
 async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
-    """The result of the previous stage, from its row or from the blob store; None for the first stage.
+    """The result that `input_from` names, from its row or from the blob store; None if it names none.
+
+    That is the result of the previous stage or, after a redo of the first stage, the draft that was sent back.
 
     Raises BadInput when it is lost or unreadable, PortError when the store cannot be reached."""
     key = optional_text(row, "previous_key")

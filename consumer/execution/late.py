@@ -57,8 +57,8 @@ async def keep(world: World, execution: int, outcome: Outcome) -> None:
 async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     """Use an answer whose execution has ended without one.
 
-    The answer becomes an execution of its own, in the same batch.  Its cost goes to the execution that ended, which was
-    charged its bound or nothing so far.  False when the task no longer waits at that stage."""
+    One batch inserts an execution of its own for the answer, and settles it.  The cost goes to the execution that
+    ended, which was charged its bound or nothing so far.  False when the task no longer waits at that stage."""
     late, task = fact.situation.execution, fact.situation.task
     if task is None:
         return False

@@ -134,8 +134,8 @@ def settle(
 ) -> Settling:
     """Add a group of settlements to a batch.
 
-    `publisher` holds the outbox rows where no lease leads to a status that was not published.  `also` follows the
-    settle in the same batch."""
+    `publisher`: the holder of the outbox rows that a caller without a lease needs.  If it dies before it publishes,
+    such a row leads another worker to the status.  `also` follows the settle in the same batch."""
     parts = list(chunks(stored.row for stored in group))
     batch.each(sql.SETTLE_EXECUTIONS, parts)
     batch.each(sql.SETTLE_TASKS, parts, at=iso(now_ms))
@@ -273,7 +273,7 @@ async def settle_without_lease(
         ended = ended_by(world, fresh[0], outcome, bound=bound)
     else:
         return Ending(Verdict.STALE)
-    if not bound:  # a bound is no bill: the other writer knew better
+    if not bound:  # a bound is an estimate: the cost that the other writer recorded stays
         await rebill(world, ended)
     return Ending(Verdict.LATE, unhandled)
 
@@ -296,7 +296,7 @@ async def announce(world: World, settlement: Settlement, publisher: str) -> None
 
 
 def rebilling(ended: Ended) -> list[Statement]:
-    """Record what an execution cost that ended without this outcome: kept when nothing better is known."""
+    """Statements that record the cost of an execution that has ended.  A cost from a better source is kept."""
     found = cost(ended)
     if found.micro is None:
         return []

@@ -86,7 +86,7 @@ class Ended(NamedTuple):
         return self.situation.task
 
     def unstorable(self) -> Ended:
-        """The same where no row can hold the answer: a failure at the price of the answer."""
+        """The same execution with a failure as its outcome, because no row can hold its answer.  The bill stays."""
         return self._replace(outcome=Failed("unstorable"))
 
 
@@ -154,9 +154,10 @@ def cost(ended: Ended) -> Cost:
 
 
 def cost_so_far(ended: Ended) -> Cost:
-    """What an open execution has cost as far as is known.
+    """The cost so far of an open execution.
 
-    While the provider may charge more, no less than the reservation is charged: a charge within it stays unknown."""
+    The provider of an accepted job may still charge more.  A charge that it reports within the reservation therefore
+    counts as unknown, which keeps the whole reservation charged."""
     match ended.bill:
         case Reported(micro=micro):
             return Cost(micro, "provider")

@@ -110,7 +110,7 @@ def read(fact: Facts, call: Call | None, events: Sequence[Row]) -> tuple[Call | 
 
 
 def combine(outcomes: Sequence[Outcome | None]) -> Outcome | None:
-    """The outcome that counts among several: an answer first, then any other end.  They may come in any order."""
+    """The outcome that counts: an answer, else any other end, else a report.  Webhooks may come in any order."""
     known = [outcome for outcome in outcomes if outcome is not None]
     ended = [outcome for outcome in known if not isinstance(outcome, Accepted | Unknown)]
     answers = [outcome for outcome in ended if isinstance(outcome, Succeeded)]

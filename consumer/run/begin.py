@@ -178,7 +178,7 @@ def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
 
 
 def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
-    """Add to a batch what gives claimed tasks up.  An execution that was refused is taken back first."""
+    """Add the releases of claimed tasks to a batch, after statements that cancel executions whose begin was refused."""
     at = iso(now_ms)
     refused = (release.row() for release in releases if release.unsent is not None)
     batch.each(sql.UNSENT, chunks(refused), at=at)
@@ -188,8 +188,8 @@ def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
 async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
     """Release tasks whose begins were not admitted, each with the reason: a stop, or a budget without room.
 
-    Without either the task may try again immediately: room came back, or another writer moved the task, and then the
-    fence keeps the release from changing anything."""
+    If there is neither, the task may try again immediately, because room came back.  Or another writer moved the task:
+    then the fence keeps the release from changing anything."""
     wanted = json.dumps([period.id for intent in intents for period in intent.periods])
     batch = world.batch()
     stops = batch.add(stops_sql.STOPPED())

@@ -48,7 +48,7 @@ class Submitted:
 
 
 async def cancel(world: World, organization: int | None, task: int, actor: str) -> str:
-    """End a task in any state; the worker then cancels its open calls at their providers.  Returns the task's status.
+    """End an unfinished task; the worker then cancels its open calls at their providers.  Returns the task's status.
 
     A second cancel changes nothing.  Raises NotFound, Conflict when the task had already ended in another way."""
     now = world.clock.now_ms()

@@ -3,7 +3,7 @@
 A question is an assignment too.  It asks a person about a call whose outcome is unknown: to answer is to report the
 result of the call, to decline is to report that it was not done.
 
-Opening a link changes nothing.  An answer and a deadline both compare and set the state of the execution, so exactly
+Opening a link changes nothing.  An answer and a deadline both end the execution only if it is still open, so exactly
 one of them wins, and the receipt says which.  An answer after the deadline is kept, and used if the task still waits at
 that stage.  `core.answers` judges what a link still allows; this module acts on it.
 """
@@ -76,8 +76,8 @@ class Receipt:
     message: str
 
 
-USED: Final = "Thank you. Your answer was recorded and the task continues."
-KEPT: Final = "Thank you. Your answer was kept, but the task had already continued without it."
+USED: Final = "Thank you. Your answer was recorded and is used."
+KEPT: Final = "Thank you. Your answer was kept, but the task had already continued or ended without it."
 RESULT_ARRIVED: Final = "Thank you. The result arrived in the meantime. You don't need to do anything."
 NOT_DONE: Final = "Thank you. Recorded as not done. The task will be retried or closed."
 TURNED_DOWN: Final = "You declined. The task will go to another person or be closed."

@@ -51,8 +51,9 @@ FULL_PERIODS: Final = Query("""
     WHERE period.id IN (SELECT value FROM json_each(:periods))
 """)
 
-# Cancel a refused begin that landed after all: its first sending may arrive when there is room again.  Only the worker
-# that sent nothing knows so, and after the release, which moves the version, the begin cannot land any more.
+# Cancel the execution of a refused begin that was written after all: a batch that was sent twice may be applied late,
+# when there is room again.  Only this worker knows that it sent no call.  The release moves the version, so a batch
+# that is applied after the release cannot begin the execution.
 UNSENT: Final = Query("""
     UPDATE task_executions SET status = 'cancelled', reason = 'never sent', cost_micro = 0, cost = 0,
       cost_source = 'none', completed_at = :at, wake_at_ms = NULL

@@ -49,7 +49,7 @@ CLAIM_LEASE: Final = Query("""
         WHERE status = 'pending' AND rank = 2 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
       UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)) LIMIT :size),
-    -- The organization with more than :half of these tasks; no row in the usual case, and then the next four are empty.
+    -- The organization with more than :half of these tasks; no row in the usual case, then the next three are empty.
     dominant (organization_id) AS MATERIALIZED (
       SELECT organization_id FROM first_due GROUP BY organization_id HAVING count(*) > :half),
     -- Organizations with pending tasks, stepping by index from a random one (:start) and from the first, :hops steps each.
@@ -135,9 +135,9 @@ CLAIMED_BUDGETS: Final = Query("""
       AND EXISTS (SELECT 1 FROM budgets)
 """)
 
-# Take up to :size open executions whose wake time has come.  Their new wake time is :until: it works as their lease.
-# `follow_ups` counts the follow-ups since the last one that brought a result.  An execution whose earlier follow-up
-# brought none may be what kills workers.  It is taken alone, so that it takes no other execution along.
+# Take up to :size open executions whose wake-up time has come.  Their new one is :until: it works as their lease.
+# `follow_ups` counts the follow-ups since the last one that its worker finished.  An execution whose last follow-up was
+# not finished may be what kills workers.  It is taken alone, so that it takes no other execution along.
 CLAIM_FOLLOW_UPS: Final = Query("""
     UPDATE task_executions SET wake_at_ms = :until, follow_ups = follow_ups + 1
     WHERE id IN (

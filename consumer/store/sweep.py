@@ -108,9 +108,10 @@ OVERDUE_TASKS: Final = Query(f"""
 
 # --- blocked tasks: room in a budget comes back when less is spent than was reserved, or when its cap is raised -----
 
-# Make blocked tasks due in each budget period that has room (or in those of one budget, :budget).  Of the first 1,000
-# tasks that the period blocks, in order of rank and time, as many become due as the room is enough for.  `needs_micro` is
-# the amount that the task needed when it was refused; NULL means that this may have changed, so the task may try.
+# For each budget period that has room (only of the budget :budget, if it is given), make tasks due that it blocks.  The
+# first 1,000 are read in order of rank and time.  They become due until their needs together fill the room; a task that
+# needs more than the whole room is skipped.  `needs_micro` is the amount that the task needed when it was refused; NULL
+# means that this may have changed, so the task may try.
 UNBLOCK: Final = Query("""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
     FROM (SELECT 'budget:' || period.id AS blocker, budget.cap_micro - period.spent_micro - period.reserved_micro AS room

@@ -69,7 +69,7 @@ def _question(asked: Assignment) -> Markup:
             "p",
             f"The task was given to {asked.profile}, and we did not receive a usable answer. Please check there."
             " If it was done, enter the answer below: nothing is paid again."
-            " If it was not done, say so: the task is then tried again.",
+            " If it was not done, say so: the task is then tried again or closed.",
         ),
         class_="box",
     )
@@ -138,7 +138,7 @@ def _decision(form: Form | None, wrong: dict[str, str]) -> list[Markup]:
         ),
         element(
             "div",
-            element("label", "Note (optional)", for_="note"),
+            element("label", "Note (required if you want it done again)", for_="note"),
             element(
                 "p", "Say what is wrong with the draft, or what you changed.", class_="hint", id="note-hint"
             ),

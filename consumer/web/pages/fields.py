@@ -144,7 +144,7 @@ def _resolve(root: Mapping[str, Any], part: object) -> tuple[dict[str, Any], boo
 
 
 def _or_null(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema without its first choice between one schema and null; None if it has none."""
+    """The schema with its first choice between one schema and null replaced by that schema; None without a choice."""
     for word in ("anyOf", "oneOf"):
         options = schema.get(word)
         if not isinstance(options, list) or not all(isinstance(option, dict) for option in options):

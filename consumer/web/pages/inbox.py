@@ -89,7 +89,7 @@ async def _review(context: RequestContext, asked: Assignment, wanted: list[Field
     if decision not in dict(assignment.DECISIONS):
         raise BadInput("decision", "must be approve, edit or reject")
     if redo and decision != "reject":
-        raise BadInput("decision", "choose to reject the draft, or do not send it back")
+        raise BadInput("decision", 'choose "Reject it", or untick "have it done again"')
     if (
         decision == "approve"
         and any(field.control in form for field in wanted)
