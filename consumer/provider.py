@@ -28,8 +28,6 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from standardwebhooks import Webhook
-
 from consumer.core.errors import BadInput
 from consumer.core.model import Model
 from consumer.core.outcome import Failed
@@ -187,6 +185,8 @@ def standard_webhook(secret: str | None, headers: Mapping[str, str], body: bytes
 
     `secret`: the value of the profile's webhook secret, such as `whsec_...`.  Only the signing of the library is used:
     its own check reads the wall clock, and raises various exceptions for garbage."""
+    from standardwebhooks import Webhook  # noqa: PLC0415  # start-up is limited, and few deployments need it
+
     try:
         message, stamp = headers["webhook-id"], int(headers["webhook-timestamp"])
         signatures = headers["webhook-signature"].encode().split(b" ")
