@@ -149,9 +149,9 @@ class LocalClient:
         return {"id": task, "status": await commands.cancel(self._world, None, task, ACTOR)}
 
     async def retry(self, task: int) -> dict[str, Any]:
-        from consumer.service import submissions
+        from consumer.service import retries
 
-        return asdict(await submissions.retry(self._world, None, task)) | {"retry_of": task}
+        return asdict(await retries.retry(self._world, None, task)) | {"retry_of": task}
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
         from consumer.service import commands

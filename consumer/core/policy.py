@@ -53,6 +53,11 @@ def raise_at(created_ms: int, due_ms: int | None) -> int | None:
     return None if due_ms is None else due_ms - max(0, due_ms - created_ms) // 4
 
 
+def deadline(created_ms: int, task_s: int | None) -> int | None:
+    """When a task fails at the latest (ms), from the limit `task_s` of its template; None if that sets none."""
+    return created_ms + task_s * SECOND if task_s else None
+
+
 def retry_delay(attempt: int, draw: float, after_ms: int | None) -> int:
     """The wait before the next attempt: exponential backoff with full jitter, so that tasks do not return together.
 

@@ -25,6 +25,8 @@ ADOPT_SIZE: Final = 1_000
 """Tasks that one statement adopts."""
 MAX_ADOPTED: Final = 100_000
 """Tasks that one call adopts, so that it stays below D1's limit of statements in an invocation."""
+GENERATED_KEY_PREFIX: Final = "~"
+"""How an idempotency key begins that the worker generated.  Keys of callers must not begin with it."""
 
 
 @dataclass(frozen=True, slots=True)

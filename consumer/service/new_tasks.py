@@ -16,11 +16,11 @@ from consumer.core.errors import BadInput, Problem
 from consumer.core.model import PLAIN, Model, Text, parse
 from consumer.core.schema import mismatch
 from consumer.core.strictjson import clean, dump_json, parse_json
-from consumer.core.template import Limits
 from consumer.core.times import iso, parse_time
 from consumer.ports import MAX_INTEGER
+from consumer.service.commands import GENERATED_KEY_PREFIX
 from consumer.store import commands
-from consumer.store.sql import optional_text, text
+from consumer.store.sql import optional_integer, optional_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,8 +35,6 @@ MAX_ORGANIZATIONS: Final = 100
 """Organizations in one submission.  Each one needs statements of its own, and D1 limits those of an invocation."""
 MAX_INPUT_BYTES: Final = 256_000
 """Bytes of a task's input as JSON."""
-GENERATED_KEY_PREFIX: Final = "~"
-"""How an idempotency key begins that the worker generated.  Keys of callers must not begin with it."""
 ORGANIZATION_NEEDED: Final = "an operator must name it in each task, or in the query: ?organization=ID"
 
 
@@ -234,7 +232,6 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int) -> Checked
         raise BadInput("assigned_to", f"this organization has no user {task.assigned_to}")
     due = parse_time(task.due_date, "due_date") if task.due_date is not None else None
     run_at = max(now, parse_time(task.run_at, "run_at") if task.run_at is not None else now)
-    limits = Limits.model_validate_json(text(template, "limits") or "{}")
     key = task.idempotency_key or generated_key
     row = {
         "template": template["id"],
@@ -245,17 +242,12 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int) -> Checked
         "due_date": iso(due) if due is not None else None,
         "run_at": run_at,
         "raise_at": policy.raise_at(now, due),
-        "deadline": deadline(now, limits),
+        "deadline": policy.deadline(now, optional_integer(template, "task_s")),
         "input": _input(task, template),
         "key": key,
         "retry_of": None,
     }
     return CheckedTask(item.organization, key, run_at, row)
-
-
-def deadline(now_ms: int, limits: Limits) -> int | None:
-    """When a task that is created now fails at the latest (ms); None if its template sets no limit."""
-    return now_ms + limits.task_s * policy.SECOND if limits.task_s else None
 
 
 def _input(task: NewTask, template: Row) -> str | None:

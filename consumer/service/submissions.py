@@ -1,4 +1,4 @@
-"""What callers do to create tasks: submit, retry.
+"""Submit tasks: create them from the values that a caller hands in.
 
 `organization` is the caller's own; None stands for an operator, who may create tasks of every organization.  Each
 command is one atomic batch that may be sent twice, so tasks are created all or none.
@@ -6,24 +6,18 @@ command is one atomic batch that may be sent twice, so tasks are created all or 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.core.errors import Conflict, NotFound
-from consumer.core.lifecycle import TASK_FINAL
-from consumer.core.template import Limits
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.service import new_tasks
-from consumer.service.commands import Submitted
-from consumer.service.new_tasks import GENERATED_KEY_PREFIX
-from consumer.store import commands, queries
-from consumer.store.sql import chunks, integer, one, optional_integer, optional_text, text
+from consumer.service.commands import GENERATED_KEY_PREFIX, Submitted
+from consumer.store import commands
+from consumer.store.sql import chunks, integer, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from consumer.ports import Row, Value
     from consumer.store.batch import Handle, Results
     from consumer.world import World
 
@@ -73,53 +67,3 @@ def _submitted(
         row = rows[identity]
         submitted.append(Submitted(integer(row, "id"), text(row, "status"), created))
     return submitted
-
-
-async def retry(world: World, organization: int | None, task: int) -> Submitted:
-    """Create a task like a finished one, which it names.  Until the new task has ended, each retry returns it again.
-
-    Raises NotFound, Conflict when the task has not ended."""
-    row = one(await world.rows(queries.TASK(task=task, organization=organization)))
-    if row is None:
-        raise NotFound(f"no task {task}")
-    if row["status"] not in TASK_FINAL:
-        raise Conflict(f"task {task} has not ended: it is {row['status']}")
-    owner = optional_integer(row, "organization_id")
-    if owner is None or row["route"] is None:
-        raise Conflict(f"task {task} cannot be retried: it has no organization, or its template has no route")
-    now = world.clock.now_ms()
-    part = json.dumps([await _copy(world, row, owner, now)])
-    batch = world.batch()
-    inserted = batch.add(commands.SUBMIT(organization=owner, at=iso(now), rows=part))
-    found = batch.add(commands.SUBMITTED(organization=owner, rows=part))
-    results = await batch.commit()
-    (made,) = results.rows(found)
-    await doorbells.ring(world, task=integer(made, "id"))
-    created = results.first(inserted) is not None
-    return Submitted(integer(made, "id"), text(made, "status"), created)
-
-
-async def _copy(world: World, row: Row, organization: int, now: int) -> dict[str, Value]:
-    """The row of a retry, as `SUBMIT` reads it."""
-    found = one(await world.rows(queries.TEMPLATE(id=row["template_id"], organization=None)))
-    limits = Limits.model_validate_json((optional_text(found, "limits") if found else None) or "{}")
-    task = integer(row, "id")
-    # The key counts the retries that have ended.  A retry that is asked for twice gets the same key and the same task.
-    prefix = f"{GENERATED_KEY_PREFIX}retry-{task}-"
-    (earlier,) = await world.rows(
-        commands.RETRIES(organization=organization, first=prefix, beyond=f"{prefix}~")
-    )
-    return {
-        "template": row["template_id"],
-        "title": row["title"],
-        "description": row["description"],
-        "priority": row["priority"],
-        "assigned_to": row["assigned_to"],
-        "due_date": row["due_date"],
-        "run_at": now,
-        "raise_at": None,
-        "deadline": new_tasks.deadline(now, limits),
-        "input": row["input"],
-        "key": f"{prefix}{earlier['ended']}",
-        "retry_of": task,
-    }

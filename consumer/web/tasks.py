@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
-from consumer.service import commands, queries, submissions, views
+from consumer.service import commands, queries, retries, submissions, views
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.request import query_number
 
@@ -73,7 +73,7 @@ async def cancel(context: RequestContext) -> Response:
 
 async def retry(context: RequestContext) -> Response:
     """Make a new task like a finished one.  While that task has not ended, a second call returns it."""
-    made = await submissions.retry(context.world, context.organization, context.number)
+    made = await retries.retry(context.world, context.organization, context.number)
     status = 201 if made.created else 200
     return reply(asdict(made), status, {"Location": f"/v1/tasks/{made.id}"})
 

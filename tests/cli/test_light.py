@@ -17,7 +17,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.layout import Layout
 from consumer.ports import Statement
-from tests.cli.conftest import ECHO, Cli, submit
+from tests.cli.conftest import ECHO, Cli, lines, submit
 
 CHECKS_VALUES = frozenset({"pydantic", "fastjsonschema"})
 """The modules of a command that checks tasks, a budget or a template from outside."""
@@ -55,7 +55,7 @@ LIGHT = [
     Case("inbox"),
     Case("cost"),
     Case("cancel 1"),
-    Case("retry 1", allowed=CHECKS_VALUES),
+    Case("retry 1"),
     Case("adopt"),
     Case("submit TASKS", allowed=CHECKS_VALUES),
     Case("resume"),
@@ -99,6 +99,25 @@ def test_a_command_imports_only_what_it_needs(cli: Cli, tmp_path: Path, case: Ca
 
     assert code == case.code
     assert modules & (HEAVY - case.allowed) == set()
+
+
+@pytest.mark.parametrize("case", LIGHT, ids=lambda case: case.command)
+def test_a_command_opens_its_data_before_it_imports_anything_heavy(
+    tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command starts as fast as `bizq status`: what it checks values with is imported after the start."""
+    monkeypatch.delenv("BIZQ_DATA", raising=False)
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(ECHO))
+    tasks = lines(tmp_path, {"template": "echo-title", "title": "Hello"})
+    files = {"TASKS": str(tasks), "TEMPLATE": str(template)}
+    args = [files.get(word, word) for word in case.command.split()]
+
+    code, modules = probe(*args, "--data", str(tmp_path / "missing"))
+
+    creates_its_data = case.command.startswith("org create")
+    assert code == (0 if creates_its_data else 1)
+    assert modules & HEAVY == set()
 
 
 def test_every_command_has_a_case() -> None:
