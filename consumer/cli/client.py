@@ -176,14 +176,14 @@ class LocalClient:
         return asdict(await sweep(self._world))
 
     async def stop(self, reason: str) -> dict[str, Any]:
-        from consumer.service import spending
+        from consumer.service import stops
 
-        return await spending.stop(self._world, reason, ACTOR)
+        return await stops.stop(self._world, reason, ACTOR)
 
     async def resume(self) -> bool:
-        from consumer.service import spending
+        from consumer.service import stops
 
-        return await spending.resume(self._world, ACTOR)
+        return await stops.resume(self._world, ACTOR)
 
     async def examine(self) -> list[dict[str, Any]]:
         from consumer.service import doctor

@@ -126,7 +126,7 @@ async def _settle(world: World, fact: Facts, action: Settle, events: Sequence[Ro
         [webhooks_sql.HANDLED_AT_END(**webhooks.names(world, events), execution=execution)] if events else []
     )
     ending = await settle_without_lease(world, fact, outcome, bound=action.bound, also=also)
-    if ending.verdict is Verdict.LATE and not action.bound:
+    if ending.verdict is Verdict.OVERTAKEN and not action.bound:
         await keep(world, execution, outcome)
     if events and ending.verdict is not Verdict.STALE:
         await webhooks.mark_handled(world, events)

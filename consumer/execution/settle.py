@@ -52,10 +52,10 @@ MAX_SETTLE_ATTEMPTS: Final = 5
 
 
 class Verdict(StrEnum):
-    """What became of a settle.  LATE: another writer had ended the execution.  STALE: the fence had moved."""
+    """What became of a settle.  OVERTAKEN: another writer had ended the execution.  STALE: the fence had moved."""
 
     MINE = "mine"
-    LATE = "late"
+    OVERTAKEN = "overtaken"
     STALE = "stale"
 
 
@@ -168,7 +168,7 @@ def _fence(row: SettleRow) -> dict[str, int]:
 def _verdict(wanted: SettleRow, seen: Mapping[Value, Row]) -> Verdict:
     found = seen.get(wanted["execution"])
     if found is None:
-        return Verdict.LATE
+        return Verdict.OVERTAKEN
     moved = "status" not in wanted or (
         found["version"] == wanted["version"] + 1
         and found["last_execution"] == wanted["execution"]
@@ -176,7 +176,7 @@ def _verdict(wanted: SettleRow, seen: Mapping[Value, Row]) -> Verdict:
     )
     if found["state"] == wanted["state"] and moved:
         return Verdict.MINE
-    return Verdict.LATE if found["state"] in EXECUTION_FINAL else Verdict.STALE
+    return Verdict.OVERTAKEN if found["state"] in EXECUTION_FINAL else Verdict.STALE
 
 
 async def settle_alone(
@@ -265,7 +265,7 @@ async def settle_without_lease(
         if verdict is Verdict.MINE:
             await announce(world, stored.settlement, publisher)
             return Ending(verdict, unhandled)
-        if verdict is Verdict.LATE:
+        if verdict is Verdict.OVERTAKEN:
             break
         fresh = await facts(world, [ended.execution.id])
         if not fresh:
@@ -275,7 +275,7 @@ async def settle_without_lease(
         return Ending(Verdict.STALE)
     if not bound:  # a bound is an estimate: the cost that the other writer recorded stays
         await rebill(world, ended)
-    return Ending(Verdict.LATE, unhandled)
+    return Ending(Verdict.OVERTAKEN, unhandled)
 
 
 async def announce(world: World, settlement: Settlement, publisher: str) -> None:

@@ -331,7 +331,7 @@ class Run:
             if not found:
                 return
             verdict = (await settle_without_lease(self.world, found[0], ended.outcome)).verdict
-        if verdict is Verdict.LATE:
+        if verdict is Verdict.OVERTAKEN:
             await keep(self.world, ended.execution.id, ended.outcome)
 
     def _ring_at(self, due_ms: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.service import admin, queries, spending, views
+from consumer.service import admin, queries, stops, views
 from consumer.service import organizations as organizations_service
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.problems import Unhealthy
@@ -133,20 +133,20 @@ async def _put_budget(context: RequestContext, number: int | None) -> Response:
 
 async def stopped(context: RequestContext) -> Response:
     """Whether all spending is stopped."""
-    found = await spending.stopped(context.world)
+    found = await stops.stopped(context.world)
     return reply(views.Stopped(stop=None if found is None else views.shown(views.Stop, found)))
 
 
 async def stop(context: RequestContext) -> Response:
     """Stop all spending."""
     value = parse(admin.NewStop, await context.json())
-    found = await spending.stop(context.world, value.reason, context.actor)
+    found = await stops.stop(context.world, value.reason, context.actor)
     return reply(views.Stopped(stop=views.shown(views.Stop, found)))
 
 
 async def resume(context: RequestContext) -> Response:
     """End the stop."""
-    return reply(views.Resumed(resumed=await spending.resume(context.world, context.actor)))
+    return reply(views.Resumed(resumed=await stops.resume(context.world, context.actor)))
 
 
 # --- the deployment -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, MINUTE
-from consumer.service import admin, spending
+from consumer.service import admin, stops
 from tests.support.budgets import limited
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai, route
@@ -141,7 +141,7 @@ class BudgetRoomContract(Suite):
         async with scene.draining():
             await hold.begun.wait()
             sent = scene.network.count()
-            await spending.stop(scene.world, "a runaway loop", "tester")
+            await stops.stop(scene.world, "a runaway loop", "tester")
             hold.release()
         await scene.drain()
         await scene.later(MINUTE)
@@ -150,23 +150,23 @@ class BudgetRoomContract(Suite):
         assert await scene.statuses() == {"completed": sent, "pending": 30 - sent}
         assert await scene.count("leases") == 0
         assert "All spending is stopped: a runaway loop" in await scene.why(task + 29)
-        stopped = await spending.stop(scene.world, "again", "another")
+        stopped = await stops.stop(scene.world, "again", "another")
         assert (stopped["actor"], stopped["reason"]) == ("tester", "a runaway loop")
-        assert await spending.stopped(scene.world) == stopped
+        assert await stops.stopped(scene.world) == stopped
         assert await scene.count("audit_log") == 1
 
     async def test_after_a_stop_everything_goes_on(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=3)
-        await spending.stop(scene.world, "wait", "tester")
+        await stops.stop(scene.world, "wait", "tester")
         await scene.drain()
         assert scene.network.count() == 0
 
-        assert await spending.resume(scene.world, "tester")
+        assert await stops.resume(scene.world, "tester")
         await scene.drain()
 
         assert await scene.statuses() == {"completed": 3}
-        assert await spending.resume(scene.world, "tester") is False
-        assert await spending.stopped(scene.world) is None
+        assert await stops.resume(scene.world, "tester") is False
+        assert await stops.stopped(scene.world) is None
         audit = await scene.sql("SELECT event, detail FROM audit_log ORDER BY id")
         assert [(row["event"], row["detail"]) for row in audit] == [
             ("spending stopped", "wait"),

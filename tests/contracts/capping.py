@@ -15,7 +15,7 @@ from consumer.core.outcome import Accepted, Succeeded, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.ports import Refused
 from consumer.provider import Verb
-from consumer.service import admin, queries, spending
+from consumer.service import admin, queries, stops
 from tests.support.budgets import MONTH
 from tests.support.fakes import ANSWER, SCHEMA, Hold
 from tests.support.ports import Crash
@@ -64,7 +64,7 @@ class CapContract(Suite):
         await scene.given(ai("keyed"))
         scene.network.script("keyed", Unknown("lost"))
         await scene.drain()
-        await spending.stop(scene.world, "a runaway loop", "tester")
+        await stops.stop(scene.world, "a runaway loop", "tester")
         sent = scene.network.count()
 
         for _ in range(3):

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from consumer.core.money import Usage
-from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
+from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
+from consumer.core.policy import DAY, HOUR
 from consumer.core.strictjson import parse_json
 from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.provider import Verb
 from consumer.service import queries
 from consumer.store.sql import execution_id
 from tests.support.fakes import ANSWER, Hold
+from tests.support.jobs import DONE
 from tests.support.scene import PRICE, Scene, Suite, ai
 
 LARGE = {"answer": "x" * (INLINE_RESULT_MAX + 1)}
@@ -214,6 +216,27 @@ class StoringContract(Suite):
         assert execution["cost_micro"] == PRICE
         assert scene.network.count() == 10
         assert await scene.count("leases") == 0
+
+    async def test_a_late_answer_that_the_database_refuses_leaves_its_cost(self, scene: Scene) -> None:
+        task = await scene.given(ai("job", "other"), job_s=3_600, unknown="wait")
+        scene.network.script("job", Accepted("job-1"))
+        for verb in (Verb.CANCEL, Verb.POLL, Verb.LOOKUP):
+            scene.network.script("job", *[Unknown("?")] * 100, verb=verb)
+        scene.network.script("other", Retry("busy", HOUR))
+        await scene.drain()
+        await scene.later(HOUR)
+        await scene.later(DAY)
+        states = await scene.states(task)
+        assert states[0] == "failed"
+        assert (await scene.task(task))["status"] == "pending"
+        scene.database.refuse("late_of")
+
+        await scene.webhook(task, "event-1", DONE)
+
+        late, *_ = await scene.executions(task)
+        assert (late["cost_source"], late["cost_micro"]) == ("declared", PRICE)
+        assert await scene.states(task) == states
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
 
     async def test_an_answer_whose_every_write_is_refused_affects_no_other(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=10)
