@@ -18,10 +18,23 @@ if TYPE_CHECKING:
 
     from consumer.cli.target import Target
 
-PAYLOADS: Final = frozenset(
-    {"title", "description", "input", "outcome", "feedback", "result", "note", "usage"}
+PLAIN_TEXTS: Final = frozenset(
+    {
+        *("status", "priority", "due_date", "created_at", "updated_at", "started_at", "completed_at", "at"),
+        *(
+            "execution_type",
+            "provider",
+            "profile",
+            "external_id",
+            "template_name",
+            "blocked_by",
+            "cost_source",
+        ),
+        *("actor", "event", "detail"),
+    }
 )
-"""Fields of which a journal shows only the size and a digest, by which two of them can be compared."""
+"""Fields whose text a journal shows.  It shows numbers too.  Of every other value it shows only the size and a digest,
+by which two of them can be compared, so that the text of a new field stays where it is."""
 
 
 @click.command()
@@ -55,7 +68,7 @@ def _plain(name: str, value: object) -> object:
     """The value of a field without text from outside.  In a reason, such text follows the first colon."""
     if name == "reason" and isinstance(value, str):
         return value.partition(":")[0]
-    if name not in PAYLOADS or value is None:
+    if value is None or isinstance(value, int | float) or name in PLAIN_TEXTS:
         return value
     data = dump_json(value).encode()
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()[:16]}

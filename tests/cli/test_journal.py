@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.cli.journal import entries
 from tests.cli.conftest import Cli, submit
 from tests.cli.test_dev import dev, ended, until
 from tests.simulation.__main__ import main as simulation
@@ -45,3 +46,12 @@ def test_a_journal_that_was_changed_is_detected(
         monkeypatch.setattr("sys.argv", ["simulation", "--journal", str(path)])
         assert simulation() == code
     assert "it was ended as cancelled and is completed" in capsys.readouterr().out
+
+
+def test_the_text_of_a_field_that_no_list_names_stays_where_it_is() -> None:
+    history = {"task": {"id": 1, "status": "failed", "a_new_field": SECRET}, "executions": [], "audit": []}
+
+    (line,) = entries(history)
+
+    assert (line["id"], line["status"]) == (1, "failed")
+    assert line["a_new_field"].keys() == {"bytes", "sha256"}
