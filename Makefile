@@ -2,7 +2,7 @@
 # node_modules when a target first needs it, and checks the hashes in requirements/ and package-lock.json.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bill chaos fuzz sim sim-planted bundle expected-modules \
+.PHONY: help setup demo dev test test-workerd check bench bench-peers bill chaos fuzz sim sim-planted bundle expected-modules \
 	compare-pywrangler lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -44,6 +44,9 @@ test-workerd: $(DONE)/dev $(DONE)/node  ## run the contract suites and the whole
 
 bench: $(DONE)/dev  ## measure throughput and latency on this machine
 	$(BIN)/python -m tests.bench
+
+bench-peers: $(DONE)/dev $(DONE)/peers  ## measure well-known queues beside this worker; Redis and PostgreSQL must be installed
+	$(BIN)/python -m tests.bench.peers
 
 sim: $(DONE)/dev  ## simulate the whole system with crashes and faults on a virtual clock: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
@@ -100,6 +103,11 @@ $(DONE)/run: requirements/run.txt pyproject.toml $(DONE)/uv
 
 $(DONE)/dev: requirements/dev.txt $(DONE)/run
 	$(INSTALL) $<
+	@touch $@
+
+$(DONE)/peers: requirements/peers.txt $(DONE)/uv
+	$(UV) venv --quiet --clear .cache/peers
+	$(UV) pip install --quiet --require-hashes --no-build --python .cache/peers --requirement $<
 	@touch $@
 
 # Not `npm ci`: it fails unless the registry has the optional binaries of every platform, and some mirrors do not.

@@ -46,6 +46,7 @@ def main() -> None:
     same = ("--constraints", "requirements/dev.txt")
     lock("requirements/dev.txt", "pyproject.toml", *groups("local", "model", "dev"), *NATIVE)
     lock("requirements/run.txt", "pyproject.toml", *groups("local", "model"), *NATIVE, *same)
+    lock("requirements/peers.txt", *groups("peers"), *NATIVE)
     lock("requirements/uv.txt", *groups("bootstrap"), *NATIVE)
     lock("requirements/worker.txt", "pyproject.toml", *WASM, *same)
     lock("tests/workerd/requirements.txt", *groups("inside"), *WASM, *same)
