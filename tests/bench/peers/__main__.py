@@ -67,7 +67,7 @@ PEERS: Final = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of a peer: milliseconds, tasks per second, a ratio."""
+    """The figures of one peer: milliseconds, tasks per second, a ratio."""
 
     submit_ms: list[float]
     start_ms: list[float]
