@@ -135,6 +135,14 @@ class Clock(Protocol):
         ...
 
 
+class Limiter(Protocol):
+    """A limit on the number of requests in a time.  It may be inexact: it protects the service and counts no money."""
+
+    async def allow(self, who: str) -> bool:
+        """Count a request of `who`, such as a key or an address.  False: it has made too many.  Raises nothing."""
+        ...
+
+
 class Entropy(Protocol):
     """Randomness.  It is passed in, so that a test can repeat a run exactly."""
 

@@ -17,6 +17,7 @@ from consumer.cloudflare.clock import WorkersClock, WorkersEntropy
 from consumer.cloudflare.database import D1Database
 from consumer.cloudflare.http import client
 from consumer.cloudflare.kv import WorkersKeyValue
+from consumer.cloudflare.limiter import WorkersLimiter
 from consumer.cloudflare.queue import DeliveredMessage, WorkersQueue
 from consumer.core.errors import BadInput
 from consumer.core.message import DEAD_LETTER_QUEUE
@@ -74,6 +75,7 @@ class Default(WorkerEntrypoint):
             queue=WorkersQueue(env.DOORBELLS),
             clock=WorkersClock(),
             entropy=WorkersEntropy(),
+            limiter=WorkersLimiter(getattr(env, "REQUESTS", None)),
             http=http,
             providers=PROVIDERS,
             accounts=accounts(profiles, secrets),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from consumer.core.profile import Account
-    from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Queue, Row, Statement
+    from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Limiter, Queue, Row, Statement
     from consumer.provider import Provider
 
 
@@ -88,7 +88,7 @@ class World:
     """The ports of a host and the deployment's providers and accounts, by name.
 
     `http` is the client for calls to providers.  `link_secret` signs the links of people and the webhook addresses that
-    providers get."""
+    providers get.  `limiter`: a limit on the requests of a key and of an address; None: there is none."""
 
     database: Database
     kv: KeyValue
@@ -101,6 +101,7 @@ class World:
     accounts: Mapping[str, Account]
     link_secret: str = field(repr=False)
     config: Config = field(default_factory=Config)
+    limiter: Limiter | None = None
 
     def batch(self) -> Batch:
         """An empty batch for the database."""

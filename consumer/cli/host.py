@@ -22,6 +22,7 @@ from consumer.local.blobs import FileBlobs
 from consumer.local.clock import SystemClock, SystemEntropy
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
+from consumer.local.limiter import MemoryLimiter
 from consumer.local.queue import LocalQueue
 from consumer.world import LOCAL, Config, World
 
@@ -124,6 +125,7 @@ async def opened(layout: Layout, options: OpenOptions) -> AsyncIterator[Host]:
             providers=wiring.providers,
             accounts=wiring.accounts,
             link_secret=link_secret(layout),
+            limiter=MemoryLimiter(clock),
             config=_config(layout, options),
         )
         yield Host(layout, world, queue, dead_letters, applied, wiring.idle, wiring.unset)

@@ -58,6 +58,10 @@ class Ended(Conflict):
     """The assignment behind a link has ended, for good."""
 
 
+class TooMany(BizQError):
+    """The key or the address has made too many requests."""
+
+
 class TooLarge(BizQError):
     """The body is longer than the limit."""
 
@@ -106,6 +110,7 @@ class Refusal:
 
 _BEARER: Final = {"WWW-Authenticate": 'Bearer realm="bizq"'}
 _LATER: Final = {"Retry-After": RETRY_AFTER_S}
+_NEXT_PERIOD: Final = {"Retry-After": "60"}
 
 NO_SUCH: Final = Kind(
     "not-found", 404, "Not found", "It does not exist, or it belongs to another organization."
@@ -142,6 +147,13 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     ),
     Expired: Kind("expired", 410, "This link has expired", "Ask for a new one."),
     Ended: Kind("ended", 410, "This assignment has ended", "The assignment takes no more answers."),
+    TooMany: Kind(
+        "too-many",
+        429,
+        "Too many requests",
+        "Wait a minute.  Submit up to 1,000 tasks in one request, and read `ETag` to poll cheaply.",
+        _NEXT_PERIOD,
+    ),
     TooLarge: Kind("too-large", 413, "The body is too large", "Send less in one request."),
     TooLong: Kind("too-long", 414, "The address is too long", "Shorten the path or the query."),
     WrongMedia: Kind("media-type", 415, "The body has the wrong type", "Send the type that `detail` names."),

@@ -14,7 +14,7 @@ from consumer.core.strictjson import clean, parse_json
 from consumer.ports import MAX_INTEGER
 from consumer.service import queries
 from consumer.store import admin
-from consumer.web.problems import Gone, TooLarge, Unauthenticated, Unreadable, WrongMedia
+from consumer.web.problems import Gone, TooLarge, TooMany, Unauthenticated, Unreadable, WrongMedia
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,14 +150,31 @@ def number(text: str) -> int:
 
 
 async def authenticate(request: Request, app: App) -> queries.Caller:
-    """The caller that the key belongs to.  Raises Unauthenticated."""
+    """The caller that the key belongs to.  Raises Unauthenticated, TooMany.
+
+    The requests of an address are limited before the key is looked up, so that guessing keys costs no reads.  Those of
+    a key are limited after that."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("send a key: Authorization: Bearer <key>")
+    await _count(app.world, f"address {_address(request)}", "this address has made too many requests")
     caller = await queries.authenticate(app.world, key.strip())
     if caller is None:
         raise Unauthenticated("this key is unknown or revoked")
+    await _count(app.world, f"key {caller.key}", "this key has made too many requests")
     return caller
+
+
+async def _count(world: World, who: str, refusal: str) -> None:
+    if world.limiter is not None and not await world.limiter.allow(who):
+        raise TooMany(refusal)
+
+
+def _address(request: Request) -> str:
+    """The address of the client.  On Cloudflare only the platform knows it, and overwrites this header."""
+    if request.client is not None:
+        return request.client.host
+    return request.headers.get("cf-connecting-ip", "unknown")
 
 
 def read_query(request: Request, known: tuple[str, ...]) -> dict[str, str]:

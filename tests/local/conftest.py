@@ -10,7 +10,9 @@ from consumer.local.blobs import FileBlobs
 from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
+from consumer.local.limiter import MemoryLimiter
 from consumer.local.queue import LocalConsumer, LocalQueue
+from tests.contracts.limiter import LIMIT
 from tests.contracts.queue import Handler, Serve
 
 if TYPE_CHECKING:
@@ -45,6 +47,11 @@ def kv(tmp_path: Path, clock: SetClock) -> Iterator[SqliteKeyValue]:
     made = SqliteKeyValue(tmp_path / "kv.sqlite3", clock)
     yield made
     made.close()
+
+
+@pytest.fixture
+def limiter(clock: SetClock) -> MemoryLimiter:
+    return MemoryLimiter(clock, LIMIT)
 
 
 @pytest.fixture

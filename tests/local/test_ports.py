@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 from consumer.local.clock import SystemClock, SystemEntropy
+from consumer.local.limiter import MemoryLimiter
 from tests.contracts.blobs import BlobsContract
 from tests.contracts.database import DatabaseContract
 from tests.contracts.kv import KeyValueContract
+from tests.contracts.limiter import LimiterContract
 from tests.contracts.queue import DeliveryContract, QueueContract
+from tests.support.ports import FakeClock
 
 
 class TestDatabase(DatabaseContract):
@@ -21,6 +24,18 @@ class TestKeyValue(KeyValueContract):
 
 class TestBlobs(BlobsContract):
     """The contract."""
+
+
+class TestLimiter(LimiterContract):
+    """The contract."""
+
+    async def test_a_new_period_begins_anew(self) -> None:
+        clock = FakeClock()
+        limiter = MemoryLimiter(clock, requests=1)
+        answers = [await limiter.allow("someone") for _ in range(2)]
+        clock.advance(60_000)
+
+        assert [*answers, await limiter.allow("someone")] == [True, False, True]
 
 
 class TestQueue(QueueContract):

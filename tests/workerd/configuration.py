@@ -36,6 +36,10 @@ class Configuration:
                     for r in config.get("r2_buckets", [])
                 },
                 **{q["binding"]: {"type": "queue", "name": q["queue"]} for q in queues.get("producers", [])},
+                **{
+                    r["name"]: {"type": "rate-limit", "namespace": r["namespace_id"], "simple": r["simple"]}
+                    for r in config.get("ratelimits", [])
+                },
                 **{name: {"type": "text", "value": value} for name, value in config.get("vars", {}).items()},
             },
             [_consumer(queue, hurry=hurry) for queue in queues.get("consumers", [])],

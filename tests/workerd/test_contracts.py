@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from scripts.stage import shipped
+from tests.contracts import limiter
 from tests.workerd import mirror, pytest_inside
 from tests.workerd.archives import HERE, ROOT, below
 from tests.workerd.configuration import Configuration, Options
@@ -40,11 +41,16 @@ CASES: Final = {
 
 def configuration(server: str) -> Configuration:
     """The bindings that the fixtures inside expect: batches of up to 10 sent at once, and at most 2 retries."""
-    stores = {
+    stores: dict[str, dict[str, object]] = {
         "DB": {"type": "d1", "id": "contracts"},
         "TASKS": {"type": "d1", "id": "tasks"},
         "STATUS": {"type": "kv", "id": "contracts"},
         "BLOBS": {"type": "r2", "name": "contracts"},
+        "REQUESTS": {
+            "type": "rate-limit",
+            "namespace": "contracts",
+            "simple": {"limit": limiter.LIMIT, "period": 60},
+        },
         "SERVER": {"type": "text", "value": server},
     }
     queues = {f"QUEUE_{n}": {"type": "queue", "name": f"queue-{n}"} for n in range(QUEUES)}

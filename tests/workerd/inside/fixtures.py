@@ -14,6 +14,7 @@ from workers import env
 from consumer.cloudflare.blobs import R2Blobs
 from consumer.cloudflare.database import D1Database
 from consumer.cloudflare.kv import WorkersKeyValue
+from consumer.cloudflare.limiter import WorkersLimiter
 from consumer.cloudflare.queue import WorkersQueue
 
 _queues = itertools.count()
@@ -36,6 +37,11 @@ async def tables() -> D1Database:
 async def kv() -> WorkersKeyValue:
     await wipe_key_values(env.STATUS)
     return WorkersKeyValue(env.STATUS)
+
+
+@pytest.fixture
+def limiter() -> WorkersLimiter:
+    return WorkersLimiter(env.REQUESTS)
 
 
 @pytest.fixture
