@@ -64,8 +64,8 @@ class Verb(StrEnum):
 class Call:
     """One execution, as its adapter sees it.
 
-    `execution_id`: the row in `task_executions`.  `key`: an idempotency key, the same each time that this execution
-    is sent.  `account`: the profile with the values of its secrets.  `settings`: those of the route, checked against
+    `execution_id`: the row in `task_executions`.  `key`: our key for this execution, the same each time that it is
+    sent.  `account`: the profile with the values of its secrets.  `settings`: those of the route, checked against
     the adapter's `settings` class.
 
     `title`, `description`: the texts of the task.  `prompt`: the template's prompt with its placeholders filled in;
@@ -74,7 +74,7 @@ class Call:
     worker checks it.
 
     `feedback`: why the last answer was not accepted, or the note of a reviewer.  `draft`: the result that a reviewer
-    judges, or that a reviewer sent back.  `assigned_to`: the user that the task is assigned to.
+    judges, or that a reviewer sent back to the first stage.  `assigned_to`: the user that the task is assigned to.
 
     `timeout_s`: the seconds that the call may take; the worker ends it then.  `now_ms`: milliseconds UTC.
     `callback_url`: the address for webhooks about this execution, with its signed id; only for adapters with the
@@ -205,7 +205,7 @@ class Quote(NamedTuple):
     """The most that a call can consume.  The worker prices it and reserves that amount before it sends the call.
 
     `output_tokens` is None if the call has no bound.  It then begins only if no budget applies, its price is zero, or
-    its candidate has a `max_cost`.  `model`: the name under which the price list has the model."""
+    its candidate has a `max_cost`.  `model`: the name under which the price book has the model."""
 
     input_tokens: int = 0
     output_tokens: int | None = 0

@@ -1,7 +1,6 @@
 """Log lines: JSON, with names from a closed list, and never a payload or a secret.
 
-Values that every line of a piece of work carries (task, execution, organization, provider, attempt, message) are bound
-as context variables of structlog.
+The id of the doorbell (`message`) is bound as a context variable of structlog, so that every line of its run carries it.
 
 structlog is imported by the first line that is logged: with the packages that it imports in turn, that takes longer
 than a short command of `bizq`, which logs nothing.

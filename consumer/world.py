@@ -28,7 +28,7 @@ class Config:
     batch_size: int = 10
     """Tasks that one claim takes at most."""
     connections: int = 5
-    """Calls that may wait for the headers of a provider's reply at the same time."""
+    """Calls over the network that may be in flight at the same time."""
     all_connections: int = 6
     """Calls and writes to the status store that may wait for headers at the same time.  Cloudflare allows 6
     connections; `connections` leaves at least one of them to storage."""
@@ -47,10 +47,10 @@ class Config:
     begin_size: int = 10
     """Executions that one round trip begins at most."""
     settle_with_begins_at: int = 1
-    """Finished calls from which on the round trip that begins executions settles them too.  A larger number begins
+    """The number of ended calls from which on the round trip that begins executions also settles them.  A larger number begins
     executions sooner, and needs more round trips."""
     prefetch_below: int = 0
-    """While the worker cannot begin more calls, it claims ahead if it holds fewer tasks than this; 0: it never does.  A
+    """If the worker can begin no more calls and holds fewer tasks than this, it claims more in advance; 0: never.  A
     claim ahead costs round trips, but when a call ends, the next one does not wait for a claim."""
     lease_ms: int = policy.LEASE
     """Milliseconds for which a claim or a renewal reserves tasks for this worker."""

@@ -139,7 +139,7 @@ ALTER TABLE task_executions ADD COLUMN assigned_to INTEGER;
 ALTER TABLE task_executions ADD COLUMN wake_at_ms INTEGER;
 -- The follow-ups since the last one that its worker finished. One that is not finished may have killed its worker.
 ALTER TABLE task_executions ADD COLUMN follow_ups INTEGER NOT NULL DEFAULT 0;
--- The time at which an open execution is ended, even if its answer or its outcome is still missing.
+-- The time at which waiting ends: a waiting job becomes unknown, an unknown execution is ended.
 ALTER TABLE task_executions ADD COLUMN resolve_by_ms INTEGER;
 -- The reason for the present state, such as the error of the provider.
 ALTER TABLE task_executions ADD COLUMN reason TEXT;
@@ -259,8 +259,8 @@ CREATE TABLE dead_letters (
   body TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Changes that executions do not show: a cancel, a retry, an edit by another application, an action of an operator, a
--- change of a budget, an alert.
+-- Changes that executions do not show: a cancel, a change of status by another application, a change of a budget, a stop
+-- and its end, an alert.
 CREATE TABLE audit_log (
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL,

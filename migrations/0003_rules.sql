@@ -67,12 +67,12 @@ BEGIN
   SELECT RAISE(ABORT, 'task_executions.status must be running, waiting, unknown, succeeded, failed or cancelled');
 END;
 
--- A finished execution keeps its state and its result. Its cost may become known later.
+-- An ended execution keeps its state and its result. Its cost may become known later.
 CREATE TRIGGER executions_finished BEFORE UPDATE OF status, result, result_key ON task_executions
 WHEN OLD.status IN ('succeeded', 'failed', 'cancelled')
   AND (NEW.status IS NOT OLD.status OR NEW.result IS NOT OLD.result OR NEW.result_key IS NOT OLD.result_key)
 BEGIN
-  SELECT RAISE(ABORT, 'a finished execution keeps its status and result: only its cost, usage and note can still change');
+  SELECT RAISE(ABORT, 'an ended execution keeps its status and result: only its cost, usage and note can still change');
 END;
 
 -- --- executions of the worker -----------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ BEGIN
   SELECT RAISE(ABORT, 'task_executions.status: only the worker ends an execution that it began: cancel the task instead');
 END;
 
--- REPLACE and UPSERT under the id of a finished execution, or of one of the worker, would change it in another way.
+-- REPLACE and UPSERT under the id of an ended execution, or of one of the worker, would change it in another way.
 CREATE TRIGGER executions_replaced BEFORE INSERT ON task_executions
 WHEN EXISTS (SELECT 1 FROM task_executions WHERE id = NEW.id
   AND (status IN ('succeeded', 'failed', 'cancelled') OR id BETWEEN 1099511627776 AND 4503599627370495))

@@ -51,7 +51,7 @@ class Step(Settings):
     fail: Why | None = None
     """Fail for this reason."""
     retry: Why | None = None
-    """Fail for this reason, and be worth another try."""
+    """Fail for this reason; the worker may try again."""
     after_ms: int | None = Field(default=None, ge=0)
     """With `retry`: the milliseconds that the provider asks the worker to wait."""
     unknown: Why | None = None

@@ -38,8 +38,8 @@ without a way out is final: neither code nor SQL leaves it.
 TASK = """\
 ## Task
 
-The states are the values of `tasks.status`. A worker moves a task under the lease of its claim. An answer that arrives
-without a lease (from a webhook, a form, a poll or the sweep) moves the task without one.
+The states are the values of `tasks.status`. A worker moves a task under the lease of its claim. A webhook, a form, a
+follow-up, a cancel and the sweep move it without a lease.
 """
 
 EXECUTION = """\

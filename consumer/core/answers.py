@@ -22,9 +22,9 @@ DECLINED: Final = "declined"
 REJECTED: Final = "rejected"
 """The cause of a review whose draft was rejected."""
 ENDED_WITHOUT_ANSWER: Final = ("deadline", "unknown_outcome", "cancelled")
-"""Causes of an execution that ended because no answer came in time.  An answer that comes later is never lost."""
+"""Causes of an execution that ended without an answer.  An answer that comes later is still recorded."""
 LATE_ANSWER: Final = "late answer: "
-"""How the note of an execution begins that holds an answer which came too late to be used."""
+"""The beginning of the note that holds an answer which came too late."""
 
 
 class AssignmentView(NamedTuple):

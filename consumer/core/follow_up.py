@@ -1,7 +1,7 @@
 """What to do with an open execution: one pure function beside `decide`.
 
 An execution is open until its end is written.  It is *waiting* when its provider accepted it, *unknown* when its call
-may or may not have happened.  Its row carries a wake-up time, and the worker that claims it then follows it up.  The
+may or may not have happened.  Its row carries a wake time, and the worker that claims it then follows it up.  The
 action depends on whether the task still needs the answer, on the provider's abilities, and on whether the time is over:
 
     the worker died in the middle of the call     the call is unknown from now on; an assignment is open
@@ -53,7 +53,7 @@ class Settle(NamedTuple):
 
 
 class Nothing(NamedTuple):
-    """Leave the execution open until its next wake-up time."""
+    """Leave the execution open until its next wake time."""
 
 
 Action = Ask | Settle | Nothing

@@ -32,7 +32,10 @@ class Word(StrEnum):
 class TaskState(Word):
     """The state of a task: the values of the column `tasks.status`."""
 
-    PENDING = "pending", "it is due at its time: new, tried again later, or kept back until a budget has room"
+    PENDING = (
+        "pending",
+        "it becomes due at its time (new, or tried again later), or an obstacle that `blocked_by` names keeps it back",
+    )
     RUNNING = "running", "a worker holds it for the time of a lease"
     WAITING = (
         "waiting",
@@ -49,14 +52,17 @@ class TaskEvent(Word):
     CLAIM = "claim", "a worker takes it for the time of a lease"
     RELEASE = (
         "release",
-        "the worker gives it back without a call: it is stopping, a budget is full, the route is not valid",
+        "the worker gives it back without a call: it is stopping, spending is stopped, or an obstacle that `blocked_by` names",
     )
     ADVANCE = "advance", "the next stage, candidate or repair begins under the same lease"
     RETRY = "retry", "the same candidate is called again later"
     RESUME = "resume", "an outcome arrived without a lease: the next stage, candidate or retry becomes due"
     WAIT = "wait", "it has to wait for a job, a person or evidence"
     COMPLETE = "complete", "the last stage has an answer"
-    FAIL = "fail", "no candidate is left, or a deadline passed"
+    FAIL = (
+        "fail",
+        "no candidate is left, a reviewer rejected it, a deadline passed, a budget refused it, or it lost three workers",
+    )
     CANCEL = "cancel", "a caller or another application asked for it"
     LOSE = "lose", "the lease ran out, and no call had been sent"
     ORPHAN = "orphan", "the lease ran out while a call was in flight"
@@ -81,7 +87,11 @@ class ExecutionEvent(Word):
 
     ACCEPT = "accept", "the provider accepted it; the answer comes later"
     SUCCEED = "succeed", "the answer arrived and fits the output schema"
-    FAIL = "fail", "the provider refused, or the answer does not fit the output schema"
+    FAIL = (
+        "fail",
+        "the provider or the person refused, the answer does not fit, the draft was rejected, or its time is over"
+        " without an answer",
+    )
     DOUBT = "doubt", "it may or may not have been done"
     CANCEL = "cancel", "its task no longer needs it"
 

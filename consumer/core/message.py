@@ -18,7 +18,7 @@ By this name the worker distinguishes a batch of dead letters from a batch of do
 
 @dataclass(frozen=True, slots=True)
 class Doorbell:
-    """A wake-up message.  `task` is the id of the task that caused it, for tracing only."""
+    """A doorbell.  `task` is the id of the task that caused it, for tracing only."""
 
     task: int | None = None
 

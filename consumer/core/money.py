@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MICRO: Final = 1_000_000
-"""Micro-dollars of a dollar."""
+"""Micro-dollars in a dollar."""
 _SMALLEST: Final = Decimal("0.000001")
 
 

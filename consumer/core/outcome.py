@@ -20,7 +20,7 @@ class Charge:
     """The price of a call, as far as the provider reported it.
 
     `usage`: the tokens that it consumed.  `charged`: the amount in dollars that the provider says it charged, which
-    takes precedence over any price list."""
+    takes precedence over any price book."""
 
     usage: Usage | None = None
     charged: Decimal | None = None

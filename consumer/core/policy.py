@@ -49,7 +49,7 @@ def rank(priority: str | None) -> int:
 
 
 def raise_at(created_ms: int, due_ms: int | None) -> int | None:
-    """When a task is raised by one rank: at the last quarter of the time from its creation to its due date."""
+    """When a task is raised by one rank: when the last quarter of the time from its creation to its due date begins."""
     return None if due_ms is None else due_ms - max(0, due_ms - created_ms) // 4
 
 
@@ -70,5 +70,6 @@ def retry_delay(attempt: int, draw: float, after_ms: int | None) -> int:
 
 
 def poll_delay(age_ms: int, draw: float) -> int:
-    """The wait before the next poll of a job: about a quarter of its age, at least two seconds, with jitter."""
+    """The wait before the next poll of a job: a quarter of its age, from 2 seconds to 10 minutes, and then up to a
+    quarter more or less."""
     return int(min(POLL_INTERVAL_MAX, max(2 * SECOND, age_ms // 4)) * (0.75 + draw / 2))

@@ -49,7 +49,7 @@ class Profile(Model):
     """The organizations that may use the profile; None: all of them."""
     price: Price | None = None
     price_book: str | None = None
-    """The provider's name in the price list `genai-prices`, which is used instead of a declared price."""
+    """The provider's name in the price book `genai-prices`, which is used instead of a declared price."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the adapter, which checks them when the deployment starts."""
 

@@ -75,8 +75,9 @@ class ExecutionView:
     `person`: a person does it, not a model.
     `repeatable`: its provider honours our key, so that sending it again does the work once.
     `evidence`: its provider can report later how it ended (lookup, poll or webhook).
-    `resolve_by_ms`: the time at which an open execution is ended by policy; None before it was first set.
-    `passed`: a later stage has begun since.
+    `resolve_by_ms`: the time at which waiting ends: a waiting job becomes unknown, an unknown execution is ended; None
+    before it was first set.
+    `passed`: an execution of another stage has begun since.
     `accepted`: its provider accepted it as a job.
     `asked`: a person was asked how it ended."""
 
@@ -109,7 +110,7 @@ class Situation:
 
     @property
     def needed(self) -> bool:
-        """The task still wants an answer for the stage of this execution."""
+        """The task still wants an answer for the stage of this execution, and has not left that stage since."""
         task = self.task
         if task is None or task.state in TASK_FINAL or self.execution.passed:
             return False

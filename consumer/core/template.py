@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from consumer.core.errors import Problem
 
 DAY_S: Final = 86_400
-"""Seconds of a day."""
+"""Seconds in a day."""
 MAX_EXECUTIONS: Final = 1000
 """Executions that one task may have: fewer than the 1,024 ids that are reserved for each task."""
 MAX_CALL_S: Final = 240

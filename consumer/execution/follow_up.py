@@ -1,7 +1,7 @@
-"""Following up open executions whose wake-up time has come, and publishing from the outbox.
+"""Following up open executions whose wake time has come, and publishing from the outbox.
 
 `core/follow_up.py` decides; this module carries out the action and settles its outcome.  The claim moved each
-execution's wake-up time on by the length of a lease: if a worker dies here, another one follows up later.
+execution's wake time on by the length of a lease: if a worker dies here, another one follows up later.
 """
 
 from __future__ import annotations

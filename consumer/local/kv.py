@@ -1,7 +1,7 @@
 """`KeyValue` on a SQLite file of its own, which other processes may read.
 
 The writes of one turn of the event loop share a commit.  `put` returns after that commit, because its caller then
-deletes the reminder to publish, and the file must not lose the value after that.
+deletes the outbox row, and the file must not lose the value after that.
 
 The SQL here is about a file of the local host, not about the product's database, so it does not belong to
 `consumer/store`.

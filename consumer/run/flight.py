@@ -81,7 +81,7 @@ class Flight:
         if call.cancelled():
             return
         error = call.exception()
-        if error is not None and not isinstance(error, PortError):  # the execution keeps its wake-up time
+        if error is not None and not isinstance(error, PortError):  # the execution keeps its wake time
             log().error(Event.ADAPTER_ERROR, error=type(error).__name__)
 
     def take_ended(self) -> list[tuple[Intent, Outcome]]:

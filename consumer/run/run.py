@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of a run.  `more`: it stopped before nothing was due.  `left`: leases that only the sweep can end."""
+    """Counts of a run.  `more`: it stopped although work may still be due.  `left`: leases that only the sweep can end."""
 
     claimed: int = 0
     executions: int = 0

@@ -211,10 +211,10 @@ def _unpriced(found: Sequence[Row]) -> Iterator[Finding]:
     row = found[0]
     count = integer(row, "executions")
     if not count:
-        yield Finding("ok", "every finished execution has a cost")
+        yield Finding("ok", "every ended execution has a cost")
         return
     held = show(optional_integer(row, "reserved") or 0)
-    what = f"{_many(count, 'finished execution')} of unknown cost, with {held} still reserved"
+    what = f"{_many(count, 'ended execution')} of unknown cost, with {held} still reserved"
     yield Finding(
         "warning", what, "set a price in the profile, or write cost_micro from the bill of the provider"
     )
@@ -242,7 +242,7 @@ def _webhooks(found: Sequence[Row]) -> Iterator[Finding]:
     yield Finding(
         "warning",
         f"{_many(count, 'webhook')} not handled within an hour, the first received at {iso(integer(row, 'since'))}",
-        "they match no open execution: another system uses the address, or their executions had ended",
+        "they match no execution, or the template or profile that could read them is missing",
     )
 
 

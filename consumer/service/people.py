@@ -79,8 +79,8 @@ class Receipt:
 USED: Final = "Thank you. Your answer was recorded and is used."
 KEPT: Final = "Thank you. Your answer was kept, but the task had already continued or ended without it."
 RESULT_ARRIVED: Final = "Thank you. The result arrived in the meantime. You don't need to do anything."
-NOT_DONE: Final = "Thank you. Recorded as not done. The task will be retried or closed."
-TURNED_DOWN: Final = "You declined. The task will go to another person or be closed."
+NOT_DONE: Final = "Thank you. Recorded as not done. The task will be tried again, or it ends."
+TURNED_DOWN: Final = "You declined. Another person may be asked now; if there is none, the task ends."
 
 
 async def assignment(world: World, token: str) -> Assignment:

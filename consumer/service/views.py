@@ -54,7 +54,7 @@ class ListedTask(TypedDict):
     due_date: Annotated[str | None, about("ISO-8601, UTC.  It only raises the rank")]
     created_at: Time
     updated_at: Time
-    version: Annotated[int, about("Goes up with each transition")]
+    version: Annotated[int, about("Goes up with each move")]
     stage: Annotated[int, about("Position in the route, counted from 0")]
     attempt: Annotated[int, about("Attempts of the current candidate that failed")]
     blocked_by: Annotated[str | None, about("Why a pending task cannot run: a code, then its detail")]
@@ -79,7 +79,7 @@ class Task(ListedTask):
     candidate: Annotated[int, about("Position in the stage's candidates, counted from 0")]
     repairs: Annotated[int, about("Repairs of an invalid output that the current candidate has used")]
     redos: Annotated[int, about("How often a reviewer sent the work back")]
-    replaces: Annotated[int | None, about("The execution that the next one repeats")]
+    replaces: Annotated[int | None, about("The last unknown execution that was repeated")]
     feedback: Annotated[str | None, about("What the next execution should do better")]
     needs_micro: Annotated[int | None, about("What a budget must have free: millionths of a US dollar")]
     retry_of: Annotated[int | None, about("The finished task that this one repeats")]
@@ -156,7 +156,7 @@ class LiveStatus(TypedDict):
     organization: int | None
     status: TaskStatus
     version: Annotated[
-        int, about("Goes up with each transition: drop a status that is older than one you have seen")
+        int, about("Goes up with each move: drop a status that is older than one you have seen")
     ]
     stage: Annotated[int, about("Position in the route, counted from 0")]
     profile: Annotated[str | None, about("The account with a provider that the latest execution used")]
@@ -329,7 +329,7 @@ class Stop(TypedDict):
 
 
 class Stopped(TypedDict):
-    """The stop that holds."""
+    """The stop that is in force."""
 
     stop: Annotated[Stop | None, about("null while nothing is stopped")]
 

@@ -135,7 +135,7 @@ CLAIMED_BUDGETS: Final = Query("""
       AND EXISTS (SELECT 1 FROM budgets)
 """)
 
-# Take up to :size open executions whose wake-up time has come.  Their new one is :until: it works as their lease.
+# Take up to :size open executions whose wake time has come.  Their new one is :until: it works as their lease.
 # `follow_ups` counts the follow-ups since the last one that its worker finished.  An execution whose last follow-up was
 # not finished may be what kills workers.  It is taken alone, so that it takes no other execution along.
 CLAIM_FOLLOW_UPS: Final = Query("""

@@ -39,7 +39,7 @@ LIST: Final = Query(
     + "ORDER BY id DESC LIMIT :size"
 )
 
-# All executions of a task, oldest first.  While a lease holds one, its wake-up time is -1, which is no time.
+# All executions of a task, oldest first.  While a lease holds one, its wake time is -1, which is no time.
 EXECUTIONS: Final = Query("""
     SELECT id, execution_type, provider, profile, status, stage, candidate, attempt, started_at, completed_at, cost_micro,
       cost_source, reserved_micro, budgets IS NOT NULL AND cost_micro > reserved_micro AS overrun, usage, external_id,

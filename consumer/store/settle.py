@@ -10,7 +10,7 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# Write the outcome, the cost and the next wake-up time of open executions whose tasks have the expected version.
+# Write the outcome, the cost and the next wake time of open executions whose tasks have the expected version.
 SETTLE_EXECUTIONS: Final = Query("""
     UPDATE task_executions SET
       status = value ->> 'state', result = value ->> 'result', result_key = value ->> 'result_key',

@@ -13,7 +13,7 @@ RECEIVE: Final = Query("""
     ON CONFLICT (profile, event_id) DO NOTHING
 """)
 
-# Wake the open execution that an unhandled webhook belongs to.  While its call is in flight, its wake-up time is not
+# Wake the open execution that an unhandled webhook belongs to.  While its call is in flight, its wake time is not
 # used; WAKE_FOR_EARLY wakes it once it is accepted.
 WAKE: Final = Query("""
     UPDATE task_executions SET wake_at_ms = 0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 MAX_ERRORS: Final = 100
-"""Most wrong fields that one document names; `detail` says how many more there are."""
+"""The largest number of wrong fields that one document names; `detail` counts all of them."""
 RETRY_AFTER_S: Final = "5"
 
 

@@ -36,7 +36,7 @@ class TestTheDocument(Suite):
     async def test_what_the_document_hands_in_is_done_and_can_be_read(self, scene: Scene) -> None:
         await scene.organization(1)
         assert await scene.template(route(ai("blind"))) == 1
-        (insert, _), (outcome, bill) = blocks(DATABASE, "Hand in", SQL), blocks(DATABASE, "Read", SQL)
+        (insert, _), (outcome, bill) = blocks(DATABASE, "Insert tasks", SQL), blocks(DATABASE, "Read", SQL)
 
         (made,) = await scene.sql(insert)
         await scene.drain()
@@ -125,7 +125,7 @@ class TestTheDocument(Suite):
 
         await scene.sql("UPDATE task_templates SET organization_id = 1")
         assert (await scene.task(task))["blocked_by"] == "no_organization"
-        await scene.sql(blocks(DATABASE, "Hand in", SQL)[1])
+        await scene.sql(blocks(DATABASE, "Insert tasks", SQL)[1])
         await scene.drain()
 
         assert (await scene.task(task))["status"] == "completed"

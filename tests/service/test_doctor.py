@@ -40,7 +40,7 @@ FINE: Final = [
     "the outbox is empty",
     "no dead letters",
     "the outcome of every call is known",
-    "every finished execution has a cost",
+    "every ended execution has a cost",
     "every profile that a template names exists",
     "every webhook was handled",
     "no budget is more than 80% full",
@@ -330,7 +330,7 @@ async def test_executions_that_ended_without_a_cost_are_reported(world: World, s
     assert await wrong(world) == []
     sql.new_execution(task, 3, status="failed", reserved_micro=70_000)
     finding = await only(world)
-    assert finding.what == "1 finished execution of unknown cost, with $0.070000 still reserved"
+    assert finding.what == "1 ended execution of unknown cost, with $0.070000 still reserved"
 
 
 async def test_missing_profiles(world: World, sql: Sql) -> None:

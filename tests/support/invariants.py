@@ -38,7 +38,7 @@ CASES: Final = {
         WHERE tasks.status = 'completed' AND (e.status <> 'succeeded' OR e.stage <> tasks.stage)
           AND NOT EXISTS (SELECT 1 FROM audit_log WHERE task_id = tasks.id AND event = 'edited')
     """,
-    "a finished execution has an end, an open one has none": """
+    "an ended execution has an end, an open one has none": """
         SELECT id FROM task_executions WHERE lease IS NOT NULL AND (status IN {OPEN}) <> (completed_at IS NULL)
     """,
     "a stage uses only one answer": """

@@ -134,7 +134,7 @@ _READERS: Final[Mapping[Widget, Callable[[Field, str], Any]]] = {
 
 
 def _misfits(schema: Mapping[str, Any], wanted: Sequence[Field], output: Any) -> list[Problem]:
-    """The first mismatch of each field of the form; without one of a field, the first of the answer as a whole."""
+    """The first mismatch of each field.  If no mismatch lies in a field, the first mismatch of the whole answer."""
     problems = mismatches(schema, output)
     names = [field.name for field in wanted if field.name is not None]
     first: dict[str, Problem] = {}

@@ -69,7 +69,7 @@ def _question(asked: Assignment) -> Markup:
             "p",
             f"The task was given to {asked.profile}, and we did not receive a usable answer. Please check there."
             " If it was done, enter the answer below: nothing is paid again."
-            " If it was not done, say so: the task is then tried again or closed.",
+            " If it was not done, say so: the task is then tried again, or it ends.",
         ),
         class_="box",
     )
@@ -140,7 +140,7 @@ def _decision(form: Form | None, wrong: dict[str, str]) -> list[Markup]:
             "div",
             element("label", "Note (required if you want it done again)", for_="note"),
             element(
-                "p", "Say what is wrong with the draft, or what you changed.", class_="hint", id="note-hint"
+                "p", "If you reject the draft, say what is wrong with it.", class_="hint", id="note-hint"
             ),
             element("p", f"Error: {missing}", class_="error", id="note-error") if missing else None,
             element(
