@@ -1,6 +1,7 @@
 """Log lines: JSON, with names from a closed list, and never a payload or a secret.
 
-The id of the doorbell (`message`) is bound as a context variable of structlog, so that every line of its run carries it.
+The id of the doorbell (`message`) is bound as a context variable of structlog, so that every line of its run
+carries it.
 
 structlog is imported by the first line that is logged: with the packages that it imports in turn, that takes longer
 than a short command of `bizq`, which logs nothing.

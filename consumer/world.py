@@ -47,8 +47,8 @@ class Config:
     begin_size: int = 10
     """Executions that one round trip begins at most."""
     settle_with_begins_at: int = 1
-    """The number of ended calls from which on the round trip that begins executions also settles them.  A larger number begins
-    executions sooner, and needs more round trips."""
+    """The number of ended calls from which on the round trip that begins executions also settles them.  A larger
+    number begins executions sooner, and needs more round trips."""
     prefetch_below: int = 0
     """If the worker can begin no more calls and holds fewer tasks than this, it claims more in advance; 0: never.  A
     claim ahead costs round trips, but when a call ends, the next one does not wait for a claim."""

@@ -62,6 +62,17 @@ def cost(by: str, org: str | None, since: str | None, target: Target, *, as_json
     say(value, f"{table(heads, rows)}\ntotal {show(total)}", as_json=as_json)
 
 
+_SWEPT: Final = {
+    "leases": "expired leases repaired",
+    "raised": "tasks raised",
+    "ended": "ended",
+    "unblocked": "unblocked",
+    "alerts": "alerts",
+    "due": "due",
+    "rung": "doorbells sent",
+}
+
+
 @click.command()
 @anywhere
 def tick(target: Target, *, as_json: bool) -> None:
@@ -75,7 +86,7 @@ def tick(target: Target, *, as_json: bool) -> None:
                 raise Failure(f"{error}: run {command('doctor')} to diagnose") from None
 
     swept = asyncio.run(run())
-    say(swept, ", ".join(f"{count} {name}" for name, count in swept.items()), as_json=as_json)
+    say(swept, ", ".join(f"{swept[name]} {words}" for name, words in _SWEPT.items()), as_json=as_json)
 
 
 @click.command()

@@ -117,7 +117,8 @@ class Api:
             return BadInput.of(problems or [Problem("", detail)])
         if status == 401:
             return Failure(
-                f"{self.url} refused the key: {detail}; create one on its machine with `bizq key create`"
+                f"{self.url} refused the key: {detail}; create one with `bizq key create` on its machine or,"
+                " for Cloudflare, as docs/deploy.md describes"
             )
         kinds = {403: Forbidden, 404: NotFound, 409: Conflict}
         if status in kinds:

@@ -155,12 +155,29 @@ def end_reason(at: AssignmentView) -> str:
     if at.task is None:
         return "the task no longer exists"
     if at.task is TaskState.CANCELLED:
-        return f"the task was cancelled: {at.task_reason}"
+        by_whom = at.task_reason if at.task_reason.startswith("cancelled by ") else "cancelled"
+        return f"the task was {by_whom}"
     if (
         at.task in TASK_FINAL and at.cause == "cancelled"
     ):  # the execution was cancelled because its task had ended
         return f"the task has ended: it is {at.task.value}: {at.task_reason}".removesuffix(": ")
-    return f"this assignment has ended: {at.cause or at.execution.value}"
+    if at.kind == "question" and at.execution is ExecutionState.WAITING:
+        return "this assignment has ended: the provider reported progress, so no answer is needed"
+    words = _ENDS.get("question" if (at.kind, at.cause) == ("question", "unknown_outcome") else at.cause)
+    return f"this assignment has ended: {words}" if words else "this assignment has ended"
+
+
+_ENDS: Final = {
+    "deadline": "its time is over",
+    "unknown_outcome": "its time is over",
+    "question": "the question's time is over",
+    DECLINED: "you declined",
+    REJECTED: "the draft was rejected",
+    "late": "the task went on without it",
+    "cancelled": "the task went on without it",
+    "invalid_output": "its answer does not fit",
+}
+"""The causes of an end, in words for a person."""
 
 
 def late_note(output: Any) -> str:  # JSON is any value

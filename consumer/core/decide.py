@@ -29,10 +29,10 @@ An execution that ends without an answer after its task was cancelled becomes ca
 Two questions decide who has the say.
 
 needed: does the task still want an answer for the stage of this execution?  Then an answer counts, whichever execution
-    brings it: it was paid for.  The task must not have ended and must still be at this stage.  It must not have left the stage
-    and come back: once an execution of another stage has begun (`passed`), the stage may work on another input, and an
-    answer from the earlier round does not fit it.  An answer that is not needed is late: it is stored with its execution, which ends as
-    cancelled.
+    brings it: it was paid for.  The task must not have ended and must still be at this stage.  It must not have left
+    the stage and come back: once an execution of another stage has begun (`passed`), the stage may work on another
+    input, and an answer from the earlier round does not fit it.  An answer that is not needed is late: it is stored
+    with its execution, which ends as cancelled.
 
 current: does this execution decide how the task goes on when it brings no answer?  Only one may, or an old failure
     would move a task on which a newer call is working.  It is the newest execution of a stage that is needed, unless
@@ -123,8 +123,8 @@ class Decision:
 
     `task` is None when the task does not move, for example after a late answer.
     `result` is stored with the execution if `has_result`; the answer may be the value null.
-    `wake_at_ms`: the next follow-up of an open execution.  `resolve_by_ms`: the time at which waiting ends: a waiting job
-    becomes unknown, an unknown execution is ended."""
+    `wake_at_ms`: the next follow-up of an open execution.  `resolve_by_ms`: the time at which waiting ends: a waiting
+    job becomes unknown, an unknown execution is ended."""
 
     execution: ExecutionState
     task: TaskMove | None

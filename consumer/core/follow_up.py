@@ -105,7 +105,7 @@ def next_action(view: View) -> Action:
     if view.worker_lost:
         if view.local and at.execution.person:  # nothing had to be sent: the assignment is open or unneeded
             return Settle(Accepted() if at.needed else Failed(CANCELLED))
-        return Settle(Unknown("the worker was lost while the call was in flight"))
+        return Settle(Unknown("worker_lost: the call was in flight"))
     if at.execution.person and not view.reachable:
         if not at.needed:
             return Settle(Failed(CANCELLED))
@@ -170,7 +170,7 @@ def _ask(view: View) -> Action:
     # A repeat may do the work now, so a task must need it, and spending must not be stopped.
     if at.execution.repeatable and at.current and not view.stopped:
         return Ask.REPEAT
-    return Settle(Unknown("no evidence yet"))
+    return Settle(Unknown("no_evidence: none has come yet"))
 
 
 def _meaning(view: View, asked: Ask, outcome: Outcome) -> Outcome:
@@ -178,14 +178,14 @@ def _meaning(view: View, asked: Ask, outcome: Outcome) -> Outcome:
         return _still_open(view.at) if isinstance(outcome, Unknown) else _paced(view.at, outcome)
     if asked is Ask.REPEAT and not isinstance(outcome, Succeeded | Accepted):
         # A refusal now says nothing about the first call.
-        return Unknown("repeated under its key without an answer")
+        return Unknown("no_evidence: repeated under its key without an answer")
     return _paced(view.at, outcome) if view.poll else outcome
 
 
 def _still_open(at: Situation) -> Outcome:
     """The same state, until a later time."""
     if at.execution.state is ExecutionState.UNKNOWN:
-        return Unknown("no evidence yet")
+        return Unknown("no_evidence: none has come yet")
     return _paced(at, Accepted())
 
 

@@ -52,7 +52,10 @@ class TaskEvent(Word):
     CLAIM = "claim", "a worker takes it for the time of a lease"
     RELEASE = (
         "release",
-        "the worker gives it back without a call: it is stopping, spending is stopped, or an obstacle that `blocked_by` names",
+        (
+            "the worker gives it back without a call: it is stopping, spending is stopped, or an obstacle "
+            "that `blocked_by` names"
+        ),
     )
     ADVANCE = "advance", "the next stage, candidate or repair begins under the same lease"
     RETRY = "retry", "the same candidate is called again later"
@@ -61,7 +64,10 @@ class TaskEvent(Word):
     COMPLETE = "complete", "the last stage has an answer"
     FAIL = (
         "fail",
-        "no candidate is left, a reviewer rejected it, a deadline passed, a budget refused it, or it lost three workers",
+        (
+            "no candidate is left, a reviewer rejected it, a deadline passed, a budget refused it, "
+            "or it lost three workers"
+        ),
     )
     CANCEL = "cancel", "a caller or another application asked for it"
     LOSE = "lose", "the lease ran out, and no call had been sent"
@@ -89,8 +95,10 @@ class ExecutionEvent(Word):
     SUCCEED = "succeed", "the answer arrived and fits the output schema"
     FAIL = (
         "fail",
-        "the provider or the person refused, the answer does not fit, the draft was rejected, or its time is over"
-        " without an answer",
+        (
+            "the provider or the person refused, the answer does not fit, the draft was rejected, or its time is over "
+            "without an answer"
+        ),
     )
     DOUBT = "doubt", "it may or may not have been done"
     CANCEL = "cancel", "its task no longer needs it"

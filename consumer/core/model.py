@@ -29,7 +29,7 @@ def parse(model: type[M], value: object, field: str = "") -> M:
         details = error.errors(include_url=False, include_input=False)
         places = [entry["loc"] for entry in details]
         problems = [
-            Problem(_path(field, entry["loc"]), str(entry["msg"]).removeprefix("Value error, "))
+            Problem(_path(field, entry["loc"]), _words(entry["type"], str(entry["msg"])))
             for entry in details
             if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
         ]
@@ -38,6 +38,21 @@ def parse(model: type[M], value: object, field: str = "") -> M:
         raise error.within(field) from None
     except RecursionError:
         raise BadInput(field, "must not be nested so deeply") from None
+
+
+def _words(kind: str, message: str) -> str:
+    """A message of pydantic in our words, where its own name Python's types."""
+    if kind == "too_short" and " at least 1 item " in message:
+        return "must have at least 1 item"
+    return _MESSAGES.get(kind, message.removeprefix("Value error, "))
+
+
+_MESSAGES: Final = {
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "extra_forbidden": "is not a known field",
+}
 
 
 def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:

@@ -152,19 +152,19 @@ def first_step(provider: Provider, call: Call, verb: Verb = Verb.SUBMIT) -> Step
     try:
         return provider.request(call, verb)
     except BadInput as error:
-        why = str(error)
+        why = f"bad_request: {error}"
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything
         log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(error).__name__)
         why = f"adapter_error: {type(error).__name__}"
-    return Pause(_of(verb, Failed(why)))
+    return Pause(unsent_outcome(verb, Failed(why)))
 
 
-def _of(verb: Verb, outcome: Failed | Retry) -> Outcome:
+def unsent_outcome(verb: Verb, outcome: Failed | Retry) -> Outcome:
     """A submission that was not sent has failed.  A poll or a cancel that was not sent says nothing about the job."""
     return outcome if verb is Verb.SUBMIT else Unknown(outcome.why)
 
 
-def most(provider: Provider, call: Call) -> Quote:
+def quote_of(provider: Provider, call: Call) -> Quote:
     """The most that a call can consume; unbounded if the adapter raises."""
     try:
         return provider.quote(call)
@@ -191,7 +191,9 @@ async def perform(world: World, provider: Provider, call: Call, verb: Verb, step
     except Exception as error:  # noqa: BLE001  # each host's transport has errors of its own
         return _network_error(world, verb, error)
     if reply is None:  # it may cost money: a usage without numbers keeps the cost unknown
-        return _of(verb, Failed(f"reply larger than {MAX_REPLY_BYTES} bytes", usage=Usage()))
+        return unsent_outcome(
+            verb, Failed(f"reply_too_large: more than {MAX_REPLY_BYTES} bytes", usage=Usage())
+        )
     return _read(provider, call, verb, reply)
 
 
@@ -221,9 +223,9 @@ def _network_error(world: World, verb: Verb, error: Exception) -> Outcome:
     """Retry what was certainly not sent.  After any other error the work may have been done."""
     why = f"network: {type(error).__name__}"
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
-        return _of(verb, Failed(why))
+        return unsent_outcome(verb, Failed(why))
     never_sent = world.config.reports_unsent and isinstance(error, NEVER_SENT)
-    return _of(verb, Retry(why)) if never_sent else Unknown(why)
+    return unsent_outcome(verb, Retry(why)) if never_sent else Unknown(why)
 
 
 def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:

@@ -15,7 +15,7 @@ from consumer.core.lifecycle import EXECUTION_FINAL
 from consumer.core.outcome import Accepted, Unknown
 from consumer.execution import publish, webhooks
 from consumer.execution.facts import Facts, facts
-from consumer.execution.late import keep
+from consumer.execution.late import handle_late_outcome
 from consumer.execution.rebuild import call_of, exchange
 from consumer.execution.settle import Verdict, settle_without_lease
 from consumer.ports import PortError
@@ -127,7 +127,7 @@ async def _settle(world: World, fact: Facts, action: Settle, events: Sequence[Ro
     )
     ending = await settle_without_lease(world, fact, outcome, bound=action.bound, also=also)
     if ending.verdict is Verdict.OVERTAKEN and not action.bound:
-        await keep(world, execution, outcome)
+        await handle_late_outcome(world, execution, outcome)
     if events and ending.verdict is not Verdict.STALE:
         await webhooks.mark_handled(world, events)
     if ending.unhandled:

@@ -20,7 +20,7 @@ from consumer.execution.settle import (
     settle,
     store_result,
 )
-from consumer.execution.settlement import Elsewhere, SettleRow, cost, judge
+from consumer.execution.settlement import Elsewhere, SettleRow, cost, decide_and_price
 from consumer.ports import Refused
 from consumer.store import settle as sql
 from consumer.store.sql import integer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-async def keep(world: World, execution: int, outcome: Outcome) -> None:
+async def handle_late_outcome(world: World, execution: int, outcome: Outcome) -> None:
     """Handle an outcome for an execution that already ended.
 
     Its answer is used if the task still needs one.  Its cost is always recorded.  Raises `Unavailable`."""
@@ -66,7 +66,7 @@ async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     new = integer(fact.row, "newest") + 1
     view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
     answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere())
-    stored = await store_result(world, judge(answer))
+    stored = await store_result(world, decide_and_price(answer))
     row: SettleRow = {**stored.row, "late_of": late.id}
     publisher = world.entropy.token()
     batch = world.batch()

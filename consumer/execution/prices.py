@@ -25,7 +25,7 @@ _MAX_MICRO: Final = 2**53 - 2
 """The most micro-dollars that a row can hold."""
 
 
-def rate(account: Account, outcome: Outcome, at_ms: int) -> Cost:
+def cost_of_call(account: Account, outcome: Outcome, at_ms: int) -> Cost:
     """The cost of a call that began at `at_ms`; UNKNOWN when it consumed something at an unknown price."""
     try:
         cost = _cost(account, outcome, at_ms)

@@ -84,7 +84,7 @@ async def cost_changed(world: World, task: int) -> None:
     await world.write(publish.PUBLISH_COST(task=task, due=due))
 
 
-def moved(
+def snapshot_after(
     task: int,
     organization: int | None,
     version: int,

@@ -23,8 +23,8 @@ from consumer.execution.settlement import (
     SettleRow,
     bill_for,
     cost,
+    decide_and_price,
     is_overrun,
-    judge,
     may_have_siblings,
     row_of,
     usage_text,
@@ -194,7 +194,7 @@ async def settle_alone(
         return stored, await _write(world, stored, publisher, also, commit)
     except Refused as error:
         log().error(Event.UNSTORABLE, execution=stored.settlement.execution, error=str(error)[:200])
-    stored = await store_result(world, judge(stored.settlement.ended.unstorable()))
+    stored = await store_result(world, decide_and_price(stored.settlement.ended.unstorable()))
     return stored, await _write(world, stored, publisher, also, commit)
 
 
@@ -256,7 +256,7 @@ async def settle_without_lease(
     for _ in range(MAX_SETTLE_ATTEMPTS):
         if ended.execution.state in EXECUTION_FINAL:
             break
-        stored = await store_result(world, judge(ended))
+        stored = await store_result(world, decide_and_price(ended))
         stored, settled = await settle_alone(world, stored, publisher, also)
         if settled.woken:
             await doorbells.ring(world)

@@ -1,7 +1,7 @@
 """A settlement: what the outcome of a call means for its execution, its task and the money.  Pure.
 
-`Ended` holds the facts: an execution, the outcome of its call, and the bill.  `judge` makes a `Settlement` of them: the
-decision, the cost, and the texts as a row can hold them.  `consumer.execution.settle` writes it.
+`Ended` holds the facts: an execution, the outcome of its call, and the bill.  `decide_and_price` makes a `Settlement`
+of them: the decision, the cost, and the texts as a row can hold them.  `consumer.execution.settle` writes it.
 """
 
 from __future__ import annotations
@@ -115,15 +115,15 @@ class Settlement(NamedTuple):
         return self.decision.execution not in EXECUTION_FINAL
 
 
-def judge(ended: Ended) -> Settlement:
+def decide_and_price(ended: Ended) -> Settlement:
     """Decide and price.  An answer that no row can hold, whatever an adapter made of it, becomes a failure."""
     try:
-        return _judge(ended)
+        return _decide_and_price(ended)
     except (BadInput, TypeError, ValueError, AttributeError) as error:
-        return _judge(ended.unstorable())._replace(refused=type(error).__name__)
+        return _decide_and_price(ended.unstorable())._replace(refused=type(error).__name__)
 
 
-def _judge(ended: Ended) -> Settlement:
+def _decide_and_price(ended: Ended) -> Settlement:
     decision = decide(ended.situation, ended.outcome)
     move = decision.task
     return Settlement(
@@ -150,7 +150,7 @@ def cost(ended: Ended) -> Cost:
         case Rated(outcome=outcome):
             if ended.account is None:
                 return UNKNOWN
-            return prices.rate(ended.account, outcome, ended.execution.started_ms)
+            return prices.cost_of_call(ended.account, outcome, ended.execution.started_ms)
 
 
 def cost_so_far(ended: Ended) -> Cost:
@@ -162,7 +162,7 @@ def cost_so_far(ended: Ended) -> Cost:
         case Reported(micro=micro):
             return Cost(micro, "provider")
         case Rated(outcome=outcome) if outcome.charged is not None and ended.account is not None:
-            found = prices.rate(ended.account, outcome, ended.execution.started_ms)
+            found = prices.cost_of_call(ended.account, outcome, ended.execution.started_ms)
             within = (found.micro or 0) <= ended.reserved_micro
             return UNKNOWN if isinstance(outcome, Accepted) and within else found
         case _:

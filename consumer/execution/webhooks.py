@@ -15,7 +15,7 @@ from consumer.core.lifecycle import EXECUTION_FINAL
 from consumer.core.outcome import Accepted, Outcome, Succeeded, Unknown
 from consumer.execution.call import judge
 from consumer.execution.facts import Facts, facts
-from consumer.execution.late import keep
+from consumer.execution.late import handle_late_outcome
 from consumer.execution.rebuild import call_of, exchange
 from consumer.ports import Unavailable
 from consumer.provider import Verb
@@ -72,7 +72,7 @@ async def handle_ended(world: World, fact: Facts) -> bool:
     if outcome is None and fact.provider.abilities.poll and call.external_id is not None:
         outcome = await exchange(world, fact, call, Verb.POLL)
     if outcome is not None and not isinstance(outcome, Accepted | Unknown):
-        await keep(world, call.execution_id, judged(fact, outcome))
+        await handle_late_outcome(world, call.execution_id, judged(fact, outcome))
     await mark_handled(world, events)
     return True
 

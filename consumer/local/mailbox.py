@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RETENTION_S: Final = 4 * 86_400
 """Seconds after which a message that was not delivered is deleted, as on Cloudflare."""
 VISIBILITY_S: Final = 30
-"""Seconds for which a taken message is hidden.  If its process dies, another running process gets it after that time."""
+"""Seconds for which a taken message is hidden.  If its process dies, another running process gets it then."""
 _EXPIRE_INTERVAL_MS: Final = 3_600_000
 
 # The messages of all queues of a file.  One that is in flight is due again when its visibility ends.

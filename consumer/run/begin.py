@@ -22,7 +22,7 @@ from consumer.execution.call import (
     find_candidate,
     first_step,
     immediate_outcome,
-    most,
+    quote_of,
 )
 from consumer.execution.call import judge as judge_output
 from consumer.execution.facts import traits
@@ -121,12 +121,12 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
         return release or Release(task, TaskState.PENDING, policy.NEVER, task.why_not)
     number = number_of(task.newest) + 1 if task.newest else 1
     if number > MAX_EXECUTIONS:
-        return Release(task, TaskState.FAILED, reason=f"more than {MAX_EXECUTIONS} executions")
+        return Release(task, TaskState.FAILED, reason=f"too_many_executions: more than {MAX_EXECUTIONS}")
     at = task.position
     if at.stage >= len(task.plan.route.stages) or at.candidate >= len(
         task.plan.route.stages[at.stage].candidates
     ):
-        return Release(task, TaskState.FAILED, reason="the route was shortened: no candidate is left")
+        return Release(task, TaskState.FAILED, reason="no_candidate: the route was shortened")
     try:
         return _intent(world, task, execution_id(task.id, number), now_ms)
     except NoSuchCandidate as error:
@@ -138,7 +138,7 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
 def _impossible(task: Claimed, now_ms: int) -> Release | None:
     """The release of a task that cannot begin, independent of its route."""
     if task.open_execution is not None:
-        return Release(task, TaskState.WAITING, reason="waits for an open execution")
+        return Release(task, TaskState.WAITING, reason="open_execution: waits for an open execution")
     if task.deadline_ms is not None and now_ms >= task.deadline_ms:
         return Release(task, TaskState.FAILED, reason="deadline")
     if task.unreadable is not None:
@@ -155,7 +155,7 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
     attempt = Attempt(execution, at.stage, at.candidate, chosen, provider, account)
     call = build_call(world, task.plan, attempt, task, now_ms)
-    bound = prices.bound(account, most(provider, call), chosen.max_cost, now_ms)
+    bound = prices.bound(account, quote_of(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
@@ -220,10 +220,10 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
     for row in full:
         cap = integer(row, "cap_micro")
         if needs > cap > 0:  # a cap of 0 holds work back instead of failing it
-            reason = f"budget {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
+            reason = f"budget: {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
             return Release(intent.task, TaskState.FAILED, reason=reason)
         if row["refused"] == "fail":
-            reason = f"budget {row['budget']} has no room for {show(needs)}"
+            reason = f"budget: {row['budget']} has no room for {show(needs)}"
             return Release(intent.task, TaskState.FAILED, reason=reason)
     if not full:
         return Release(intent.task, TaskState.PENDING, now_ms)

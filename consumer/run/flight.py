@@ -69,7 +69,7 @@ class Flight:
         try:
             outcome = await perform(self.world, intent.provider, intent.call, Verb.SUBMIT, intent.step)
         except asyncio.CancelledError:
-            outcome = Unknown("cut off: the worker was stopped")
+            outcome = Unknown("cut_off: the worker was stopped")
         if not self.ended:
             self.first_ended_ms = self.world.clock.now_ms()
         self.ended.append((intent, outcome))
@@ -110,7 +110,7 @@ class Flight:
             _, one = self.slow.popleft()
             if one.execution not in active:
                 continue
-            if await publish.put(self.world, running(one, now)):
+            if await publish.put(self.world, running_snapshot(one, now)):
                 self.published[one.task.id] = one.task.version
             else:
                 self.unpublished.append(one.task.id)
@@ -124,10 +124,10 @@ class Flight:
         await asyncio.gather(*self.calls, return_exceptions=True)
 
 
-def running(intent: Intent, now_ms: int) -> dict[str, object]:
+def running_snapshot(intent: Intent, now_ms: int) -> dict[str, object]:
     """The snapshot of a task whose call is slow."""
     task = intent.task
-    return publish.moved(
+    return publish.snapshot_after(
         task.id,
         task.organization,
         task.version,

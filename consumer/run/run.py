@@ -22,7 +22,7 @@ from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
 from consumer.execution import doorbells, follow_up, publish
 from consumer.execution.facts import facts
-from consumer.execution.late import keep
+from consumer.execution.late import handle_late_outcome
 from consumer.execution.settle import (
     Settled,
     Stored,
@@ -33,7 +33,7 @@ from consumer.execution.settle import (
     settle_without_lease,
     store_result,
 )
-from consumer.execution.settlement import Ended, Settlement, judge
+from consumer.execution.settlement import Ended, Settlement, decide_and_price
 from consumer.ports import Refused
 from consumer.run.begin import Intent, Release, begin, ended_by_call, prepare, release, why_refused
 from consumer.run.claim import Claimed, Claiming, claim
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of a run.  `more`: it stopped although work may still be due.  `left`: leases that only the sweep can end."""
+    """Counts of a run.  `more`: it stopped although work may still be due.  `left`: leases that only the sweep can
+    end."""
 
     claimed: int = 0
     executions: int = 0
@@ -271,7 +272,12 @@ class Run:
             (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
         ]
         return [
-            (intent, await store_result(self.world, judge(ended_by_call(self.world, intent, outcome, now))))
+            (
+                intent,
+                await store_result(
+                    self.world, decide_and_price(ended_by_call(self.world, intent, outcome, now))
+                ),
+            )
             for intent, outcome in ended
         ]
 
@@ -310,7 +316,7 @@ class Run:
         due = move.run_at_ms if move.state is TaskState.PENDING else decision.wake_at_ms
         if due is not None:
             self._ring_at(due)
-        snapshot = publish.moved(
+        snapshot = publish.snapshot_after(
             task.id,
             task.organization,
             task.version + 1,
@@ -325,14 +331,14 @@ class Run:
         return [snapshot]
 
     async def _overtaken(self, ended: Ended, verdict: Verdict) -> None:
-        """Another writer moved the task or ended the execution: judge again with fresh facts, keep the cost."""
+        """Another writer moved the task or ended the execution: decide again with fresh facts, keep the cost."""
         if verdict is Verdict.STALE:
             found = await facts(self.world, [ended.execution.id])
             if not found:
                 return
             verdict = (await settle_without_lease(self.world, found[0], ended.outcome)).verdict
         if verdict is Verdict.OVERTAKEN:
-            await keep(self.world, ended.execution.id, ended.outcome)
+            await handle_late_outcome(self.world, ended.execution.id, ended.outcome)
 
     def _ring_at(self, due_ms: int) -> None:
         """Ring a doorbell for work that becomes due soon; one doorbell serves everything due within the same second."""

@@ -71,7 +71,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
         (check.BACKLOG(since=cron, limit=MAX_COUNTED), _backlog),
         (check.DEAD_LETTERS(limit=MAX_COUNTED), _dead_letters),
         (check.UNKNOWN(late=cron, limit=MAX_COUNTED), _unknown),
-        (check.UNPRICED(limit=MAX_COUNTED), _unpriced),
+        (check.WITHOUT_COST(limit=MAX_COUNTED), _without_cost),
         (check.LACKING_PROFILES(profiles=known, limit=MAX_COUNTED), _profiles),
         (check.UNHANDLED(since=now_ms - UNHANDLED_MS, limit=MAX_COUNTED), _webhooks),
         (check.TIGHT_BUDGETS(now=now_ms, share=NEARLY_FULL, limit=MAX_BUDGETS), _budgets),
@@ -130,6 +130,16 @@ _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
         "set a price in the profile, or a `max_cost` in the route",
     ),
     "budget": ("warning", "for which a budget has no room", "raise the cap, or wait for the next period"),
+    "storage": (
+        "warning",
+        "whose previous result cannot be read at the moment",
+        "the worker tries these tasks again every minute; if it lasts, check the blob store",
+    ),
+    "stopped": (
+        "warning",
+        "held by hand",
+        "release them when the reason is gone: docs/deploy.md, Hold some of the work",
+    ),
 }
 
 
@@ -170,8 +180,7 @@ def _backlog(found: Sequence[Row]) -> Iterator[Finding]:
     if not count:
         yield Finding("ok", "the outbox is empty")
         return
-    statuses = _many(count, "live status", "live statuses")
-    what = f"{statuses} not published, the first due since {iso(integer(row, 'since'))}"
+    what = f"{_many(count, 'outbox row')} not handled, the first due since {iso(integer(row, 'since'))}"
     advice = "the queue consumer does not run, or KV refuses writes: read the log of the consumer"
     yield Finding("warning", what, advice)
 
@@ -207,7 +216,7 @@ def _unknown(found: Sequence[Row]) -> Iterator[Finding]:
         )
 
 
-def _unpriced(found: Sequence[Row]) -> Iterator[Finding]:
+def _without_cost(found: Sequence[Row]) -> Iterator[Finding]:
     row = found[0]
     count = integer(row, "executions")
     if not count:

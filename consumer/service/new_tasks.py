@@ -179,7 +179,8 @@ async def _place(
             placed.append(Placed(item.place, owner, item.task))
             continue
         missing = f"no organization {wanted}"
-        why = missing if organization is None else f"this is for organization {organization}"
+        mine = f"must be {organization} or absent, because the key is for organization {organization}"
+        why = missing if organization is None else mine
         problems += BadInput("organization", why).within(item.place).problems
     return placed
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from consumer.core import policy, snapshot
 from consumer.core.decide import ASKED
 from consumer.core.errors import BadInput, Forbidden, NotFound
-from consumer.core.lifecycle import TASK_FINAL
+from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
 from consumer.core.money import show
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
@@ -156,9 +156,9 @@ def explain(found: views.Task, executions: Sequence[Row], now_ms: int) -> str:
         return f"It is {status}{reason}; its cost is {show(found['cost_micro'] if executions else 0)}."
     if status == "running":
         return (
-            f"A worker is doing it now with {latest['profile']}."
-            if latest
-            else "A worker has just claimed it."
+            f"A worker holds it; its latest execution is with {latest['profile']}."
+            if latest is not None and latest["status"] in EXECUTION_OPEN
+            else "A worker or another application has taken it."
         )
     if status == "waiting":
         return _explain_waiting(latest)
@@ -166,8 +166,10 @@ def explain(found: views.Task, executions: Sequence[Row], now_ms: int) -> str:
 
 
 def _explain_waiting(latest: Row | None) -> str:
-    if latest is None:
-        return "It waits for another application, which set it to waiting."
+    if latest is None or latest["status"] not in EXECUTION_OPEN:
+        return "Another application set it to waiting; it goes on when that application sets it to pending."
+    if latest["status"] == "running":
+        return "It waits for the end of a call that is in flight."
     until = optional_integer(latest, "resolve_by_ms")
     limit = f" until {iso(until)}" if until else ""
     if latest["status"] == "unknown":
@@ -178,7 +180,8 @@ def _explain_waiting(latest: Row | None) -> str:
     if latest["provider"] == "inbox":
         person = f"user {latest['assigned_to']}" if latest["assigned_to"] else "a person of its organization"
         return f"It waits for {person} to answer{limit}."
-    return f"It waits for {latest['profile']}, which accepted it as {latest['external_id']}{limit}."
+    job = f" as {latest['external_id']}" if latest["external_id"] else ""
+    return f"It waits for {latest['profile']}, which accepted it{job}{limit}."
 
 
 _BLOCKED: Final = {
@@ -190,6 +193,7 @@ _BLOCKED: Final = {
     "storage": "the result of the previous stage cannot be read at the moment",
     "unpriced": "a budget applies and the maximum cost of the call is unknown: declare a price or a max_cost",
     "budget": "a budget has no room",
+    "stopped": "an operator holds it by hand (docs/deploy.md, Hold some of the work)",
 }
 
 

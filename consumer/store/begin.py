@@ -55,7 +55,7 @@ FULL_PERIODS: Final = Query("""
 # when there is room again.  Only this worker knows that it sent no call.  The release moves the version, so a batch
 # that is applied after the release cannot begin the execution.
 UNSENT: Final = Query("""
-    UPDATE task_executions SET status = 'cancelled', reason = 'never sent', cost_micro = 0, cost = 0,
+    UPDATE task_executions SET status = 'cancelled', reason = 'never_sent', cost_micro = 0, cost = 0,
       cost_source = 'none', completed_at = :at, wake_at_ms = NULL
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'execution' AND task_executions.status = 'running'

@@ -24,7 +24,8 @@ class Operation:
 
     `role`: the lowest role of a key that may call it; None: it needs no key.
     `query`: the parameters that it knows; None: other applications may add their own.
-    `body`, `answers`: names of schemas in the document, see `openapi.BODIES` and `openapi.ANSWERS`; an answer '' is a page, or empty."""
+    `body`, `answers`: names of schemas in the document, see `openapi.BODIES` and `openapi.ANSWERS`.  An answer
+    '' is a page, or empty."""
 
     method: str
     path: str

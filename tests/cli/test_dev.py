@@ -117,7 +117,7 @@ def test_ctrl_c_returns_what_is_unstarted_and_settles_what_is_cut_off_as_unknown
         until(cli.data, 1, "running")
         code, _ = ended(process, signal.SIGINT)
     assert code == 0
-    begun = {"status": "waiting", "execution": "unknown", "reason": "cut off: the worker was stopped"}
+    begun = {"status": "waiting", "execution": "unknown", "reason": "cut_off: the worker was stopped"}
     untouched = {"status": "pending", "execution": None, "reason": None}
     found = sql(
         cli,

@@ -138,7 +138,9 @@ def test_a_refusal_names_the_field(served: Away, tmp_path: Path) -> None:
         served.refused("status", "99")
         == "bizq: no task 99; `bizq status` counts the tasks that this key may see\n"
     )
-    assert "refused the key" in served.refused("status", "--key", "bizq_0_0")
+    refusal = served.refused("status", "--key", "bizq_0_0")
+    assert "refused the key" in refusal
+    assert "with `bizq key create` on its machine or, for Cloudflare, as docs/deploy.md describes" in refusal
 
 
 def test_a_file_for_several_organizations(
@@ -154,7 +156,10 @@ def test_a_file_for_several_organizations(
     output = served.fine("submit", file, "--org", "Fjord").out
     assert output == "1 tasks submitted, 1 lines of other organizations skipped: 5\n"
     refusal = served.refused("submit", file)
-    assert refusal.splitlines()[0] == "bizq: line 2: organization: this is for organization 1"
+    assert (
+        refusal.splitlines()[0]
+        == "bizq: line 2: organization: must be 1 or absent, because the key is for organization 1"
+    )
     wrong = lines(tmp_path, theirs, theirs | {"organization": "Oslo"})
     for ask, key in ((served, operator), (cli, ())):
         output = ask.refused("submit", wrong, *key)

@@ -168,7 +168,7 @@ class BudgetContract(Suite):
 
         row = await scene.task(task + 1)
         assert row["status"] == "failed"
-        assert f"budget {budget}" in row["reason"]
+        assert f"budget: {budget} has no room" in row["reason"]
         assert "$0.010000" in row["reason"]
         assert (await scene.live(task + 1))["status"] == "failed"
 

@@ -335,7 +335,7 @@ class InterleavingContract(Suite):
             await scene.drain()
         assert scene.network.count() == 0
         (unsent,) = await scene.executions(task)
-        assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never sent", 0)
+        assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never_sent", 0)
         assert await scene.books(budget) == (0, 0)
         await scene.sql("UPDATE budgets SET cap_micro = ?1", PRICE)
         await scene.later(MINUTE)

@@ -290,7 +290,7 @@ class PeopleContract(Suite):
 
         shown = await people.assignment(scene.world, token)
 
-        assert (shown.state, shown.reason) == ("ended", "the task was cancelled: cancelled by the boss")
+        assert (shown.state, shown.reason) == ("ended", "the task was cancelled by the boss")
         with pytest.raises(Conflict, match="cancelled by the boss"):
             await people.submit(scene.world, token, ANSWER)
         with pytest.raises(Conflict, match="cancelled by the boss"):

@@ -84,7 +84,7 @@ class QuestionContract(Suite):
         first, second = await scene.executions(task)
         assert (first["reason"], first["cost_source"]) == ("unknown_outcome", "bound")
         assert (second["profile"], (await scene.task(task))["status"]) == ("other", "completed")
-        with pytest.raises(Conflict, match="has ended: unknown_outcome"):
+        with pytest.raises(Conflict, match="has ended: the question's time is over"):
             await people.decline(scene.world, token, "")
         assert (await people.assignment(scene.world, token)).state == "ended"
 

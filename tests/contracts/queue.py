@@ -2,8 +2,8 @@
 
 `QueueContract` takes the fixture `queue`.  `DeliveryContract` also takes `serve`: an async function
 `serve(handler, dead_letters)`. After it, the batches of that queue go to the first handler and those of its dead
-letter queue to the second, A batch has up to 10 messages and is delivered immediately; a message is
-retried at most twice, without a delay unless the handler asks for one.
+letter queue to the second.  A batch has up to 10 messages and is delivered immediately; a message is retried at most
+twice, without a delay unless the handler asks for one.
 """
 
 from __future__ import annotations

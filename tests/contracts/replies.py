@@ -95,7 +95,7 @@ class ReplyContract(Suite):
 
         found = await self.outcome(scene, lambda: httpx2.Response(200, content=parts()))
 
-        assert (found["status"], found["reason"]) == ("failed", "reply larger than 4194304 bytes")
+        assert (found["status"], found["reason"]) == ("failed", "reply_too_large: more than 4194304 bytes")
         assert sent < 5_000_000
         assert found["cost_micro"] is None
 

@@ -142,7 +142,7 @@ class RouteContract(Suite):
         await scene.drain()
 
         row = await scene.task(task)
-        assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "the route was shortened")
+        assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "no_candidate")
 
     async def test_a_task_has_at_most_a_thousand_executions(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))

@@ -63,12 +63,15 @@ VIEWS = st.builds(
         (ASKED, Open()),
         (REVIEW, Open()),
         (QUESTION, Open()),
-        (QUESTION._replace(execution=ExecutionState.WAITING), Withdrawn("this assignment has ended: asked")),
+        (
+            QUESTION._replace(execution=ExecutionState.WAITING),
+            Withdrawn("this assignment has ended: the provider reported progress, so no answer is needed"),
+        ),
         (ASKED._replace(execution=ExecutionState.SUCCEEDED), Answered()),
         (QUESTION._replace(execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED), Answered()),
         (
             ASKED._replace(execution=ExecutionState.CANCELLED, has_result=True, reason="late"),
-            Kept("this assignment has ended: late"),
+            Kept("this assignment has ended: the task went on without it"),
         ),
         (REVIEW._replace(execution=ExecutionState.FAILED, reason="rejected", has_result=True), Rejected()),
         (
@@ -77,23 +80,23 @@ VIEWS = st.builds(
         ),
         (
             ASKED._replace(execution=ExecutionState.FAILED, reason="declined: on holiday"),
-            Declined("this assignment has ended: declined"),
+            Declined("this assignment has ended: you declined"),
         ),
-        (CANCELLED, Ended("the task was cancelled: cancelled by the boss")),
+        (CANCELLED, Ended("the task was cancelled by the boss")),
         (ASKED._replace(task=None), Ended("the task no longer exists")),
         (
             TIMED_OUT._replace(task=TaskState.CANCELLED, task_reason="cancelled by x", needed=False),
-            Ended("the task was cancelled: cancelled by x"),
+            Ended("the task was cancelled by x"),
         ),
         (TIMED_OUT, LateOpen()),
         (TIMED_OUT._replace(kind="review", reason="unknown_outcome"), LateOpen()),
         (
             TIMED_OUT._replace(needed=False, task=TaskState.FAILED, task_reason="deadline"),
-            Ended("this assignment has ended: deadline", keeps_answers=True),
+            Ended("this assignment has ended: its time is over", keeps_answers=True),
         ),
         (
             QUESTION._replace(execution=ExecutionState.FAILED, reason="unknown_outcome"),
-            Ended("this assignment has ended: unknown_outcome", keeps_answers=True),
+            Ended("this assignment has ended: the question's time is over", keeps_answers=True),
         ),
         (
             ASKED._replace(
@@ -107,7 +110,7 @@ VIEWS = st.builds(
         ),
         (
             ASKED._replace(execution=ExecutionState.FAILED, reason="invalid_output: x"),
-            Ended("this assignment has ended: invalid_output"),
+            Ended("this assignment has ended: its answer does not fit"),
         ),
     ],
 )
@@ -132,9 +135,9 @@ def test_what_a_page_shows(state: AnswerState, shown: str) -> None:
     assert shown_as(state) == shown
 
 
-def test_an_end_without_a_reason_names_the_state() -> None:
+def test_an_end_without_a_known_cause_gives_none() -> None:
     view = ASKED._replace(execution=ExecutionState.SUCCEEDED, task=TaskState.COMPLETED)
-    assert end_reason(view) == "this assignment has ended: succeeded"
+    assert end_reason(view) == "this assignment has ended"
     cancelled = view._replace(execution=ExecutionState.CANCELLED, reason="cancelled")
     assert end_reason(cancelled) == "the task has ended: it is completed"
 
@@ -166,3 +169,8 @@ def test_a_late_answer_is_never_refused_because_of_its_deadline(view: Assignment
 def test_a_late_answer_is_read_back_from_its_note(output: object) -> None:
     assert late_note(output).startswith("late answer: ")
     assert late_answer(late_note(output)) == output
+
+
+@pytest.mark.parametrize("reason", ["", "http_500: the provider's words"])
+def test_a_cancel_by_another_application_quotes_no_older_reason(reason: str) -> None:
+    assert end_reason(CANCELLED._replace(task_reason=reason)) == "the task was cancelled"

@@ -114,7 +114,7 @@ def test_an_unknown_call_with_a_key_or_evidence_is_followed_up_soon(kind: Kind) 
 
 def test_the_next_follow_up_is_never_later_than_the_time_to_resolve() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + 10)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
+    decision = decide(at(task(TaskState.WAITING), call), Unknown("no_evidence: none has come yet"))
     assert decision.wake_at_ms == NOW_MS + 10
 
 
@@ -126,7 +126,7 @@ def test_a_clock_that_was_set_back_does_no_harm() -> None:
 
 def test_without_new_evidence_the_time_to_resolve_and_the_task_stay() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + policy.DAY)
-    decision = decide(at(task(TaskState.WAITING), call), Unknown("no evidence yet"))
+    decision = decide(at(task(TaskState.WAITING), call), Unknown("no_evidence: none has come yet"))
     assert (decision.resolve_by_ms, decision.task) == (NOW_MS + policy.DAY, None)
 
 

@@ -36,7 +36,7 @@ LOST: dict[str, Any] = {"state": ExecutionState.UNKNOWN, "resolve_by_ms": None}
 OVER: dict[str, Any] = {"resolve_by_ms": NOW}
 PERSON: dict[str, Any] = {"person": True}
 BOUND = Settle(Failed("unknown_outcome"), bound=True)
-NO_EVIDENCE = Settle(Unknown("no evidence yet"))
+NO_EVIDENCE = Settle(Unknown("no_evidence: none has come yet"))
 
 
 def view(execution: dict[str, Any], *, needed: bool = True, asks: bool = False, **traits: Any) -> View:
@@ -47,7 +47,7 @@ def view(execution: dict[str, Any], *, needed: bool = True, asks: bool = False, 
 
 
 FIRST: dict[str, tuple[View, Action]] = {
-    "worker lost": (view(LOST), Settle(Unknown("the worker was lost while the call was in flight"))),
+    "worker lost": (view(LOST), Settle(Unknown("worker_lost: the call was in flight"))),
     "worker lost, assignment": (view(LOST | PERSON, local=True), Settle(Accepted())),
     "worker lost, superfluous assignment": (
         view(LOST | PERSON, needed=False, local=True),
@@ -109,7 +109,7 @@ REPLIES: dict[str, tuple[View, Ask, Outcome, Action]] = {
         view(DOUBT),
         Ask.REPEAT,
         Failed("429"),
-        Settle(Unknown("repeated under its key without an answer")),
+        Settle(Unknown("no_evidence: repeated under its key without an answer")),
     ),
     "cancel: cancelled": (view(JOB, needed=False), Ask.CANCEL, Failed("stopped"), Settle(Failed("stopped"))),
     "cancel: it was done already": (view(JOB, needed=False), Ask.CANCEL, DONE, Settle(DONE)),

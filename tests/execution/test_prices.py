@@ -12,7 +12,7 @@ from consumer.core.model import parse
 from consumer.core.money import FREE, UNKNOWN, Cost, Usage
 from consumer.core.outcome import Accepted, Failed, Invalid, Rejected, Retry, Succeeded, Unknown
 from consumer.core.profile import Account, Profile
-from consumer.execution.prices import bound, rate
+from consumer.execution.prices import bound, cost_of_call
 from consumer.provider import Quote
 from tests.fixtures.openai_compatible import FIXTURES
 
@@ -52,18 +52,18 @@ def answer(usage: Usage | None = None, charged: str | None = None) -> Outcome:
     ],
 )
 def test_the_charge_reported_by_the_provider_is_the_cost(profile: dict[str, Any], outcome: Outcome) -> None:
-    assert rate(account(**profile), outcome, NOW_MS) == Cost(12_300, "provider")
+    assert cost_of_call(account(**profile), outcome, NOW_MS) == Cost(12_300, "provider")
 
 
 def test_a_charge_is_rounded_up_once() -> None:
-    assert rate(account(), answer(charged="0.00000875"), NOW_MS) == Cost(9, "provider")
-    assert rate(account(), answer(charged="0"), NOW_MS) == Cost(0, "provider")
+    assert cost_of_call(account(), answer(charged="0.00000875"), NOW_MS) == Cost(9, "provider")
+    assert cost_of_call(account(), answer(charged="0"), NOW_MS) == Cost(0, "provider")
 
 
 @pytest.mark.parametrize("profile", [ALL, BOOK, NOTHING, {}])
 def test_a_refused_call_is_free(profile: dict[str, Any]) -> None:
     for outcome in (Retry("http_429"), Failed("http_401")):
-        assert rate(account(**profile), outcome, NOW_MS) == FREE
+        assert cost_of_call(account(**profile), outcome, NOW_MS) == FREE
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_declared_price_is_for_tokens_and_for_answers(
     profile: dict[str, Any], outcome: Outcome, cost: Cost
 ) -> None:
     """An answer that does not fit, or that a reviewer rejects, was still an answer."""
-    assert rate(account(**profile), outcome, NOW_MS) == cost
+    assert cost_of_call(account(**profile), outcome, NOW_MS) == cost
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,15 @@ def test_a_declared_price_is_for_tokens_and_for_answers(
     ],
 )
 def test_the_price_book_knows_models(usage: Usage, micro: int) -> None:
-    assert rate(account(**BOOK), answer(usage), NOW_MS) == Cost(micro, "price_book")
+    assert cost_of_call(account(**BOOK), answer(usage), NOW_MS) == Cost(micro, "price_book")
 
 
 def test_the_price_is_that_of_the_day_of_the_call() -> None:
     """o3 became cheaper on 2025-06-10: 10 and 40 dollars a million before, 2 and 8 after."""
     usage = Usage(1_000_000, 0, model="o3")
 
-    assert rate(account(**BOOK), answer(usage), 1_749_000_000_000).micro == 10_000_000
-    assert rate(account(**BOOK), answer(usage), NOW_MS).micro == 2_000_000
+    assert cost_of_call(account(**BOOK), answer(usage), 1_749_000_000_000).micro == 10_000_000
+    assert cost_of_call(account(**BOOK), answer(usage), NOW_MS).micro == 2_000_000
 
 
 def test_the_price_book_agrees_with_an_independent_one() -> None:
@@ -123,7 +123,11 @@ def test_the_price_book_agrees_with_an_independent_one() -> None:
     assert theirs.charged is not None
     ours = Succeeded({}, usage=theirs.usage)
 
-    assert rate(account(**BOOK), ours, NOW_MS).micro == rate(account(), theirs, NOW_MS).micro == 9
+    assert (
+        cost_of_call(account(**BOOK), ours, NOW_MS).micro
+        == cost_of_call(account(), theirs, NOW_MS).micro
+        == 9
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_the_price_book_agrees_with_an_independent_one() -> None:
 def test_an_unknown_price_gives_an_unknown_cost_and_not_zero(
     profile: dict[str, Any], usage: Usage | None
 ) -> None:
-    assert rate(account(**profile), answer(usage), NOW_MS) == UNKNOWN
+    assert cost_of_call(account(**profile), answer(usage), NOW_MS) == UNKNOWN
 
 
 @pytest.mark.parametrize("at_ms", [-1, 0, LAST_DAY_MS, -(2**62)])
@@ -158,7 +162,7 @@ def test_pricing_never_fails_the_work(at_ms: int) -> None:
             answer(charged="-1"),
             answer(charged="Infinity"),
         ):
-            cost = rate(account(**profile), outcome, at_ms)
+            cost = cost_of_call(account(**profile), outcome, at_ms)
             assert cost.micro is None or cost.micro >= 0
         most = bound(account(**profile), Quote(1, 1, "gpt-4o"), None, at_ms)
         assert most is None or most >= 0
@@ -169,7 +173,7 @@ def test_a_library_that_breaks_leaves_the_cost_unknown(monkeypatch: pytest.Monke
         raise RuntimeError("no prices today")
 
     monkeypatch.setattr("genai_prices.calc_price", broken)
-    assert rate(account(**BOOK), answer(USAGE), NOW_MS) == UNKNOWN
+    assert cost_of_call(account(**BOOK), answer(USAGE), NOW_MS) == UNKNOWN
     monkeypatch.setattr("consumer.execution.price_book.get_snapshot", broken)
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), None, NOW_MS) is None
     assert bound(account(**BOOK), Quote(1, 1, "gpt-4o"), Decimal(1), NOW_MS) == 1_000_000
@@ -225,7 +229,7 @@ def test_no_model_of_the_book_costs_more_than_its_bound() -> None:
                 most = bound(profile, Quote(given, made, model.id), None, NOW_MS)
                 for read, written in ((0, 0), (given, 0), (0, given), (given // 2, given // 3)):
                     usage = Usage(given, made, read, written, model.id)
-                    cost = rate(profile, answer(usage), NOW_MS).micro
+                    cost = cost_of_call(profile, answer(usage), NOW_MS).micro
                     if most is not None and cost is not None:
                         assert cost <= most, (provider.id, model.id, usage)
                         priced += 1

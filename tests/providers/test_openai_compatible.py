@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consumer.core.errors import BadInput
 from consumer.core.outcome import Failed, Retry, Unknown
-from consumer.execution.prices import rate
+from consumer.execution.prices import cost_of_call
 from consumer.provider import Reply, Verb
 from providers.openai_compatible import CODES, STATUSES, OpenAICompatible, allows_strict
 from tests.support.adapters import KEY, NOW_MS, SCHEMA, assert_sound, make_account, make_call
@@ -199,5 +199,5 @@ def test_any_usage_can_be_priced(value: Any, price: str) -> None:
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": value}).encode()
     outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(200, {}, body))
 
-    cost = rate(account, outcome, NOW_MS)
+    cost = cost_of_call(account, outcome, NOW_MS)
     assert cost.micro is None or 0 <= cost.micro < 2**53 - 1

@@ -13,7 +13,7 @@ import pytest
 from consumer.core.money import Cost
 from consumer.core.outcome import Succeeded
 from consumer.core.schema import mismatch
-from consumer.execution.prices import bound, rate
+from consumer.execution.prices import bound, cost_of_call
 from consumer.provider import Reply, Verb
 from providers.openai_compatible import OpenAICompatible
 from tests.support.adapters import NOW_MS, make_account, make_call
@@ -58,7 +58,7 @@ async def test_a_real_model_extracts_through_a_real_client() -> None:
     assert 0 < usage.input_tokens <= quote.input_tokens
     assert quote.output_tokens is not None
     assert 0 < usage.output_tokens <= quote.output_tokens
-    assert rate(account, outcome, NOW_MS) == Cost(0, "declared")
+    assert cost_of_call(account, outcome, NOW_MS) == Cost(0, "declared")
     assert bound(account, quote, None, NOW_MS) == 0
 
 

@@ -216,6 +216,8 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
         "bad_settings": ["bad_settings:temperature"],
         "unpriced": ["unpriced:chat"],
         "budget": ["budget:1:total", "budget:2:2026-11"],
+        "storage": ["storage:timeout"],
+        "stopped": ["stopped"],
         "weather": ["weather"],
     }
     for blocker in (blocker for group in blockers.values() for blocker in group):
@@ -233,6 +235,8 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
         "1 pending task whose route has settings that the provider does not accept",
         "1 pending task under a budget, and the most that they can cost is unknown",
         "2 pending tasks for which a budget has no room",
+        "1 pending task whose previous result cannot be read at the moment",
+        "1 pending task held by hand",
         "1 pending task blocked by 'weather'",
     }
     assert "bizq adopt" in found["3 pending tasks older than the installation"].advice
@@ -264,7 +268,7 @@ async def test_an_outbox_that_no_worker_empties(world: World, sql: Sql) -> None:
     assert await wrong(world) == []
     sql.run("INSERT INTO outbox (kind, task_id, due_ms) VALUES ('publish', 2, ?1)", now - HOUR)
     finding = await only(world)
-    assert finding.what == "1 live status not published, the first due since 2033-05-18T02:33:20.000Z"
+    assert finding.what == "1 outbox row not handled, the first due since 2033-05-18T02:33:20.000Z"
 
 
 async def test_dead_letters_are_reported(world: World, sql: Sql) -> None:

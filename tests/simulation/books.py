@@ -85,7 +85,7 @@ class Books(CommitInvariants, EffectInvariants):
             self.cost_is_what_was_charged(execution)
             self.estimates_are_upper_bounds(execution)
         if before is None and execution.budgets:
-            self.budget_is_a_wall(execution)
+            self.budget_is_a_hard_limit(execution)
         if (
             before is None and execution.status != "unknown"
         ):  # else it is a late answer, which is already paid

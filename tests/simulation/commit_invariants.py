@@ -160,7 +160,7 @@ class CommitInvariants(Seen):
         """After a stop no execution begins, on any worker."""
         self.must("nothing_begins_while_stopped", self.stopped_at is None, "{} began after a stop", execution)
 
-    def budget_is_a_wall(self, execution: Execution) -> None:
+    def budget_is_a_hard_limit(self, execution: Execution) -> None:
         """At every admission, the spent amount, the reservations and the estimate stay within the cap."""
         for name in json.loads(execution.budgets or "[]"):
             budget = int(name.partition(":")[0])
@@ -169,7 +169,7 @@ class CommitInvariants(Seen):
             total = sum(self.sums[name])
             # The total contains earlier overruns, which would have prevented this admission.
             self.must(
-                "budget_is_a_wall",
+                "budget_is_a_hard_limit",
                 total <= cap,
                 "{} was admitted to {}: {} of {}",
                 execution,

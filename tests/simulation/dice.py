@@ -23,10 +23,10 @@ class Streams(dict[str, random.Random]):
 
 
 class Dice:
-    """`rage` scales all probabilities; 0 means no faults.  `only`: the faults that may happen, None for all."""
+    """`fault_rate` scales all probabilities; 0 means no faults.  `only`: the faults that may happen, None for all."""
 
     def __init__(self, seed: int, only: frozenset[str] | None = None) -> None:
-        self.rage = 1.0
+        self.fault_rate = 1.0
         self.only = only
         self.happened: list[str] = []
         self.counts: Counter[str] = Counter()
@@ -39,10 +39,10 @@ class Dice:
 
     def hit(self, kind: str, probability: float) -> bool:
         """Whether this fault happens now."""
-        if self.rage == 0.0:
+        if self.fault_rate == 0.0:
             return False
         self._occasions[kind] += 1
-        if self._streams[kind].random() >= probability * self.rage:
+        if self._streams[kind].random() >= probability * self.fault_rate:
             return False
         name = f"{kind}:{self._occasions[kind]}"
         if self.only is not None and name not in self.only:

@@ -132,7 +132,7 @@ class Isolate:
         after = dice.hit(f"{kind}.after", 0.03)
         if ghost and dice.hit(f"{kind}.ghost", 0.01):
             loop.call_later(there, _fail, answer, f"{what}: connection lost")
-            loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _haunt, sim, effect)
+            loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _apply_later, sim, effect)
         elif before:
             loop.call_later(there, _fail, answer, f"{what}: connection lost")
         else:
@@ -154,7 +154,7 @@ def _do(answer: asyncio.Future[T], effect: Callable[[], T], error: str | None) -
     loop.call_later(0.002, _settle, answer, result, Unavailable(error) if error else None)
 
 
-def _haunt(sim: Simulation, effect: Callable[[], object]) -> None:
+def _apply_later(sim: Simulation, effect: Callable[[], object]) -> None:
     """An operation that was given up happens later, maybe after its own repetition."""
     sim.books.haunted = True
     with suppress(PortError):

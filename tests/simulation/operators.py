@@ -87,7 +87,9 @@ class Operators:
         }
         owner = self._owner(budget)
         if owner is not None:
-            answer = await sim.others.insist("POST", f"/v1/budgets?organization={owner}", value)
+            answer = await sim.others.repeat_until_answered(
+                "POST", f"/v1/budgets?organization={owner}", value
+            )
             sim.note("an operator", "sets a cap", f"{value}: {answer and answer[0]}")
 
     def _owner(self, budget: Budget) -> int | None:
@@ -101,12 +103,12 @@ class Operators:
     async def _stop(self, for_s: float) -> None:
         """Stop all spending, and resume it later."""
         sim = self._sim
-        answer = await sim.others.insist("PUT", "/v1/stop", {"reason": "checking the bill"})
+        answer = await sim.others.repeat_until_answered("PUT", "/v1/stop", {"reason": "checking the bill"})
         sim.note("an operator", "stops all spending", answer and answer[0])
         answer = None
         while answer is None:
             await asyncio.sleep(for_s)
-            answer = await sim.others.insist("DELETE", "/v1/stop")
+            answer = await sim.others.repeat_until_answered("DELETE", "/v1/stop")
         sim.note("an operator", "lets spending go on")
 
     async def _retry(self, much: float) -> None:
@@ -117,5 +119,5 @@ class Operators:
             return
         task = sorted(ended)[int(much * len(ended))]
         often = 2 if sim.dice.hit("operator.twice", 0.3) else 1
-        asked = (sim.others.insist("POST", f"/v1/tasks/{task}/retry") for _ in range(often))
+        asked = (sim.others.repeat_until_answered("POST", f"/v1/tasks/{task}/retry") for _ in range(often))
         sim.note("an operator", "retries", f"{task}: {await asyncio.gather(*asked)}")

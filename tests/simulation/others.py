@@ -83,9 +83,13 @@ class Others:
         if one.due_s is not None:
             value["due_date"] = iso(self._sim.now_ms() + int(one.due_s * 1000))
         if one.number % 4 == 0:
-            answer = await self.insist("POST", f"/v1/tasks?organization={one.organization}", value)
+            answer = await self.repeat_until_answered(
+                "POST", f"/v1/tasks?organization={one.organization}", value
+            )
         else:
-            answer = await self.insist("POST", "/v1/tasks", value, member_key(one.organization))
+            answer = await self.repeat_until_answered(
+                "POST", "/v1/tasks", value, member_key(one.organization)
+            )
         if answer is None:
             return
         status, said = answer
@@ -96,7 +100,7 @@ class Others:
         edges.one_task_per_key(self._sim, before, said["id"])
         self._sim.note("a caller", "submitted", said["id"])
 
-    async def insist(
+    async def repeat_until_answered(
         self, method: str, target: str, value: Any = None, key: str = KEY
     ) -> tuple[int, Any] | None:
         """Repeat a request until there is an answer; None if there never was one."""
@@ -114,7 +118,7 @@ class Others:
 
     # --- other applications -------------------------------------------------------------------------------------------
 
-    async def meddle(self, until_s: float) -> None:
+    async def edit_public_columns(self, until_s: float) -> None:
         """Let another application edit public columns."""
         sim, dice = self._sim, self._sim.dice
         while sim.loop.time() < until_s:

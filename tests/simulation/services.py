@@ -120,7 +120,7 @@ class Services:
         now, dice = self._sim.loop.time(), self._sim.dice
         if dice.hit("provider.storm", 0.01):
             self._storm_until[name] = now + dice.between("provider.storminess", 5, 120)
-        return dice.rage > 0 and now < self._storm_until.get(name, 0.0)
+        return dice.fault_rate > 0 and now < self._storm_until.get(name, 0.0)
 
     async def _think(self) -> None:
         dice = self._sim.dice

@@ -238,14 +238,14 @@ class Simulation:
     def _begin(self) -> None:
         for one in scenario.wanted(self.plan.seed, self.plan.tasks, self.plan.chaos_s * 0.7):
             self.start(self.others.hand_in(one))
-        self.start(self.others.meddle(self.plan.chaos_s))
+        self.start(self.others.edit_public_columns(self.plan.chaos_s))
         self.start(self.operators.operate(self.plan.chaos_s))
 
     async def _main(self) -> None:
         cron = self.loop.create_task(self._cron())
         await asyncio.sleep(self.plan.chaos_s)
         self.note("weather", "calms down")
-        self.dice.rage = 0.0
+        self.dice.fault_rate = 0.0
         # The schema was found whole during the faults and does not change here, so distant ticks need not check it.
         self.trust.until_ms = sys.maxsize
         self.stormy_until.clear()
@@ -268,7 +268,7 @@ class Simulation:
         while True:
             await self._until_something_is_due()
             await asyncio.sleep(60.0 - self.loop.time() % 60.0)
-            if dice.rage == 0.0:
+            if dice.fault_rate == 0.0:
                 await asyncio.sleep(CALM_TICK_S - self.loop.time() % CALM_TICK_S)
             if dice.hit("cron.skipped", 0.1):
                 continue
@@ -280,7 +280,7 @@ class Simulation:
             self.activity.clear()
             await self.spawn(self._tick())
             # Tasks blocked by a budget are tried every minute; after the faults, less often.
-            quiet = dice.rage == 0.0 and not ends.busy(self) and self.database.commits - before < 40
+            quiet = dice.fault_rate == 0.0 and not ends.busy(self) and self.database.commits - before < 40
             idle = min(idle * 2, 3_600.0) if quiet else 60.0
             if idle > 60.0:
                 await asyncio.sleep(idle)

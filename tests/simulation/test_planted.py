@@ -20,7 +20,7 @@ SUBTLE: Final = {
     "new_budget_ignored_by_claimed_tasks",
     "repeated_after_a_stop",
     "late_status_is_not_corrected",
-    "poison_is_never_given_up",
+    "task_that_kills_workers_is_never_given_up",
     "redo_unbounded",
     "reserved_outside_the_batch",
     "resolve_by_ignored",

@@ -78,7 +78,7 @@ def test_a_flood_is_cut_off(deployed: DeployedWorker) -> None:
     """The memory of the isolate does not grow either."""
     before = deployed.worker.heap_bytes()
     template = deployed.asks("flood", Answer(flood=200 * 1024 * 1024))
-    assert ended(deployed, template) == ("failed", "failed", "reply larger than 4194304 bytes")
+    assert ended(deployed, template) == ("failed", "failed", "reply_too_large: more than 4194304 bytes")
     assert deployed.worker.heap_bytes() - before < 32 * 1024 * 1024
 
 

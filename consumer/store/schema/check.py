@@ -109,7 +109,7 @@ UNKNOWN: Final = Query("""
 """)
 
 # Count, among the newest executions of ours, the ended ones without a cost, with the money that they reserve.
-UNPRICED: Final = Query(f"""
+WITHOUT_COST: Final = Query(f"""
     SELECT count(*) AS executions, sum(reserved_micro) AS reserved
     FROM (SELECT status, cost_micro, reserved_micro FROM task_executions
       WHERE id BETWEEN {FIRST_EXECUTION} AND {FIRST_FOREIGN_EXECUTION - 1} ORDER BY id DESC LIMIT :limit)

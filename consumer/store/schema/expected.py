@@ -23,7 +23,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_budgets": ("trigger", "29682328938f"),
     "executions_charge": ("trigger", "1e2aaa403cb4"),
     "executions_external": ("index", "1bed661de3fc"),
-    "executions_finished": ("trigger", "44c06b765a59"),
+    "executions_finished": ("trigger", "ad10a1c214db"),
     "executions_foreign_id": ("trigger", "b0630088e2d7"),
     "executions_foreign_insert": ("trigger", "e717b4bef776"),
     "executions_identity": ("trigger", "bb349adfe600"),

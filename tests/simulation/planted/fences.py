@@ -82,13 +82,13 @@ def doorbell_lost_after_commit(patch: Patch) -> None:
 
 
 @bug
-def poison_is_never_given_up(patch: Patch) -> None:
+def task_that_kills_workers_is_never_given_up(patch: Patch) -> None:
     """A task that kills its workers is claimed again for ever."""
     patch.sql(sweep_sql.LOST_TASKS, "tasks.lost_leases + 1 >= ?", "tasks.lost_leases + 1 >= 1000000 + ?")
 
 
 @bug
-def poison_is_claimed_with_others(patch: Patch) -> None:
+def task_that_kills_workers_is_claimed_with_others(patch: Patch) -> None:
     """A task that lost its worker is claimed together with others, and kills their worker too."""
     patch.sql(claim.CLAIM_LEASE, "CASE WHEN max(lost_leases) > 0 THEN", "CASE WHEN false THEN")
 
