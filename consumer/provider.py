@@ -24,14 +24,16 @@ import hmac
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from consumer.core.errors import BadInput
 from consumer.core.model import Model
 from consumer.core.outcome import Failed
+from consumer.core.plain import words
+from consumer.core.redact import redacted
 from consumer.core.strictjson import parse_json
+from consumer.core.waits import asked_wait_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,25 +115,12 @@ class Reply:
     def retry_after_ms(self, now_ms: int) -> int | None:
         """The wait that the provider asks for, in milliseconds from `now_ms`; None if it asks for none.
 
-        It is read from the header `retry-after-ms`, or from `Retry-After` (seconds or a date)."""
-        exact = self.headers.get("retry-after-ms")
-        if exact and _is_number(exact):
-            return max(0, int(float(exact)))
-        after = self.headers.get("retry-after")
-        if not after:
-            return None
-        if _is_number(after):
-            return max(0, int(float(after) * 1000))
+        `core/waits.py` lists the headers and the fields of errors that it is read from."""
         try:
-            date = parsedate_to_datetime(after)
-        except (ValueError, OverflowError):
-            return None
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return max(0, int((date - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000) - now_ms)
-
-
-def _is_number(text: str) -> bool:
-    return len(text) < 16 and text.strip().replace(".", "", 1).isdecimal()
+            body = self.json()
+        except ValueError:
+            body = None
+        return asked_wait_ms(self.headers, body, now_ms)
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -147,13 +136,15 @@ def strict_json(text: str | bytes) -> Any:
 def excerpt(text: object, account: Account, limit: int = 300) -> str:
     """A text of a provider, made fit for a reason: one line of at most `limit` characters, without our secrets.
 
-    Some providers repeat the key that they refuse.  Empty if `text` is not a text."""
+    Some providers repeat the key that they refuse.  JSON and markup are left out, because a person reads it.  Empty if
+    `text` is not a text."""
     if not isinstance(text, str):
         return ""
-    for secret in (account.key, account.webhook_secret):
-        if secret:
-            text = text.replace(secret, "***")
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
+    plain = "".join(
+        c if c.isprintable() else " " for c in redacted(words(text), account.secrets)[: 4 * limit]
+    )
+    # Once more: a secret with a tab in it is another text in one line.
+    line = redacted(" ".join(plain.split()), account.secrets)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

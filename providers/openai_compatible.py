@@ -7,7 +7,6 @@ reports later how a lost call ended.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import httpx2
@@ -15,15 +14,20 @@ from pydantic import Field
 
 from consumer.core.errors import BadInput
 from consumer.core.model import Model, parse
-from consumer.core.money import Usage
+from consumer.core.money import Usage, reported_amount
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.statuses import Proof, proof_of
 from consumer.core.strictjson import dump_json
-from consumer.provider import Provider, Quote, Reply, Settings, excerpt, strict_json
+from consumer.core.usage import read_usage
+from consumer.core.wrapped import json_object, unwrapped
+from consumer.provider import Provider, Quote, Settings, excerpt
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from consumer.provider import Call, Verb
+    from consumer.provider import Call, Reply, Verb
 
 
 class ChatSettings(Settings):
@@ -52,6 +56,8 @@ class ChatOptions(Model):
     """Whether the server has OpenAI's strict mode.  It is requested only if the schema allows it."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of each request."""
+    reports_cost: Literal["auto", "usd", "no"] = "auto"
+    """Whether the server reports its charge in dollars.  `auto`: only in LiteLLM's header and OpenRouter's usage."""
 
 
 _SET_BY_ADAPTER: Final = frozenset(
@@ -65,22 +71,18 @@ _Ending = type[Failed] | type[Retry] | type[Unknown]
 CODES: Final[dict[str, _Ending]] = {
     "insufficient_quota": Failed,          # OpenAI, as 429: the account has no money left, and waiting brings none
     "billing_hard_limit_reached": Failed,
+    "budget_exceeded": Failed,             # LiteLLM, as 429: the budget of the key is used up
     "3036": Failed,                        # Workers AI, as 429: the free allowance of the day is used up
     "json_validate_failed": Retry,         # Groq, as 400: the model's answer did not fit the schema
 }
 """The outcomes of the servers' own codes.  A code is more precise than the status, so it is read first."""
 
-STATUSES: Final[dict[int, _Ending]] = {
-    400: Failed, 401: Failed, 402: Failed, 403: Failed, 404: Failed, 413: Failed, 422: Failed,
-    408: Retry, 409: Retry, 425: Retry, 429: Retry,
-    498: Retry,                            # Groq: no capacity
-    500: Retry, 503: Retry, 529: Retry,
-    501: Failed, 505: Failed,
-    # A proxy gave up waiting for the server behind it, which may have done the work.
-    502: Unknown, 504: Unknown, 520: Unknown, 521: Unknown, 522: Unknown, 523: Unknown, 524: Unknown,
-}
-"""The outcomes of statuses.  Every other status is Failed below 500, and Unknown from 500 on."""
+WRITTEN: Final = frozenset({"json_validate_failed"})
+"""Codes of errors after which the model has written something: its cost is unknown, unless the reply reports it."""
 # fmt: on
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning")
+"""Fields where vLLM and SGLang put an answer bound to a schema if they take all of it for reasoning."""
 
 
 class OpenAICompatible(Provider):
@@ -121,7 +123,8 @@ class OpenAICompatible(Provider):
             read = reply.json()
         except ValueError:
             read = None
-        data = read if isinstance(read, dict) else {}
+        # Google's server puts its errors into a list.
+        data = _first(read) if isinstance(read, list) else _object(read)
         if not 200 <= reply.status < 300 or _error(data):
             return _refusal(call, reply, data)
         return _answer(call, reply, data)
@@ -131,12 +134,16 @@ def _settings(call: Call) -> ChatSettings:
     return cast("ChatSettings", call.settings)
 
 
+def _options(call: Call) -> ChatOptions:
+    return parse(ChatOptions, call.account.profile.options, "options")
+
+
 # ----------------------------------------------------------------------------------- the request
 
 
 def _body(call: Call) -> bytes:
     settings = _settings(call)
-    options = parse(ChatOptions, call.account.profile.options, "options")
+    options = _options(call)
     body: dict[str, Any] = {
         "model": settings.model,
         "messages": _messages(call),
@@ -211,19 +218,26 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     choice = _first(data.get("choices"))
     if not choice:
         return _unreadable(call, reply, data)
-    # The call consumed tokens, even if the server did not count them.
-    usage = _usage(call, data) or Usage(model=_model(call, data))
-    charged = _charged(reply, data)
     message, reason = _object(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
     content = _content(message.get("content"))
-    if message.get("refusal") and content is None:
-        why = f"refused: {excerpt(message['refusal'], call.account)}"
+    thoughts = [message[name] for name in _THOUGHTS if message.get(name)]
+    refusal = message.get("refusal")
+    # The call consumed tokens, even if the server did not count them.
+    wrote = content is not None or bool(thoughts) or bool(refusal)
+    usage = _usage(call, data, worked=True, wrote=wrote) or Usage(model=_model(call, data))
+    charged = _charged(call, reply, data, usage)
+    if content is None and not refusal and reason != "content_filter":
+        content = next((found for text in thoughts if (found := json_object(text)) is not None), None)
+    if refusal and content is None:
+        why = f"refused: {excerpt(refusal, call.account)}".removesuffix(": ")
     elif reason == "content_filter":
         why = "content_filter: the provider withheld the answer"
+    elif reason == "length" and not isinstance(content, dict) and (content is not None or thoughts):
+        cut = "answer was cut" if content is not None else "reasoning used up the limit and was cut"
+        why = f"output_limit: the {cut} at {_settings(call).max_output_tokens} tokens"
     elif content is None:
-        why = f"no_answer: the model gave no answer ({reason or 'no finish_reason'})"
-    elif reason == "length" and not isinstance(content, dict):
-        why = f"output_limit: the answer was cut at {_settings(call).max_output_tokens} tokens"
+        said = "the model wrote its reasoning and no answer" if thoughts else "the model gave no answer"
+        why = f"no_answer: {said} ({reason or 'no finish_reason'})"
     else:
         return Succeeded(content, usage=usage, charged=charged)
     return Failed(why, usage=usage, charged=charged)
@@ -236,45 +250,47 @@ def _content(content: Any) -> Any:
         content = "".join(text for text in texts if isinstance(text, str))
     if isinstance(content, dict):
         return content
-    if not isinstance(content, str) or not content.strip():
-        return None
-    text = content.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text.removeprefix("```").removesuffix("```").removeprefix("json")
-    try:
-        return strict_json(text)
-    except ValueError:
-        return content
+    return unwrapped(content) if isinstance(content, str) and content.strip() else None
 
 
 def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     """The outcome of a reply that holds neither an answer nor an error."""
-    text = excerpt(_text(reply), call.account)
+    text = _text(reply)
     if text.startswith("<"):
-        return Failed(f"not_an_api: the reply is a web page: {text}")
-    usage, charged = _usage(call, data), _charged(reply, data)
+        return Failed(
+            f"not_an_api: the reply is a web page: {excerpt(text, call.account)}".removesuffix(": ")
+        )
+    usage = _usage(call, data, worked=False, wrote=False)
+    charged = _charged(call, reply, data, usage)
     if usage is not None:
-        return Failed(f"no_answer: {text}", usage=usage, charged=charged)
-    return Unknown(f"unreadable_reply: {text or 'it is empty'}", charged=charged)
+        return Failed("no_answer: the reply has a usage and no choices", usage=usage, charged=charged)
+    if not text:
+        what = "it is empty"
+    elif data:
+        what = "it is JSON without choices"
+    else:
+        what = excerpt(text, call.account) or f"its JSON breaks off or is not valid, {len(reply.body)} bytes"
+    return Unknown(f"unreadable_reply: {what}", charged=charged)
 
 
 def _refusal(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     """The outcome of a reply that reports an error: in its status, or in its body."""
     error = _error(data) or data
-    codes = [str(error[key]) for key in ("code", "type") if isinstance(error.get(key), str | int)]
-    texts = (error.get("message"), error.get("error"), error.get("detail"))
-    message = next((text for text in texts if isinstance(text, str)), _text(reply))
+    codes = [str(error[key]) for key in ("code", "type", "status") if isinstance(error.get(key), str | int)]
     names = [code for code in codes if not code.isdecimal()] or codes
     code = excerpt(" ".join([f"http_{reply.status}", *names[:1]]), call.account, 100)
-    why = f"{code}: {excerpt(message, call.account)}".removesuffix(": ")
-    usage, charged = _usage(call, data), _charged(reply, data)
-    ending = _ending(reply, codes)
+    why = f"{code}: {_message(error, reply, call.account)}".removesuffix(": ")
+    usage = _usage(call, data, worked=False, wrote=False)
+    if usage is None and not WRITTEN.isdisjoint(codes):
+        usage = Usage(model=_model(call, data))
+    charged = _charged(call, reply, data, usage)
+    ending = _ending(call, reply, data, codes)
     if ending is Retry:
-        return Retry(why, _wait(call, reply), usage=usage, charged=charged)
+        return Retry(why, reply.retry_after_ms(call.now_ms), usage=usage, charged=charged)
     return ending(why, usage=usage, charged=charged)
 
 
-def _ending(reply: Reply, codes: list[str]) -> _Ending:
+def _ending(call: Call, reply: Reply, data: dict[str, Any], codes: list[str]) -> _Ending:
     """The class of the outcome of an error, from its codes and its status."""
     for code in codes:
         if code in CODES:
@@ -283,21 +299,16 @@ def _ending(reply: Reply, codes: list[str]) -> _Ending:
     if 200 <= status < 300:
         # OpenRouter reports an error after the work began as 200.  Its code is the status that the error would have.
         status = next((int(code) for code in codes if code.isdecimal() and len(code) == 3), 500)
-    ending = STATUSES.get(status, Failed if status < 500 else Unknown)
     advice = reply.headers.get("x-should-retry")
-    if advice == "true" and ending is Failed:
-        return Retry
-    return Failed if advice == "false" and ending is Retry else ending
-
-
-def _wait(call: Call, reply: Reply) -> int | None:
-    """The milliseconds that the server asks us to wait."""
-    # LiteLLM renames the header of the server behind it.
-    renamed = reply.headers.get("llm_provider-retry-after")
-    after = reply.retry_after_ms(call.now_ms)
-    if after is None and renamed:
-        after = Reply(reply.status, {"retry-after": renamed}, b"").retry_after_ms(call.now_ms)
-    return after
+    match proof_of(status):
+        case Proof.REFUSED:
+            return Retry if advice == "true" else Failed
+        case Proof.BUSY_IF_SAID if not _error(data) and reply.retry_after_ms(call.now_ms) is None:
+            return Unknown
+        case Proof.BUSY | Proof.BUSY_IF_SAID:
+            return Failed if advice == "false" else Retry
+        case Proof.NONE:
+            return Unknown
 
 
 def _error(data: dict[str, Any]) -> dict[str, Any]:
@@ -308,27 +319,27 @@ def _error(data: dict[str, Any]) -> dict[str, Any]:
     return data if data.get("object") == "error" else {}
 
 
+# ------------------------------------------------------------------------------------- its words
+
+
+def _message(error: dict[str, Any], reply: Reply, account: Account) -> str:
+    """The server's sentence about an error; empty if it has none.  Never JSON or markup."""
+    for text in (error.get("message"), error.get("error"), error.get("detail")):
+        if isinstance(text, str) and (words := excerpt(text, account)):
+            return words
+    wrong = _first(error.get("detail"))  # FastAPI: the first of the fields that are wrong
+    if isinstance(wrong.get("msg"), str):
+        places = wrong.get("loc")
+        place = ".".join(map(str, places)) if isinstance(places, list) else ""
+        return excerpt(f"{place} {wrong['msg']}", account)
+    return "" if error else excerpt(_text(reply), account)
+
+
 # ------------------------------------------------------------------------------------- the money
 
 
-def _usage(call: Call, data: dict[str, Any]) -> Usage | None:
-    reported = _object(data.get("usage"))
-    if not reported:
-        return None
-    details = _object(reported.get("prompt_tokens_details"))
-    tokens_in, tokens_out, total = (
-        _count(reported.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
-    )
-    if tokens_in is not None and tokens_out is not None and total is not None:
-        tokens_out = max(tokens_out, total - tokens_in)  # xAI counts reasoning in the total only
-    return Usage(
-        tokens_in,
-        tokens_out,
-        _count(details.get("cached_tokens")) or 0,
-        _count(details.get("cache_write_tokens")) or 0,
-        _model(call, data),
-        _storable(reported),
-    )
+def _usage(call: Call, data: dict[str, Any], *, worked: bool, wrote: bool) -> Usage | None:
+    return read_usage(data.get("usage"), _model(call, data), worked=worked, wrote=wrote)
 
 
 def _model(call: Call, data: dict[str, Any]) -> str:
@@ -336,48 +347,36 @@ def _model(call: Call, data: dict[str, Any]) -> str:
     return excerpt(data.get("model"), call.account, 200) or _settings(call).model
 
 
-def _charged(reply: Reply, data: dict[str, Any]) -> Decimal | None:
-    """The dollars that LiteLLM reports in a header, or OpenRouter in the usage; None if the reply reports none."""
-    charged = _amount(reply.headers.get("x-litellm-response-cost"))
+def _charged(call: Call, reply: Reply, data: dict[str, Any], usage: Usage | None) -> Decimal | None:
+    """The dollars that LiteLLM reports in a header, or another server in the usage; None if the reply reports none.
+
+    A charge of 0 beside a count of tokens that cannot be true was computed from that count."""
+    charged = _reported(call, reply, _object(data.get("usage")))
+    counted = usage is None or (usage.input_tokens is not None and usage.output_tokens is not None)
+    return charged if charged or counted or not usage.raw else None
+
+
+def _reported(call: Call, reply: Reply, usage: dict[str, Any]) -> Decimal | None:
+    trust = _options(call).reports_cost
+    charged = reported_amount(reply.headers.get("x-litellm-response-cost"))
     # On errors LiteLLM always reports 0, even if the server behind it charged for the call.
-    if charged is not None and 200 <= reply.status < 300:
+    if charged is not None and 200 <= reply.status < 300 and trust != "no":
         return charged
-    usage = _object(data.get("usage"))
-    charged = _amount(usage.get("cost"))
+    # Only OpenRouter is known to report dollars in `cost`; it sends these fields beside it.
+    known = trust == "usd" or (trust == "auto" and ("is_byok" in usage or "cost_details" in usage))
+    currency = usage.get("currency", usage.get("cost_currency", "USD"))
+    if not known or str(currency).upper() != "USD":
+        return None
+    charged = reported_amount(usage.get("cost"))
     if charged is not None and usage.get("is_byok") is True:
         # With the user's own key, the model's price is paid to the server behind it, and `cost` is only the fee.
-        behind = _amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
+        behind = reported_amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
         return None if behind is None else charged + behind
     return charged
 
 
-def _count(value: Any) -> int | None:
-    """A number of tokens; None if the value is not a whole number that a row can hold."""
-    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 - 1
-    return int(value) if counts and value == int(value) else None
-
-
-def _amount(value: Any) -> Decimal | None:
-    """An amount in dollars; None if the value is not one."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except (InvalidOperation, ValueError):
-        return None
-    return amount if amount.is_finite() and 0 <= amount <= 1_000_000 else None
-
-
-def _storable(reported: dict[str, Any]) -> dict[str, Any]:
-    """The usage as the server reported it; empty if it is larger than a row needs it, or nested too deeply."""
-    try:
-        return reported if len(dump_json(reported).encode()) <= 4096 else {}
-    except BadInput:
-        return {}
-
-
 def _text(reply: Reply) -> str:
-    return reply.body.decode("utf-8", "replace")
+    return reply.body.decode("utf-8", "replace").strip()
 
 
 def _first(value: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ up once for each execution.  An unknown amount is None and never zero.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MICRO: Final = 1_000_000
 """Micro-dollars in a dollar."""
 _SMALLEST: Final = Decimal("0.000001")
+_FLOAT: Final = Context(prec=12, rounding=ROUND_HALF_EVEN)
+"""The digits of an amount that a server computed with floats: a float holds 15 to 17, and sums spoil the last."""
+_MAX_REPORTED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Usage:
     """The tokens that a call consumed; None: the provider did not report them.
 
     `input_tokens` includes the tokens that were read from a cache or written to it, and `output_tokens` includes
-    reasoning.  `model`: the model that answered.  `raw`: the provider's own report, unchanged."""
+    reasoning.  `model`: the model that answered.  `raw`: the provider's own report, unchanged.  `further`: more counts,
+    under the names that the price book has for them (`core/usage.py`)."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -31,6 +35,7 @@ class Usage:
     cache_write_tokens: int = 0
     model: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
+    further: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,20 @@ def to_micro(amount: Decimal) -> int:
         msg = f"not an amount of money: {amount}"
         raise ValueError(msg)
     return int(rounded * MICRO)
+
+
+def reported_amount(value: object) -> Decimal | None:
+    """An amount in dollars that a server reports as a number or as text; None if it is not one.
+
+    Servers compute with floats, so that 0.028575 arrives as 0.028575000000000003.  Rounding up would make a further
+    micro-dollar of that, so the noise is removed first."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return None
+    return _FLOAT.plus(amount) if amount.is_finite() and 0 <= amount <= _MAX_REPORTED else None
 
 
 def from_micro(micro: int) -> Decimal:

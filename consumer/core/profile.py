@@ -76,6 +76,12 @@ class Account:
         """The profile's headers, the secret ones included."""
         return {**self.profile.headers, **self.secret_headers}
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all of its secrets."""
+        found = (self.key, self.webhook_secret, *self.secret_headers.values())
+        return tuple(secret for secret in found if secret)
+
 
 def secrets_named(profiles: object) -> set[str]:
     """The names of all secrets in profiles that were not checked yet, so that a host can read just these secrets."""

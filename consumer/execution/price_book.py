@@ -25,6 +25,7 @@ def total(provider: str, model: str, usage: Usage, tokens: tuple[int, int], at_m
         output_tokens=tokens[1],
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_tokens,
+        **usage.further,
     )
     price = genai_prices.calc_price(
         counted, model, provider_id=provider, genai_request_timestamp=_time(at_ms)

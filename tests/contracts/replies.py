@@ -69,12 +69,16 @@ class ReplyContract(Suite):
             (200, b"[" * 100_000, "unknown", "unreadable_reply"),
             (401, b'{"error": {"message": "wrong key"}}', "failed", "http_401"),
             (404, b"", "failed", "http_404"),
-            (500, b"", "failed", "http_500"),
+            (408, b'{"error": {"message": "litellm.Timeout"}}', "unknown", "http_408"),
+            (500, b"", "unknown", "http_500"),
+            (503, b"", "unknown", "http_503"),
+            (503, b'{"error": {"message": "overloaded"}}', "failed", "http_503"),
             (502, b"<html>Bad Gateway</html>", "unknown", "http_502"),
             (599, b"", "unknown", "http_599"),
         ],
         ids=[
-            "html", "truncated", "NaN", "empty", "no text", "empty object", "deep", "401", "404", "500", "502", "599",
+            "html", "truncated", "NaN", "empty", "no text", "empty object", "deep", "401", "404", "408", "500", "503",
+            "503 said", "502", "599",
         ],
     )  # fmt: skip
     async def test_a_reply_without_an_answer_is_failed_or_unknown(
@@ -83,6 +87,14 @@ class ReplyContract(Suite):
         found = await self.outcome(scene, lambda: httpx2.Response(status, content=body), attempts=1)
 
         assert (found["status"], found["reason"].partition(":")[0]) == (expected, why)
+
+    async def test_a_count_of_nothing_beside_an_answer_frees_no_money(self, scene: Scene) -> None:
+        nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        await scene.budget(cap_micro=2_000_000)
+        found = await self.outcome(scene, lambda: httpx2.Response(200, content=chat(ANSWER, usage=nothing)))
+
+        assert (found["status"], found["cost_micro"]) == ("succeeded", None)
+        assert found["reserved_micro"] > 0
 
     async def test_a_reply_of_ten_megabytes_is_not_read_to_its_end(self, scene: Scene) -> None:
         sent = 0

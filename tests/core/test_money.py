@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.core.money import FREE, MICRO, UNKNOWN, Cost, Usage, from_micro, show, to_micro
+from consumer.core.money import FREE, MICRO, UNKNOWN, Cost, Usage, from_micro, reported_amount, show, to_micro
 from consumer.ports import MAX_INTEGER
 
 micros = st.integers(0, MAX_INTEGER)
@@ -83,3 +83,26 @@ def test_an_amount_for_people_is_exact(micro: int) -> None:
 
 def test_two_usages_share_no_dictionary() -> None:
     assert Usage().raw is not Usage().raw
+
+
+@pytest.mark.parametrize(
+    ("reported", "micro"),
+    [
+        ("0.028575000000000003", 28_575),
+        (0.1 + 0.2, 300_000),
+        (sum([0.0001] * 1000), 100_000),
+        ("0.0285750001", 28_576),
+        ("8.75e-06", 9),
+        (999_999.999999, 999_999_999_999),
+        (0, 0),
+    ],
+)
+def test_the_noise_of_a_float_is_no_money(reported: object, micro: int) -> None:
+    amount = reported_amount(reported)
+    assert amount is not None
+    assert to_micro(amount) == micro
+
+
+@pytest.mark.parametrize("reported", [None, True, "", "free", "NaN", "inf", -1, "-0.1", 2_000_000, [], {}])
+def test_what_is_no_amount_is_not_read_as_one(reported: object) -> None:
+    assert reported_amount(reported) is None

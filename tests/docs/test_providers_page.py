@@ -77,16 +77,16 @@ def test_every_code_has_a_row() -> None:
 
 
 def documented(status: int) -> str:
-    """The outcome of a status, as the rows say: a number in a row goes before a range."""
+    """The outcome of a status, as the rows say: a status that neither of the first two names is in the last."""
     again, failed, unknown = tables(PAGE, MEANING)[2]
     for row in (again, failed):
-        if str(status) in re.findall(r"\b\d{3}\b(?! on)", row["status"].partition("every other")[0]):
+        if str(status) in re.findall(r"\b\d{3}\b", row["status"]):
             return row["outcome"].strip("`")
-    return (failed if status < 500 else unknown)["outcome"].split("`")[1]
+    return unknown["outcome"].split("`")[1]
 
 
 def test_every_status_means_what_its_row_says() -> None:
-    statuses = range(300, 600)
+    statuses = [*range(100, 200), *range(300, 600)]
     replies: dict[int, Any] = {
         status: CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, b"")) for status in statuses
     }

@@ -234,3 +234,29 @@ def test_no_model_of_the_book_costs_more_than_its_bound() -> None:
                         assert cost <= most, (provider.id, model.id, usage)
                         priced += 1
     assert priced > 10_000
+
+
+# ------------------------------------------------------------------------------------------ what servers really count
+
+
+def test_each_count_that_the_book_prices_is_priced() -> None:
+    claude = account(price_book="anthropic")
+
+    def micro(**counts: Any) -> int | None:
+        return rate(claude, answer(Usage(3000, 40, model="claude-sonnet-4-5", **counts)), NOW_MS).micro
+
+    plain = micro()
+    assert plain == 3000 * 3 + 40 * 15
+    assert micro(cache_write_tokens=1500) == plain + 1500 * 0.75
+    lives = {"cache_write_5m_tokens": 1000, "cache_write_1h_tokens": 500}
+    assert micro(cache_write_tokens=1500, further=lives) == plain + 1000 * 0.75 + 500 * 3
+    assert micro(further={"web_searches": 2}) == plain + 20_000
+    assert micro(further={"output_reasoning_tokens": 25}) == plain
+
+
+@pytest.mark.parametrize("profile", [BOOK, TOKENS_ONLY, ALL])
+def test_a_count_that_cannot_be_true_leaves_the_cost_unknown(profile: dict[str, Any]) -> None:
+    assert (
+        rate(account(**profile), answer(Usage(None, None, model="gpt-5-mini", raw={"a": 0})), NOW_MS)
+        == UNKNOWN
+    )

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from consumer.core.errors import BadInput
 from consumer.core.outcome import Failed, Retry, Unknown
+from consumer.core.statuses import PROOF, Proof, proof_of
 from consumer.execution.prices import cost_of_call
 from consumer.provider import Reply, Verb
-from providers.openai_compatible import CODES, STATUSES, OpenAICompatible, allows_strict
+from providers.openai_compatible import CODES, OpenAICompatible, allows_strict
 from tests.support.adapters import KEY, NOW_MS, SCHEMA, assert_sound, make_account, make_call
 
 CHAT = OpenAICompatible()
@@ -149,13 +150,15 @@ def test_a_status_that_will_not_change_fails(status: int) -> None:
     assert isinstance(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, b"")), Failed)
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 498, 500, 503, 529])
+@pytest.mark.parametrize("status", [423, 425, 429, 498, 503, 521, 523, 525, 526, 529])
 def test_a_status_that_will_pass_is_tried_again(status: int) -> None:
     reply = Reply(status, {"retry-after": "3"}, b"")
     assert CHAT.reply(make_call(CHAT), Verb.SUBMIT, reply) == Retry(f"http_{status}", 3000)
 
 
-@pytest.mark.parametrize("status", [502, 504, 520, 522, 524, 507, 599])
+@pytest.mark.parametrize(
+    "status", [303, 408, 409, 424, 460, 499, 500, 502, 503, 504, 520, 522, 524, 507, 599]
+)
 def test_a_status_that_does_not_show_whether_work_was_done_is_unknown(status: int) -> None:
     for headers in ({}, {"x-should-retry": "true"}, {"x-should-retry": "false"}):
         outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, headers, b""))
@@ -167,9 +170,42 @@ def test_the_tables_say_which_statuses_the_server_may_overrule() -> None:
     for code, ending in CODES.items():
         body = json.dumps({"error": {"message": "m", "code": code}}).encode()
         assert type(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(400, wished, body))) is ending
-    for status, ending in STATUSES.items():
-        outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, wished, b""))
-        assert type(outcome) is (Retry if ending is Failed else ending)
+    for status in range(100, 600):
+        if not 200 <= status < 300:
+            outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, wished, b""))
+            proven = proof_of(status) in (Proof.REFUSED, Proof.BUSY)
+            assert type(outcome) is (Retry if proven else Unknown), status
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "ending"),
+    [
+        ({}, b'{"error": {"message": "Overloaded", "type": "server_error"}}', Retry),
+        ({"retry-after": "2"}, b"", Retry),
+        ({}, b"", Unknown),
+        (
+            {},
+            b"upstream connect error or disconnect/reset before headers. reset reason: connection termination",
+            Unknown,
+        ),
+        ({}, b"<html><title>Application Error</title></html>", Unknown),
+        ({}, b'{"message":"Service Unavailable"}', Unknown),
+    ],
+    ids=["the API itself", "a time to come back", "nothing", "Envoy", "Heroku", "AWS API Gateway"],
+)
+def test_an_unavailable_server_is_believed_if_it_speaks_itself(
+    headers: dict[str, str], body: bytes, ending: type[Retry | Unknown]
+) -> None:
+    assert isinstance(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(503, headers, body)), ending)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"error": {"message": "m"}}', b"<html></html>"])
+def test_a_status_outside_the_table_never_frees_the_reservation(body: bytes) -> None:
+    """For every reply: an outcome that says that no work was done has a status that proves it."""
+    for status in range(100, 600):
+        outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, body))
+        if isinstance(outcome, Failed | Retry) and not 200 <= status < 300:
+            assert status in PROOF
 
 
 JSON = st.recursive(
@@ -184,11 +220,16 @@ JSON = st.recursive(
 
 @tuned(deadline=None)
 @given(status=st.integers(100, 599), value=JSON, headers=st.dictionaries(
-    st.sampled_from(["retry-after", "retry-after-ms", "x-should-retry", "x-litellm-response-cost"]), st.text()
+    st.sampled_from(
+        ["retry-after", "retry-after-ms", "x-should-retry", "x-litellm-response-cost", "x-ratelimit-reset-tokens"]
+    ), st.text()
 ))  # fmt: skip
 def test_any_json_gives_one_outcome(status: int, value: Any, headers: dict[str, str]) -> None:
     body = json.dumps(value).encode()
-    assert_sound(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, headers, body)))
+    outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, headers, body))
+
+    assert_sound(outcome)
+    assert not any(mark in getattr(outcome, "why", "") for mark in ('{"', "[{", '["', "</"))
 
 
 @tuned(deadline=None)
