@@ -282,6 +282,13 @@ class Provider(ABC):
         It must be the same for the same call, as a repeat under the same key is built again.  If it raises, nothing
         was sent: a submission fails, with the message of a BadInput as its reason."""
 
+    def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
+        """Another form of the same request, if this reply refuses its form and no work was done; None otherwise.
+
+        It is sent at once, at most once for a call, and its reply counts.  An adapter may remember for its process
+        which form a server refuses, and nothing else."""
+        return None
+
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:
         """The outcome that a reply means.  It accepts any status and any body, and never raises.
 

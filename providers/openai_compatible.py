@@ -16,6 +16,7 @@ from consumer.core.errors import BadInput
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage, reported_amount
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.refusals import first, read_refusal
 from consumer.core.statuses import Proof, proof_of
 from consumer.core.strictjson import dump_json
 from consumer.core.usage import read_usage
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
+    from consumer.core.refusals import Refusal
     from consumer.provider import Call, Reply, Verb
 
 
@@ -81,6 +83,9 @@ WRITTEN: Final = frozenset({"json_validate_failed"})
 """Codes of errors after which the model has written something: its cost is unknown, unless the reply reports it."""
 # fmt: on
 
+_WRONG_REQUEST: Final = (400, 422)
+_ABOUT_SCHEMA: Final = ("response_format", "schema", "strict")
+_MAX_LOOSE: Final = 1_000
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Fields where vLLM and SGLang put an answer bound to a schema if they take all of it for reasoning."""
 
@@ -91,6 +96,10 @@ class OpenAICompatible(Provider):
     name = "openai_compatible"
     kind = "ai"
     settings = ChatSettings
+
+    def __init__(self) -> None:
+        self._loose: set[tuple[str, str, str]] = set()
+        """What was refused in strict mode since the process began.  Forgetting it costs one refused request."""
 
     def check(self, account: Account) -> None:
         super().check(account)
@@ -103,7 +112,7 @@ class OpenAICompatible(Provider):
 
         A token is at least one byte, and a chat template adds less than the JSON around the messages does."""
         settings = _settings(call)
-        return Quote(len(_body(call)), settings.max_output_tokens, settings.model)
+        return Quote(len(self._body(call)), settings.max_output_tokens, settings.model)
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
         profile = call.account.profile
@@ -116,18 +125,49 @@ class OpenAICompatible(Provider):
             headers["authorization"] = f"Bearer {call.account.key}"
         headers |= {name.lower(): value for name, value in call.account.headers.items()}
         address = f"{(profile.base_url or '').rstrip('/')}/chat/completions"
-        return httpx2.Request("POST", address, headers=headers, content=_body(call))
+        return httpx2.Request("POST", address, headers=headers, content=self._body(call))
+
+    def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
+        """The same request without strict mode, if the server refuses the schema in that mode."""
+        if reply.status not in _WRONG_REQUEST or not self._is_strict(call):
+            return None
+        refusal = read_refusal(_data(reply), "")
+        named = f"{refusal.parameter} {' '.join(refusal.codes)} {refusal.sentence}".lower()
+        if not WRITTEN.isdisjoint(refusal.codes) or not any(word in named for word in _ABOUT_SCHEMA):
+            return None
+        if len(self._loose) >= _MAX_LOOSE:
+            self._loose.clear()
+        self._loose.add(_form(call))
+        return self.request(call, verb)
 
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # the only verb is SUBMIT
-        try:
-            read = reply.json()
-        except ValueError:
-            read = None
-        # Google's server puts its errors into a list.
-        data = _first(read) if isinstance(read, list) else _object(read)
-        if not 200 <= reply.status < 300 or _error(data):
-            return _refusal(call, reply, data)
+        data = _data(reply)
+        refusal = read_refusal(data, _text(reply))
+        if not 200 <= reply.status < 300 or refusal.stated:
+            return _refused(call, reply, data, refusal)
         return _answer(call, reply, data)
+
+    def _body(self, call: Call) -> bytes:
+        return _body(call, strict=self._is_strict(call))
+
+    def _is_strict(self, call: Call) -> bool:
+        """Whether the request asks for strict mode."""
+        bound = _settings(call).structured == "json_schema" and _options(call).strict
+        return bound and allows_strict(call.output_schema) and _form(call) not in self._loose
+
+
+def _form(call: Call) -> tuple[str, str, str]:
+    """What a server may refuse in strict mode: a profile, a model and a schema."""
+    return call.account.name, _settings(call).model, dump_json(call.output_schema)
+
+
+def _data(reply: Reply) -> dict[str, Any]:
+    """The JSON object in a reply, or in the list that Google's server puts around an error; empty if there is none."""
+    try:
+        read = reply.json()
+    except ValueError:
+        return {}
+    return first(read) if isinstance(read, list) else _object(read)
 
 
 def _settings(call: Call) -> ChatSettings:
@@ -141,7 +181,7 @@ def _options(call: Call) -> ChatOptions:
 # ----------------------------------------------------------------------------------- the request
 
 
-def _body(call: Call) -> bytes:
+def _body(call: Call, *, strict: bool) -> bytes:
     settings = _settings(call)
     options = _options(call)
     body: dict[str, Any] = {
@@ -156,7 +196,6 @@ def _body(call: Call) -> bytes:
     if settings.structured == "json_object":
         body["response_format"] = {"type": "json_object"}
     elif settings.structured == "json_schema":
-        strict = options.strict and allows_strict(call.output_schema)
         schema = {"name": "answer", "strict": strict, "schema": call.output_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return dump_json(options.extra_body | body).encode()
@@ -215,7 +254,7 @@ def allows_strict(schema: Any) -> bool:
 
 
 def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
-    choice = _first(data.get("choices"))
+    choice = first(data.get("choices"))
     if not choice:
         return _unreadable(call, reply, data)
     message, reason = _object(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
@@ -273,66 +312,39 @@ def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     return Unknown(f"unreadable_reply: {what}", charged=charged)
 
 
-def _refusal(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
+def _refused(call: Call, reply: Reply, data: dict[str, Any], refusal: Refusal) -> Outcome:
     """The outcome of a reply that reports an error: in its status, or in its body."""
-    error = _error(data) or data
-    codes = [str(error[key]) for key in ("code", "type", "status") if isinstance(error.get(key), str | int)]
-    names = [code for code in codes if not code.isdecimal()] or codes
-    code = excerpt(" ".join([f"http_{reply.status}", *names[:1]]), call.account, 100)
-    why = f"{code}: {_message(error, reply, call.account)}".removesuffix(": ")
+    code = excerpt(f"http_{reply.status} {refusal.name}", call.account, 100)
+    why = f"{code}: {excerpt(refusal.sentence, call.account)}".removesuffix(": ")
     usage = _usage(call, data, worked=False, wrote=False)
-    if usage is None and not WRITTEN.isdisjoint(codes):
+    if usage is None and not WRITTEN.isdisjoint(refusal.codes):
         usage = Usage(model=_model(call, data))
     charged = _charged(call, reply, data, usage)
-    ending = _ending(call, reply, data, codes)
+    ending = _ending(call, reply, refusal)
     if ending is Retry:
         return Retry(why, reply.retry_after_ms(call.now_ms), usage=usage, charged=charged)
     return ending(why, usage=usage, charged=charged)
 
 
-def _ending(call: Call, reply: Reply, data: dict[str, Any], codes: list[str]) -> _Ending:
+def _ending(call: Call, reply: Reply, refusal: Refusal) -> _Ending:
     """The class of the outcome of an error, from its codes and its status."""
-    for code in codes:
+    for code in refusal.codes:
         if code in CODES:
             return CODES[code]
     status = reply.status
     if 200 <= status < 300:
         # OpenRouter reports an error after the work began as 200.  Its code is the status that the error would have.
-        status = next((int(code) for code in codes if code.isdecimal() and len(code) == 3), 500)
+        status = next((int(code) for code in refusal.codes if code.isdecimal() and len(code) == 3), 500)
     advice = reply.headers.get("x-should-retry")
     match proof_of(status):
         case Proof.REFUSED:
             return Retry if advice == "true" else Failed
-        case Proof.BUSY_IF_SAID if not _error(data) and reply.retry_after_ms(call.now_ms) is None:
+        case Proof.BUSY_IF_SAID if not refusal.stated and reply.retry_after_ms(call.now_ms) is None:
             return Unknown
         case Proof.BUSY | Proof.BUSY_IF_SAID:
             return Failed if advice == "false" else Retry
         case Proof.NONE:
             return Unknown
-
-
-def _error(data: dict[str, Any]) -> dict[str, Any]:
-    """The error object of a reply, from one of the places where servers put it; empty if there is none."""
-    found = data.get("error") or _first(data.get("choices")).get("error") or _first(data.get("errors"))
-    if found:
-        return _object(found) or {"message": found}
-    return data if data.get("object") == "error" else {}
-
-
-# ------------------------------------------------------------------------------------- its words
-
-
-def _message(error: dict[str, Any], reply: Reply, account: Account) -> str:
-    """The server's sentence about an error; empty if it has none.  Never JSON or markup."""
-    for text in (error.get("message"), error.get("error"), error.get("detail")):
-        if isinstance(text, str) and (words := excerpt(text, account)):
-            return words
-    wrong = _first(error.get("detail"))  # FastAPI: the first of the fields that are wrong
-    if isinstance(wrong.get("msg"), str):
-        places = wrong.get("loc")
-        place = ".".join(map(str, places)) if isinstance(places, list) else ""
-        return excerpt(f"{place} {wrong['msg']}", account)
-    return "" if error else excerpt(_text(reply), account)
 
 
 # ------------------------------------------------------------------------------------- the money
@@ -377,10 +389,6 @@ def _reported(call: Call, reply: Reply, usage: dict[str, Any]) -> Decimal | None
 
 def _text(reply: Reply) -> str:
     return reply.body.decode("utf-8", "replace").strip()
-
-
-def _first(value: Any) -> dict[str, Any]:
-    return _object(value[0]) if isinstance(value, list) and value else {}
 
 
 def _object(value: Any) -> dict[str, Any]:

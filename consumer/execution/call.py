@@ -15,6 +15,8 @@ from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
 from consumer.core.strictjson import dump_json, parse_json
 from consumer.core.template import PLACEHOLDER, Plan, render
+from consumer.execution.network import address, network_reason
+from consumer.execution.secrets import without_secrets
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
 from consumer.telemetry import Event, log
 
@@ -186,10 +188,13 @@ async def perform(world: World, provider: Provider, call: Call, verb: Verb, step
                 await asyncio.sleep(step.after_ms / 1000)
                 return step.outcome
             reply = await _send(world, step)
+            other = None if reply is None else _other_form(provider, call, verb, reply)
+            if other is not None:
+                reply = await _send(world, other)
     except TimeoutError:
-        return Unknown(f"timeout: no answer within {call.timeout_s:g} s")
+        return Unknown(f"timeout: no answer within {call.timeout_s:g} s{_from(step)}")
     except Exception as error:  # noqa: BLE001  # each host's transport has errors of its own
-        return _network_error(world, verb, error)
+        return _network_error(world, verb, step, error)
     if reply is None:  # it may cost money: a usage without numbers keeps the cost unknown
         return unsent_outcome(
             verb, Failed(f"reply_too_large: more than {MAX_REPLY_BYTES} bytes", usage=Usage())
@@ -219,9 +224,26 @@ async def _send(world: World, request: httpx2.Request) -> Reply | None:
         await response.aclose()
 
 
-def _network_error(world: World, verb: Verb, error: Exception) -> Outcome:
+def _other_form(provider: Provider, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
+    """The other form of a request that the adapter makes after this reply, if it makes one."""
+    try:
+        return provider.again(call, verb, reply)
+    except Exception as error:  # noqa: BLE001  # an adapter may raise anything
+        log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(error).__name__)
+        return None
+
+
+def _from(step: Step) -> str:
+    return f" from {address(step)}" if isinstance(step, httpx2.Request) else ""
+
+
+def _network_error(world: World, verb: Verb, step: Step, error: Exception) -> Outcome:
     """Retry what was certainly not sent.  After any other error the work may have been done."""
-    why = f"network: {type(error).__name__}"
+    why = (
+        network_reason(step, error)
+        if isinstance(step, httpx2.Request)
+        else f"network: {type(error).__name__}"
+    )
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.LocalProtocolError | httpx2.TooManyRedirects):
         return unsent_outcome(verb, Failed(why))
     never_sent = world.config.reports_unsent and isinstance(error, NEVER_SENT)
@@ -234,7 +256,7 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
     if isinstance(outcome, Outcome):
-        return outcome
+        return without_secrets(call.account, outcome)
     log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(outcome).__name__)
     return Unknown(f"adapter_error: {type(outcome).__name__}")
 

@@ -17,6 +17,7 @@ from consumer.execution.call import judge
 from consumer.execution.facts import Facts, facts
 from consumer.execution.late import handle_late_outcome
 from consumer.execution.rebuild import call_of, exchange
+from consumer.execution.secrets import without_secrets
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.store import webhooks as sql
@@ -122,7 +123,7 @@ def _read_one(fact: Facts, call: Call | None, body: str) -> Outcome | None:
         return None
     try:
         outcome = fact.provider.read_webhook(call, body.encode())
-        return None if outcome is None else judged(fact, outcome)
+        return None if outcome is None else judged(fact, without_secrets(call.account, outcome))
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything
         log().error(Event.ADAPTER_ERROR, provider=fact.provider.name, error=type(error).__name__)
         return None

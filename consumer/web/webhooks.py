@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from consumer.core.errors import BadInput, NotFound
+from consumer.core.redact import redacted
 from consumer.core.strictjson import clean
 from consumer.execution import doorbells, webhooks
 from consumer.execution.call import sign
@@ -47,7 +48,9 @@ async def receive(context: RequestContext) -> Response:
         event = provider.verify_webhook(account, dict(context.request.headers), body, now)
         execution = _signed_execution(context, account)
     except BadSignature as error:
-        log().warning(Event.WEBHOOK_REFUSED, profile=account.name, reason=str(error))
+        log().warning(
+            Event.WEBHOOK_REFUSED, profile=account.name, reason=redacted(str(error), account.secrets)
+        )
         raise
     await _keep(context.world, account, execution, _name(event.id), event.external_id, _text(body))
     return reply(views.Received(status="received"))

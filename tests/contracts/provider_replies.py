@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from consumer.core.outcome import Retry
+from consumer.execution.secrets import without_secrets
 from consumer.provider import MAX_REPLY_BYTES, BadSignature, Pause, Provider, Reply, Verb
 from consumer.telemetry import reason_code
 from tests.fixtures import Fixtures
@@ -18,10 +22,35 @@ from tests.support.adapters import (
     NOW_MS,
     EveryAdapter,
     assert_sound,
+    make_account,
     make_call,
     recorded_call,
 )
 from tests.support.hostile_replies import HOSTILE_BODIES, HOSTILE_HEADERS, mutations
+
+GATEWAY_KEY = "gw/7c1e 9a+55=d0f3b2"
+"""Unlike KEY, it changes in a URL, in JSON and in base 64."""
+
+
+def leaks(secret: str) -> list[str]:
+    """Replies that repeat a secret."""
+    bearer = base64.b64encode(f"user:{secret}".encode()).decode()
+    return [
+        f"wrong key {secret}",
+        f"<html><title>{'x' * 280}{secret}</title></html>",
+        json.dumps({"error": {"message": f"wrong key {secret}", "code": secret, "type": secret}}),
+        json.dumps({"error": {"message": f"no access with Basic {bearer} at /v1?key={quote(secret)}"}}),
+        json.dumps({"error": secret}),
+        json.dumps({"detail": [{"msg": "x" * 290 + secret, "loc": [secret]}]}),
+        json.dumps({"message": secret, "object": "error"}),
+        json.dumps(
+            {
+                "choices": [{"message": {"refusal": secret}, "finish_reason": secret}],
+                "model": secret,
+                "usage": {"prompt_tokens": 1, "key": {secret: [secret]}},
+            }
+        ),
+    ]
 
 
 class ProviderReplyContract(EveryAdapter):
@@ -119,26 +148,18 @@ class ProviderReplyContract(EveryAdapter):
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """No stored, logged or shown text contains a secret, even if the provider echoes it."""
-        call = make_call(provider)
-        secrets = [secret for secret in (KEY, fixtures.webhook_secret) if secret]
+        account = replace(make_account(provider), secret_headers={"x-gateway-key": GATEWAY_KEY})
+        call = make_call(provider, account=account)
+        secrets = [secret for secret in (KEY, GATEWAY_KEY, fixtures.webhook_secret) if secret]
         shown = [repr(call), repr(call.account), repr(provider.quote(call))]
         shown += [repr(provider.request(call, verb)) for verb in provider.abilities.verbs]
         for secret in secrets:
-            leaks = (
-                f"wrong key {secret}",
-                f"<html>{'x' * 280}{secret}</html>",
-                json.dumps({"error": {"message": f"wrong key {secret}", "code": secret, "type": secret}}),
-                json.dumps({"error": secret}),
-                json.dumps({"detail": [{"msg": "x" * 290 + secret}]}),
-                json.dumps({"message": secret, "object": "error"}),
-                json.dumps(
-                    {"choices": [{"message": {"refusal": secret}, "finish_reason": secret}], "model": secret}
-                ),
-            )
             for status in (200, 400, 401, 403, 429, 500, 502):
-                for leak in leaks:
+                for leak in leaks(secret):
                     for verb in provider.abilities.verbs:
-                        shown.append(repr(provider.reply(call, verb, Reply(status, {}, leak.encode()))))
+                        outcome = provider.reply(call, verb, Reply(status, {}, leak.encode()))
+                        shown.append(repr(without_secrets(account, outcome)))
+                        shown.append(str(getattr(outcome, "why", "")))
             headers = {"webhook-id": secret, "webhook-timestamp": secret, "webhook-signature": secret}
             with pytest.raises(BadSignature) as refused:
                 provider.verify_webhook(call.account, headers, secret.encode(), NOW_MS)

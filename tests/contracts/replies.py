@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -15,9 +16,9 @@ import pytest
 from consumer.core.outcome import Accepted, Succeeded, Unknown
 from consumer.provider import Call, Pause, Verb
 from consumer.service import commands
-from tests.support.fakes import ANSWER
+from tests.support.fakes import ANSWER, SCHEMA
 from tests.support.ports import START_MS
-from tests.support.scene import Scene, Suite, ai, person
+from tests.support.scene import Scene, Suite, ai, person, route
 
 RETRY_DATE = "Wed, 18 May 2033 03:33:50 GMT"
 """30 seconds after the clock of a scene."""
@@ -147,7 +148,10 @@ class ReplyContract(Suite):
         found = await self.outcome(scene, refuse, lambda: httpx2.Response(200, content=GOOD))
         await scene.finish()
 
-        assert (found["status"], found["reason"]) == ("failed", "network: ConnectError")
+        assert (found["status"], found["reason"]) == (
+            "failed",
+            "network: no connection to chat.test (ConnectError)",
+        )
         assert found["cost_micro"] == 0
         assert (await scene.task(found["task_id"]))["status"] == "completed"
 
@@ -192,7 +196,50 @@ class ReplyContract(Suite):
 
         found = await self.outcome(scene, hang, call_s=1)
 
-        assert (found["status"], found["reason"]) == ("unknown", "timeout: no answer within 1 s")
+        assert (found["status"], found["reason"]) == (
+            "unknown",
+            "timeout: no answer within 1 s from chat.test",
+        )
+
+    async def test_a_schema_that_strict_mode_refuses_is_sent_once_without_it(self, scene: Scene) -> None:
+        asked: list[bool] = []
+
+        async def handle(request: httpx2.Request) -> httpx2.Response:
+            strict = json.loads(request.content)["response_format"]["json_schema"]["strict"]
+            asked.append(strict)
+            refused = {"message": "Invalid schema for response_format 'answer'", "param": "response_format"}
+            return (
+                httpx2.Response(400, json={"error": refused})
+                if strict
+                else httpx2.Response(200, content=GOOD)
+            )
+
+        scene.network.others["chat.test"] = handle
+        await scene.organization(1)
+        stages = route(ai("chat", model=uuid4().hex))  # the adapter remembers refusals for its process
+        template = await scene.template(stages, schema={**SCHEMA, "additionalProperties": False}, attempts=1)
+        await scene.tasks(1, template)
+        await scene.drain()
+        first = asked.copy()
+        await scene.tasks(1, template)
+        await scene.drain()
+
+        assert await scene.statuses() == {"completed": 2}
+        assert await scene.count("task_executions") == 2
+        assert (first, asked) == ([True, False], [True, False, False])
+
+    @pytest.mark.parametrize("status", [401, 429, 500])
+    async def test_another_refusal_is_no_reason_to_leave_strict_mode(self, scene: Scene, status: int) -> None:
+        asked = []
+        error = {"message": "this schema of yours", "param": "response_format"}
+
+        def refuse() -> httpx2.Response:
+            asked.append(status)
+            return httpx2.Response(status, json={"error": error})
+
+        await self.outcome(scene, refuse, attempts=1)
+
+        assert asked == [status]
 
 
 class AdapterContract(Suite):
