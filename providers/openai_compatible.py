@@ -99,7 +99,7 @@ class OpenAICompatible(Provider):
 
     def __init__(self) -> None:
         self._loose: set[tuple[str, str, str]] = set()
-        """What was refused in strict mode since the process began.  Forgetting it costs one refused request."""
+        """Forms that were refused in strict mode since the process began.  To forget one costs a refused request."""
 
     def check(self, account: Account) -> None:
         super().check(account)
@@ -364,8 +364,9 @@ def _charged(call: Call, reply: Reply, data: dict[str, Any], usage: Usage | None
 
     A charge of 0 beside a count of tokens that cannot be true was computed from that count."""
     charged = _reported(call, reply, _object(data.get("usage")))
-    counted = usage is None or (usage.input_tokens is not None and usage.output_tokens is not None)
-    return charged if charged or counted or not usage.raw else None
+    if usage is None or charged or not usage.raw:
+        return charged
+    return None if usage.input_tokens is None or usage.output_tokens is None else charged
 
 
 def _reported(call: Call, reply: Reply, usage: dict[str, Any]) -> Decimal | None:

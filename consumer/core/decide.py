@@ -95,7 +95,9 @@ __all__ = [
     "TaskMove",
     "TaskView",
     "asks",
+    "cause_in",
     "decide",
+    "was_asked",
 ]
 
 
@@ -136,7 +138,17 @@ class Decision:
 
 
 ASKED: Final = "asked"
-"""The reason of an unknown execution about which a person was asked."""
+"""The code in the reason of an unknown execution about which a person was asked."""
+
+
+def was_asked(reason: str | None) -> bool:
+    """Whether the reason of an unknown execution says that a person was asked about it."""
+    return reason is not None and reason.partition(":")[0] == ASKED
+
+
+def cause_in(reason: str | None) -> str | None:
+    """Why an execution became unknown, in its reason."""
+    return (reason or "").removeprefix(ASKED).removeprefix(": ") or None if was_asked(reason) else reason
 
 
 def asks(at: Situation) -> bool:
@@ -261,7 +273,11 @@ def _unknown(at: Situation, outcome: Unknown) -> Decision:
     execution = at.execution
     state = execution_after(execution.state, ExecutionEvent.DOUBT)
     resolve_by = _resolve_by(at, outcome)
-    reason = ASKED if outcome.asked or execution.asked else outcome.why
+    # Finding it unknown again is no news: the reason keeps what happened to the call.
+    cause = execution.cause if execution.state is ExecutionState.UNKNOWN else outcome.why
+    reason = cause or outcome.why
+    if outcome.asked or execution.asked:
+        reason = f"{ASKED}: {cause}" if cause else ASKED
     return Decision(
         state,
         _move_of_unknown(at, outcome.why) if at.current else None,

@@ -206,4 +206,5 @@ def _time_is_over(at: Situation) -> Settle:
         return Settle(Unknown("deadline"))
     if asks(at):
         return Settle(Unknown(ASKED, asked=True))
-    return Settle(Failed(UNKNOWN_OUTCOME), bound=True)
+    why = f"{UNKNOWN_OUTCOME}: {execution.cause}" if execution.cause else UNKNOWN_OUTCOME
+    return Settle(Failed(why), bound=True)

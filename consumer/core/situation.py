@@ -79,7 +79,8 @@ class ExecutionView:
     before it was first set.
     `passed`: an execution of another stage has begun since.
     `accepted`: its provider accepted it as a job.
-    `asked`: a person was asked how it ended."""
+    `asked`: a person was asked how it ended.
+    `cause`: why an unknown execution became unknown, such as a timeout."""
 
     id: int
     state: ExecutionState
@@ -93,6 +94,7 @@ class ExecutionView:
     passed: bool = False
     accepted: bool = False
     asked: bool = False
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

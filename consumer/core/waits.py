@@ -132,7 +132,8 @@ def _headers_in(body: Any) -> dict[str, str]:
 
 def _at_reset(headers: Mapping[str, str], now_ms: int) -> int | None:
     """When the limit that was reached is full again: the last of those with nothing remaining, else the first."""
-    spent, others = [], []
+    spent: list[int] = []
+    others: list[int] = []
     for name, value in headers.items():
         if "ratelimit" not in name or "reset" not in name:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from consumer.core.decide import ASKED, ExecutionView, Situation, TaskView
+from consumer.core.decide import ExecutionView, Situation, TaskView, cause_in, was_asked
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.template import Candidate, Limits, Route, Stage
@@ -53,7 +53,7 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         plan = read_plan(row)
     except BadInput:
         plan = None  # the template was changed or deleted under a running task: a paid answer still counts
-    stage = integer(row, "execution_stage")
+    stage, reason = integer(row, "execution_stage"), optional_text(row, "execution_reason")
     execution = ExecutionView(
         id=integer(row, "id"),
         state=ExecutionState(str(row["state"])),
@@ -63,7 +63,8 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         resolve_by_ms=optional_integer(row, "resolve_by_ms"),
         passed=bool(row["passed"]),
         accepted=row["external_id"] is not None,
-        asked=row["execution_reason"] == ASKED,
+        asked=was_asked(reason),
+        cause=cause_in(reason),
         **traits(provider, has_job=row["external_id"] is not None),
     )
     route = plan.route if plan else _blind_route(stage)

@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import policy, snapshot
-from consumer.core.decide import ASKED
+from consumer.core.decide import was_asked
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
 from consumer.core.money import show
@@ -174,7 +174,7 @@ def _explain_waiting(latest: Row | None) -> str:
     limit = f" until {iso(until)}" if until else ""
     if latest["status"] == "unknown":
         unknown = f"The outcome of {latest['profile']}'s call is unknown"
-        if latest["reason"] == ASKED:
+        if was_asked(optional_text(latest, "reason")):
             return f"{unknown}. It waits for a person to answer the question in the inbox{limit}."
         return f"{unknown} ({latest['reason']}). It waits for evidence{limit}."
     if latest["provider"] == "inbox":

@@ -65,7 +65,7 @@ INBOX: Final = Query("""
     FROM task_executions e JOIN tasks ON tasks.id = e.task_id
       LEFT JOIN task_templates template ON template.id = tasks.template_id
     WHERE e.status IN ('waiting', 'unknown') AND tasks.status = 'waiting'
-      AND ((e.status = 'waiting' AND e.provider = 'inbox') OR (e.status = 'unknown' AND e.reason = 'asked'))
+      AND ((e.status = 'waiting' AND e.provider = 'inbox') OR (e.status = 'unknown' AND (e.reason = 'asked' OR e.reason LIKE 'asked:%')))
       AND (:organization IS NULL OR tasks.organization_id = :organization)
       AND (:user IS NULL OR e.assigned_to IS NULL OR e.assigned_to = :user)
     ORDER BY tasks.rank, e.id LIMIT :size

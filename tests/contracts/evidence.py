@@ -11,7 +11,7 @@ from consumer.core.policy import DAY
 from consumer.provider import Verb
 from consumer.service import commands
 from consumer.store.sql import execution_id
-from tests.support.fakes import LOST, Hold
+from tests.support.fakes import LOST, LOST_REASON, Hold
 from tests.support.jobs import SILENT
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
 
@@ -63,7 +63,7 @@ class EvidenceContract(Suite):
             await scene.later(60_000)
 
         (execution,) = await scene.executions(task)
-        assert (execution["reason"], execution["cost_source"]) == ("unknown_outcome", "bound")
+        assert (execution["reason"], execution["cost_source"]) == (f"unknown_outcome: {LOST_REASON}", "bound")
         assert (await scene.task(task))["status"] == "failed"
 
     async def test_a_call_whose_worker_died_is_looked_up(self, scene: Scene) -> None:

@@ -185,7 +185,7 @@ class JobContract(Suite):
         await scene.later(DAY)
 
         (execution,) = await scene.executions(task)
-        assert (execution["reason"], execution["cost_source"]) == ("unknown_outcome", "bound")
+        assert (execution["reason"], execution["cost_source"]) == ("unknown_outcome: deadline", "bound")
         assert (await scene.task(task))["status"] == "failed"
 
     async def test_an_unknown_job_is_polled_once_more_before_it_is_given_up(self, scene: Scene) -> None:
@@ -226,7 +226,7 @@ class JobContract(Suite):
             await scene.later(DAY)
 
         (execution,) = await scene.executions(task)
-        assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome", PRICE)
+        assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome: deadline", PRICE)
         assert (await scene.task(task))["status"] == "failed"
 
     async def test_polls_do_not_move_the_deadline(self, scene: Scene) -> None:

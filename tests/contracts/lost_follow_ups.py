@@ -50,7 +50,7 @@ class LostFollowUpContract(Suite):
 
         await scene.later(DAY)
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome: lost", "bound")
 
     async def test_a_call_whose_every_follow_up_kills_its_worker_still_ends(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
@@ -64,7 +64,7 @@ class LostFollowUpContract(Suite):
         await scene.later(DAY)
 
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "bound")
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome: lost", "bound")
 
     async def test_a_charge_reported_by_webhook_is_billed_although_follow_ups_are_lost(
         self, scene: Scene
@@ -77,5 +77,5 @@ class LostFollowUpContract(Suite):
         await scene.later(DAY)
 
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
-        assert (row["reason"], row["cost_source"]) == ("unknown_outcome", "declared")
+        assert (row["reason"], row["cost_source"]) == ("unknown_outcome: lost", "declared")
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []

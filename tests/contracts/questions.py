@@ -77,12 +77,13 @@ class QuestionContract(Suite):
 
     async def test_an_unanswered_question_ends_with_a_charge_of_the_bound(self, scene: Scene) -> None:
         task, _, token = await self.doubted(scene)
+        assert (await scene.executions(task))[0]["reason"] == "asked: deadline"
 
         await scene.later(2 * HOUR)
         await scene.finish()
 
         first, second = await scene.executions(task)
-        assert (first["reason"], first["cost_source"]) == ("unknown_outcome", "bound")
+        assert (first["reason"], first["cost_source"]) == ("unknown_outcome: deadline", "bound")
         assert (second["profile"], (await scene.task(task))["status"]) == ("other", "completed")
         with pytest.raises(Conflict, match="has ended: the question's time is over"):
             await people.decline(scene.world, token, "")

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import RESOLVE_WITHOUT_EVIDENCE
-from tests.support.fakes import ANSWER, LOST, Hold
+from tests.support.fakes import ANSWER, LOST, LOST_REASON, Hold
 from tests.support.jobs import SILENT
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
@@ -39,7 +39,7 @@ class UnknownContract(Suite):
         await scene.later(RESOLVE_WITHOUT_EVIDENCE)
 
         first, second = await scene.executions(task)
-        assert (first["status"], first["reason"]) == ("failed", "unknown_outcome")
+        assert (first["status"], first["reason"]) == ("failed", f"unknown_outcome: {LOST_REASON}")
         assert (first["cost_micro"], first["cost_source"]) == (PRICE, "bound")
         assert (second["status"], second["cost_source"]) == ("succeeded", "declared")
         assert await scene.books(budget) == (2 * PRICE, 0)
@@ -56,7 +56,7 @@ class UnknownContract(Suite):
         await scene.later(RESOLVE_WITHOUT_EVIDENCE)
 
         (execution,) = await scene.executions(task)
-        assert (execution["reason"], execution["cost_micro"]) == ("unknown_outcome", cost)
+        assert (execution["reason"], execution["cost_micro"]) == (f"unknown_outcome: {LOST_REASON}", cost)
 
     async def test_a_second_unknown_waits_and_then_goes_to_the_next_candidate(self, scene: Scene) -> None:
         task = await scene.given(ai("blind", "other"))
@@ -80,7 +80,7 @@ class UnknownContract(Suite):
         await scene.later(RESOLVE_WITHOUT_EVIDENCE)
 
         row = await scene.task(task)
-        assert (row["status"], row["reason"]) == ("failed", "unknown_outcome")
+        assert (row["status"], row["reason"]) == ("failed", f"unknown_outcome: {LOST_REASON}")
         assert [one["cost_source"] for one in await scene.executions(task)] == ["bound", "bound"]
 
     @pytest.mark.parametrize(

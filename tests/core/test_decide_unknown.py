@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from consumer.core import policy
-from consumer.core.decide import ExecutionView, Position, TaskMove, decide
+from consumer.core.decide import ExecutionView, Position, TaskMove, cause_in, decide, was_asked
 from consumer.core.lifecycle import ExecutionState, TaskEvent, TaskState
 from consumer.core.outcome import Accepted, Failed, Invalid, Outcome, Rejected, Retry, Succeeded, Unknown
 from tests.core.situations import (
@@ -128,6 +128,30 @@ def test_without_new_evidence_the_time_to_resolve_and_the_task_stay() -> None:
     call = execution(ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + policy.DAY)
     decision = decide(at(task(TaskState.WAITING), call), Unknown("no_evidence: none has come yet"))
     assert (decision.resolve_by_ms, decision.task) == (NOW_MS + policy.DAY, None)
+
+
+@pytest.mark.parametrize("again", [Unknown("no_evidence: none has come yet"), Unknown("asked", asked=True)])
+def test_the_reason_keeps_what_happened_to_the_call(again: Unknown) -> None:
+    first = decide(at(), Unknown("timeout: no answer within 60 s")).reason
+    call = execution(
+        ExecutionState.UNKNOWN, evidence=True, resolve_by_ms=NOW_MS + policy.DAY, cause=cause_in(first)
+    )
+    reason = decide(at(task(TaskState.WAITING), call), again).reason
+
+    assert (was_asked(reason), cause_in(reason)) == (again.asked, first)
+
+
+@pytest.mark.parametrize(
+    ("reason", "asked", "cause"),
+    [
+        (None, False, None),
+        ("asked", True, None),
+        ("asked: lost", True, "lost"),
+        ("asked_it: x", False, "asked_it: x"),
+    ],
+)
+def test_a_reason_says_whether_a_person_was_asked(reason: str | None, asked: bool, cause: str | None) -> None:  # noqa: FBT001
+    assert (was_asked(reason), cause_in(reason)) == (asked, cause)
 
 
 def test_a_call_of_a_lost_worker_gets_its_time_at_the_first_follow_up() -> None:

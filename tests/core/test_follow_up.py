@@ -233,3 +233,8 @@ def test_an_assignment_without_an_api_is_never_asked_about(seen: View) -> None:
     person = replace(seen.at.execution, person=True)
     action = next_action(seen._replace(at=replace(seen.at, execution=person), reachable=False))
     assert not isinstance(action, Ask)
+
+
+def test_the_end_of_an_unknown_call_says_what_had_happened_to_it() -> None:
+    over = view(DOUBT | OVER | {"cause": "timeout: no answer within 60 s"})
+    assert next_action(over) == Settle(Failed("unknown_outcome: timeout: no answer within 60 s"), bound=True)

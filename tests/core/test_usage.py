@@ -61,5 +61,6 @@ def test_a_count_that_cannot_be_true_is_no_count(
 
 
 def test_no_usage_is_none_at_all() -> None:
-    for reported in (None, {}, [], "x", 5):
+    nothing: tuple[Any, ...] = (None, {}, [], "x", 5)
+    for reported in nothing:
         assert read_usage(reported, "m", worked=True, wrote=True) is None

@@ -26,6 +26,7 @@ ANSWER: Final = {"answer": "yes"}
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 LOST: Final = httpx2.ReadError("reset after sending")
 """The connection breaks after the request was sent: the outcome of the call is unknown."""
+LOST_REASON: Final = "network: the request to fake.test broke off (ReadError)"
 
 
 class Hold:
