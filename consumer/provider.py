@@ -75,8 +75,10 @@ class Call:
     the result of the stage before in a later one.  `output_schema`: the JSON Schema that the answer must fit; the
     worker checks it.
 
-    `feedback`: why the last answer was not accepted, or the note of a reviewer.  `draft`: the result that a reviewer
-    judges, or that a reviewer sent back to the first stage.  `assigned_to`: the user that the task is assigned to.
+    `feedback`: why the last answer was not accepted, or the note of a reviewer.  `draft`: the answer that was not
+    accepted, or the result that a reviewer judges or sent back; cut to a text if it is long.  `repair`: how many
+    answers of this candidate did not fit; a call that repairs one should vary what it can, or the same answer comes
+    again.  `assigned_to`: the user that the task is assigned to.
 
     `timeout_s`: the seconds that the call may take; the worker ends it then.  `now_ms`: milliseconds UTC.
     `callback_url`: the address for webhooks about this execution, with its signed id; only for adapters with the
@@ -95,6 +97,7 @@ class Call:
     now_ms: int
     feedback: str | None = None
     draft: Any = None
+    repair: int = 0
     assigned_to: int | None = None
     callback_url: str | None = None
     external_id: str | None = None
@@ -107,6 +110,11 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text, without white space around it."""
+        return self.body.decode("utf-8", "replace").strip()
 
     def json(self) -> Any:
         """The body, read by `strict_json`.  Raises ValueError."""

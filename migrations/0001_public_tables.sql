@@ -94,6 +94,7 @@ CREATE TABLE IF NOT EXISTS task_executions (
   completed_at TEXT,
   -- The state: running, waiting, unknown, succeeded, failed or cancelled (docs/lifecycle.md).
   status TEXT NOT NULL DEFAULT 'running',
-  -- The answer as JSON. It is NULL if there is none, or if it is too large for a row (result_key).
+  -- The answer as JSON. It is NULL if there is none, or if it is too large for a row (result_key). The task did not use
+  -- the answer of a failed or cancelled execution.
   result TEXT
 );

@@ -83,8 +83,9 @@ WRITTEN: Final = frozenset({"json_validate_failed"})
 """Codes of errors after which the model has written something: its cost is unknown, unless the reply reports it."""
 # fmt: on
 
+_WARMER: Final = 0.3
+"""How much each repair of an answer raises the temperature, up to 1."""
 _WRONG_REQUEST: Final = (400, 422)
-_ABOUT_SCHEMA: Final = ("response_format", "schema", "strict")
 _MAX_LOOSE: Final = 1_000
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Fields where vLLM and SGLang put an answer bound to a schema if they take all of it for reasoning."""
@@ -132,8 +133,7 @@ class OpenAICompatible(Provider):
         if reply.status not in _WRONG_REQUEST or not self._is_strict(call):
             return None
         refusal = read_refusal(_data(reply), "")
-        named = f"{refusal.parameter} {' '.join(refusal.codes)} {refusal.sentence}".lower()
-        if not WRITTEN.isdisjoint(refusal.codes) or not any(word in named for word in _ABOUT_SCHEMA):
+        if not refusal.about_schema or not WRITTEN.isdisjoint(refusal.codes):
             return None
         if len(self._loose) >= _MAX_LOOSE:
             self._loose.clear()
@@ -142,7 +142,7 @@ class OpenAICompatible(Provider):
 
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # the only verb is SUBMIT
         data = _data(reply)
-        refusal = read_refusal(data, _text(reply))
+        refusal = read_refusal(data, reply.text)
         if not 200 <= reply.status < 300 or refusal.stated:
             return _refused(call, reply, data, refusal)
         return _answer(call, reply, data)
@@ -190,7 +190,12 @@ def _body(call: Call, *, strict: bool) -> bytes:
         options.max_tokens_field: settings.max_output_tokens,
     }
     if settings.temperature is not None:
-        body["temperature"] = settings.temperature
+        # The same request at temperature 0 would bring the same answer.
+        raised = min(1, settings.temperature + _WARMER * call.repair)
+        body["temperature"] = max(settings.temperature, raised)
+    extra = dict(options.extra_body)
+    if isinstance(seed := extra.get("seed"), int):
+        extra["seed"] = seed + call.repair
     if settings.reasoning_effort is not None:
         body["reasoning_effort"] = settings.reasoning_effort
     if settings.structured == "json_object":
@@ -198,7 +203,7 @@ def _body(call: Call, *, strict: bool) -> bytes:
     elif settings.structured == "json_schema":
         schema = {"name": "answer", "strict": strict, "schema": call.output_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return dump_json(options.extra_body | body).encode()
+    return dump_json(extra | body).encode()
 
 
 def _messages(call: Call) -> list[dict[str, str]]:
@@ -215,7 +220,8 @@ def _messages(call: Call) -> list[dict[str, str]]:
         parts.append(feedback.replace("That", "An earlier", 1))
     messages.append({"role": "user", "content": "\n\n".join(parts)})
     if call.feedback and call.draft is not None:
-        messages.append({"role": "assistant", "content": dump_json(call.draft)})
+        last = call.draft if isinstance(call.draft, str) else dump_json(call.draft)
+        messages.append({"role": "assistant", "content": last})
         messages.append({"role": "user", "content": feedback})
     return messages
 
@@ -294,7 +300,7 @@ def _content(content: Any) -> Any:
 
 def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     """The outcome of a reply that holds neither an answer nor an error."""
-    text = _text(reply)
+    text = reply.text
     if text.startswith("<"):
         return Failed(
             f"not_an_api: the reply is a web page: {excerpt(text, call.account)}".removesuffix(": ")
@@ -386,10 +392,6 @@ def _reported(call: Call, reply: Reply, usage: dict[str, Any]) -> Decimal | None
         behind = reported_amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
         return None if behind is None else charged + behind
     return charged
-
-
-def _text(reply: Reply) -> str:
-    return reply.body.decode("utf-8", "replace").strip()
 
 
 def _object(value: Any) -> dict[str, Any]:

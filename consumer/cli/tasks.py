@@ -30,6 +30,8 @@ Lines = list[tuple[int, dict[str, Any]]]
 """Tasks with the numbers of their lines."""
 
 _PLACE: Final = re.compile(r"^tasks\[(\d+)\]\.?(.*)$")
+MAX_UNUSED_CHARS: Final = 500
+"""Characters of an unused answer that `show` prints; `--json` prints all of it."""
 SHOWN_PROBLEMS: Final = 20
 
 
@@ -198,6 +200,12 @@ def describe(found: dict[str, Any]) -> str:
             for execution in found["executions"]
         ]
         parts += ["", table(heads, rows)]
+    for execution in found["executions"]:
+        if execution["used"] is False:
+            answer = json.dumps(execution["result"], ensure_ascii=False)
+            parts.append(
+                f"execution {execution['id']} answered, which was not used: {answer[:MAX_UNUSED_CHARS]}"
+            )
     if found["audit"]:
         parts += [
             "",

@@ -174,9 +174,9 @@ def decide(at: Situation, outcome: Outcome) -> Decision:
         case Failed():
             return _ended(at, outcome.why, _next_candidate(at, outcome.why) if at.current else None)
         case Invalid():
-            return _ended(
-                at, f"invalid_output: {outcome.why}", _repair(at, outcome.why) if at.current else None
-            )
+            move = _repair(at, outcome.why) if at.current else None
+            ended = _ended(at, f"invalid_output: {outcome.why}", move)
+            return replace(ended, result=outcome.output, has_result=outcome.output is not None)
         case Rejected():
             move = _rejected(at, outcome) if at.current else None
             return replace(_ended(at, "rejected", move), result=outcome.output, has_result=True)

@@ -73,9 +73,12 @@ class Unknown(Charge):
 
 @dataclass(frozen=True, slots=True)
 class Invalid(Charge):
-    """The answer does not fit the template's output schema.  The worker makes it from `Succeeded`."""
+    """The answer does not fit the template's output schema.  The worker makes it from `Succeeded`.
+
+    `output`: the answer, which was paid for and is kept; None if there is none to keep."""
 
     why: str
+    output: Any = None
 
 
 @dataclass(frozen=True, slots=True)

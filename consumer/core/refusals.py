@@ -22,6 +22,12 @@ class Refusal(NamedTuple):
         """The most precise code that is a word, or else a number; empty if there is none."""
         return next((code for code in self.codes if not code.isdecimal()), next(iter(self.codes), ""))
 
+    @property
+    def about_schema(self) -> bool:
+        """Whether it is about the schema that answers must fit."""
+        named = f"{self.parameter} {' '.join(self.codes)} {self.sentence}".lower()
+        return any(word in named for word in ("response_format", "schema", "strict"))
+
 
 def read_refusal(data: dict[str, Any], text: str) -> Refusal:
     """The error in a reply.  `data`: its JSON object, empty if it is none.  `text`: the reply as it came."""

@@ -60,7 +60,8 @@ def find_candidate(
 class Subject(Protocol):
     """The parts of a task that a call needs, whether the task was just claimed or an execution is followed up.
 
-    `value`: the task's input.  `previous`: the result of the previous stage."""
+    `value`: the task's input.  `previous`: the result of the previous stage.  `refused`: the last answer of the same
+    candidate, which did not fit the output schema.  `repairs`: the answers of this candidate that did not fit."""
 
     @property
     def title(self) -> str: ...
@@ -74,6 +75,10 @@ class Subject(Protocol):
     def previous(self) -> Any: ...
     @property
     def feedback(self) -> str | None: ...
+    @property
+    def refused(self) -> Any: ...
+    @property
+    def repairs(self) -> int: ...
 
 
 class Attempt(NamedTuple):
@@ -111,6 +116,7 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
         now_ms=now_ms,
         feedback=task.feedback,
         draft=_draft(plan, stage, task),
+        repair=task.repairs,
         assigned_to=task.assigned_to,
         callback_url=callback_url(world, account.name, attempt.execution) if calls_back else None,
         external_id=attempt.external_id,
@@ -126,8 +132,10 @@ def _prompt(prompt: str, provider: Provider, task: Subject, value: Any) -> str:
 
 
 def _draft(plan: Plan, stage: int, task: Subject) -> Any:
-    """The draft that a reviewer judges, or that a reviewer sent back to the first stage with feedback."""
+    """The draft that a reviewer judges, the answer to repair, or the draft that a reviewer sent back to stage 0."""
     stages = plan.route.stages
+    if task.refused is not None and task.feedback is not None:
+        return task.refused
     if stage < len(stages) and stages[stage].kind == "review":
         return task.previous
     return task.previous if stage == 0 and task.feedback is not None else None
@@ -269,7 +277,9 @@ def judge(plan: Plan, outcome: Outcome) -> Outcome:
     if problem is None:
         return outcome
     why = f"{problem.field or 'the answer'} {problem.message}"
-    return Invalid(why[:1000], usage=outcome.usage, charged=outcome.charged)
+    if isinstance(outcome.output, str):
+        why = "the answer must be one JSON object, and it is text that cannot be read as one"
+    return Invalid(why[:1000], outcome.output, usage=outcome.usage, charged=outcome.charged)
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:

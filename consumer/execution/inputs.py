@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.decide import Position
 from consumer.core.errors import BadInput
-from consumer.core.strictjson import parse_json
+from consumer.core.strictjson import dump_json, parse_json
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from consumer.ports import Row
     from consumer.world import World
+
+MAX_REFUSED_CHARS: Final = 16_000
+"""Characters of a refused answer that a repair shows to the model, which reads them again for money."""
 
 
 def task_input(row: Row) -> Any:  # JSON is any value
@@ -38,6 +41,18 @@ async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
         return parse_json(data, "result")
     stored = optional_text(row, "previous")
     return None if stored is None else parse_json(stored, "result")
+
+
+def refused_answer(row: Row) -> Any:  # JSON is any value
+    """The last answer of the task's candidate, if it did not fit the output schema; cut to a text if it is long."""
+    stored = optional_text(row, "refused")
+    return None if stored is None else bounded(parse_json(stored, "result"), stored)
+
+
+def bounded(answer: Any, stored: str | None = None) -> Any:  # JSON is any value
+    """An answer as a repair shows it.  `stored`: its JSON, if it is known."""
+    text = answer if isinstance(answer, str) else stored or dump_json(answer)
+    return answer if len(text) <= MAX_REFUSED_CHARS else f"{text[:MAX_REFUSED_CHARS]}…"
 
 
 def position(row: Row) -> Position:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from consumer.core.errors import BadInput
 from consumer.core.template import Candidate
 from consumer.execution.call import Attempt, build_call, first_step, perform
-from consumer.execution.inputs import previous_result, task_input
+from consumer.execution.inputs import previous_result, refused_answer, task_input
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Subject(NamedTuple):
     value: Any
     previous: Any
     feedback: str | None
+    refused: Any
+    repairs: int
 
 
 async def call_of(world: World, fact: Facts) -> Call | None:
@@ -54,6 +56,8 @@ async def call_of(world: World, fact: Facts) -> Call | None:
             value=task_input(fact.row),
             previous=await previous_result(world, fact.row),
             feedback=optional_text(fact.row, "feedback"),
+            refused=refused_answer(fact.row),
+            repairs=optional_integer(fact.row, "repairs") or 0,
         )
         return build_call(world, fact.plan, attempt, subject, now)
     except BadInput:

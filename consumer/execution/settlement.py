@@ -6,13 +6,14 @@ of them: the decision, the cost, and the texts as a row can hold them.  `consume
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, NotRequired, TypedDict
 
 from consumer.core.decide import Decision, ExecutionView, Situation, TaskView, decide
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import EXECUTION_FINAL, ExecutionState, TaskState
 from consumer.core.money import UNKNOWN, Cost, Usage
-from consumer.core.outcome import Accepted, Failed, Outcome
+from consumer.core.outcome import Accepted, Failed, Invalid, Outcome
 from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
 from consumer.execution import prices
@@ -87,6 +88,8 @@ class Ended(NamedTuple):
 
     def unstorable(self) -> Ended:
         """The same execution with a failure as its outcome, because no row can hold its answer.  The bill stays."""
+        if isinstance(self.outcome, Invalid):  # it fails anyway, and only its answer is lost
+            return self._replace(outcome=replace(self.outcome, output=None))
         return self._replace(outcome=Failed("unstorable"))
 
 

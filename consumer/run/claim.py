@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from consumer.core.errors import BadInput
 from consumer.core.times import iso
 from consumer.execution.call import read_plan
-from consumer.execution.inputs import position, previous_result, task_input
+from consumer.execution.inputs import bounded, position, previous_result, refused_answer, task_input
 from consumer.ports import PortError
 from consumer.store import claim as sql
 from consumer.store.sql import integer, optional_integer, optional_text, text
@@ -49,6 +49,7 @@ class Claimed:
     newest: int | None
     open_execution: int | None
     plan: Plan | None
+    refused: Any = None
     why_not: str | None = None
     budgets: Sequence[Row] = field(default_factory=tuple)
     unreadable: str | None = None
@@ -59,7 +60,9 @@ class Claimed:
 
         A reviewer's feedback stays for the stage.  Feedback about an invalid answer stays for the candidate."""
         before, after = self.position, move.position
-        holds = before.stage == after.stage and (before.candidate == after.candidate or before.repairs == 0)
+        same = (before.stage, before.candidate) == (after.stage, after.candidate)
+        holds = before.stage == after.stage and (same or before.repairs == 0)
+        repaired = same and after.repairs > before.repairs
         return replace(
             self,
             version=self.version + 1,
@@ -67,7 +70,13 @@ class Claimed:
             newest=execution,
             feedback=move.feedback or (self.feedback if holds else None),
             previous=output if move.feeds_next else self.previous,
+            refused=bounded(output) if repaired else self.refused if same else None,
         )
+
+    @property
+    def repairs(self) -> int:
+        """The answers of this candidate that did not fit."""
+        return self.position.repairs
 
 
 class Taken(NamedTuple):
@@ -147,9 +156,10 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
 
 async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
     plan, why_not = _plan(row, template)
-    value = previous = unreadable = unreachable = None
+    value = previous = refused = unreadable = unreachable = None
     try:
         value, previous = task_input(row), await previous_result(world, row)
+        refused = refused_answer(row)
     except BadInput as error:
         unreadable = str(error)[:200]
     except PortError as error:
@@ -166,6 +176,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         value=value,
         previous=previous,
         feedback=optional_text(row, "feedback"),
+        refused=refused,
         position=position(row),
         newest=optional_integer(row, "newest"),
         open_execution=optional_integer(row, "open_execution"),

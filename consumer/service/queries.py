@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import policy, snapshot
+from consumer.core.answers import REJECTED
 from consumer.core.decide import was_asked
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
@@ -137,13 +138,15 @@ async def history(world: World, organization: int | None, number: int) -> views.
 
 
 async def _execution(world: World, row: Row) -> views.Execution:
-    usage = optional_text(row, "usage")
+    usage, result = optional_text(row, "usage"), await _result(world, row)
+    used = row["status"] == "succeeded" or row["reason"] == REJECTED
     return shown(
         views.Execution,
         row,
         overrun=bool(row["overrun"]),
         usage=parse_json(usage) if usage else None,
-        result=await _result(world, row),
+        result=result,
+        used=None if result is None else used,
     )
 
 

@@ -127,7 +127,13 @@ class Execution(TypedDict):
     resolve_by_ms: Annotated[int | None, about("When waiting for it ends: milliseconds since 1970, UTC")]
     reason: Annotated[str | None, about("Why it failed, or why its outcome is unknown")]
     note: str | None
-    result: Any
+    result: Annotated[Any, about("The answer, also one that was not used")]
+    used: Annotated[
+        bool | None,
+        about(
+            "Whether the task used the answer: false for one that does not fit or came late; null: no answer"
+        ),
+    ]
 
 
 class AuditEntry(TypedDict):

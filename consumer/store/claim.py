@@ -107,7 +107,7 @@ CLAIM_TASKS: Final = Query("""
 """)
 
 # Read the tasks under the lease, each with its newest execution, with that execution again if it is open, and with the
-# result of the previous stage.  An execution that the task replaces knowingly (`replaces`) does not count as open.
+# result of the previous stage.  A task that repairs an answer gets that answer too.  An execution that the task replaces knowingly (`replaces`) does not count as open.
 CLAIMED: Final = Query("""
     SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
       input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback,
@@ -115,7 +115,10 @@ CLAIMED: Final = Query("""
       (SELECT e.id FROM task_executions e WHERE e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {ids of tasks.id})
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces) AS open_execution,
       (SELECT e.result FROM task_executions e WHERE e.id = tasks.input_from) AS previous,
-      (SELECT e.result_key FROM task_executions e WHERE e.id = tasks.input_from) AS previous_key
+      (SELECT e.result_key FROM task_executions e WHERE e.id = tasks.input_from) AS previous_key,
+      (SELECT f.result FROM task_executions f WHERE tasks.repairs > 0 AND f.id BETWEEN {ids of tasks.id}
+        AND f.stage = tasks.stage AND f.candidate = tasks.candidate AND f.status = 'failed' AND f.result IS NOT NULL
+        ORDER BY f.id DESC LIMIT 1) AS refused
     FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value
     WHERE lease = :token
 """)

@@ -20,6 +20,9 @@ SITUATIONS: Final = Query("""
         WHERE s.id > e.id AND s.id BETWEEN {ids of e.task_id}) AS passed,
       (SELECT f.result FROM task_executions f WHERE f.id = tasks.input_from) AS previous,
       (SELECT f.result_key FROM task_executions f WHERE f.id = tasks.input_from) AS previous_key,
+      (SELECT f.result FROM task_executions f WHERE tasks.repairs > 0 AND f.id BETWEEN {ids of tasks.id} AND f.id < e.id
+        AND f.stage = e.stage AND f.candidate = e.candidate AND f.status = 'failed' AND f.result IS NOT NULL
+        ORDER BY f.id DESC LIMIT 1) AS refused,
       t.prompt, t.output_schema, t.route, t.limits
     FROM task_executions e LEFT JOIN tasks ON tasks.id = e.task_id
       LEFT JOIN task_templates t ON t.id = tasks.template_id

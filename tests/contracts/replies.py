@@ -112,26 +112,6 @@ class ReplyContract(Suite):
         assert sent < 5_000_000
         assert found["cost_micro"] is None
 
-    async def test_an_answer_that_is_not_json_is_repaired_with_an_explanation(self, scene: Scene) -> None:
-        bodies: list[bytes] = []
-
-        def ask() -> httpx2.Response:
-            return httpx2.Response(200, content=chat("I would say yes.") if not bodies else GOOD)
-
-        task = await scene.given(ai("chat", model="m"))
-
-        async def handle(request: httpx2.Request) -> httpx2.Response:
-            reply = ask()
-            bodies.append(request.content)
-            return reply
-
-        scene.network.others["chat.test"] = handle
-        await scene.drain()
-
-        assert await scene.states(task) == ["failed", "succeeded"]
-        assert b"not accepted" not in bodies[0]
-        assert b"not accepted" in bodies[1]
-
     @pytest.mark.parametrize("header", ["30", RETRY_DATE])
     async def test_too_many_requests_are_tried_again_when_the_provider_says(
         self, scene: Scene, header: str

@@ -19,6 +19,7 @@ from tests.contracts.lost_follow_ups import LostFollowUpContract
 from tests.contracts.people import PeopleContract
 from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
+from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
@@ -50,6 +51,10 @@ class TestStoring(StoringContract):
 
 
 class TestReplies(ReplyContract):
+    """The contract."""
+
+
+class TestRepairs(RepairContract):
     """The contract."""
 
 
