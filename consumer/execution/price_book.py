@@ -10,6 +10,8 @@ import genai_prices
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import TieredPrices
 
+from consumer.execution.price_corrections import correction
+
 if TYPE_CHECKING:
     from genai_prices.types import ModelPrice
 
@@ -20,6 +22,9 @@ def total(provider: str, model: str, usage: Usage, tokens: tuple[int, int], at_m
     """The price of a usage, `tokens` in and out; None for a model without rates.  Raises whatever the book raises."""
     if _priced(provider, model, at_ms) is None:
         return None
+    corrected = correction(provider, model, at_ms)
+    if corrected is not None and corrected.own:
+        return (corrected.input * tokens[0] + corrected.output * tokens[1]) / 1_000_000
     counted = genai_prices.Usage(
         input_tokens=tokens[0],
         output_tokens=tokens[1],
@@ -34,7 +39,15 @@ def total(provider: str, model: str, usage: Usage, tokens: tuple[int, int], at_m
 
 
 def highest(provider: str, model: str, at_ms: int) -> tuple[Decimal, Decimal, Decimal] | None:
-    """The highest rates of a model: for a call, a million input tokens, a million output tokens.
+    """The highest rates of a model, of the book or of its correction, as `listed` gives them."""
+    found, corrected = listed(provider, model, at_ms), correction(provider, model, at_ms)
+    if found is None or corrected is None:
+        return found
+    return found[0], max(found[1], corrected.input), max(found[2], corrected.output)
+
+
+def listed(provider: str, model: str, at_ms: int) -> tuple[Decimal, Decimal, Decimal] | None:
+    """The highest rates of a model in the book: for a call, a million input tokens, a million output tokens.
 
     None for a model without rates, or with a price for citations, whose number we cannot limit."""
     price = _priced(provider, model, at_ms)

@@ -1,0 +1,60 @@
+"""Models whose rates in the price book are lower than another published source says, each with its date and source.
+
+A reservation is made at the higher of the two rates, so that it stays an upper bound whichever is right.  A correction
+whose source is the provider itself also replaces the book's price of a call.  Remove a line when a newer release of
+the book has the rate: `tests/execution/test_price_corrections.py` says which lines have become needless.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+
+class Correction(NamedTuple):
+    """Rates in dollars for a million tokens.
+
+    `since`: the day from which they are charged.  `own`: the source is the provider itself.  `source`: where it was
+    read, and on which day."""
+
+    provider: str
+    models: tuple[str, ...]
+    input: Decimal
+    output: Decimal
+    since: date
+    own: bool
+    source: str
+
+
+CORRECTIONS: Final = (
+    Correction(
+        "mistral", ("mistral-medium",), Decimal("1.5"), Decimal("7.5"), date(2026, 5, 22), own=True,
+        source="Mistral's changelog and model card of Medium 3.5: Medium 3 and 3.1 ended that day, and the name"
+        " without a version means 3.5; read 28 November 2026",
+    ),
+    Correction(
+        "deepseek", ("deepseek-v3.2",), Decimal("0.28"), Decimal("0.42"), date(2025, 9, 29), own=True,
+        source="DeepSeek's page of prices, models and pricing; read 28 November 2026",
+    ),
+    Correction(
+        "openrouter", ("deepseek/deepseek-v3.2",), Decimal("0.269"), Decimal("0.4"), date(2026, 9, 26), own=False,
+        source="prices of OpenRouter's list of models as others noted them; read 28 November 2026",
+    ),
+    Correction(
+        "mistral", ("open-mistral-nemo", "mistral-nemo"), Decimal("0.3"), Decimal("0.3"), date(2024, 7, 18), own=False,
+        source="LiteLLM's book of prices; read 28 November 2026",
+    ),
+    Correction(
+        "x-ai", ("grok-code-fast-1",), Decimal(2), Decimal(4), date(2026, 5, 1), own=False,
+        source="LiteLLM's book prices the name as grok-build-0.1, which costs this from 200,000 tokens of input on and"
+        " half of it below (xAI's page of models, 25 September 2026); read 28 November 2026",
+    ),
+)  # fmt: skip
+
+
+def correction(provider: str, model: str, at_ms: int) -> Correction | None:
+    """The correction that applies to a model at this time."""
+    day = datetime.fromtimestamp(at_ms / 1000, UTC).date()
+    found = (c for c in CORRECTIONS if c.provider == provider and model in c.models and c.since <= day)
+    return next(found, None)
