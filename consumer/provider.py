@@ -20,6 +20,7 @@ to a new one.
 
 from __future__ import annotations
 
+import base64
 import hmac
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ MAX_REPLY_BYTES = 4 * 1024 * 1024
 """Bytes of the longest reply that is read.  A call with a longer reply fails, although it may have been paid for."""
 WEBHOOK_AGE_MS = 300_000
 """The largest difference between the time in a webhook and ours, in milliseconds, in both directions."""
+
+WEBHOOK_KEY_BYTES = (16, 64)
+"""The least and the most bytes of a key that signs webhooks.  The standard asks for 24; some senders use 16."""
 
 
 class Verb(StrEnum):
@@ -200,6 +204,24 @@ def standard_webhook(secret: str | None, headers: Mapping[str, str], body: bytes
     return message
 
 
+def check_standard_secret(secret: str | None) -> None:
+    """Check the secret of `standard_webhook` when the deployment starts; None: the profile has none.
+
+    Raises BadInput: with a text that is no key every genuine webhook would be refused as a forged one."""
+    if secret is None:
+        return
+    text = secret.removeprefix("whsec_")
+    try:
+        size = len(base64.b64decode(text, validate=True))
+    except ValueError:
+        size = 0
+    if not WEBHOOK_KEY_BYTES[0] <= size <= WEBHOOK_KEY_BYTES[1]:
+        raise BadInput(
+            "webhook_secret",
+            "must be the signing secret as the provider shows it: `whsec_` and then base 64 of 16 to 64 bytes",
+        )
+
+
 class Quote(NamedTuple):
     """The most that a call can consume.  The worker prices it and reserves that amount before it sends the call.
 
@@ -259,9 +281,12 @@ class Provider(ABC):
     def check(self, account: Account) -> None:
         """Check a profile when the deployment starts.  Raises BadInput naming the field of the profile.
 
-        An adapter that reads `options` of a profile extends this, so that a mistake is found before the first call."""
+        An adapter that reads `options` of a profile, or verifies webhooks, extends this, so that a mistake is found
+        before the first call."""
         if self.needs_base_url and account.profile.base_url is None:
             raise BadInput("base_url", f"must be the address of the API that {self.name} calls")
+        if account.profile.webhook_secret is not None and not self.abilities.webhook:
+            raise BadInput("webhook_secret", f"must be left out: {self.name} receives no webhooks")
         carried = {
             "key": account.key or "",
             **{f"headers.{k}": v for k, v in account.headers.items()},

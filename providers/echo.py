@@ -25,6 +25,7 @@ from consumer.provider import (
     Quote,
     Settings,
     Verb,
+    check_standard_secret,
     excerpt,
     standard_webhook,
     strict_json,
@@ -95,6 +96,10 @@ class Echo(Provider):
         if verb is Verb.SUBMIT:
             return Pause(_submitted(call, step), step.delay_ms)
         return Pause(Failed("cancelled") if verb is Verb.CANCEL else _ending(call, step))
+
+    def check(self, account: Account) -> None:
+        super().check(account)
+        check_standard_secret(account.webhook_secret)
 
     def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         """The body is `{"type": "echo.completed", "data": {"external_id": ..., "output": ... or "error": ...}}`."""

@@ -199,6 +199,14 @@ class LocalClient:
         ]
         findings += [
             {
+                "level": "error",
+                "what": what,
+                "advice": "correct the secret in the environment, or the profile",
+            }
+            for what in self._host.wrong
+        ]
+        findings += [
+            {
                 "level": "warning",
                 "what": f"profile {name} works only while a model runs",
                 "advice": f"start one with {command('dev --model')}, or give the profile a base_url",

@@ -85,7 +85,7 @@ class Host:
     """An open data directory.
 
     `applied`: the migrations that were applied; `idle`: the profiles whose model does not run; `unset`: the secrets
-    that profiles name and that have no value."""
+    that profiles name and that have no value; `wrong`: why other secrets cannot be used."""
 
     layout: Layout
     world: World
@@ -94,6 +94,7 @@ class Host:
     applied: list[str] = field(default_factory=list)
     idle: list[str] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
@@ -128,7 +129,7 @@ async def opened(layout: Layout, options: OpenOptions) -> AsyncIterator[Host]:
             limiter=MemoryLimiter(clock),
             config=_config(layout, options),
         )
-        yield Host(layout, world, queue, dead_letters, applied, wiring.idle, wiring.unset)
+        yield Host(layout, world, queue, dead_letters, applied, wiring.idle, wiring.unset, wiring.wrong)
 
 
 def prepare(layout: Layout, *, create: bool) -> None:
@@ -182,12 +183,13 @@ def keep_profile(layout: Layout, name: str, profile: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Wiring:
-    """The adapters, the accounts by name, the profiles whose model does not run, and the names of unset secrets."""
+    """The adapters, the accounts by name, the profiles whose model does not run, and what is wrong with secrets."""
 
     providers: Mapping[str, Provider] = field(default_factory=dict)
     accounts: Mapping[str, Account] = field(default_factory=dict)
     idle: list[str] = field(default_factory=list)
     unset: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
 def _wiring(layout: Layout, options: OpenOptions) -> _Wiring:
@@ -208,10 +210,30 @@ def _wiring(layout: Layout, options: OpenOptions) -> _Wiring:
     unset = [name for name, value in secrets.items() if not value]
     if options.working:
         profiles = {name: value for name, value in profiles.items() if name not in idle}
-    else:
-        profiles |= {name: {**profiles[name], "base_url": NOT_RUNNING} for name in idle}
-        secrets |= dict.fromkeys(unset, "unset")
-    return _Wiring(PROVIDERS, accounts(profiles, secrets), idle, unset)
+        return _Wiring(PROVIDERS, accounts(profiles, secrets), idle, unset)
+    profiles |= {name: {**profiles[name], "base_url": NOT_RUNNING} for name in idle}
+    found = accounts(profiles, secrets | dict.fromkeys(unset, "unset"))
+    wrong = [
+        f"profiles.{name}.{problem}" for name, account in found.items() for problem in _wrong(account, unset)
+    ]
+    # A command that makes no calls verifies no webhooks either.
+    without = {name: replace(account, webhook_secret=None) for name, account in found.items()}
+    return _Wiring(PROVIDERS, without, idle, unset, wrong)
+
+
+def _wrong(account: Account, unset: list[str]) -> list[str]:
+    """Why the webhook secret of an account verifies nothing; empty if it is right or not set."""
+    from consumer.core.errors import BadInput
+    from providers import PROVIDERS
+
+    provider = PROVIDERS.get(account.profile.provider)
+    if provider is None or account.profile.webhook_secret in (None, *unset):
+        return []
+    try:
+        provider.check(account)
+    except BadInput as error:
+        return [str(problem) for problem in error.problems if problem.field == "webhook_secret"]
+    return []
 
 
 def _config(layout: Layout, options: OpenOptions) -> Config:

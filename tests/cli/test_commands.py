@@ -209,6 +209,18 @@ class TestOperating:
         assert "ERROR    the profiles name the secret NOT_SET_KEY, which is not set" in done.out
         assert "warning  profile local works only while a model runs" in done.out
 
+    def test_the_doctor_checks_the_secrets_of_webhooks(
+        self, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A text that is no key would refuse every genuine webhook as a forged one."""
+        profiles = {"async": {"provider": "echo", "webhook_secret": "HOOK"}}
+        Layout(cli.data).profiles.write_text(json.dumps(profiles))
+        assert "secret HOOK, which is not set" in cli("doctor").out
+        monkeypatch.setenv("HOOK", "whsec_abcde")
+        assert "ERROR    profiles.async.webhook_secret: must be the signing secret" in cli("doctor").out
+        monkeypatch.setenv("HOOK", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        assert "webhook_secret" not in cli("doctor").out
+
 
 def test_ask_is_a_template_too(cli: Cli) -> None:
     assert sql(cli, "SELECT name FROM task_templates ORDER BY id") == [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 
+from consumer.core.errors import BadInput
 from consumer.core.profile import Account
 from consumer.provider import BadSignature, Event, Provider, Reply
 from tests.fixtures import Delivered, Fixtures
@@ -33,6 +35,20 @@ class ProviderWebhookContract(EveryAdapter):
 
         assert declared == bool(fixtures.webhooks)
         assert declared == (fixtures.sign is not None and fixtures.webhook_secret is not None)
+
+    @pytest.mark.parametrize(
+        "secret", ["whsec_abcde", "whsec_", "a", "password", "whsec_####", "whsec_YQ==", "ключ"]
+    )
+    def test_a_secret_that_can_verify_nothing_is_refused_at_the_start(
+        self, provider: Provider, fixtures: Fixtures, secret: str
+    ) -> None:
+        """Every genuine webhook would be refused as a forged one."""
+        account = make_account(provider, webhook_secret="SECRET")  # the name of a secret
+
+        with pytest.raises(BadInput, match=r"^webhook_secret: "):
+            provider.check(replace(account, webhook_secret=secret))
+        if provider.abilities.webhook:
+            provider.check(replace(account, webhook_secret=fixtures.webhook_secret))
 
     def test_a_valid_webhook_is_one_event(self, provider: Provider) -> None:
         for account, headers, delivered in _delivered(provider):
