@@ -8,6 +8,7 @@
 --   stops            the switch of the operator that stops all spending
 --   outbox           effects outside the database that are still to happen
 --   webhooks         reports of providers, stored before they are handled
+--   blob_parts       large texts for which the bucket was away
 --   dead_letters     messages of the queue that cannot be handled
 --   audit_log        changes by people and other applications that executions do not show
 --   api_keys         who may use the API
@@ -240,13 +241,27 @@ CREATE TABLE webhooks (
   received_ms INTEGER NOT NULL,
   -- The time when a worker handled the webhook, NULL until then.
   handled_ms INTEGER,
-  -- The body as it was received.
+  -- The body as it was received; empty if it is too large for a row.
   body TEXT NOT NULL,
+  -- The key of such a body in the bucket.
+  body_key TEXT,
   PRIMARY KEY (profile, event_id)
 ) WITHOUT ROWID;
 -- A follow-up finds unhandled webhooks of its execution, by the id of the execution or by the id of the job.
 CREATE INDEX webhooks_execution ON webhooks (execution_id) WHERE handled_ms IS NULL AND execution_id IS NOT NULL;
 CREATE INDEX webhooks_external ON webhooks (profile, external_id) WHERE handled_ms IS NULL AND external_id IS NOT NULL;
+
+-- Large texts that could not be written to the bucket while it was away, in parts that a row can hold. A reader looks
+-- in the bucket first.
+CREATE TABLE blob_parts (
+  -- The key that the bucket would have had, such as results/7-0123456789abcdef.
+  key TEXT NOT NULL,
+  -- The number of the part, from 0.
+  part INTEGER NOT NULL,
+  -- The part of the text.
+  data TEXT NOT NULL,
+  PRIMARY KEY (key, part)
+) WITHOUT ROWID;
 
 -- Messages that are not doorbells, or that were delivered too often. They hold no work.
 CREATE TABLE dead_letters (

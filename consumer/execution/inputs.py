@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from consumer.core.decide import Position
 from consumer.core.errors import BadInput
 from consumer.core.strictjson import dump_json, parse_json
+from consumer.execution import large
 from consumer.store.sql import integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
     Raises BadInput when it is lost or unreadable, PortError when the store cannot be reached."""
     key = optional_text(row, "previous_key")
     if key is not None:
-        data = await world.blobs.get(key)
+        data = await large.read(world, key)
         if data is None:
             raise BadInput("result", f"the blob store has no {key}")
         return parse_json(data, "result")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
 from consumer.core.policy import LEASE
 from consumer.core.times import iso
-from consumer.execution import doorbells, publish
+from consumer.execution import doorbells, large, publish
 from consumer.execution.facts import Facts, facts
 from consumer.execution.settlement import (
     Ended,
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 INLINE_RESULT_MAX: Final = 64_000
 """Bytes of a result that its row keeps; a longer one goes to the blob store, keyed by its execution."""
+ROW_RESULT_MAX: Final = 1_500_000
+"""Bytes of a result that its row takes while the blob store is away; a longer one is parked in parts."""
 MAX_SETTLE_ATTEMPTS: Final = 5
 """How often a settle follows a moved fence before it leaves the execution to the next worker."""
 
@@ -81,9 +83,13 @@ async def store_result(world: World, settlement: Settlement) -> Stored:
     try:
         await world.blobs.put(key, data)
     except PortError as error:
-        # The row takes the paid answer, so that it is not lost; if it is too large, the database refuses it alone.
         log().error(Event.UNSTORABLE, execution=settlement.execution, error=str(error)[:200])
-        return Stored(settlement, row_of(settlement, result, None))
+        if len(data) <= ROW_RESULT_MAX:  # the row takes the paid answer, so that it is not lost
+            return Stored(settlement, row_of(settlement, result, None))
+        try:
+            await large.park(world, key, result)
+        except PortError:  # the database is away too, or refuses it: the settle will say so
+            return Stored(settlement, row_of(settlement, result, None))
     return Stored(settlement, row_of(settlement, None, key))
 
 

@@ -6,13 +6,15 @@ before it is answered, so that each of these has one effect.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from consumer.core.follow_up import in_time
 from consumer.core.lifecycle import EXECUTION_FINAL
 from consumer.core.outcome import Accepted, Outcome, Succeeded, Unknown
+from consumer.execution import large
 from consumer.execution.call import judge
 from consumer.execution.facts import Facts, facts
 from consumer.execution.late import handle_late_outcome
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from consumer.provider import Call
     from consumer.world import World
 
+INLINE_BODY_MAX: Final = 250_000
+"""Characters of a webhook's body that its row keeps: at most a megabyte in UTF-8.  A longer one goes to the blobs."""
+
 
 async def receive(  # an event has this many names
     world: World, profile: str, execution: int | None, event: str, external: str | None, body: str
@@ -40,8 +45,12 @@ async def receive(  # an event has this many names
     A webhook for an execution that has ended is handled immediately, because no worker follows that one up again.
     Raises `Unavailable` when the webhook cannot be read at the moment: it is kept, and its sender will try again."""
     names: dict[str, Value] = {"profile": profile, "execution": execution, "external": external}
+    kept, key = body, None
+    if len(body) > INLINE_BODY_MAX:
+        kept, key = "", f"webhooks/{hashlib.sha256(body.encode()).hexdigest()}"
+        await large.keep(world, key, body)
     batch = world.batch()
-    batch.add(sql.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=body))
+    batch.add(sql.RECEIVE(**names, event=event, now=world.clock.now_ms(), body=kept, body_key=key))
     waking = batch.add(sql.WAKE(**names, event=event))
     woken = (await batch.commit()).rows(waking)
     if not woken and execution is None and external is not None:
@@ -85,7 +94,16 @@ async def unhandled(world: World, fact: Facts) -> Sequence[Row]:
         profile=optional_text(fact.row, "profile"),
         external=optional_text(fact.row, "external_id"),
     )
-    return await world.rows(statement)
+    return [await _with_body(world, row) for row in await world.rows(statement)]
+
+
+async def _with_body(world: World, event: Row) -> Row:
+    """The webhook with its body, which is in the blob store if it is large.  Raises PortError."""
+    key = optional_text(event, "body_key")
+    if key is None:
+        return event
+    body = await large.read(world, key)
+    return {**event, "body": "" if body is None else body.decode()}
 
 
 def names(world: World, events: Sequence[Row]) -> dict[str, Value]:

@@ -19,6 +19,7 @@ from consumer.core.lifecycle import ExecutionState
 from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
 from consumer.core.strictjson import clean, parse_json
 from consumer.core.template import render
+from consumer.execution import large
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import previous_result, task_input
 from consumer.execution.late import use_late_answer
@@ -295,7 +296,7 @@ async def _stored(world: World, row: Row) -> Any:  # JSON is any value
     """The result in an execution's row, or in the blob that the row names."""
     key = optional_text(row, "result_key")
     if key is not None:
-        data = await world.blobs.get(key)
+        data = await large.read(world, key)
         return None if data is None else parse_json(data)
     stored = optional_text(row, "result")
     return None if stored is None else parse_json(stored)

@@ -16,7 +16,7 @@ from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
 from consumer.core.money import show
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
-from consumer.execution import publish
+from consumer.execution import large, publish
 from consumer.ports import PortError
 from consumer.service import links, views
 from consumer.service.keys import ROLES, hash_key
@@ -95,7 +95,7 @@ async def _result(world: World, row: Row) -> Any:  # JSON is any value
     """The result in the row, or the large one that its key leads to."""
     key, stored = optional_text(row, "result_key"), optional_text(row, "result")
     if key is not None:
-        data = await world.blobs.get(key)
+        data = await large.read(world, key)
         return None if data is None else parse_json(data)
     return None if stored is None else parse_json(stored)
 

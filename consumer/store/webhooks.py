@@ -8,8 +8,8 @@ from consumer.store.sql import Query
 
 # Keep a verified webhook, once for each event.
 RECEIVE: Final = Query("""
-    INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, body)
-    VALUES (:profile, :event, :execution, :external, :now, :body)
+    INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, body, body_key)
+    VALUES (:profile, :event, :execution, :external, :now, :body, :body_key)
     ON CONFLICT (profile, event_id) DO NOTHING
 """)
 
@@ -32,9 +32,9 @@ EXECUTION_NAMED: Final = Query("""
 # Read the unhandled webhooks of an execution, by our id or by its provider's id.  Two selects use one partial index each;
 # one select with OR, or with an index of SQLite's choice, would read every webhook of the past.
 UNHANDLED: Final = Query("""
-    SELECT profile, event_id, external_id, body, received_ms FROM webhooks
+    SELECT profile, event_id, external_id, body, body_key, received_ms FROM webhooks
     WHERE handled_ms IS NULL AND execution_id IS NOT NULL AND execution_id = :execution
-    UNION ALL SELECT profile, event_id, external_id, body, received_ms FROM webhooks INDEXED BY webhooks_external
+    UNION ALL SELECT profile, event_id, external_id, body, body_key, received_ms FROM webhooks INDEXED BY webhooks_external
     WHERE handled_ms IS NULL AND external_id IS NOT NULL AND profile = :profile AND external_id = :external
       AND execution_id IS NULL
     ORDER BY received_ms

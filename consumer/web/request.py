@@ -95,20 +95,20 @@ class RequestContext:
                 raise BadInput("organization", f"no organization {self.organization}")
         return self.organization
 
-    async def body(self) -> bytes:
-        """The raw body.  Raises TooLarge as soon as its size is known, Unreadable, Gone."""
+    async def body(self, limit: int = MAX_BODY) -> bytes:
+        """The raw body of at most `limit` bytes.  Raises TooLarge as soon as its size is known, Unreadable, Gone."""
         announced = self.request.headers.get("content-length", "0")
         if not _LENGTH.fullmatch(announced):
             raise Unreadable("", "Content-Length is not a number of bytes")
-        if int(announced) > MAX_BODY:
-            raise TooLarge(f"at most {MAX_BODY} bytes")
+        if int(announced) > limit:
+            raise TooLarge(f"at most {limit} bytes")
         parts: list[bytes] = []
         size = 0
         try:
             async for part in self.request.stream():
                 size += len(part)
-                if size > MAX_BODY:
-                    raise TooLarge(f"at most {MAX_BODY} bytes")
+                if size > limit:
+                    raise TooLarge(f"at most {limit} bytes")
                 parts.append(part)
         except ClientDisconnect:
             raise Gone from None

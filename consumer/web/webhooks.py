@@ -18,7 +18,7 @@ from consumer.execution import doorbells, webhooks
 from consumer.execution.call import sign
 from consumer.execution.settlement import MAX_TEXT_CHARS
 from consumer.ports import MAX_INTEGER
-from consumer.provider import BadSignature
+from consumer.provider import MAX_REPLY_BYTES, BadSignature
 from consumer.service import views
 from consumer.telemetry import Event, log
 from consumer.web.operation import Operation, reply
@@ -42,7 +42,7 @@ async def receive(context: RequestContext) -> Response:
     provider = context.world.providers.get(account.profile.provider) if account else None
     if account is None or provider is None:
         raise NotFound("no such profile")
-    body = await context.body()
+    body = await context.body(MAX_REPLY_BYTES)  # as large as the reply to a poll may be
     now = context.world.clock.now_ms()
     try:
         event = provider.verify_webhook(account, dict(context.request.headers), body, now)

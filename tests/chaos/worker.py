@@ -42,8 +42,9 @@ def profiles(shop: str) -> dict[str, Any]:
     """The accounts with the shop, one for each of its dialects."""
     price = {"per_task": f"{PRICE_MICRO / 1_000_000:.2f}"}
     return {
-        name: {"provider": name, "base_url": shop, "webhook_secret": "SHOP_SECRET", "price": price}
-        for name in ADAPTERS
+        name: {"provider": name, "base_url": shop, "price": price}
+        | ({"webhook_secret": "SHOP_SECRET"} if adapter.abilities.webhook else {})
+        for name, adapter in ADAPTERS.items()
     }
 
 

@@ -100,6 +100,22 @@ class StoringContract(Suite):
         assert scene.network.count() == 3
         assert (await queries.task(scene.world, 1, task))["outcome"] == LARGE
 
+    @pytest.mark.parametrize("size", [1_000_000, 1_900_000, 3_900_000])
+    async def test_an_answer_that_no_row_can_hold_survives_an_outage_of_the_blobs(
+        self, scene: Scene, size: int
+    ) -> None:
+        answer = {"answer": "é" * (size // 2)}
+        task = await scene.given(ai("blind"), ai("other"))
+        scene.network.script("blind", Succeeded(answer))
+        scene.blobs.down = True
+        await scene.drain()
+        assert (await queries.history(scene.world, 1, task))["executions"][0]["result"] == answer
+        scene.blobs.down = False
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert (await queries.history(scene.world, 1, task))["executions"][0]["result"] == answer
+        assert scene.network.calls("other")[0].value == answer
+
     async def test_a_task_whose_input_cannot_be_read_waits_and_stops_no_other(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"), ai("other"))
         scene.network.script("blind", Succeeded(LARGE))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from consumer.execution.call import sign
+from consumer.provider import MAX_REPLY_BYTES
 from consumer.store.sql import execution_id
-from consumer.web.request import MAX_BODY
 from tests.support.deployment import Deployment, DeploymentSuite, refused, stage
 from tests.support.webhooks import ANSWER, address, signed, webhook_body
 
@@ -244,9 +244,22 @@ class WebhooksContract(DeploymentSuite):
         assert (await send(deployment, body=b"\xff\xfe\x00")).status_code in (400, 401)
         assert await kept(deployment) == []
 
+    async def test_a_large_webhook_is_kept_and_read(self, deployment: Deployment) -> None:
+        """A provider that gets 413 would send it again for ever."""
+        task, execution = await waiting(deployment)
+        answer = {"title": "é" * 700_000}
+
+        body = webhook_body(output=answer)
+        assert (await send(deployment, address(deployment, execution), body=body)).status_code == 200
+        assert [row["body"] for row in await kept(deployment)] == [""]
+        await deployment.work()
+
+        shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()
+        assert (shown["status"], shown["outcome"]) == ("completed", answer)
+
     async def test_webhook_bodies_are_limited_in_size(self, deployment: Deployment) -> None:
-        refused(await send(deployment, body=b" " * (MAX_BODY + 1)), 413)
-        assert (await send(deployment, body=b" " * MAX_BODY)).status_code == 200
+        refused(await send(deployment, body=b" " * (MAX_REPLY_BYTES + 1)), 413)
+        assert (await send(deployment, body=b" " * MAX_REPLY_BYTES)).status_code == 200
         refused(await send(deployment, event="x" * 1_001), 422, "id")
         assert (
             await send(deployment, event="x" * 1_000, body=webhook_body(external_id="y" * 5_000))

@@ -135,7 +135,7 @@ PROFILES: Final[dict[str, Any]] = {
             "provider": adapter.name,
             "base_url": f"http://{adapter.name}.test",
             "price": {"per_task": "0.01"},
-            "webhook_secret": "HOOK",
+            **({"webhook_secret": "HOOK"} if adapter.abilities.webhook else {}),
         }
         for adapter in ADAPTERS
     },

@@ -67,6 +67,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "audit_log": """
         actor at_ms detail event id organization_id task_id
     """,
+    "blob_parts": """
+        data key part
+    """,
     "budget_periods": """
         alerted_ms budget_id ends_ms id reserved_micro spent_micro starts_ms
     """,
@@ -107,7 +110,7 @@ COLUMNS: Final[Mapping[str, str]] = {
         created_at email id name organization_id role
     """,
     "webhooks": """
-        body event_id execution_id external_id handled_ms profile received_ms
+        body body_key event_id execution_id external_id handled_ms profile received_ms
     """,
 }
 """Tables: name -> their columns."""
