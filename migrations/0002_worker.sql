@@ -251,8 +251,8 @@ CREATE TABLE webhooks (
 CREATE INDEX webhooks_execution ON webhooks (execution_id) WHERE handled_ms IS NULL AND execution_id IS NOT NULL;
 CREATE INDEX webhooks_external ON webhooks (profile, external_id) WHERE handled_ms IS NULL AND external_id IS NOT NULL;
 
--- Large texts that could not be written to the bucket while it was away, in parts that a row can hold. A reader looks
--- in the bucket first.
+-- Large texts that could not be written to the bucket while it was away, in parts that a row can hold. A reader reads
+-- the bucket first.
 CREATE TABLE blob_parts (
   -- The key that the bucket would have had, such as results/7-0123456789abcdef.
   key TEXT NOT NULL,
