@@ -276,10 +276,10 @@ def judge(plan: Plan, outcome: Outcome) -> Outcome:
     problem = plan.mismatch(outcome.output)
     if problem is None:
         return outcome
-    why = f"{problem.field or 'the answer'} {problem.message}"
+    fault = f"{problem.field or 'the answer'} {problem.message}"
     if isinstance(outcome.output, str):
-        why = "the answer must be one JSON object, and it is text that cannot be read as one"
-    return Invalid(why[:1000], outcome.output, usage=outcome.usage, charged=outcome.charged)
+        fault = "the answer must be one JSON object, and it is text that cannot be read as one"
+    return Invalid(fault[:1000], outcome.output, usage=outcome.usage, charged=outcome.charged)
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:

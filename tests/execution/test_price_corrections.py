@@ -10,7 +10,7 @@ from consumer.core.money import Usage
 from consumer.core.outcome import Succeeded
 from consumer.execution import price_book
 from consumer.execution.price_corrections import CORRECTIONS, Correction, correction
-from consumer.execution.prices import bound, rate
+from consumer.execution.prices import bound, cost_of_call
 from consumer.provider import Quote
 from tests.execution.test_prices import NOW_MS, account
 
@@ -28,7 +28,7 @@ def test_a_reservation_is_made_at_the_higher_rate(found: Correction, model: str)
 @pytest.mark.parametrize(("found", "model"), MODELS, ids=[model for _, model in MODELS])
 def test_a_cost_is_corrected_where_the_provider_itself_says_so(found: Correction, model: str) -> None:
     usage = Usage(1_000, 1_000, model=model)
-    cost = rate(account(price_book=found.provider), Succeeded({}, usage=usage), NOW_MS)
+    cost = cost_of_call(account(price_book=found.provider), Succeeded({}, usage=usage), NOW_MS)
 
     assert cost.source == "price_book"
     corrected = int((found.input + found.output) * 1_000)

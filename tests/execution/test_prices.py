@@ -243,7 +243,9 @@ def test_each_count_that_the_book_prices_is_priced() -> None:
     claude = account(price_book="anthropic")
 
     def micro(**counts: Any) -> int | None:
-        return rate(claude, answer(Usage(3000, 40, model="claude-sonnet-4-5", **counts)), NOW_MS).micro
+        return cost_of_call(
+            claude, answer(Usage(3000, 40, model="claude-sonnet-4-5", **counts)), NOW_MS
+        ).micro
 
     plain = micro()
     assert plain == 3000 * 3 + 40 * 15
@@ -257,6 +259,6 @@ def test_each_count_that_the_book_prices_is_priced() -> None:
 @pytest.mark.parametrize("profile", [BOOK, TOKENS_ONLY, ALL])
 def test_a_count_that_cannot_be_true_leaves_the_cost_unknown(profile: dict[str, Any]) -> None:
     assert (
-        rate(account(**profile), answer(Usage(None, None, model="gpt-5-mini", raw={"a": 0})), NOW_MS)
+        cost_of_call(account(**profile), answer(Usage(None, None, model="gpt-5-mini", raw={"a": 0})), NOW_MS)
         == UNKNOWN
     )
