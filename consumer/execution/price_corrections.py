@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 class Correction(NamedTuple):
     """Rates in dollars for a million tokens.
 
-    `since`: the day from which they are charged.  `own`: the source is the provider itself.  `source`: where it was
+    `since`: the day from which they are charged.  `own`: the provider itself published them.  `source`: where they were
     read, and on which day."""
 
     provider: str
@@ -30,12 +30,12 @@ class Correction(NamedTuple):
 CORRECTIONS: Final = (
     Correction(
         "mistral", ("mistral-medium",), Decimal("1.5"), Decimal("7.5"), date(2026, 5, 22), own=True,
-        source="Mistral's changelog and model card of Medium 3.5: Medium 3 and 3.1 ended that day, and the name"
-        " without a version means 3.5; read 28 November 2026",
+        source="Mistral's price page, model card and changelog, as issues 505 and 802 of braintrust-proxy quote them:"
+        " Medium 3 and 3.1 ended that day, and the name without a version means 3.5; read 28 November 2026",
     ),
     Correction(
         "deepseek", ("deepseek-v3.2",), Decimal("0.28"), Decimal("0.42"), date(2025, 9, 29), own=True,
-        source="DeepSeek's page of prices, models and pricing; read 28 November 2026",
+        source="DeepSeek's price page of December 2025, as Roo Code's table of models quotes it; read 28 November 2026",
     ),
     Correction(
         "openrouter", ("deepseek/deepseek-v3.2",), Decimal("0.269"), Decimal("0.4"), date(2026, 9, 26), own=False,
@@ -43,7 +43,7 @@ CORRECTIONS: Final = (
     ),
     Correction(
         "mistral", ("open-mistral-nemo", "mistral-nemo"), Decimal("0.3"), Decimal("0.3"), date(2024, 7, 18), own=False,
-        source="LiteLLM's book of prices; read 28 November 2026",
+        source="LiteLLM's book of prices, in a copy of 2024; newer books say 0.15; read 28 November 2026",
     ),
     Correction(
         "x-ai", ("grok-code-fast-1",), Decimal(2), Decimal(4), date(2026, 5, 1), own=False,
