@@ -83,6 +83,18 @@ LOCAL: Final = Config(
 """For a database in the same process: a round trip takes microseconds, and the number of statements has no limit."""
 
 
+MIN_LINK_SECRET: Final = 32
+"""The fewest characters of the link secret: with it, anyone could answer every assignment of every organization."""
+
+
+def check_link_secret(secret: str, name: str = "LINK_SECRET") -> None:
+    """Raises BadInput when the secret is so short that it could be guessed from one link."""
+    if len(secret) < MIN_LINK_SECRET:
+        why = f"has {len(secret)} characters and needs at least {MIN_LINK_SECRET}"
+        make = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        raise BadInput(name, f"{why}: a new one is made by `{make}`")
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports of a host and the deployment's providers and accounts, by name.
@@ -120,7 +132,8 @@ class World:
         await batch.commit()
 
     def __post_init__(self) -> None:
-        """Raises BadInput naming a profile whose adapter does not exist or refuses it."""
+        """Raises BadInput: the link secret is too short, or a profile's adapter does not exist or refuses it."""
+        check_link_secret(self.link_secret)
         for name, account in self.accounts.items():
             provider = self.providers.get(account.profile.provider)
             if provider is None:

@@ -57,6 +57,9 @@ ALTER TABLE task_templates ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 
 -- --- the state of a task ----------------------------------------------------------------------------------------------
 
+-- A random text. No other task has it, not even one that gets the same id after a restore or a deletion. What leaves the
+-- database under the id of a task carries it too: the keys that providers get, and the key of the live status.
+ALTER TABLE tasks ADD COLUMN identity TEXT;
 -- The organization that owns the task. Without one it waits (blocked_by).
 ALTER TABLE tasks ADD COLUMN organization_id INTEGER;
 -- The fence: goes up by one with every move of the task.
@@ -104,6 +107,8 @@ ALTER TABLE tasks ADD COLUMN reason TEXT;
 ALTER TABLE tasks ADD COLUMN input TEXT;
 -- The key under which the task was submitted. The organization has no other task with it.
 ALTER TABLE tasks ADD COLUMN idempotency_key TEXT;
+-- The execution that may have begun in the time that a restore has removed: its call is looked up before it is repeated.
+ALTER TABLE tasks ADD COLUMN restored INTEGER;
 -- The finished task that this one retries.
 ALTER TABLE tasks ADD COLUMN retry_of INTEGER;
 
@@ -115,7 +120,8 @@ ALTER TABLE task_executions ADD COLUMN profile TEXT;
 ALTER TABLE task_executions ADD COLUMN stage INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN candidate INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_executions ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;
--- The lease under which the execution began. It shows a worker which intents are its own.
+-- The lease under which the execution began. It shows a worker which intents are its own. It is random, so it also tells
+-- this execution from one that had its id before a restore or a deletion: links and callback addresses carry a part of it.
 ALTER TABLE task_executions ADD COLUMN lease TEXT;
 -- The time when the intent was written. Prices and budget periods of this time apply.
 ALTER TABLE task_executions ADD COLUMN started_ms INTEGER;
@@ -333,8 +339,8 @@ CREATE INDEX executions_external ON task_executions (profile, external_id) WHERE
 
 -- --- tasks that are older than the worker ----------------------------------------------------------------------------
 
--- Give each one the organization of its template, or of the user who created it.
-UPDATE tasks SET organization_id = COALESCE(
+-- Give each one an identity, and the organization of its template or of the user who created it.
+UPDATE tasks SET identity = lower(hex(randomblob(8))), organization_id = COALESCE(
   (SELECT organization_id FROM task_templates WHERE id = tasks.template_id),
   (SELECT organization_id FROM users WHERE id = tasks.created_by));
 -- Unfinished ones wait until an operator adopts them, even if another application changes them before.

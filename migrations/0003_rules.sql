@@ -200,10 +200,28 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- A deleted task takes its budgets along. In a table without AUTOINCREMENT a new task may get its id.
+-- A deleted task takes its budgets along, and its records no longer name it. In a table without AUTOINCREMENT a new task
+-- may get its id.
 CREATE TRIGGER tasks_gone AFTER DELETE ON tasks
 BEGIN
   DELETE FROM budgets WHERE scope = 'task' AND scope_id = OLD.id;
+  UPDATE audit_log SET task_id = NULL, detail = COALESCE(detail || ', ', '') || 'task ' || OLD.id || ', which was deleted'
+  WHERE task_id = OLD.id;
+END;
+
+-- The ids of executions follow from the id of their task, so a new task with that id would take them for its own. A
+-- foreign key of the table says the same, where it has one.
+CREATE TRIGGER tasks_deleted AFTER DELETE ON tasks
+WHEN EXISTS (SELECT 1 FROM task_executions WHERE id BETWEEN 1099511627776 + OLD.id * 1024 AND 1099511627776 + OLD.id * 1024 + 1023)
+BEGIN
+  SELECT RAISE(ABORT, 'a task is deleted after its executions: delete the rows of task_executions with its task_id first');
+END;
+
+-- A webhook that came for a deleted execution is not one for a later execution with the same id.
+CREATE TRIGGER executions_gone AFTER DELETE ON task_executions
+BEGIN
+  UPDATE webhooks SET execution_id = NULL, external_id = COALESCE(external_id, 'forgotten:' || OLD.id)
+  WHERE handled_ms IS NULL AND execution_id IS NOT NULL AND execution_id = OLD.id;
 END;
 
 -- The same for a template.
@@ -214,13 +232,14 @@ END;
 
 -- --- tasks of other applications --------------------------------------------------------------------------------------
 
--- Another application inserts a task with public columns only. Give it the organization of its template or its creator,
--- the time of its raise, and a time from which it is due. If it has no organization, or its template has no route, it
+-- Another application inserts a task with public columns only. Give it an identity, the organization of its template or
+-- its creator, the time of its raise, and a time from which it is due. If it has no organization, or its template has no route, it
 -- waits, and blocked_by says why.
 CREATE TRIGGER tasks_foreign_insert AFTER INSERT ON tasks
 WHEN NEW.organization_id IS NULL
 BEGIN
   UPDATE tasks SET
+    identity = COALESCE(identity, lower(hex(randomblob(8)))),
     organization_id = COALESCE(
       (SELECT organization_id FROM task_templates WHERE id = NEW.template_id),
       (SELECT organization_id FROM users WHERE id = NEW.created_by)),
@@ -238,8 +257,15 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- The same when the application writes one of these columns of a blocked task, to another value or to the same: the
--- template or the creator may have got an organization since.
+-- An application that names the organization itself gets the identity alone.
+CREATE TRIGGER tasks_foreign_identity AFTER INSERT ON tasks
+WHEN NEW.organization_id IS NOT NULL AND NEW.identity IS NULL
+BEGIN
+  UPDATE tasks SET identity = lower(hex(randomblob(8))) WHERE id = NEW.id;
+END;
+
+-- As after the insert, when the application writes one of these columns of a blocked task, to another value or to the
+-- same: the template or the creator may have got an organization since.
 CREATE TRIGGER tasks_foreign_template AFTER UPDATE OF template_id, created_by, organization_id ON tasks
 WHEN NEW.status = 'pending' AND (NEW.blocked_by = 'no_organization' OR NEW.blocked_by GLOB 'no_route:*')
 BEGIN

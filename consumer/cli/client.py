@@ -57,6 +57,10 @@ class Client(Protocol):
 
     async def resume(self) -> bool: ...
 
+    async def restore(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Finish a restore of the database, or a part of it (`consumer.service.restore`)."""
+        ...
+
     async def examine(self) -> list[dict[str, Any]]:
         """The findings of the doctor: [{level, what, advice}]."""
         ...
@@ -184,6 +188,12 @@ class LocalClient:
         from consumer.service import stops
 
         return await stops.resume(self._world, ACTOR)
+
+    async def restore(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        from consumer.core.model import parse
+        from consumer.service import restore
+
+        return dict(await restore.finish(self._world, ACTOR, "", parse(restore.NewRestore, dict(wanted))))
 
     async def examine(self) -> list[dict[str, Any]]:
         from consumer.service import doctor

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "tick": ("consumer.cli.operate", "Do once what cron does every minute."),
     "stop": ("consumer.cli.operate", "Stop all spending immediately."),
     "resume": ("consumer.cli.operate", "Continue after a stop."),
+    "restore": ("consumer.cli.restore", "Finish a restore of the database to an earlier time."),
     "doctor": ("consumer.cli.operate", "Check everything that the worker depends on."),
     "org": ("consumer.cli.configure", "Organizations (org for short): create."),
     "user": ("consumer.cli.configure", "People of an organization: create."),

@@ -24,7 +24,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.limiter import MemoryLimiter
 from consumer.local.queue import LocalQueue
-from consumer.world import LOCAL, Config, World
+from consumer.world import LOCAL, Config, World, check_link_secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -148,6 +148,7 @@ def link_secret(layout: Layout) -> str:
     """The secret that signs the links of people: BIZQ_LINK_SECRET, or a file that is created once.  Raises BadInput."""
     from_environment = os.environ.get("BIZQ_LINK_SECRET")
     if from_environment:
+        check_link_secret(from_environment, "BIZQ_LINK_SECRET")
         return from_environment
     entropy = SystemEntropy()
     with suppress(FileExistsError):
@@ -157,6 +158,7 @@ def link_secret(layout: Layout) -> str:
     secret = layout.link_secret.read_text().strip()
     if not secret:
         raise BadInput(str(layout.link_secret), "is empty: delete it, and the next command creates a new one")
+    check_link_secret(secret, str(layout.link_secret))
     return secret
 
 

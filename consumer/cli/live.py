@@ -1,4 +1,4 @@
-"""The commands `status` and `watch`, which read the live status.  They import little, and need no worker."""
+"""The commands `status` and `watch`, which read how tasks stand.  They import little, and need no worker."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from consumer.cli.target import command, no_data
 from consumer.core import snapshot
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
-from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
-from consumer.local.kv import KeyValueReader
 from consumer.local.layout import Layout
 from consumer.store import publish, queries
 
@@ -54,40 +52,24 @@ def reader_at(target: Target) -> Statuses:
 
 
 class Reader:
-    """The live statuses of a data directory.  A missing or old one is read from the database."""
+    """The live statuses of a data directory, from its database."""
 
     def __init__(self, root: Path) -> None:
         layout = Layout(root)
         if not layout.database.exists():
             raise Failure(no_data(root))
-        self._clock = SystemClock()
-        self._status = KeyValueReader(layout.status, self._clock)
-        self._path = layout.database
-        self._database: SqliteDatabase | None = None
-
-    @property
-    def database(self) -> SqliteDatabase:
-        """The database, which is opened at its first use."""
-        if self._database is None:
-            self._database = SqliteDatabase(self._path)
-        return self._database
+        self.database = SqliteDatabase(layout.database)
 
     def task(self, number: int) -> dict[str, Any]:
         """The live status of a task.  Raises Failure if there is no such task."""
-        stored = self._status.get(snapshot.key(number))
-        value: dict[str, Any] | None = json.loads(stored) if stored else None
-        if value is None or not snapshot.trusted(value, self._clock.now_ms()):
-            rows = self.database.run([publish.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
-            value = snapshot.snapshot(rows[0]) if rows else None
-        if value is None:
+        rows = self.database.run([publish.SNAPSHOTS(tasks=json.dumps([number]))])[0].rows
+        if not rows:
             raise Failure(f"no task {number}; {command('status')} counts the tasks of this data directory")
-        return value
+        return snapshot.snapshot(rows[0])
 
     def close(self) -> None:
         """Close the files."""
-        self._status.close()
-        if self._database is not None:
-            self._database.close()
+        self.database.close()
 
     def counts(self) -> dict[str, int]:
         """Tasks by status."""

@@ -178,6 +178,9 @@ class RemoteClient:
     async def resume(self) -> bool:
         return bool(self._api.ask("DELETE", "/v1/stop")["resumed"])
 
+    async def restore(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._api.ask("POST", "/v1/restore", body=dict(wanted)))
+
     async def examine(self) -> list[dict[str, Any]]:
         """All findings, for an operator's key.  For another key or none, only the state of the schema, from
         `/healthz`."""

@@ -18,6 +18,7 @@ from consumer.core.template import PLACEHOLDER, Plan, render
 from consumer.execution.network import address, network_reason
 from consumer.execution.secrets import without_secrets
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
+from consumer.store.sql import mark_of
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -84,11 +85,15 @@ class Subject(Protocol):
 class Attempt(NamedTuple):
     """An execution: its id, its place in the route, and who does it.
 
-    `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""
+    `identity`: that of its task.  `lease`: the one under which it began.  `number`: which attempt of the candidate it
+    is.  `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""
 
     execution: int
+    identity: str
+    lease: str
     stage: int
     candidate: int
+    number: int
     chosen: Candidate
     provider: Provider
     account: Account
@@ -104,7 +109,7 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
     calls_back = provider.abilities.webhook
     return Call(
         execution_id=attempt.execution,
-        key=f"{KEY_PREFIX}-{attempt.execution}",
+        key=provider_key(attempt.execution, attempt.identity, stage, attempt.candidate, attempt.number),
         account=account,
         settings=settings,
         title=task.title,
@@ -118,7 +123,9 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
         draft=_draft(plan, stage, task),
         repair=task.repairs,
         assigned_to=task.assigned_to,
-        callback_url=callback_url(world, account.name, attempt.execution) if calls_back else None,
+        callback_url=callback_url(world, account.name, attempt.execution, attempt.lease)
+        if calls_back
+        else None,
         external_id=attempt.external_id,
     )
 
@@ -141,15 +148,26 @@ def _draft(plan: Plan, stage: int, task: Subject) -> Any:
     return task.previous if stage == 0 and task.feedback is not None else None
 
 
-def callback_url(world: World, profile: str, execution: int) -> str:
-    """The address that an asynchronous provider calls: it carries the execution's id, signed by us."""
-    signature = sign(world, profile, execution)
-    return f"{world.config.public_url}/webhooks/{profile}?execution={execution}&signature={signature}"
+def provider_key(execution: int, identity: str, stage: int, candidate: int, attempt: int) -> str:
+    """The key by which a provider knows the call of an execution.
+
+    A restore or a deletion lets an id come back, so the key depends on the identity of the task too: no other task can
+    get the answer.  When a restored task begins the same attempt again, it has the same key as before, and a provider
+    that honours keys returns the answer that was paid for."""
+    place = hmac.digest(identity.encode(), f"{stage}:{candidate}:{attempt}".encode(), "sha256")
+    return f"{KEY_PREFIX}-{execution}-{place.hex()[:16]}"
 
 
-def sign(world: World, profile: str, execution: int) -> str:
-    """The signature that shows that we put this execution's id into a callback address, for this profile."""
-    message = f"webhook:{profile}:{execution}".encode()
+def callback_url(world: World, profile: str, execution: int, lease: str) -> str:
+    """The address that an asynchronous provider calls: it carries the execution's id and mark, signed by us."""
+    mark = mark_of(lease)
+    signature = sign(world, profile, execution, mark)
+    return f"{world.config.public_url}/webhooks/{profile}?execution={execution}&mark={mark}&signature={signature}"
+
+
+def sign(world: World, profile: str, execution: int, mark: str) -> str:
+    """The signature that shows that we put this execution into a callback address, for this profile."""
+    message = f"webhook:{profile}:{execution}:{mark}".encode()
     return hmac.digest(world.link_secret.encode(), message, "sha256").hex()[:SIGNATURE_LENGTH]
 
 

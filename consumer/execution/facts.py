@@ -37,6 +37,11 @@ class Facts(NamedTuple):
     def task_id(self) -> int:
         return integer(self.row, "task_id")
 
+    @property
+    def lease(self) -> str | None:
+        """The lease under which the execution began.  It tells the execution from an earlier one with its id."""
+        return optional_text(self.row, "lease")
+
 
 async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
     """The facts of these executions; executions that no longer exist are left out."""
@@ -44,6 +49,12 @@ async def facts(world: World, executions: Iterable[int]) -> list[Facts]:
     found = await world.rows(facts_sql.SITUATIONS(executions=wanted))
     now, draw = world.clock.now_ms(), world.entropy.draw()
     return [_facts(world, row, now, draw) for row in found]
+
+
+async def same(world: World, execution: int, lease: str | None) -> Facts | None:
+    """The facts of an execution that was read before; None if it no longer exists, or if another one has its id now."""
+    found = await facts(world, [execution])
+    return found[0] if found and found[0].lease == lease else None
 
 
 def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:

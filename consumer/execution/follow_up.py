@@ -127,7 +127,7 @@ async def _settle(world: World, fact: Facts, action: Settle, events: Sequence[Ro
     )
     ending = await settle_without_lease(world, fact, outcome, bound=action.bound, also=also)
     if ending.verdict is Verdict.OVERTAKEN and not action.bound:
-        await handle_late_outcome(world, execution, outcome)
+        await handle_late_outcome(world, execution, fact.lease, outcome)
     if events and ending.verdict is not Verdict.STALE:
         await webhooks.mark_handled(world, events)
     if ending.unhandled:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from consumer.core.lifecycle import ExecutionState
 from consumer.core.outcome import Outcome, Succeeded
-from consumer.execution.facts import Facts, facts
+from consumer.execution.facts import Facts, same
 from consumer.execution.settle import (
     MAX_SETTLE_ATTEMPTS,
     Stored,
@@ -30,15 +30,14 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-async def handle_late_outcome(world: World, execution: int, outcome: Outcome) -> None:
+async def handle_late_outcome(world: World, execution: int, lease: str | None, outcome: Outcome) -> None:
     """Handle an outcome for an execution that already ended.
 
     Its answer is used if the task still needs one.  Its cost is always recorded.  Raises `Unavailable`."""
     for _ in range(MAX_SETTLE_ATTEMPTS):
-        found = await facts(world, [execution])
-        if not found:
+        fact = await same(world, execution, lease)
+        if fact is None:
             return
-        (fact,) = found
         unanswered = fact.situation.execution.state in (ExecutionState.FAILED, ExecutionState.CANCELLED)
         try:
             usable = isinstance(outcome, Succeeded) and unanswered and fact.situation.needed
@@ -65,7 +64,7 @@ async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     billed = ended_by(world, fact, outcome)
     new = integer(fact.row, "newest") + 1
     view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
-    answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere())
+    answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere(), lease=None)
     stored = await store_result(world, decide_and_price(answer))
     row: SettleRow = {**stored.row, "late_of": late.id}
     publisher = world.entropy.token()

@@ -34,7 +34,7 @@ async def put(world: World, value: Mapping[str, Any]) -> bool:
     """Write one snapshot.  False when the store refused it or failed: it must be published again."""
     ttl = world.config.status_ttl_s if value["status"] in TASK_FINAL else None
     try:
-        await world.kv.put(key(value["task"]), dump_flat(value), ttl)
+        await world.kv.put(key(value["task"], value["identity"] or ""), dump_flat(value), ttl)
     except PortError as error:
         log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
         return False
@@ -86,6 +86,7 @@ async def cost_changed(world: World, task: int) -> None:
 
 def snapshot_after(
     task: int,
+    identity: str,
     organization: int | None,
     version: int,
     status: str,
@@ -97,6 +98,7 @@ def snapshot_after(
     row = {"stage": 0, "attempt": 0, "total_micro": None, "blocked_by": None, "reason": None} | fields
     row |= {
         "id": task,
+        "identity": identity,
         "organization_id": organization,
         "version": version,
         "status": status,

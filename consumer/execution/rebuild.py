@@ -40,8 +40,11 @@ async def call_of(world: World, fact: Facts) -> Call | None:
     stage, candidate = integer(fact.row, "execution_stage"), integer(fact.row, "execution_candidate")
     attempt = Attempt(
         execution=fact.situation.execution.id,
+        identity=text(fact.row, "identity"),
+        lease=text(fact.row, "lease"),
         stage=stage,
         candidate=candidate,
+        number=integer(fact.row, "execution_attempt"),
         chosen=_as_begun(fact.plan, stage, candidate, fact.account.name),
         provider=fact.provider,
         account=fact.account,

@@ -16,7 +16,7 @@ from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState,
 from consumer.core.policy import LEASE
 from consumer.core.times import iso
 from consumer.execution import doorbells, large, publish
-from consumer.execution.facts import Facts, facts
+from consumer.execution.facts import Facts, same
 from consumer.execution.settlement import (
     Ended,
     Settlement,
@@ -242,6 +242,7 @@ def ended_by(world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
         integer(fact.row, "reserved_micro"),
         has_budget=fact.row["budgets"] is not None,
         calls_back=calls_back(world, fact.account),
+        lease=fact.lease,
     )
 
 
@@ -273,10 +274,10 @@ async def settle_without_lease(
             return Ending(verdict, unhandled)
         if verdict is Verdict.OVERTAKEN:
             break
-        fresh = await facts(world, [ended.execution.id])
-        if not fresh:
+        fresh = await same(world, ended.execution.id, ended.lease)
+        if fresh is None:
             break
-        ended = ended_by(world, fresh[0], outcome, bound=bound)
+        ended = ended_by(world, fresh, outcome, bound=bound)
     else:
         return Ending(Verdict.STALE)
     if not bound:  # a bound is an estimate: the cost that the other writer recorded stays
@@ -307,7 +308,10 @@ def rebilling(ended: Ended) -> list[Statement]:
     if found.micro is None:
         return []
     usage = usage_text(ended.usage)
-    return [sql.REBILL(execution=ended.execution.id, cost=found.micro, source=found.source, usage=usage)]
+    statement = sql.REBILL(
+        execution=ended.execution.id, lease=ended.lease, cost=found.micro, source=found.source, usage=usage
+    )
+    return [statement]
 
 
 async def rebill(world: World, ended: Ended) -> None:

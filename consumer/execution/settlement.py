@@ -64,7 +64,8 @@ class Ended(NamedTuple):
     """An execution, the outcome of its call, and who pays.
 
     `bill` and `usage` come from the outcome that the provider gave, even where another outcome replaced it.
-    `calls_back`: the provider sends webhooks, so that one may have come while the execution was being settled."""
+    `calls_back`: the provider sends webhooks, so that one may have come while the execution was being settled.
+    `lease`: the one under which the execution began; an execution with another one is not this one."""
 
     situation: Situation
     outcome: Outcome
@@ -77,6 +78,7 @@ class Ended(NamedTuple):
     reserved_micro: int
     has_budget: bool
     calls_back: bool
+    lease: str | None
 
     @property
     def execution(self) -> ExecutionView:
@@ -204,6 +206,7 @@ class SettleRow(TypedDict):
     one carries."""
 
     execution: int
+    lease: str | None
     task: int
     version: int
     state: ExecutionState
@@ -236,6 +239,7 @@ def row_of(settlement: Settlement, result: str | None, result_key: str | None) -
     ended, decision, move = settlement.ended, settlement.decision, settlement.decision.task
     row: SettleRow = {
         "execution": ended.execution.id,
+        "lease": ended.lease,
         "task": ended.task_id,
         "version": ended.task.version if ended.task else 0,
         "state": decision.execution,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.follow_up import in_time
 from consumer.core.lifecycle import EXECUTION_FINAL
@@ -23,7 +23,7 @@ from consumer.execution.secrets import without_secrets
 from consumer.ports import Unavailable
 from consumer.provider import Verb
 from consumer.store import webhooks as sql
-from consumer.store.sql import integer, optional_text, text
+from consumer.store.sql import integer, mark_of, optional_text, text
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 INLINE_BODY_MAX: Final = 250_000
 """Characters of a webhook's body that its row keeps: at most a megabyte in UTF-8.  A longer one goes to the blobs."""
+
+
+class Named(NamedTuple):
+    """The execution in a callback address, with the mark that tells it from an earlier one with the same id."""
+
+    execution: int
+    mark: str
 
 
 async def receive(  # an event has this many names
@@ -61,6 +68,20 @@ async def receive(  # an event has this many names
     return len(woken)
 
 
+async def present(world: World, named: Named | None, external: str | None) -> tuple[int | None, str | None]:
+    """The names by which a webhook may find its execution: ours if the database has that very execution, else the
+    provider's.
+
+    After a restore or a deletion, another execution may have the id in the address.  The provider's name may then find
+    the execution that continues the job.  If it finds none, the webhook is kept, and the doctor reports it."""
+    if named is None:
+        return None, external
+    found = await world.rows(sql.LEASE_OF(execution=named.execution))
+    if found and mark_of(text(found[0], "lease")) == named.mark:
+        return named.execution, external
+    return None, external or f"forgotten:{named.execution}"
+
+
 async def handle_late(world: World, execution: int) -> bool:
     """Handle the webhooks of an execution that has ended: use an answer that is still needed, record the cost.
 
@@ -82,7 +103,7 @@ async def handle_ended(world: World, fact: Facts) -> bool:
     if outcome is None and fact.provider.abilities.poll and call.external_id is not None:
         outcome = await exchange(world, fact, call, Verb.POLL)
     if outcome is not None and not isinstance(outcome, Accepted | Unknown):
-        await handle_late_outcome(world, call.execution_id, judged(fact, outcome))
+        await handle_late_outcome(world, call.execution_id, fact.lease, judged(fact, outcome))
     await mark_handled(world, events)
     return True
 

@@ -137,30 +137,6 @@ class SqliteKeyValue:
             raise
 
 
-class KeyValueReader:
-    """Reads the file from another process, without an event loop."""
-
-    def __init__(self, path: str | Path, clock: Clock) -> None:
-        """Open the file, or create it empty.  Raises `Unavailable` if that fails."""
-        self._clock = clock
-        self._connection = connect(path)
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute("PRAGMA query_only=ON")
-
-    def get(self, key: str) -> str | None:
-        """The value of a key; None if it has none, or the value has expired."""
-        check_status_key(key)
-        try:
-            row = self._connection.execute(_GET, (key, self._clock.now_ms())).fetchone()
-        except sqlite3.Error as error:
-            raise _unavailable(error) from error
-        return None if row is None else row[0]
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-
 def _unavailable(error: sqlite3.Error) -> PortError:
     """Any error of SQLite is about the file, because sizes and types were checked before."""
     return Unavailable(str(port_error(error)))

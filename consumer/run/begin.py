@@ -12,6 +12,7 @@ from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.money import show
+from consumer.core.outcome import Unknown
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
@@ -28,6 +29,7 @@ from consumer.execution.call import judge as judge_output
 from consumer.execution.facts import traits
 from consumer.execution.settle import calls_back
 from consumer.execution.settlement import Ended, Rated
+from consumer.provider import Pause
 from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
 from consumer.store.sql import chunks, execution_id, integer, number_of
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from consumer.store.batch import Batch, Handle
     from consumer.world import World
 
+RESTORED: Final = "the database was restored: this call may have been made before"
+"""Why the outcome of an execution is unknown that a restore may have removed.  The follow-up asks the provider."""
 RECHECK_MS: Final = 15 * policy.MINUTE
 """When a task that this deployment cannot do now is tried again."""
 
@@ -153,15 +157,18 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     at = task.position
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
-    attempt = Attempt(execution, at.stage, at.candidate, chosen, provider, account)
+    attempt = Attempt(
+        execution, task.identity, task.token, at.stage, at.candidate, at.attempt, chosen, provider, account
+    )
     call = build_call(world, task.plan, attempt, task, now_ms)
     bound = prices.bound(account, quote_of(provider, call), chosen.max_cost, now_ms)
     periods = [period_of(integer(b, "id"), str(b["period"]), now_ms) for b in task.budgets]
     if periods and bound is None:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"unpriced:{account.name}")
-    return Intent(
-        task, execution, provider, account, call, first_step(provider, call), bound or 0, periods, now_ms
-    )
+    step = first_step(provider, call)
+    if execution == task.restored and provider.abilities.lookup:
+        step = Pause(Unknown(RESTORED))
+    return Intent(task, execution, provider, account, call, step, bound or 0, periods, now_ms)
 
 
 def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
@@ -260,4 +267,5 @@ def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -
         intent.reserved_micro,
         has_budget=bool(intent.periods),
         calls_back=calls_back(world, intent.account),
+        lease=task.token,
     )

@@ -31,10 +31,12 @@ SCAN_HOPS: Final = 25
 class Claimed:
     """A task under our lease, at the version that the claim gave it.
 
+    `restored`: the execution that may have begun in the time that a restore has removed.
     `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be read.
     `unreachable`: why its input cannot be read at the moment."""
 
     id: int
+    identity: str
     version: int
     token: str
     organization: int | None
@@ -47,6 +49,7 @@ class Claimed:
     feedback: str | None
     position: Position
     newest: int | None
+    restored: int | None
     open_execution: int | None
     plan: Plan | None
     refused: Any = None
@@ -166,6 +169,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         unreachable = str(error)[:200]
     return Claimed(
         id=integer(row, "id"),
+        identity=text(row, "identity"),
         version=integer(row, "version"),
         token=token,
         organization=optional_integer(row, "organization_id"),
@@ -179,6 +183,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         refused=refused,
         position=position(row),
         newest=optional_integer(row, "newest"),
+        restored=optional_integer(row, "restored"),
         open_execution=optional_integer(row, "open_execution"),
         plan=plan,
         why_not=why_not,

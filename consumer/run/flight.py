@@ -129,6 +129,7 @@ def running_snapshot(intent: Intent, now_ms: int) -> dict[str, object]:
     task = intent.task
     return publish.snapshot_after(
         task.id,
+        task.identity,
         task.organization,
         task.version,
         TaskState.RUNNING,

@@ -21,7 +21,7 @@ from consumer.core import pace
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
 from consumer.execution import doorbells, follow_up, publish
-from consumer.execution.facts import facts
+from consumer.execution.facts import same
 from consumer.execution.late import handle_late_outcome
 from consumer.execution.settle import (
     Settled,
@@ -318,6 +318,7 @@ class Run:
             self._ring_at(due)
         snapshot = publish.snapshot_after(
             task.id,
+            task.identity,
             task.organization,
             task.version + 1,
             move.state,
@@ -333,12 +334,12 @@ class Run:
     async def _overtaken(self, ended: Ended, verdict: Verdict) -> None:
         """Another writer moved the task or ended the execution: decide again with fresh facts, keep the cost."""
         if verdict is Verdict.STALE:
-            found = await facts(self.world, [ended.execution.id])
-            if not found:
+            found = await same(self.world, ended.execution.id, ended.lease)
+            if found is None:
                 return
-            verdict = (await settle_without_lease(self.world, found[0], ended.outcome)).verdict
+            verdict = (await settle_without_lease(self.world, found, ended.outcome)).verdict
         if verdict is Verdict.OVERTAKEN:
-            await handle_late_outcome(self.world, ended.execution.id, ended.outcome)
+            await handle_late_outcome(self.world, ended.execution.id, ended.lease, ended.outcome)
 
     def _ring_at(self, due_ms: int) -> None:
         """Ring a doorbell for work that becomes due soon; one doorbell serves everything due within the same second."""

@@ -66,6 +66,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
     known = json.dumps(sorted(profiles))
     return [
         (stops.STOPPED(), _stopped),
+        (check.REUSED_IDS(), _reused_ids),
         (check.BLOCKED(limit=MAX_COUNTED), _blocked),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, limit=MAX_COUNTED), _backlog),
@@ -151,6 +152,18 @@ def _stopped(found: Sequence[Row]) -> Iterator[Finding]:
         yield Finding(
             "warning", f"all spending is stopped {since}: {row['reason']}", "run `bizq resume` to continue"
         )
+
+
+def _reused_ids(found: Sequence[Row]) -> Iterator[Finding]:
+    if not found:
+        yield Finding("ok", "no task gets the id of a deleted task")
+        return
+    what = "table tasks has no AUTOINCREMENT: if the newest task is deleted, the next one gets its id"
+    advice = (
+        "links, keys and live statuses know them apart by tasks.identity;"
+        " let your own applications do so too, or do not delete the newest task"
+    )
+    yield Finding("warning", what, advice)
 
 
 def _blocked(found: Sequence[Row]) -> Iterator[Finding]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from consumer.core.errors import NotFound
 from consumer.core.policy import DAY
 
 GRACE_MS: Final = 30 * DAY
 """How long a link still opens after its deadline: a late answer is kept, and used if the task still waits for one."""
-_FORM: Final = re.compile(r"([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-f]{64})")
-"""`EXECUTION.EXPIRES.SIGNATURE`, with the time in milliseconds."""
+SIGNATURE_LENGTH: Final = 48
+"""192 bits, so that a link has less than 100 characters."""
+_FORM: Final = re.compile(r"([0-9]{1,16})\.([0-9]{1,16})\.([0-9a-z]{0,16})\.([0-9a-f]{48})")
+"""`EXECUTION.EXPIRES.MARK.SIGNATURE`, with the time in milliseconds."""
 
 
 class Expired(NotFound):
@@ -25,29 +27,39 @@ Purpose = Literal["person", "question"]
 PURPOSES: Final[tuple[Purpose, ...]] = ("person", "question")
 
 
-def token(secret: str, execution: int, deadline_ms: int, purpose: Purpose = "person") -> str:
+class Opened(NamedTuple):
+    """The contents of a link.  The mark tells the execution from an earlier one with its id (`store.sql.mark_of`)."""
+
+    execution: int
+    mark: str
+    purpose: Purpose
+
+
+def token(secret: str, execution: int, mark: str, deadline_ms: int, purpose: Purpose = "person") -> str:
     """The last part of the address of a link."""
     expires = deadline_ms + GRACE_MS
-    return f"{execution}.{expires}.{_signature(secret, execution, expires, purpose)}"
+    return f"{execution}.{expires}.{mark}.{_signature(secret, Opened(execution, mark, purpose), expires)}"
 
 
-def read(secret: str, value: str, now_ms: int) -> tuple[int, Purpose]:
+def read(secret: str, value: str, now_ms: int) -> Opened:
     """The execution that a link opens, and its purpose.  Raises NotFound for a forged link, Expired.
 
     The signature is checked before the time, so that a forged link does not show whether its time would be over."""
     found = _FORM.fullmatch(value)
     if not found:
         raise NotFound("no such link")
-    execution, expires = int(found[1]), int(found[2])
+    expires = int(found[2])
     for purpose in PURPOSES:
-        if hmac.compare_digest(found[3], _signature(secret, execution, expires, purpose)):
+        opened = Opened(int(found[1]), found[3], purpose)
+        if hmac.compare_digest(found[4], _signature(secret, opened, expires)):
             break
     else:
         raise NotFound("no such link")
     if now_ms >= expires:
         raise Expired("this link has expired")
-    return execution, purpose
+    return opened
 
 
-def _signature(secret: str, execution: int, expires: int, purpose: Purpose) -> str:
-    return hmac.new(secret.encode(), f"{purpose}:{execution}:{expires}".encode(), hashlib.sha256).hexdigest()
+def _signature(secret: str, opened: Opened, expires: int) -> str:
+    message = f"{opened.purpose}:{opened.execution}:{opened.mark}:{expires}"
+    return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()[:SIGNATURE_LENGTH]

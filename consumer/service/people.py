@@ -27,7 +27,7 @@ from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.service import links
 from consumer.store import people
 from consumer.store import settle as settle_sql
-from consumer.store.sql import integer, one, optional_integer, optional_text, text
+from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from consumer.ports import Row
@@ -252,9 +252,11 @@ def _check(fact: Facts, output: Any) -> None:  # JSON is any value
 
 async def _facts(world: World, token: str) -> Facts:
     """The execution that a link opens.  Raises NotFound, links.Expired."""
-    execution, purpose = links.read(world.link_secret, token, world.clock.now_ms())
-    found = await facts(world, [execution])
-    if not found or (purpose == "person") != (found[0].row["provider"] == BUILTIN_INBOX):
+    opened = links.read(world.link_secret, token, world.clock.now_ms())
+    found = await facts(world, [opened.execution])
+    if not found or mark_of(text(found[0].row, "lease")) != opened.mark:
+        raise NotFound("no such assignment")
+    if (opened.purpose == "person") != (found[0].row["provider"] == BUILTIN_INBOX):
         raise NotFound("no such assignment")
     return found[0]
 

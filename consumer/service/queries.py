@@ -8,7 +8,7 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from consumer.core import policy, snapshot
+from consumer.core import policy
 from consumer.core.answers import REJECTED
 from consumer.core.decide import was_asked
 from consumer.core.errors import BadInput, Forbidden, NotFound
@@ -17,14 +17,13 @@ from consumer.core.money import show
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import large, publish
-from consumer.ports import PortError
 from consumer.service import links, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
 from consumer.store import queries
 from consumer.store import stops as stops_sql
 from consumer.store.schema.check import broken
-from consumer.store.sql import integer, one, optional_integer, optional_text, text
+from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,20 +214,11 @@ def _explain_pending(found: views.Task, latest: Row | None, now_ms: int) -> str:
 
 
 async def status(world: World, organization: int | None, number: int) -> views.LiveStatus:
-    """The live status from the status store, or from the database if the stored one is missing, unreadable or old.
-
-    Raises NotFound."""
-    try:
-        stored = await world.kv.get(snapshot.key(number))
-    except PortError:
-        stored = None
-    value = parse_json(stored) if stored else None
-    if value is None or not snapshot.trusted(value, world.clock.now_ms()):
-        fresh = await publish.current(world, [number])
-        value = fresh[0] if fresh else None
-    if value is None or (organization is not None and value["organization"] != organization):
+    """The live status, from the database: a stored one may be late, or newer than a restore.  Raises NotFound."""
+    found = await publish.current(world, [number])
+    if not found or (organization is not None and found[0]["organization"] != organization):
         raise NotFound(f"no task {number}")
-    return shown(views.LiveStatus, value)
+    return shown(views.LiveStatus, found[0])
 
 
 async def costs(
@@ -262,7 +252,8 @@ def person_link(world: World, row: Row) -> str:
     """The signed address of an assignment's form."""
     deadline = optional_integer(row, "resolve_by_ms") or 0
     purpose: links.Purpose = "question" if row["kind"] == "question" else "person"
-    token = links.token(world.link_secret, integer(row, "id"), deadline, purpose)
+    mark = mark_of(text(row, "lease"))
+    token = links.token(world.link_secret, integer(row, "id"), mark, deadline, purpose)
     return f"{world.config.public_url}/inbox/{token}"
 
 

@@ -49,7 +49,7 @@ async def _copy(world: World, row: Row, organization: int, now: int) -> dict[str
     """The row of a retry, as `SUBMIT` reads it."""
     task = integer(row, "id")
     # The key counts the retries that have ended.  A retry that is asked for twice gets the same key and the same task.
-    prefix = f"{GENERATED_KEY_PREFIX}retry-{task}-"
+    prefix = f"{GENERATED_KEY_PREFIX}retry-{task}-{row['identity']}-"
     retries = commands.RETRIES(
         organization=organization, template=row["template_id"], first=prefix, beyond=f"{prefix}~"
     )

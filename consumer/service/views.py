@@ -159,6 +159,9 @@ class LiveStatus(TypedDict):
     """How a task stands, without its content."""
 
     task: int
+    identity: Annotated[
+        str, about("Random; the status store has this status under `status:<task>:<identity>`")
+    ]
     organization: int | None
     status: TaskStatus
     version: Annotated[

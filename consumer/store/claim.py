@@ -110,7 +110,7 @@ CLAIM_TASKS: Final = Query("""
 # result of the previous stage.  A task that repairs an answer gets that answer too.  An execution that the task replaces knowingly (`replaces`) does not count as open.
 CLAIMED: Final = Query("""
     SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
-      input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback,
+      input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback, identity, restored,
       (SELECT max(e.id) FROM task_executions e WHERE e.id BETWEEN {ids of tasks.id}) AS newest,
       (SELECT e.id FROM task_executions e WHERE e.id = (SELECT max(n.id) FROM task_executions n WHERE n.id BETWEEN {ids of tasks.id})
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces) AS open_execution,

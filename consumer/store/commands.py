@@ -37,10 +37,11 @@ USERS_NAMED: Final = Query("""
 # generated one, so that the batch may be sent twice.
 SUBMIT: Final = Query("""
     INSERT INTO tasks (template_id, organization_id, title, description, priority, assigned_to, due_date, created_at,
-      updated_at, run_at_ms, raise_at_ms, deadline_ms, input, idempotency_key, retry_of)
+      updated_at, run_at_ms, raise_at_ms, deadline_ms, input, idempotency_key, retry_of, identity)
     SELECT value ->> 'template', :organization, value ->> 'title', value ->> 'description', value ->> 'priority',
       value ->> 'assigned_to', value ->> 'due_date', :at, :at, value ->> 'run_at', value ->> 'raise_at',
-      value ->> 'deadline', value ->> 'input', value ->> 'key', value ->> 'retry_of'
+      value ->> 'deadline', value ->> 'input', value ->> 'key', value ->> 'retry_of',
+      lower(hex(randomblob(8)))
     FROM json_each(:rows) WHERE true
     ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, idempotency_key

@@ -39,7 +39,7 @@ PUBLISH_LATER: Final = Query("""
 
 # Read the data of the snapshots: each task with its newest execution, and with the cost of all its executions.
 SNAPSHOTS: Final = Query("""
-    SELECT tasks.id, tasks.organization_id, tasks.version, tasks.status, tasks.stage, tasks.attempt, tasks.updated_at, tasks.blocked_by,
+    SELECT tasks.id, tasks.identity, tasks.organization_id, tasks.version, tasks.status, tasks.stage, tasks.attempt, tasks.updated_at, tasks.blocked_by,
       tasks.reason, tasks.run_at_ms, e.provider, e.profile,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of tasks.id}) AS total_micro
     FROM tasks LEFT JOIN task_executions e

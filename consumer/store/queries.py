@@ -16,7 +16,7 @@ TASK: Final = Query(
     """
     SELECT {listed}, tasks.description, tasks.assigned_to, tasks.created_by, tasks.deadline_ms, tasks.raise_at_ms,
       tasks.rank, tasks.candidate, tasks.repairs, tasks.redos, tasks.replaces, tasks.feedback, tasks.needs_micro,
-      tasks.retry_of, tasks.input,
+      tasks.retry_of, tasks.input, tasks.identity,
       template.name AS template_name, template.route, e.result AS result, e.result_key AS result_key,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of tasks.id}) AS total_micro
     FROM tasks LEFT JOIN task_templates template ON template.id = tasks.template_id
@@ -59,7 +59,7 @@ COUNTS: Final = Query("""
 # Open assignments and questions, the highest rank first; with :user, only those that this user may answer.  The first
 # condition repeats the one of the index `executions_wake` word for word, so that only open executions are read.
 INBOX: Final = Query("""
-    SELECT e.id, e.task_id, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
+    SELECT e.id, e.task_id, e.lease, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
       CASE WHEN e.status = 'unknown' THEN 'question' WHEN e.execution_type = 'hybrid' THEN 'review' ELSE 'human' END AS kind,
       tasks.organization_id, tasks.title, tasks.priority, tasks.due_date, template.name AS template_name
     FROM task_executions e JOIN tasks ON tasks.id = e.task_id

@@ -1,6 +1,7 @@
 """Settling: the end of an execution, the next state of its task and the money, in one batch.
 
-An execution changes only under the fence of its task, or when its task is gone.  The caller reads the verdict from
+An execution changes only under the fence of its task, or when its task is gone, and only if it is the one that began under
+the lease that the caller names: after a deletion or a restore, another one may have its id.  The caller reads the verdict from
 SETTLED, never from a change count: a batch that is sent twice changes nothing the second time.
 """
 
@@ -19,7 +20,8 @@ SETTLE_EXECUTIONS: Final = Query("""
       external_id = COALESCE(value ->> 'external_id', external_id), wake_at_ms = value ->> 'wake_at_ms',
       resolve_by_ms = value ->> 'resolve_by_ms', completed_at = value ->> 'completed_at', follow_ups = 0
     FROM json_each(:rows)
-    WHERE task_executions.id = value ->> 'execution' AND task_executions.status IN {OPEN}
+    WHERE task_executions.id = value ->> 'execution' AND task_executions.lease IS value ->> 'lease'
+      AND task_executions.status IN {OPEN}
       AND COALESCE((SELECT version FROM tasks WHERE id = value ->> 'task'), value ->> 'version') = value ->> 'version'
       AND (value ->> 'late_of' IS NULL OR note = 'late answer of execution ' || (value ->> 'late_of'))
 """)
@@ -42,7 +44,7 @@ SETTLE_TASKS: Final = Query("""
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND value ->> 'status' IS NOT NULL
       AND EXISTS (SELECT 1 FROM task_executions e
-        WHERE e.id = value ->> 'execution' AND e.status = value ->> 'state')
+        WHERE e.id = value ->> 'execution' AND e.lease IS value ->> 'lease' AND e.status = value ->> 'state')
 """)
 
 # Wake siblings that are still open when the stage or the task has ended, so that a follow-up cancels them.
@@ -68,14 +70,15 @@ SETTLE_OUTBOX: Final = Query("""
 SETTLED: Final = Query("""
     SELECT e.id, e.status AS state, e.cost_micro, tasks.id AS task_id, tasks.version, tasks.status, tasks.last_execution,
       (SELECT sum(s.cost_micro) FROM task_executions s WHERE s.id BETWEEN {ids of e.task_id}) AS total_micro
-    FROM json_each(:rows) CROSS JOIN task_executions e ON e.id = value ->> 'execution'
+    FROM json_each(:rows) CROSS JOIN task_executions e
+      ON e.id = value ->> 'execution' AND e.lease IS value ->> 'lease'
       LEFT JOIN tasks ON tasks.id = e.task_id
 """)
 
 # Record a cost that became known after the end, unless a better source has given one already.
 REBILL: Final = Query("""
     UPDATE task_executions SET cost_micro = :cost, cost = :cost / 1000000.0, cost_source = :source, usage = :usage
-    WHERE id = :execution AND status NOT IN {OPEN} AND (cost_micro IS NULL OR cost_source IN ('bound', 'none')
+    WHERE id = :execution AND lease IS :lease AND status NOT IN {OPEN} AND (cost_micro IS NULL OR cost_source IN ('bound', 'none')
       OR (:source = 'provider' AND cost_source IN ('declared', 'price_book')))
       AND (cost_micro IS NOT :cost OR cost_source IS NOT :source)
     RETURNING task_id

@@ -30,6 +30,9 @@ SQLite numbers the executions of other applications from 1.  Once there are exec
 `executions_foreign_id` makes it count from FIRST_FOREIGN_EXECUTION, so that their ids never lie among ours.
 The id makes a begin repeatable, orders the attempts and is the idempotency key, without another index."""
 
+MARK_LENGTH: Final = 16
+"""Characters of a lease in links and callback addresses: 64 random bits."""
+
 OPEN: Final = "('running', 'waiting', 'unknown')"
 FINISHED: Final = "('completed', 'failed', 'cancelled')"
 APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks.organization_id
@@ -83,6 +86,13 @@ def task_of(execution: int) -> int:
 def number_of(execution: int) -> int:
     """The position of an execution among those of its task, counted from 1."""
     return (execution - FIRST_EXECUTION) % PER_TASK
+
+
+def mark_of(lease: str) -> str:
+    """The part of the lease of an execution that tells it from an earlier execution with the same id.
+
+    After a restore or a deletion, an execution can get an id that one had before; no two have the same lease."""
+    return lease[:MARK_LENGTH]
 
 
 def chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:

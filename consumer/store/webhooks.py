@@ -6,6 +6,9 @@ from typing import Final
 
 from consumer.store.sql import Query
 
+# Read the lease under which an execution began.
+LEASE_OF: Final = Query("SELECT lease FROM task_executions WHERE id = :execution")
+
 # Keep a verified webhook, once for each event.
 RECEIVE: Final = Query("""
     INSERT INTO webhooks (profile, event_id, execution_id, external_id, received_ms, body, body_key)

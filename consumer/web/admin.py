@@ -157,6 +157,14 @@ async def tick(context: RequestContext) -> Response:
     return reply(asdict(await context.app.on_tick()))
 
 
+async def restore(context: RequestContext) -> Response:
+    """Finish a restore of the database."""
+    from consumer.service import restore as service  # noqa: PLC0415  # start-up is limited, and a restore is rare
+
+    wanted = parse(service.NewRestore, await context.json())
+    return reply(await service.finish(context.world, context.actor, context.key, wanted))
+
+
 async def examine(context: RequestContext) -> Response:
     """The findings of the doctor."""
     from consumer.service import doctor  # noqa: PLC0415  # start-up is limited, and nothing else needs it
@@ -311,6 +319,16 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         summary="Sweep now, as cron does every minute",
         role="operator",
         answers={200: "Swept"},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/restore",
+        handler=restore,
+        summary="Finish a restore of the database: stop spending, raise ids and versions, revoke keys.  docs/deploy.md"
+        " has the steps before and after",
+        role="operator",
+        body="NewRestore",
+        answers={200: "Restored"},
     ),
     Operation(
         method="GET",

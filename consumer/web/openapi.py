@@ -16,6 +16,7 @@ from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
 from consumer.service.commands import Adopted, Submitted
 from consumer.service.new_tasks import MAX_TASKS, NewTask
 from consumer.service.people import Assignment, Receipt
+from consumer.service.restore import NewRestore, Restored
 from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "Budget": Budget,
     "NewOrganization": NewOrganization,
     "NewStop": NewStop,
+    "NewRestore": NewRestore,
     "NewUser": NewUser,
     "Answer": Annotated[dict[str, Any], WithJsonSchema(ANSWER_FORM)],
     "Event": Annotated[Any, Field(description="Any event of the profile's provider")],
@@ -79,7 +81,15 @@ BODIES: Final[Mapping[str, Any]] = {
 _VIEWS: Final = (
     *(views.Task, views.TaskPage, views.History, views.Cancelled, views.Counts, views.Costs, views.Inbox),
     *(views.Organization, views.Organizations, views.User, views.StoredTemplate, views.Templates),
-    *(views.StoredBudget, views.Budgets, views.Stopped, views.Resumed, views.Findings, views.Health),
+    *(
+        views.StoredBudget,
+        views.Budgets,
+        views.Stopped,
+        views.Resumed,
+        Restored,
+        views.Findings,
+        views.Health,
+    ),
     *(views.Received, views.LiveStatus, Submitted, Adopted, Swept, ProblemDocument),
 )
 ANSWERS: Final[Mapping[str, Any]] = {

@@ -17,6 +17,7 @@ from consumer.core.strictjson import clean
 from consumer.execution import doorbells, webhooks
 from consumer.execution.call import sign
 from consumer.execution.settlement import MAX_TEXT_CHARS
+from consumer.execution.webhooks import Named
 from consumer.ports import MAX_INTEGER
 from consumer.provider import MAX_REPLY_BYTES, BadSignature
 from consumer.service import views
@@ -56,32 +57,33 @@ async def receive(context: RequestContext) -> Response:
     return reply(views.Received(status="received"))
 
 
-def _signed_execution(context: RequestContext, account: Account) -> int | None:
+def _signed_execution(context: RequestContext, account: Account) -> Named | None:
     """The execution in the callback address, which the worker signed for this profile; None: the address names none.
 
     Raises BadSignature."""
     query = context.request.query_params
-    given = [query.getlist(name) for name in ("execution", "signature")]
-    if given == [[], []]:
+    given = [query.getlist(name) for name in ("execution", "mark", "signature")]
+    if given == [[], [], []]:
         return None
-    if [len(values) for values in given] != [1, 1]:
+    if [len(values) for values in given] != [1, 1, 1]:
         raise BadSignature("the callback address was changed")
-    (execution,), (signature,) = given
+    (execution,), (mark,), (signature,) = given
     if not _EXECUTION.fullmatch(execution) or int(execution) > MAX_INTEGER:
         raise BadSignature("the callback address was changed")
-    expected = sign(context.world, account.name, int(execution))
+    expected = sign(context.world, account.name, int(execution), mark.encode("utf-8", "replace").decode())
     # Compare bytes: `compare_digest` refuses text outside ASCII.
     if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
         raise BadSignature("the callback address was changed")
-    return int(execution)
+    return Named(int(execution), mark)
 
 
 async def _keep(
-    world: World, account: Account, execution: int | None, event: str, external: str | None, body: str
+    world: World, account: Account, named: Named | None, event: str, external: str | None, body: str
 ) -> None:
     """Store the event and make its execution due, in one batch.  If the doorbell gets lost, cron finds the work."""
     # Cut as `execution.settle` cuts the external id of the execution.
     external = None if external is None else clean(external[:MAX_TEXT_CHARS])
+    execution, external = await webhooks.present(world, named, external)
     woken = await webhooks.receive(world, account.name, execution, event, external, body)
     log().info(Event.WEBHOOK, profile=account.name, execution=execution, count=woken)
     if woken:

@@ -7,6 +7,8 @@ import { type TaskState, taskExecutions, tasks } from "./schema.ts";
 /** The snapshot that the worker publishes in KV. */
 export interface LiveStatus {
   task: number;
+  /** Tells the task from one that had its id before a restore or a deletion. */
+  identity: string;
   organization: number | null;
   status: TaskState;
   /** Goes up by one with every change of the task. */
@@ -30,9 +32,12 @@ export interface LiveStatus {
  *
  * KV is read near the user and may answer with a copy from a minute ago: without `seen`, a task that was shown as
  * completed could turn back to running.  A task has no live status at all until it has run for a second or has ended.
+ * The key has the random identity of the task, which never changes: an application may store it beside the id.
  */
 export async function liveStatus(env: Env, id: number, seen = -1): Promise<LiveStatus | null> {
-  const found = await env.STATUS.get<LiveStatus>(`status:${id}`, { type: "json", cacheTtl: 30 });
+  const identity = await env.DB.prepare("SELECT identity FROM tasks WHERE id = ?1").bind(id).first<string>("identity");
+  if (identity === null) return null;
+  const found = await env.STATUS.get<LiveStatus>(`status:${id}:${identity}`, { type: "json", cacheTtl: 30 });
   return found !== null && found.version > seen ? found : null;
 }
 

@@ -98,7 +98,7 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
             http=httpx2.AsyncClient(),
             providers={"echo": echo},
             accounts=accounts({"echo": {"provider": "echo", "price": {"per_task": "0"}}}, {}),
-            link_secret="bench",
+            link_secret="the secret of the links of the bench",
             config=LOCAL,
         )
         settings = {"delay_ms": delay_ms, "output": {"title": "done"}}

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from consumer.execution.call import KEY_PREFIX
+from consumer.execution.call import provider_key
 from tests.chaos.shop import answer_to
 from tests.support import invariants
 
@@ -67,6 +67,11 @@ class Books:
         return wrong
 
 
+def _key(row: Mapping[str, Any], identity: str) -> str:
+    """The key by which the provider knows an execution."""
+    return provider_key(row["id"], identity, row["stage"], row["candidate"], row["attempt"])
+
+
 def compare(
     database: Path, ledger: Path, statuses: Mapping[int, str | None], blobs: Mapping[str, bytes]
 ) -> Books:
@@ -78,8 +83,9 @@ def compare(
         jobs = _by_key(theirs, "count(*)")
         executions = [dict(row) for row in ours.execute("SELECT * FROM task_executions")]
         tasks = [dict(row) for row in ours.execute("SELECT * FROM tasks")]
+        identities = {row["id"]: row["identity"] for row in tasks}
         by_bound = {row["id"] for row in executions if row["cost_source"] == "bound"}
-        keys = {row["id"]: f"{KEY_PREFIX}-{row['id']}" for row in executions}
+        keys = {row["id"]: _key(row, identities[row["task_id"]]) for row in executions}
         known = [row for row in executions if row["id"] not in by_bound]
         recorded = {keys[row["id"]]: row["cost_micro"] or 0 for row in known}
         bound_keys = {keys[number] for number in by_bound}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.dev.loopback import listen
 from consumer.cli.host import opened
+from consumer.core.snapshot import key
 from consumer.local.layout import Layout
 from consumer.ports import Statement
 from tests.chaos.books import Books, compare
@@ -168,7 +169,8 @@ class LocalSite:
         await self.host.world.queue.send([{"v": 1}])
 
     async def status(self, task: int) -> str | None:
-        stored = await self.host.world.kv.get(f"status:{task}")
+        (row,) = await self.sql("SELECT identity FROM tasks WHERE id = ?1", task)
+        stored = await self.host.world.kv.get(key(task, row["identity"]))
         return None if stored is None else str(json.loads(stored)["status"])
 
     async def blob(self, key: str) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.cli.dev.loopback import listen
+from consumer.core.snapshot import key
 from scripts.stage import LOCK, ROOT, shipped
 from tests.chaos import adapter
 from tests.chaos.books import compare
@@ -76,7 +77,9 @@ class Runtime:
         await asyncio.to_thread(self.worker.send, "DOORBELLS", [{"body": {"v": 1}}])
 
     async def status(self, task: int) -> str | None:
-        stored = (await asyncio.to_thread(self.worker.kv, "STATUS", "get", f"status:{task}"))["value"]
+        (row,) = await self.sql("SELECT identity FROM tasks WHERE id = ?1", task)
+        place = key(task, row["identity"])
+        stored = (await asyncio.to_thread(self.worker.kv, "STATUS", "get", place))["value"]
         return None if stored is None else str(json.loads(stored)["status"])
 
     async def blob(self, key: str) -> bytes:
@@ -115,7 +118,7 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
         port = listener.getsockname()[1]
     with shop(ledger, plan.seed, Fast()) as address:
         variables = {
-            "LINK_SECRET": "of the chaos",
+            "LINK_SECRET": "the secret of the links of the chaos",
             "SHOP_SECRET": SECRET,
             "PROFILES": json.dumps(profiles(address)),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",

@@ -168,6 +168,19 @@ class TestOperating:
         for by in ("org", "profile", "provider", "template", "day"):
             assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
 
+    def test_restore_stops_all_and_shows_what_went_back(self, cli: Cli, tmp_path: Path) -> None:
+        (task,) = submit(cli, tmp_path, {"template": "echo-title", "title": "Hello"})
+        key = cli.json("key", "create")["key"]
+
+        done = cli.json("restore", "--revoke", f"{key}, other", "--above", 50)
+        said = cli.fine("restore", "--revoke", "none").out
+
+        assert (done["tasks"], done["revoked"]) == (1, [key.split("_")[1]])
+        assert "1 tasks go to echo next" in said
+        assert "All spending is stopped" in said
+        assert cli("restore").code == 2
+        assert "the database was restored" in cli.fine("show", str(task["id"])).out
+
     def test_stop_holds_everything_until_resume(self, cli: Cli, tmp_path: Path) -> None:
         assert cli.fine("resume").out == "there was no stop\n"
         assert cli.fine("stop", "a runaway loop").out.endswith(": a runaway loop\n")

@@ -36,9 +36,18 @@ class TestDataDirectory:
             assert second.applied == []
 
     def test_a_given_link_secret_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("BIZQ_LINK_SECRET", "given")
-        assert host.link_secret(Layout(tmp_path)) == "given"
+        monkeypatch.setenv("BIZQ_LINK_SECRET", "g" * 32)
+        assert host.link_secret(Layout(tmp_path)) == "g" * 32
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_short_link_secret_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BIZQ_LINK_SECRET", "g" * 31)
+        with pytest.raises(BadInput, match=r"BIZQ_LINK_SECRET.* has 31 characters and needs at least 32"):
+            host.link_secret(Layout(tmp_path))
+        monkeypatch.delenv("BIZQ_LINK_SECRET")
+        Layout(tmp_path).link_secret.write_text("short")
+        with pytest.raises(BadInput, match="has 5 characters"):
+            host.link_secret(Layout(tmp_path))
 
     def test_an_empty_link_secret_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("BIZQ_LINK_SECRET", raising=False)

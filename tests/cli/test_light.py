@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumer.cli.group import COMMANDS
-from consumer.core.snapshot import STALE_MS
-from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
-from consumer.local.kv import SqliteKeyValue
 from consumer.local.layout import Layout
 from consumer.ports import Statement
 from tests.cli.conftest import ECHO, Cli, lines, submit
@@ -66,6 +63,7 @@ LIGHT = [
     Case("key revoke x", code=1),
     Case("budget put 5", allowed=CHECKS_VALUES),
     Case("template put TEMPLATE", allowed=USES_PROFILES),
+    Case("restore --revoke none", allowed=USES_PROFILES),
     Case("doctor", allowed=USES_PROFILES),
 ]
 PROBE = """
@@ -132,25 +130,15 @@ def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     assert modules & HEAVY == set()
 
 
-async def test_the_live_status_is_used_while_it_is_fresh_or_final(tmp_path: Path) -> None:
+def test_the_status_comes_from_the_database(tmp_path: Path) -> None:
     from consumer.cli.live import Reader
-    from consumer.core.times import iso
     from consumer.local import migrate
 
-    layout, clock = Layout(tmp_path), SystemClock()
-    database = SqliteDatabase(layout.database)
+    database = SqliteDatabase(Layout(tmp_path).database)
     migrate.apply(database, "migrations")
-    database.run(
-        [Statement("INSERT INTO tasks (id, title, version) VALUES (1, 'a', 3), (2, 'b', 3), (3, 'c', 3)")]
-    )
-    status = SqliteKeyValue(layout.status, clock)
-    fresh, old = iso(clock.now_ms()), iso(clock.now_ms() - 2 * STALE_MS)
-    for task, state, when in ((1, "running", fresh), (2, "running", old), (3, "completed", old)):
-        value = {"task": task, "status": state, "version": 2, "profile": None, "updated_at": when}
-        await status.put(f"status:{task}", json.dumps(value))
-    status.close()
+    database.run([Statement("INSERT INTO tasks (id, title, version) VALUES (1, 'a', 3)")])
     reader = Reader(tmp_path)
-    assert [reader.task(number)["version"] for number in (1, 2, 3)] == [2, 3, 2]
-    assert [reader.task(number)["status"] for number in (1, 2, 3)] == ["running", "pending", "completed"]
+    shown = reader.task(1)
+    assert (shown["version"], shown["status"], len(shown["identity"])) == (3, "pending", 16)
     reader.close()
     database.close()

@@ -10,7 +10,6 @@ from consumer.core.outcome import Accepted, Failed, Retry, Succeeded
 from consumer.core.policy import DAY
 from consumer.provider import Verb
 from consumer.service import commands
-from consumer.store.sql import execution_id
 from tests.support.fakes import LOST, LOST_REASON, Hold
 from tests.support.jobs import SILENT
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai
@@ -29,7 +28,7 @@ class EvidenceContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
         assert await scene.states(task) == ["succeeded"]
-        assert [call.key for call in scene.network.calls("keyed")] == [f"bizq-{execution_id(task, 1)}"] * 2
+        assert [call.key for call in scene.network.calls("keyed")] == [await scene.key(task)] * 2
         assert (await scene.executions(task))[0]["cost_micro"] == PRICE
 
     async def test_a_refused_repetition_is_no_evidence_about_the_first_call(self, scene: Scene) -> None:

@@ -348,7 +348,7 @@ class InterleavingContract(Suite):
         task = await scene.given(person("inbox"), ai("blind"))
         await scene.drain()
         token = await link(scene, task)
-        stale = (await scene.kv.get(f"status:{task}")) or ""
+        stale = (await scene.kv.get(await scene.status_key(task))) or ""
         await scene.sql(
             "INSERT INTO outbox (kind, task_id, holder, due_ms) VALUES ('publish', ?1, 'slow', ?2)",
             *(task, scene.clock.ms + LEASE_OVER),
@@ -358,7 +358,7 @@ class InterleavingContract(Suite):
         await scene.finish()
         await scene.later(MINUTE)
         assert (await scene.live(task))["status"] == "completed"
-        await scene.kv.inner.put(f"status:{task}", stale)
+        await scene.kv.inner.put(await scene.status_key(task), stale)
         await scene.later(LEASE_OVER)
 
         assert (await scene.live(task))["status"] == "completed"

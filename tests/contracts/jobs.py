@@ -243,5 +243,6 @@ class JobContract(Suite):
         task = await accepted_job(scene)
 
         (call,) = scene.network.calls("job")
-        assert call.key == f"bizq-{execution_id(task, 1)}"
-        assert f"/webhooks/job?execution={execution_id(task, 1)}&signature=" in str(call.callback_url)
+        assert call.key == await scene.key(task)
+        assert call.key.startswith(f"bizq-{execution_id(task, 1)}-")
+        assert f"/webhooks/job?execution={execution_id(task, 1)}&mark=" in str(call.callback_url)

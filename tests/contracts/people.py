@@ -15,7 +15,7 @@ from consumer.store.sql import execution_id
 from tests.support.assignments import WEEK, link
 from tests.support.fakes import ANSWER
 from tests.support.ports import Crash
-from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person, route
+from tests.support.scene import LEASE_OVER, LINK_SECRET, Scene, Suite, ai, person, route
 
 
 class PeopleContract(Suite):
@@ -303,13 +303,15 @@ class PeopleContract(Suite):
 
     async def test_a_forged_link_opens_nothing(self, scene: Scene) -> None:
         task, token = await self.asked(scene)
-        execution, expires, signature = token.split(".")
+        execution, expires, mark, signature = token.split(".")
         forged = [
-            f"{int(execution) + 1}.{expires}.{signature}",
-            f"{execution}.{int(expires) + 1}.{signature}",
-            f"{execution}.{expires}.{signature[:-1]}0",
+            f"{int(execution) + 1}.{expires}.{mark}.{signature}",
+            f"{execution}.{int(expires) + 1}.{mark}.{signature}",
+            f"{execution}.{expires}.0.{signature}",
+            f"{execution}.{expires}.{signature}",
+            f"{execution}.{expires}.{mark}.{signature[:-1]}{'0' if signature[-1] != '0' else '1'}",
             f"{execution}.{expires}",
-            links.token("another secret", int(execution), WEEK),
+            links.token("another secret", int(execution), mark, WEEK),
             "",
             "x" * 5_000,
         ]
@@ -334,7 +336,8 @@ class PeopleContract(Suite):
 
         with pytest.raises(NotFound):
             await people.assignment(
-                scene.world, links.token("of the tests", execution_id(task, 1), scene.clock.ms)
+                scene.world,
+                links.token(LINK_SECRET, execution_id(task, 1), await scene.mark(task), scene.clock.ms),
             )
 
     # --- dying workers -------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ class PublishContract(Suite):
         """A publisher without a lease publishes immediately, and again a moment later."""
         task = await scene.given(person())
         await scene.drain()
-        stale = (await scene.kv.get(f"status:{task}")) or ""
+        stale = (await scene.kv.get(await scene.status_key(task))) or ""
         await commands.cancel(scene.world, 1, task, "tester")
-        await scene.kv.inner.put(f"status:{task}", stale)
+        await scene.kv.inner.put(await scene.status_key(task), stale)
         assert (await scene.live(task))["status"] == "waiting"
 
         await scene.later(5 * SECOND)

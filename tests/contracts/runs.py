@@ -63,10 +63,11 @@ class RunContract(Suite):
         await scene.ring()
 
         ((key, _, ttl),) = scene.kv.puts
-        assert (key, ttl) == (f"status:{task}", scene.world.config.status_ttl_s)
+        assert (key, ttl) == (await scene.status_key(task), scene.world.config.status_ttl_s)
         shown = await scene.live(task)
         expected = {
             "task": task,
+            "identity": (await scene.task(task))["identity"],
             "organization": 1,
             "status": "completed",
             "version": 2,

@@ -247,19 +247,19 @@ class InboxPageContract(DeploymentSuite):
         self, deployment: Deployment
     ) -> None:
         task, place = await assigned(deployment)
-        execution, expires, signature = place.removeprefix("/inbox/").split(".")
+        execution, expires, mark, signature = place.removeprefix("/inbox/").split(".")
         job = await deployment.submit()
         await deployment.work()
         for token in (
-            f"{int(execution) + 1}.{expires}.{signature}",
-            f"{execution}.{int(expires) + 1}.{signature}",
-            f"{execution}.{expires}.{signature[:-1]}0"
+            f"{int(execution) + 1}.{expires}.{mark}.{signature}",
+            f"{execution}.{int(expires) + 1}.{mark}.{signature}",
+            f"{execution}.{expires}.{mark}.{signature[:-1]}0"
             if signature[-1] != "0"
-            else f"{execution}.{expires}.{signature[:-1]}1",
-            f"{execution}.{expires}.{signature.upper()}" if signature.upper() != signature else "x",
-            links.token("another secret", int(execution), 0),
-            links.token(deployment.world.link_secret, execution_id(job, 1), deployment.clock.ms),
-            links.token(deployment.world.link_secret, execution_id(task, 9), deployment.clock.ms),
+            else f"{execution}.{expires}.{mark}.{signature[:-1]}1",
+            f"{execution}.{expires}.{mark}.{signature.upper()}" if signature.upper() != signature else "x",
+            links.token("another secret", int(execution), mark, 0),
+            links.token(deployment.world.link_secret, execution_id(job, 1), mark, deployment.clock.ms),
+            links.token(deployment.world.link_secret, execution_id(task, 9), mark, deployment.clock.ms),
         ):
             assert (await look(deployment, f"/inbox/{token}")).status_code == 404
             assert (await send(deployment, f"/inbox/{token}", TYPED)).status_code == 404

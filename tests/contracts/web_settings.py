@@ -192,6 +192,23 @@ class OperationContract(DeploymentSuite):
         assert error.startswith("trigger tasks_finished is missing")
         assert len(findings) > 5
 
+    async def test_an_operator_finishes_a_restore(self, deployment: Deployment) -> None:
+        await deployment.put(name="greeting")
+
+        async def ask(value: object, key: str = "operator") -> Any:
+            return await deployment.ask("POST", "/v1/restore", value, key=key)
+
+        assert (await ask({"revoke": "none"}, "admin")).status_code == 403
+        refused(await ask({}), 422, "revoke")
+        refused(await ask({"revoke": "some"}), 422, "revoke")
+        refused(await ask({"revoke": "none", "above": 0}), 422, "above")
+        done = (await ask({"revoke": "all", "above": 70})).json()
+        assert (done["next"], [key["role"] for key in done["keys"]]) == (None, ["operator"])
+        assert {"table": "tasks", "next": 71, "reused": False} in done["ids"]
+        assert (await deployment.ask("GET", "/v1/tasks")).status_code == 401
+        held = (await deployment.ask("GET", "/v1/stop", key="operator")).json()
+        assert held["stop"]["reason"] == "the database was restored"
+
     async def test_an_operator_stops_and_resumes_all_spending(self, deployment: Deployment) -> None:
         async def stop(method: str, value: object = None, key: str = "operator") -> Any:
             response = await deployment.ask(method, "/v1/stop", value, key=key)

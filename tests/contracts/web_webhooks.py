@@ -9,7 +9,7 @@ import pytest
 
 from consumer.execution.call import sign
 from consumer.provider import MAX_REPLY_BYTES
-from consumer.store.sql import execution_id
+from consumer.store.sql import execution_id, mark_of
 from tests.support.deployment import Deployment, DeploymentSuite, refused, stage
 from tests.support.webhooks import ANSWER, address, signed, webhook_body
 
@@ -52,7 +52,7 @@ class WebhooksContract(DeploymentSuite):
         task, execution = await waiting(deployment)
         rung = len(deployment.queue.sent)
 
-        response = await send(deployment, address(deployment, execution))
+        response = await send(deployment, await address(deployment, execution))
 
         assert (response.status_code, response.json()) == (200, {"status": "received"})
         assert len(deployment.queue.sent) == rung + 1
@@ -73,7 +73,7 @@ class WebhooksContract(DeploymentSuite):
     async def test_a_repeated_webhook_counts_once_with_the_same_reply(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
 
-        responses = [await send(deployment, address(deployment, execution)) for _ in range(3)]
+        responses = [await send(deployment, await address(deployment, execution)) for _ in range(3)]
 
         assert {(response.status_code, response.text) for response in responses} == {
             (200, '{"status":"received"}')
@@ -87,7 +87,7 @@ class WebhooksContract(DeploymentSuite):
         before = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
         rung = len(deployment.queue.sent)
 
-        assert (await send(deployment, address(deployment, execution))).status_code == 200
+        assert (await send(deployment, await address(deployment, execution))).status_code == 200
         await deployment.work()
 
         after = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
@@ -102,13 +102,24 @@ class WebhooksContract(DeploymentSuite):
 
     async def test_a_webhook_before_the_acceptance_is_stored(self, deployment: Deployment) -> None:
         """The call is still in flight: the settle finds the row."""
-        job = stage("ai", "echo", asynchronous=True, check_after_ms=None)
+        job = stage("ai", "echo", asynchronous=True, check_after_ms=None, delay_ms=1)
         task = await deployment.submit(await deployment.put(job, name="job"))
+        states: list[object] = []
 
-        assert (await send(deployment, address(deployment, execution_id(task, 1)))).status_code == 200
+        async def report() -> None:
+            begun = await deployment.rows("SELECT status FROM task_executions")
+            if begun and not states:
+                states.append(begun[0]["status"])
+                assert (
+                    await send(deployment, await address(deployment, execution_id(task, 1)))
+                ).status_code == 200
+
+        for batch in range(1, 5):
+            deployment.database.between(batch, report)
         await deployment.work()
         await deployment.work()
 
+        assert states == ["running"]
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["outcome"] == ANSWER
 
     async def test_the_first_of_two_webhooks_wins_in_any_order(self, deployment: Deployment) -> None:
@@ -117,7 +128,7 @@ class WebhooksContract(DeploymentSuite):
         for number, title in enumerate(("first", "second")):
             body = webhook_body(output={"title": title})
             assert (
-                await send(deployment, address(deployment, execution), body, f"event-{number}")
+                await send(deployment, await address(deployment, execution), body, f"event-{number}")
             ).status_code == 200
             await deployment.work()
 
@@ -168,7 +179,7 @@ class WebhooksContract(DeploymentSuite):
 
         response = await deployment.ask(
             "POST",
-            f"/webhooks/echo{address(deployment, execution)}",
+            f"/webhooks/echo{await address(deployment, execution)}",
             content=webhook_body(),
             headers=raw,
             key=None,
@@ -198,21 +209,28 @@ class WebhooksContract(DeploymentSuite):
 
     async def test_a_changed_callback_address_is_refused(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
-        good = sign(deployment.world, "echo", execution)
-        other = sign(deployment.world, "other", execution)
+        (row,) = await deployment.rows("SELECT lease FROM task_executions WHERE id = ?1", execution)
+        mark = mark_of(str(row["lease"]))
+        good = sign(deployment.world, "echo", execution, mark)
+        other = sign(deployment.world, "other", execution, mark)
         for query in (
             f"?execution={execution}",
+            f"?mark={mark}",
             f"?signature={good}",
-            f"?execution={execution + 1}&signature={good}",
-            f"?execution={execution}&signature={other}",
-            f"?execution={execution}&signature={good[:-1]}",
-            f"?execution={execution}&signature=",
-            f"?execution={execution}&signature=%C3%A9%00",
-            f"?execution=0{execution}&signature={good}",
-            f"?execution={execution}&execution=1&signature={good}",
-            f"?execution=9007199254740991&signature={sign(deployment.world, 'echo', 2**53 - 1)}",
-            "?execution=&signature=",
-            "?execution=1e3&signature=x",
+            f"?execution={execution}&signature={good}",
+            f"?execution={execution}&mark=&signature={good}",
+            f"?execution={execution}&mark={mark[::-1]}&signature={good}",
+            f"?execution={execution}&mark=%FF%00&signature={good}",
+            f"?execution={execution + 1}&mark={mark}&signature={good}",
+            f"?execution={execution}&mark={mark}&signature={other}",
+            f"?execution={execution}&mark={mark}&signature={good[:-1]}",
+            f"?execution={execution}&mark={mark}&signature=",
+            f"?execution={execution}&mark={mark}&signature=%C3%A9%00",
+            f"?execution=0{execution}&mark={mark}&signature={good}",
+            f"?execution={execution}&execution=1&mark={mark}&signature={good}",
+            f"?execution=9007199254740991&mark=0&signature={sign(deployment.world, 'echo', 2**53 - 1, '0')}",
+            "?execution=&mark=&signature=",
+            "?execution=1e3&mark=0&signature=x",
         ):
             refused(await send(deployment, query), 401)
         assert await kept(deployment) == []
@@ -221,11 +239,13 @@ class WebhooksContract(DeploymentSuite):
         _, execution = await waiting(deployment)
 
         assert (
-            await send(deployment, f"{address(deployment, execution)}&utm_source=x&utm_source=y")
+            await send(deployment, f"{await address(deployment, execution)}&utm_source=x&utm_source=y")
         ).status_code == 200
 
     async def test_an_event_without_an_execution_is_stored(self, deployment: Deployment) -> None:
-        for number, query in enumerate(("", address(deployment, 1), address(deployment, 2**53 - 2))):
+        for number, query in enumerate(
+            ("", await address(deployment, 1), await address(deployment, 2**53 - 2))
+        ):
             assert (await send(deployment, query, event=f"event-{number}")).status_code == 200
         assert len(await kept(deployment)) == 3
 
@@ -250,7 +270,7 @@ class WebhooksContract(DeploymentSuite):
         answer = {"title": "é" * 700_000}
 
         body = webhook_body(output=answer)
-        assert (await send(deployment, address(deployment, execution), body=body)).status_code == 200
+        assert (await send(deployment, await address(deployment, execution), body=body)).status_code == 200
         assert [row["body"] for row in await kept(deployment)] == [""]
         await deployment.work()
 
@@ -272,7 +292,7 @@ class WebhooksContract(DeploymentSuite):
 
     async def test_the_log_has_the_profile_and_no_payload(self, deployment: Deployment) -> None:
         _, execution = await waiting(deployment)
-        await send(deployment, address(deployment, execution))
+        await send(deployment, await address(deployment, execution))
         await send(deployment, "?execution=1&signature=x")
 
         lines = [json.loads(line) for line in deployment.log.getvalue().splitlines()]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from consumer.core.errors import BadInput
-from consumer.core.lifecycle import TASK_FINAL, TaskState
-from consumer.core.snapshot import STALE_MS, key, snapshot, trusted
+from consumer.core.snapshot import key, snapshot
 from consumer.core.times import iso
 from tests.core.situations import NOW_MS
 
 ROW: dict[str, Any] = {
     "id": 7,
+    "identity": "5f3a",
     "organization_id": 1,
     "status": "running",
     "version": 3,
@@ -30,9 +27,10 @@ ROW: dict[str, Any] = {
 
 
 def test_readers_see_the_state_of_a_task_and_nothing_of_its_content() -> None:
-    assert key(7) == "status:7"
+    assert key(7, "5f3a") == "status:7:5f3a"
     assert snapshot(ROW) == {
         "task": 7,
+        "identity": "5f3a",
         "organization": 1,
         "status": "running",
         "version": 3,
@@ -48,17 +46,3 @@ def test_readers_see_the_state_of_a_task_and_nothing_of_its_content() -> None:
 
 def test_the_reason_that_blocks_a_task_goes_before_the_reason_of_its_last_attempt() -> None:
     assert snapshot(ROW | {"blocked_by": "budget:1"})["reason"] == "budget:1"
-
-
-@pytest.mark.parametrize("state", TaskState)
-@pytest.mark.parametrize(("age_ms", "fresh"), [(0, True), (STALE_MS, True), (STALE_MS + 1, False)])
-def test_a_final_status_is_trusted_for_ever_and_any_other_for_seconds(
-    state: TaskState, age_ms: int, *, fresh: bool
-) -> None:
-    value = snapshot(ROW | {"status": state.value})
-    assert trusted(value, NOW_MS + age_ms) == (fresh or state in TASK_FINAL)
-
-
-def test_a_snapshot_without_a_valid_time_is_refused() -> None:
-    with pytest.raises(BadInput):
-        trusted(snapshot(ROW | {"updated_at": "soon"}), NOW_MS)

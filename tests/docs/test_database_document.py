@@ -62,7 +62,7 @@ class TestTheDocument(Suite):
         before = [await scene.task(task) for task in (done, job)], await scene.sql(EXECUTIONS)
 
         refused = blocks(DATABASE, "Refused changes", "sql refused")
-        assert len(refused) == 4
+        assert len(refused) == 5
         for statement in refused:
             with pytest.raises(Refused):
                 await scene.sql(statement)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from consumer.core.profile import accounts, secrets_named
-from consumer.core.strictjson import parse_json
+from consumer.core.strictjson import dump_json, parse_json
 from consumer.service.keys import hash_key
 from providers import PROVIDERS
 from scripts import bundle, first_key
@@ -252,8 +252,20 @@ class TestSteps:
         )
 
     def test_a_backup_fills_an_empty_database(self, checkout: Checkout) -> None:
+        """The largest rows that the worker writes: inputs, answers while R2 is away, webhooks."""
         checkout.add_tasks("one", "two")
-        checkout.walk(DEPLOY, "Export and restore")
+        checkout.sql("UPDATE tasks SET input = ? WHERE id = 1", dump_json({"text": "it's\n" * 50_000}))
+        answer = dump_json({"text": "\U0001f9e0" * 480_000})
+        checkout.sql(
+            "INSERT INTO task_executions (task_id, execution_type, result) VALUES (1, 'ai', ?)", answer
+        )
+        checkout.sql(
+            "INSERT INTO webhooks (profile, event_id, received_ms, body) VALUES ('p', 'e', 1, ?)",
+            "w;" * 500_000,
+        )
+        export, restore = blocks(DEPLOY, "Export and restore")
+        checkout.run(export)
+        everything_else = [checkout.sql(f"SELECT * FROM {name}") for name in ("task_executions", "webhooks")]
         everything = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '_cf%' ORDER BY 2, 1"
         before = (
             checkout.sql(everything),
@@ -261,7 +273,10 @@ class TestSteps:
             checkout.sql("SELECT * FROM d1_migrations"),
         )
         shutil.rmtree(checkout.root / ".wrangler")
-        checkout.run("npx wrangler d1 execute bizq --remote --file ../bizq-backup.sql")
+        checkout.run(restore.replace("bizq-restored", "bizq"))
+        assert everything_else == [
+            checkout.sql(f"SELECT * FROM {name}") for name in ("task_executions", "webhooks")
+        ]
         after = (
             checkout.sql(everything),
             checkout.sql("SELECT * FROM tasks"),
@@ -334,7 +349,9 @@ def test_the_first_task_is_executed(toolchain: Toolchain, tmp_path: Path) -> Non
     if shutil.which("curl") is None:
         pytest.skip("the page calls the API with curl, which is not installed here")
     key, sql = first_key.create("My company", "admin", FakeEntropy(), 1)
-    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
+    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(
+        LINK_SECRET="the secret of the links of the tests"
+    )
     site, options = packages(pytest_inside.WORKER_LOCK), Options(intercept=False)
     with Workerd(shipped(), site, deployment, toolchain=toolchain, options=options) as worker:
         worker.database("DB").migrate(ROOT / "migrations")

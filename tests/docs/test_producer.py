@@ -190,7 +190,9 @@ class Producer:
 @pytest.fixture(scope="module")
 def producer(toolchain: Toolchain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Producer]:
     both = beside(toolchain, tmp_path_factory.mktemp("producer"))
-    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(LINK_SECRET="of the tests")
+    deployment = Configuration.read(ROOT / "wrangler.toml").with_variables(
+        LINK_SECRET="the secret of the links of the tests"
+    )
     with Workerd(shipped(), packages(pytest_inside.WORKER_LOCK), deployment, toolchain=both) as running:
         yield Producer(running)
 
@@ -239,9 +241,11 @@ class TestBesideTheWorker:
 
     def test_a_status_older_than_what_was_shown_is_dropped(self, producer: Producer) -> None:
         """What another place of the status store still has."""
-        older = json.dumps({"task": 7, "status": "running", "version": 3})
-        producer.worker.kv("STATUS", "put", "status:7", older)
-        assert producer.ask("GET", "/tasks/7/status?seen=4") is None
+        task = producer.submit(templateId=producer.template())
+        (row,) = producer.sql("SELECT identity FROM tasks WHERE id = ?1", task)
+        older = json.dumps({"task": task, "status": "running", "version": 0})
+        producer.worker.kv("STATUS", "put", f"status:{task}:{row['identity']}", older)
+        assert producer.ask("GET", f"/tasks/{task}/status?seen=1000") is None
 
     def test_a_large_answer_is_read_from_where_it_lies(self, producer: Producer) -> None:
         answer = {"text": "x" * 70_000}

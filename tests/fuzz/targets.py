@@ -186,7 +186,7 @@ async def tell(arena: Arena, given_: tuple[int, Any, str]) -> None:
         headers = {name: spoil(text, dice) for name, text in headers.items()}
     headers = {name: ascii(text)[1:-1] for name, text in headers.items()}
     query = (
-        address(deployment, 2**40 + arena.job * 1024 + 1)
+        await address(deployment, 2**40 + arena.job * 1024 + 1)
         if dice.random() < 0.7
         else f"?execution={value!r:.50}"
     )

@@ -21,6 +21,8 @@ from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
 from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
+from tests.contracts.restoring import RestoreContract
+from tests.contracts.reused_ids import ReusedIdContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
 from tests.contracts.runs import RunContract
@@ -155,4 +157,12 @@ class TestPublishing(PublishContract):
 
 
 class TestLostFollowUps(LostFollowUpContract):
+    """The contract."""
+
+
+class TestReusedIds(ReusedIdContract):
+    """The contract."""
+
+
+class TestRestores(RestoreContract):
     """The contract."""

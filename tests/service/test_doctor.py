@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +37,7 @@ FINE: Final = [
     "the schema is complete",
     f"all {len(MIGRATIONS)} migrations are applied",
     "spending is not stopped",
+    "no task gets the id of a deleted task",
     "no task is blocked",
     "no expired leases",
     "the outbox is empty",
@@ -385,3 +388,13 @@ async def test_nearly_full_and_overdrawn_budgets_are_reported(world: World, sql:
             "budget 2 (task 2, day) is nearly full: $0.000041 spent and $0.000040 reserved of $0.000100",
         ),
     ]
+
+
+async def test_a_table_that_gives_ids_again_is_reported(world: World, tmp_path: Path) -> None:
+    """As another application made it, without AUTOINCREMENT."""
+    with closing(sqlite3.connect(tmp_path / "tasks.sqlite3", isolation_level=None)) as other:
+        other.execute("PRAGMA writable_schema = ON")
+        other.execute("UPDATE sqlite_master SET sql = replace(sql, 'AUTOINCREMENT', '') WHERE name = 'tasks'")
+    found = await only(world)
+    assert found.what.startswith("table tasks has no AUTOINCREMENT")
+    assert "identity" in found.advice

@@ -13,15 +13,16 @@ from consumer.store.sql import execution_id
 SECRET = "s3cret"
 NOW_MS = 1_795_305_600_000
 EXECUTION = execution_id(7, 1)
-LINK = token(SECRET, EXECUTION, NOW_MS)
+MARK = "0123456789abcdef"
+LINK = token(SECRET, EXECUTION, MARK, NOW_MS)
 
 
 def test_a_link_opens_its_execution() -> None:
-    assert read(SECRET, LINK, NOW_MS) == (EXECUTION, "person")
+    assert read(SECRET, LINK, NOW_MS) == (EXECUTION, MARK, "person")
 
 
 def test_a_link_outlives_its_deadline_and_ends_to_the_millisecond() -> None:
-    assert read(SECRET, LINK, NOW_MS + GRACE_MS - 1) == (EXECUTION, "person")
+    assert read(SECRET, LINK, NOW_MS + GRACE_MS - 1) == (EXECUTION, MARK, "person")
     with pytest.raises(Expired):
         read(SECRET, LINK, NOW_MS + GRACE_MS)
 
@@ -32,7 +33,7 @@ def test_an_expired_link_counts_as_not_found() -> None:
 
 def test_a_link_is_the_same_each_time() -> None:
     """A reminder carries the same link as the first message."""
-    assert token(SECRET, EXECUTION, NOW_MS) == LINK
+    assert token(SECRET, EXECUTION, MARK, NOW_MS) == LINK
 
 
 def test_a_link_fits_into_a_path_and_does_not_contain_the_secret() -> None:
@@ -49,9 +50,11 @@ def test_a_link_fits_into_a_path_and_does_not_contain_the_secret() -> None:
         "..",
         f"{EXECUTION}",
         f"{EXECUTION}.{NOW_MS}",
-        f"{EXECUTION}.{NOW_MS}." + "0" * 64,
+        f"{EXECUTION}.{NOW_MS}.{MARK}." + "0" * 48,
         LINK.replace(str(EXECUTION), str(EXECUTION + 1)),
         LINK.replace(str(NOW_MS + GRACE_MS), str(NOW_MS + GRACE_MS + 1)),
+        LINK.replace(MARK, "f" * 16),
+        LINK.replace(MARK, ""),
         LINK.upper(),
         LINK[:-1],
         LINK + "0",
@@ -99,10 +102,11 @@ def test_any_other_text_is_not_found(value: str) -> None:
 @given(st.integers(1, 2**52), st.integers(0, 2**52), st.text(min_size=1))
 def test_every_execution_has_a_link_of_its_own(execution: int, deadline: int, secret: str) -> None:
     secret = secret.encode("utf-8", "replace").decode()
-    link = token(secret, execution, deadline)
-    assert read(secret, link, deadline) == (execution, "person")
-    question = token(secret, execution, deadline, "question")
+    link = token(secret, execution, MARK, deadline)
+    assert read(secret, link, deadline) == (execution, MARK, "person")
+    question = token(secret, execution, MARK, deadline, "question")
     assert question != link
-    assert read(secret, question, deadline) == (execution, "question")
-    assert token(secret, execution + 1, deadline) != link
-    assert token(secret, execution, deadline + 1) != link
+    assert read(secret, question, deadline) == (execution, MARK, "question")
+    assert token(secret, execution, MARK[::-1], deadline) != link
+    assert token(secret, execution + 1, MARK, deadline) != link
+    assert token(secret, execution, MARK, deadline + 1) != link

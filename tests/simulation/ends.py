@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.snapshot import key
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import micro
 from tests.simulation.journal import disagreements
@@ -190,7 +191,7 @@ def _cannot_be_matched(sim: Simulation, execution: int) -> bool:
 def live_status_converges(sim: Simulation) -> str | None:
     """The live status shows the end of each task, and never a state that was not committed."""
     for task in sim.books.tasks.values():
-        entry = sim.statuses.entries.get(f"status:{task.id}")
+        entry = sim.statuses.entries.get(key(task.id, task.identity))
         if entry is None:
             if task.status in FINISHED:
                 return f"task {task.id} is {task.status}, and has no live status"

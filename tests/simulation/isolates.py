@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 T = TypeVar("T")
+LINK_SECRET: Final = "the secret of the links of the simulation"
 INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
 """The current invocation; tasks that it starts inherit it."""
 LONGEST_OPERATION: Final = 40
@@ -67,7 +68,7 @@ class Isolate:
             http=Wire(self),
             providers=sim.providers,
             accounts=sim.accounts,
-            link_secret="of the simulation",
+            link_secret=LINK_SECRET,
             config=sim.config,
         )
         self.app = App(world, lambda: self.stopping, sim.trust)

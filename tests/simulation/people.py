@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from consumer.service import links
+from consumer.store.sql import mark_of
+from tests.simulation.isolates import LINK_SECRET
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -33,7 +35,7 @@ class People:
         sim, dice = self._sim, self._sim.dice
         deadline = execution.resolve_by_ms or 0
         left = max(1.0, (deadline - sim.now_ms()) / 1000)
-        path = f"/inbox/{links.token('of the simulation', execution.id, deadline)}"
+        path = f"/inbox/{links.token(LINK_SECRET, execution.id, mark_of(execution.lease), deadline)}"
         await asyncio.sleep(min(left, dice.between("person", 5, 3_600)))
         if dice.hit("person.looks", 0.3):
             await sim.web.request("GET", path, headers=JSON)

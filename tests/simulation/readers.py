@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from consumer.core.snapshot import key
 from tests.simulation.scenario import KEY
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class Readers:
         if reader.name == "the API":
             answer = await self._sim.web.json("GET", f"/v1/tasks/{reader.task}/status", None, KEY)
             return answer[1] if answer is not None and answer[0] == 200 else None
-        value = self._sim.statuses.read(reader.name, f"status:{reader.task}")
+        value = self._sim.statuses.read(
+            reader.name, key(reader.task, self._sim.books.tasks[reader.task].identity)
+        )
         return None if value is None else json.loads(value)
 
     def never_backwards(self, reader: Reader, shown: dict[str, Any]) -> bool:

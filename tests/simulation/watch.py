@@ -26,6 +26,7 @@ class Task(NamedTuple):
     """The columns of a task that invariants use."""
 
     id: int
+    identity: str
     status: str
     version: int
     stage: int
@@ -63,6 +64,7 @@ class Execution(NamedTuple):
     resolve_by_ms: int | None
     reason: str | None
     external_id: str | None
+    lease: str
 
 
 class Budget(NamedTuple):

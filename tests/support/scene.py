@@ -13,14 +13,16 @@ import pytest
 
 from consumer import telemetry
 from consumer.app import App
+from consumer.core import snapshot
 from consumer.core.policy import CLOCK_SLACK, LEASE, SECOND
 from consumer.core.profile import accounts
 from consumer.execution import webhooks
+from consumer.execution.call import provider_key
 from consumer.ports import Statement
 from consumer.run.run import Run, Summary
 from consumer.service import queries
 from consumer.store.schema.check import broken
-from consumer.store.sql import execution_id
+from consumer.store.sql import execution_id, mark_of
 from consumer.world import Config, World
 from providers import PROVIDERS
 from tests.support import invariants
@@ -68,6 +70,7 @@ PROFILES: Final[dict[str, Any]] = {
         for fake in FAKES
     },
 }
+LINK_SECRET: Final = "the secret of the links of the tests"
 CONFIG: Final = Config(flush_after_ms=0, grace_ms=0, batch_size=10)
 
 LEASE_OVER: Final = LEASE + CLOCK_SLACK + SECOND
@@ -111,7 +114,7 @@ def make_world(
         http=network.client,
         providers={**PROVIDERS, **fakes},
         accounts=known,
-        link_secret="of the tests",
+        link_secret=LINK_SECRET,
         config=CONFIG,
     )
 
@@ -233,9 +236,23 @@ class Scene:
     async def why(self, task: int) -> str:
         return str((await queries.history(self.world, None, task))["why"])
 
+    async def status_key(self, task: int) -> str:
+        """The key of a task in the status store."""
+        return snapshot.key(task, str((await self.task(task))["identity"]))
+
+    async def mark(self, task: int, number: int = 1) -> str:
+        """The mark of an execution in links and callback addresses."""
+        return mark_of(str((await self.executions(task))[number - 1]["lease"]))
+
+    async def key(self, task: int, number: int = 1) -> str:
+        """The key by which a provider knows an execution."""
+        row = (await self.executions(task))[number - 1]
+        identity = str((await self.task(task))["identity"])
+        return provider_key(row["id"], identity, row["stage"], row["candidate"], row["attempt"])
+
     async def live(self, task: int) -> dict[str, Any]:
         """The live status of a task, as readers of the status store see it."""
-        stored = await self.kv.get(f"status:{task}")
+        stored = await self.kv.get(await self.status_key(task))
         assert stored is not None
         shown: dict[str, Any] = json.loads(stored)
         return shown

@@ -33,6 +33,8 @@ def signed(deployment: Deployment, body: bytes, event: str = "event-1", **change
     return {**headers, **changes}
 
 
-def address(deployment: Deployment, execution: int, profile: str = "echo") -> str:
+async def address(deployment: Deployment, execution: int, profile: str = "echo") -> str:
     """The query of the callback address that the provider gets with its call."""
-    return "?" + callback_url(deployment.world, profile, execution).partition("?")[2]
+    found = await deployment.rows("SELECT lease FROM task_executions WHERE id = ?1", execution)
+    lease = str(found[0]["lease"]) if found else "0" * 32
+    return "?" + callback_url(deployment.world, profile, execution, lease).partition("?")[2]

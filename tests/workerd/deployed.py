@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from consumer.core.snapshot import key
 from tests.workerd.harness import Workerd
 from tests.workerd.loopback import Answer, Loopback, Seen, closed_port, completion
 from tests.workerd.replies import Event, Verdicts
@@ -18,7 +19,10 @@ DOORBELLS: Final = "bizq-doorbells"
 DEAD_LETTERS: Final = "bizq-dead-letters"
 ANSWER: Final = {"answer": "yes"}
 SCHEMA: Final = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
-SECRETS: Final = {"LINK_SECRET": "of the tests", "HOOK_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"}
+SECRETS: Final = {
+    "LINK_SECRET": "x" * 32,
+    "HOOK_SECRET": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+}
 
 Play = Answer | Callable[[Seen], Answer]
 
@@ -128,7 +132,8 @@ class DeployedWorker:
 
     def status(self, task: int) -> dict[str, Any] | None:
         """The live status of a task."""
-        value = self.worker.kv("STATUS", "get", f"status:{task}")["value"]
+        (row,) = self.sql("SELECT identity FROM tasks WHERE id = ?1", task)
+        value = self.worker.kv("STATUS", "get", key(task, row["identity"]))["value"]
         return json.loads(value) if value else None
 
     # --- events -------------------------------------------------------------------------------------

@@ -68,6 +68,11 @@ def _wrong_objects(found: Mapping[str, str]) -> Iterator[str]:
 # Read the names of the applied migrations, which `wrangler d1 migrations` and the local host record.
 MIGRATED: Final = Query("SELECT name FROM d1_migrations")
 
+# Ask whether SQLite may give the id of a deleted task to a new one, because another application made the table.
+REUSED_IDS: Final = Query("""
+    SELECT 1 AS reused FROM sqlite_master WHERE type = 'table' AND name = 'tasks' AND upper(sql) NOT LIKE '%AUTOINCREMENT%'
+""")
+
 # Count the blocked tasks of each kind.  The kind is the part of `blocked_by` before the first colon: `budget`,
 # `budget:1:total` and `budget:2:total` are one kind, and its range ends before `budget;`.  The recursion steps from one
 # kind to the next by the index, so tasks of the same kind are not read.

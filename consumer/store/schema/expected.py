@@ -26,6 +26,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_finished": ("trigger", "ad10a1c214db"),
     "executions_foreign_id": ("trigger", "b0630088e2d7"),
     "executions_foreign_insert": ("trigger", "e717b4bef776"),
+    "executions_gone": ("trigger", "7a64de2d0f55"),
     "executions_identity": ("trigger", "bb349adfe600"),
     "executions_ours": ("trigger", "e6f98561d8d8"),
     "executions_release": ("trigger", "06e6a95b0686"),
@@ -37,13 +38,15 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "outbox_due": ("index", "e0f9780c2a44"),
     "tasks_blocked": ("index", "c3dce069a46e"),
     "tasks_deadline": ("index", "d3ecab28e2c6"),
+    "tasks_deleted": ("trigger", "c53c0c497724"),
     "tasks_due": ("index", "0eb175f93606"),
     "tasks_finished": ("trigger", "c05be577c2e6"),
     "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
     "tasks_foreign_edit": ("trigger", "f4ca71ad7cd0"),
-    "tasks_foreign_insert": ("trigger", "72cf7238175c"),
+    "tasks_foreign_identity": ("trigger", "ef9cd8d5ea71"),
+    "tasks_foreign_insert": ("trigger", "35237ec8c907"),
     "tasks_foreign_template": ("trigger", "bfc19f62d5a8"),
-    "tasks_gone": ("trigger", "b714ce2c69ad"),
+    "tasks_gone": ("trigger", "7375e99dc109"),
     "tasks_idempotency": ("index", "8c7b3af4791b"),
     "tasks_identity": ("trigger", "41d911c0d7f3"),
     "tasks_moved": ("trigger", "9329eac45239"),
@@ -102,9 +105,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "tasks": """
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
-        due_date feedback id idempotency_key input input_from last_execution lease lost_leases
+        due_date feedback id idempotency_key identity input input_from last_execution lease lost_leases
         needs_micro organization_id priority raise_at_ms rank(generated) reason redos repairs replaces
-        retry_of run_at_ms stage status template_id title updated_at version
+        restored retry_of run_at_ms stage status template_id title updated_at version
     """,
     "users": """
         created_at email id name organization_id role

@@ -40,7 +40,9 @@ def status_before_the_commit(patch: Patch) -> None:
             task, move = intent.task, stored.settlement.decision.task
             if move is not None:
                 whose, version = task.organization, task.version + 1
-                early = publish.snapshot_after(task.id, whose, version, move.state, now, intent.account)
+                early = publish.snapshot_after(
+                    task.id, task.identity, whose, version, move.state, now, intent.account
+                )
                 await publish.put(self.world, early)
         return made
 
