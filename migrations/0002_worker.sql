@@ -5,6 +5,7 @@
 --   leases           batches of tasks that a worker is working on
 --   budgets          caps on money for an organization, a template or a task
 --   budget_periods   the money that is spent and reserved in one period of a budget
+--   ledger           the costs of executions that were deleted
 --   stops            the switch of the operator that stops all spending
 --   outbox           effects outside the database that are still to happen
 --   webhooks         reports of providers, stored before they are handled
@@ -18,7 +19,7 @@
 --   2. A worker claims a batch of due tasks: it writes a row of leases that names them, and they become running.
 --   3. The worker begins an execution for each: it inserts the intent, with the highest possible cost as a reservation
 --      in every budget that applies. A budget without room keeps the intent out, and the task is pending again with
---      the budget in blocked_by, until the budget has room.
+--      the budget in blocked_by. It is not due at any time: room in the budget makes it due.
 --   4. The worker sends the call. It then settles the execution: result, cost and the next state of the task are
 --      written in one batch. The task is now completed or failed, is due for its next stage or attempt, or is waiting.
 --   5. A waiting task has an open execution: a job, a person, or a call whose outcome is unknown. At wake_at_ms of the
@@ -66,7 +67,8 @@ ALTER TABLE tasks ADD COLUMN organization_id INTEGER;
 ALTER TABLE tasks ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
 -- The time from which a pending task is due.
 ALTER TABLE tasks ADD COLUMN run_at_ms INTEGER NOT NULL DEFAULT 0;
--- The reason why a pending task is not due, such as no_organization, no_route:7 or budget:1:2030-03 (a budget period).
+-- The reason why a pending task is not due, such as no_organization, no_route:7, budget:1 (the tenant's budget 1) or
+-- budget:operator:2. A budget keeps its name here while the task that it has woken waits for its claim.
 ALTER TABLE tasks ADD COLUMN blocked_by TEXT;
 -- The room that the task needed when a budget refused it, NULL when this may have changed since.
 ALTER TABLE tasks ADD COLUMN needs_micro INTEGER;
@@ -171,6 +173,9 @@ CREATE TABLE budgets (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   -- The organization that owns the budget.
   organization_id INTEGER NOT NULL,
+  -- Whose limit it is. The operator's and the tenant's budgets both apply. No key of the tenant reads or writes those of
+  -- the operator.
+  tier TEXT NOT NULL DEFAULT 'tenant' CHECK (tier IN ('operator', 'tenant')),
   -- The kind of thing whose tasks count.
   scope TEXT NOT NULL CHECK (scope IN ('organization', 'template', 'task')),
   -- The id of this organization, template or task.
@@ -181,10 +186,11 @@ CREATE TABLE budgets (
   cap_micro INTEGER NOT NULL CHECK (cap_micro >= 0),
   -- The rule for a task that the budget refuses: it waits for room or for the next period, or it fails.
   refused TEXT NOT NULL DEFAULT 'wait' CHECK (refused IN ('wait', 'fail')),
-  UNIQUE (scope, scope_id, period)
+  UNIQUE (scope, scope_id, period, tier)
 );
 
--- The counters of budgets. The triggers of 0003 keep them equal to the sums over the executions that name the period.
+-- The counters of budgets. The triggers of 0003 keep them equal to the sums over the executions that name the period,
+-- and over those that were deleted.
 CREATE TABLE budget_periods (
   -- The id of the budget and the period, such as 1:2030-03-01, 1:2030-03 or 1:total.
   id TEXT PRIMARY KEY,
@@ -193,17 +199,43 @@ CREATE TABLE budget_periods (
   starts_ms INTEGER NOT NULL,
   -- The first millisecond after the period.
   ends_ms INTEGER NOT NULL,
-  -- The sum of the known costs.
+  -- The sum of the known costs, those of deleted executions too.
   spent_micro INTEGER NOT NULL DEFAULT 0,
   -- The sum of the reservations of executions whose cost is unknown.
   reserved_micro INTEGER NOT NULL DEFAULT 0,
+  -- The part of spent_micro that deleted executions have cost.
+  deleted_micro INTEGER NOT NULL DEFAULT 0,
+  -- 0 once the task of the budget is finished. No sweep reads the period any more.
+  open INTEGER NOT NULL DEFAULT 1,
   -- The time of the alert that the period is nearly full, NULL without an alert.
   alerted_ms INTEGER
 ) WITHOUT ROWID;
 -- The sweep finds the current periods.
-CREATE INDEX budget_periods_current ON budget_periods (ends_ms);
+CREATE INDEX budget_periods_current ON budget_periods (ends_ms) WHERE open = 1;
 -- A change of a budget finds its periods.
 CREATE INDEX budget_periods_budget ON budget_periods (budget_id, ends_ms);
+
+-- The costs of executions that were deleted. Triggers of 0003 fill it, so that deleting rows never lowers what was spent.
+CREATE TABLE ledger (
+  -- The task. Once it is deleted too: 0, and its organization and template stand in the next two columns, which are 0
+  -- until then.
+  task_id INTEGER NOT NULL,
+  organization_id INTEGER NOT NULL,
+  template_id INTEGER NOT NULL,
+  profile TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  -- The day on which the executions began, in UTC, such as 2030-03-01.
+  day TEXT NOT NULL,
+  -- The number of executions.
+  executions INTEGER NOT NULL,
+  -- The sum of their costs. An execution of unknown cost counts with its reservation.
+  cost_micro INTEGER NOT NULL,
+  -- The part of it that stands for unknown costs.
+  bound_micro INTEGER NOT NULL,
+  -- The part of it above the reservations under a budget.
+  overrun_micro INTEGER NOT NULL,
+  PRIMARY KEY (task_id, organization_id, template_id, profile, provider, day)
+) WITHOUT ROWID;
 
 -- The stop. While there is a row, no task is claimed and no execution begins.
 CREATE TABLE stops (
@@ -320,8 +352,10 @@ CREATE INDEX templates_organization ON task_templates (organization_id, name);
 CREATE INDEX tasks_due ON tasks (rank, run_at_ms, id) WHERE status = 'pending';
 -- The claim reads the first due tasks of one organization, and steps from one organization to the next.
 CREATE INDEX tasks_organization_due ON tasks (organization_id, rank, run_at_ms, id) WHERE status = 'pending';
--- The sweep reads the first tasks that one budget period blocks.
+-- The first tasks that one budget blocks are found, when it has room.
 CREATE INDEX tasks_blocked ON tasks (blocked_by, rank, run_at_ms, id) WHERE status = 'pending' AND blocked_by IS NOT NULL;
+-- So are those that need the least room, behind any number of tasks that need more.
+CREATE INDEX tasks_needs ON tasks (blocked_by, needs_micro) WHERE status = 'pending' AND blocked_by IS NOT NULL AND run_at_ms = 9007199254740990;
 -- The sweep finds tasks that their due date raises.
 CREATE INDEX tasks_raise ON tasks (raise_at_ms) WHERE status = 'pending' AND raise_at_ms IS NOT NULL;
 -- The sweep finds overdue tasks.

@@ -160,14 +160,30 @@ BEGIN
   WHERE id IN (SELECT value FROM json_each(NEW.budgets));
 END;
 
--- A deleted execution leaves the counters.
-CREATE TRIGGER executions_release AFTER DELETE ON task_executions
+-- Deleting an execution never gives money back. What it has cost stays spent. If its cost is unknown, its reservation is
+-- charged, because nothing will tell the cost any more.
+CREATE TRIGGER executions_deleted AFTER DELETE ON task_executions
 WHEN OLD.budgets IS NOT NULL
 BEGIN
   UPDATE budget_periods SET
-    spent_micro = max(0, spent_micro - COALESCE(OLD.cost_micro, 0)),
-    reserved_micro = max(0, reserved_micro - CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro ELSE 0 END)
+    spent_micro = spent_micro + CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro ELSE 0 END,
+    reserved_micro = max(0, reserved_micro - CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro ELSE 0 END),
+    deleted_micro = deleted_micro + COALESCE(OLD.cost_micro, OLD.reserved_micro)
   WHERE id IN (SELECT value FROM json_each(OLD.budgets));
+END;
+
+-- The cost moves into the ledger, so that lists of costs keep it.
+CREATE TRIGGER executions_ledger AFTER DELETE ON task_executions
+WHEN OLD.profile <> ''
+BEGIN
+  INSERT INTO ledger (task_id, organization_id, template_id, profile, provider, day, executions, cost_micro, bound_micro, overrun_micro)
+  VALUES (OLD.task_id, 0, 0, OLD.profile, COALESCE(OLD.provider, ''), COALESCE(substr(OLD.started_at, 1, 10), ''), 1,
+    COALESCE(OLD.cost_micro, OLD.reserved_micro),
+    CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro WHEN OLD.cost_source = 'bound' THEN OLD.cost_micro ELSE 0 END,
+    CASE WHEN OLD.budgets IS NULL THEN 0 ELSE max(0, COALESCE(OLD.cost_micro, 0) - OLD.reserved_micro) END)
+  ON CONFLICT (task_id, organization_id, template_id, profile, provider, day) DO UPDATE SET
+    executions = executions + 1, cost_micro = cost_micro + excluded.cost_micro,
+    bound_micro = bound_micro + excluded.bound_micro, overrun_micro = overrun_micro + excluded.overrun_micro;
 END;
 
 -- An execution is charged to the periods that admitted it. With other periods, the counters would not agree.
@@ -184,11 +200,22 @@ BEGIN
   SELECT RAISE(ABORT, 'a budget is updated, not replaced, because its periods would be lost: use UPDATE instead');
 END;
 
--- The counters of a budget are sums for its scope and its kind of period, and mean nothing for others.
-CREATE TRIGGER budgets_kept BEFORE UPDATE OF id, scope, scope_id, period ON budgets
+-- The counters of a budget are sums for its scope and its kind of period, and mean nothing for others. And blocked tasks
+-- name the tier of the budget that they wait for.
+CREATE TRIGGER budgets_kept BEFORE UPDATE OF id, scope, scope_id, period, tier ON budgets
 WHEN NEW.id IS NOT OLD.id OR NEW.scope IS NOT OLD.scope OR NEW.scope_id IS NOT OLD.scope_id OR NEW.period IS NOT OLD.period
+  OR NEW.tier IS NOT OLD.tier
 BEGIN
   SELECT RAISE(ABORT, 'a budget keeps its scope and period: insert another budget and delete this one');
+END;
+
+-- The budgets of a task end with the task, so that no sweep reads those of finished tasks.
+CREATE TRIGGER tasks_ended AFTER UPDATE OF status ON tasks
+WHEN NEW.status IN ('completed', 'failed', 'cancelled')
+  AND EXISTS (SELECT 1 FROM budgets WHERE scope = 'task' AND scope_id = NEW.id)
+BEGIN
+  UPDATE budget_periods SET open = 0 WHERE open = 1
+    AND budget_id IN (SELECT id FROM budgets WHERE scope = 'task' AND scope_id = NEW.id);
 END;
 
 -- When a blocked task gets another template or organization, other budgets apply to it: it is due and tries again.
@@ -200,11 +227,19 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
--- A deleted task takes its budgets along, and its records no longer name it. In a table without AUTOINCREMENT a new task
--- may get its id.
+-- A deleted task takes its budgets along, and its records no longer name it. In a table without AUTOINCREMENT a new task may get its id. So the ledger no
+-- longer names the task either: what its deleted executions have cost stays with its organization and its template.
 CREATE TRIGGER tasks_gone AFTER DELETE ON tasks
 BEGIN
   DELETE FROM budgets WHERE scope = 'task' AND scope_id = OLD.id;
+  INSERT INTO ledger (task_id, organization_id, template_id, profile, provider, day, executions, cost_micro, bound_micro, overrun_micro)
+  SELECT 0, COALESCE(OLD.organization_id, 0), COALESCE(OLD.template_id, 0), profile, provider, day, executions, cost_micro,
+    bound_micro, overrun_micro
+  FROM ledger WHERE task_id = OLD.id
+  ON CONFLICT (task_id, organization_id, template_id, profile, provider, day) DO UPDATE SET
+    executions = executions + excluded.executions, cost_micro = cost_micro + excluded.cost_micro,
+    bound_micro = bound_micro + excluded.bound_micro, overrun_micro = overrun_micro + excluded.overrun_micro;
+  DELETE FROM ledger WHERE task_id = OLD.id;
   UPDATE audit_log SET task_id = NULL, detail = COALESCE(detail || ', ', '') || 'task ' || OLD.id || ', which was deleted'
   WHERE task_id = OLD.id;
 END;

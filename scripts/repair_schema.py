@@ -33,7 +33,8 @@ COLUMNS: Final = """
 
 COUNTERS: Final = """\
 UPDATE budget_periods SET
-  spent_micro = (SELECT COALESCE(sum(e.cost_micro), 0) FROM task_executions AS e, json_each(e.budgets) AS held
+  spent_micro = deleted_micro + (SELECT COALESCE(sum(e.cost_micro), 0)
+    FROM task_executions AS e, json_each(e.budgets) AS held
     WHERE e.budgets IS NOT NULL AND held.value = budget_periods.id),
   reserved_micro = (SELECT COALESCE(sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END), 0)
     FROM task_executions AS e, json_each(e.budgets) AS held
@@ -83,7 +84,7 @@ def repairs(found: sqlite3.Connection) -> list[str]:
     names = {name for name, _, _ in wrong}
     # Before the triggers exist again: they would treat these changes as edits by another application.
     first = [ARRIVALS] if "tasks_foreign_insert" in names else []
-    if names & {"executions_reserve", "executions_charge", "executions_release"}:
+    if names & {"executions_reserve", "executions_charge", "executions_deleted"}:
         first.append(COUNTERS)
     return first + statements
 

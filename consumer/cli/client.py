@@ -261,6 +261,6 @@ class LocalClient:
     async def put_budget(self, organization: int, budget: Mapping[str, Any]) -> dict[str, Any]:
         from consumer.service import admin, queries
 
-        number = await admin.put_budget(self._world, organization, budget, ACTOR)
-        (found,) = await queries.budgets(self._world, organization, number)
+        number = await admin.put_budget(self._world, organization, budget, ACTOR, operator=True)
+        (found,) = await queries.budgets(self._world, organization, number, operator=True)
         return dict(found)

@@ -39,6 +39,8 @@ POLL_INTERVAL_MAX: Final = 10 * MINUTE
 
 RANKS: Final = ("urgent", "high", "medium", "low")
 """The known priorities.  A rank is a position in this tuple."""
+WOKEN_FOR: Final = 5 * MINUTE
+"""How long room in a budget is kept for a task that it has woken and that no worker has claimed yet."""
 WAITING_LONG: Final = 15 * MINUTE
 """A due task that waited this long is raised by one rank, once, so that it is not always passed over."""
 

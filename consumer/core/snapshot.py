@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.budget import seen_by_tenant
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,6 +33,6 @@ def snapshot(row: Mapping[str, Any]) -> dict[str, Any]:
         "provider": row["provider"],
         "attempt": row["attempt"],
         "cost_micro": row["total_micro"],
-        "reason": row["blocked_by"] or row["reason"],
+        "reason": seen_by_tenant(row["blocked_by"]) or row["reason"],
         "updated_at": row["updated_at"],
     }

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
-from consumer.core.policy import LEASE
+from consumer.core.policy import LEASE, WOKEN_FOR
 from consumer.core.times import iso
 from consumer.execution import doorbells, large, publish
 from consumer.execution.facts import Facts, same
@@ -25,6 +25,7 @@ from consumer.execution.settlement import (
     cost,
     decide_and_price,
     is_overrun,
+    leaves_room,
     may_have_siblings,
     row_of,
     usage_text,
@@ -33,6 +34,7 @@ from consumer.ports import PortError, Refused
 from consumer.store import settle as sql
 from consumer.store import webhooks
 from consumer.store.batch import NOTHING, Batch, Handle, Results
+from consumer.store.room import WAKE_SETTLED
 from consumer.store.sql import chunks, integer, optional_integer, optional_text
 from consumer.telemetry import Event, log, reason_code
 
@@ -49,6 +51,8 @@ INLINE_RESULT_MAX: Final = 64_000
 """Bytes of a result that its row keeps; a longer one goes to the blob store, keyed by its execution."""
 ROW_RESULT_MAX: Final = 1_500_000
 """Bytes of a result that its row takes while the blob store is away; a longer one is parked in parts."""
+WAKE_MOST: Final = 50
+"""Tasks that a settle wakes for one budget at most: a few batches.  Their own settles wake the next ones."""
 MAX_SETTLE_ATTEMPTS: Final = 5
 """How often a settle follows a moved fence before it leaves the execution to the next worker."""
 
@@ -117,7 +121,8 @@ class Settling(NamedTuple):
 class Settled(NamedTuple):
     """What became of a group, by execution.
 
-    `woken`: a webhook had come before its acceptance was written; the next claim handles it.
+    `woken`: a webhook had come before its acceptance was written, or tasks that a budget blocked are due, because the
+    group cost less than was reserved for it; the next claim takes them.
     `unhandled`: tasks for which a webhook came while their execution was being settled."""
 
     verdicts: dict[int, Verdict]
@@ -151,7 +156,10 @@ def settle(
         for stored in group
         if stored.row["state"] is ExecutionState.WAITING
     )
-    woken = batch.each(webhooks.WAKE_FOR_EARLY, chunks(accepted))
+    early = batch.each(webhooks.WAKE_FOR_EARLY, chunks(accepted))
+    freed = ({"execution": s.row["execution"]} for s in group if leaves_room(s.settlement))
+    since = now_ms - WOKEN_FOR
+    room = batch.each(WAKE_SETTLED, chunks(freed), now=now_ms, since=since, most=WAKE_MOST)
     batch.each(sql.SETTLE_SIBLINGS, chunks(_fence(s.row) for s in group if may_have_siblings(s.settlement)))
     if publisher is not None:
         moved = (_fence(stored.row) for stored in group if "status" in stored.row)
@@ -164,7 +172,7 @@ def settle(
     unhandled = NOTHING
     if ended:
         unhandled = batch.add(webhooks.QUEUE_UNHANDLED(executions=json.dumps(ended), now=now_ms))
-    return Settling(group, settled, woken, unhandled)
+    return Settling(group, settled, Handle(early.first, room.end), unhandled)
 
 
 def _fence(row: SettleRow) -> dict[str, int]:

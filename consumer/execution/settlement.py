@@ -180,6 +180,12 @@ def is_overrun(ended: Ended, cost: Cost) -> bool:
     return rated and ended.has_budget and cost.micro is not None and cost.micro > ended.reserved_micro
 
 
+def leaves_room(settlement: Settlement) -> bool:
+    """Whether the execution cost less than a budget reserved for it."""
+    micro, ended = settlement.cost.micro, settlement.ended
+    return ended.has_budget and micro is not None and micro < ended.reserved_micro
+
+
 def _short(text: str | None) -> str | None:
     """Text from outside, as a row can hold it."""
     return None if text is None else clean(text[:MAX_TEXT_CHARS])

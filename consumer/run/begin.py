@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import policy
-from consumer.core.budget import Period, period_of
+from consumer.core.budget import OPERATOR, Period, blocker, period_of
 from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
@@ -32,7 +32,7 @@ from consumer.execution.settlement import Ended, Rated
 from consumer.provider import Pause
 from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
-from consumer.store.sql import chunks, execution_id, integer, number_of
+from consumer.store.sql import chunks, execution_id, integer, number_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -215,7 +215,10 @@ async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:
 
 
 def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
-    """The release of a task that its budgets have no room for: it fails, or waits for the last full period to end."""
+    """The release of a task that its budgets have no room for: it fails, or waits for the one that is full for longest.
+
+    It is due at no time: room makes it due (`store.room`).  A reason says nothing about a budget of the operator,
+    because callers of the tenant read it."""
     wanted = {period.id for period in intent.periods}
     needs = intent.reserved_micro
     full = [
@@ -225,18 +228,22 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
         and integer(row, "spent_micro") + integer(row, "reserved_micro") + needs > integer(row, "cap_micro")
     ]
     for row in full:
-        cap = integer(row, "cap_micro")
-        if needs > cap > 0:  # a cap of 0 holds work back instead of failing it
-            reason = f"budget: {row['budget']}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
-            return Release(intent.task, TaskState.FAILED, reason=reason)
         if row["refused"] == "fail":
-            reason = f"budget: {row['budget']} has no room for {show(needs)}"
-            return Release(intent.task, TaskState.FAILED, reason=reason)
+            return Release(intent.task, TaskState.FAILED, reason=_why_failed(row, needs))
     if not full:
         return Release(intent.task, TaskState.PENDING, now_ms)
     last = max(full, key=lambda row: integer(row, "ends_ms"))
-    blocker, ends = f"budget:{last['id']}", integer(last, "ends_ms")
-    return Release(intent.task, TaskState.PENDING, ends, blocker, needs_micro=needs)
+    blocked_by = blocker(text(last, "tier"), integer(last, "budget"))
+    return Release(intent.task, TaskState.PENDING, policy.NEVER, blocked_by, needs_micro=needs)
+
+
+def _why_failed(row: Row, needs: int) -> str:
+    budget, cap = integer(row, "budget"), integer(row, "cap_micro")
+    if row["tier"] == OPERATOR:
+        return f"budget: the operator's limit has no room for {show(needs)}"
+    if needs > cap:
+        return f"budget: {budget}: an estimate of {show(needs)} exceeds its cap of {show(cap)}"
+    return f"budget: {budget} has no room for {show(needs)}"
 
 
 def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -> Ended:

@@ -144,8 +144,8 @@ class Run:
 
         batch = self.world.batch()
         begun = begin(batch, intents, now)
+        release(batch, releases, now)  # before the settles, which wake what a budget keeps back
         settling = settle(batch, [stored for _, stored in ends], now)
-        release(batch, releases, now)
         batch.add(*self.leases.statements(now))
         claiming = self._claim(batch, now)
         if not batch:
@@ -355,6 +355,7 @@ class Run:
             self.leases.done(released.task.token)
             if released.run_at_ms is not None:
                 self._ring_at(released.run_at_ms)
+                self.exhausted &= released.run_at_ms > self.world.clock.now_ms()
             if released.to is TaskState.FAILED:
                 task, reason = released.task, reason_code(released.reason)
                 fields = {"task": task.id, "organization": task.organization, "reason": reason}

@@ -12,6 +12,7 @@ from consumer.core import policy
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.ports import PortError
+from consumer.store import room
 from consumer.store import sweep as sweep_sql
 from consumer.store.sql import integer
 from consumer.telemetry import Event, log
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 ALERT_PERCENT: Final = 80
 """The percentage of its cap at which a budget raises an alert."""
+
+
+WAKE_MOST: Final = 1_000
+"""Tasks that a sweep wakes for one budget at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ def end_overdue(now: int) -> list[Statement]:
 
 def unblock(now: int) -> list[Statement]:
     """Make tasks due that were blocked by a budget which has room again, or which was deleted."""
-    return [sweep_sql.UNBLOCK(now=now, budget=None), sweep_sql.UNBLOCK_GONE(now=now)]
+    since = now - policy.WOKEN_FOR
+    return [room.WAKE(now=now, since=since, most=WAKE_MOST), room.WAKE_GONE(now=now, most=WAKE_MOST)]
 
 
 def alert(now: int) -> list[Statement]:

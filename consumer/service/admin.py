@@ -6,21 +6,23 @@ services of administrators and operators; they need no pydantic, so that command
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import Field
 
+from consumer.core.budget import OPERATOR, TENANT
 from consumer.core.errors import BadInput, NotFound, Problem
 from consumer.core.model import Id, Model, dollars, parse
 from consumer.core.money import show, to_micro
+from consumer.core.policy import WOKEN_FOR
 from consumer.core.strictjson import dump_json
 from consumer.core.template import Route, Template
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.service.organizations import inserted_id
-from consumer.store import admin, sweep
+from consumer.store import admin, room
 from consumer.store.batch import NOTHING
-from consumer.store.sql import one, optional_integer
+from consumer.store.sql import one, optional_integer, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from consumer.core.template import Candidate, Stage
     from consumer.ports import Value
     from consumer.world import World
+
+
+WAKE_MOST: Final = 1_000
+"""Tasks that a change of a cap wakes at most.  The sweep wakes the rest."""
 
 
 def check_route(world: World, route: Route, organization: int) -> None:
@@ -114,14 +120,28 @@ class Budget(Model):
 
 
 async def put_budget(
-    world: World, organization: int, value: object, actor: str, budget: int | None = None
+    world: World,
+    organization: int,
+    value: object,
+    actor: str,
+    budget: int | None = None,
+    *,
+    operator: bool = False,
 ) -> int:
     """Set a cap, and return the id of the budget.  Tasks that this budget blocked become due if it has room for them.
 
-    `budget`: the id of the budget that the caller means to change.  Raises BadInput, NotFound."""
+    `budget`: the id of the budget that the caller means to change.  `operator`: the caller is the operator, who sets a
+    limit of their own, or changes any budget by its id.  Everybody else works for the tenant, and for such a caller a
+    budget of the operator does not exist.  Raises BadInput, NotFound."""
     new = parse(Budget, value)
     now, cap = world.clock.now_ms(), to_micro(new.cap)
-    place: dict[str, Value] = {"scope": new.scope, "scope_id": new.scope_id, "period": new.period}
+    tier = await _tier(world, budget) if operator else TENANT
+    place: dict[str, Value] = {
+        "scope": new.scope,
+        "scope_id": new.scope_id,
+        "period": new.period,
+        "tier": tier,
+    }
     found = one(await world.rows(admin.SCOPE(**place, organization=organization)))
     if found is None:
         raise BadInput("scope_id", f"this organization has no such {new.scope}")
@@ -133,11 +153,18 @@ async def put_budget(
     batch = world.batch()
     written = batch.add(admin.PUT_BUDGET(**place, organization=organization, cap=cap, refused=new.refused))
     batch.add(admin.ALERT_AGAIN(**place, now=now), admin.BUDGET_AUDIT(**place, **audit, now=now))
-    unblocked = NOTHING if before is None else batch.add(sweep.UNBLOCK(now=now, budget=before))
+    woken = room.WAKE_BUDGET(**place, now=now, since=now - WOKEN_FOR, most=WAKE_MOST)
+    unblocked = NOTHING if before is None else batch.add(woken)
     results = await batch.commit()
     if results.rows(unblocked):
         await doorbells.ring(world)
     return inserted_id(results, written)
+
+
+async def _tier(world: World, budget: int | None) -> str:
+    """The tier of the budget that the operator means to change; the operator's own for a new one."""
+    found = None if budget is None else one(await world.rows(admin.TIER(id=budget)))
+    return OPERATOR if found is None else text(found, "tier")
 
 
 Line = Annotated[

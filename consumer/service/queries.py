@@ -8,8 +8,9 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from consumer.core import policy
+from consumer.core import budget, policy
 from consumer.core.answers import REJECTED
+from consumer.core.budget import blocking, seen_by_tenant
 from consumer.core.decide import was_asked
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
@@ -20,13 +21,14 @@ from consumer.execution import large, publish
 from consumer.service import links, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
-from consumer.store import queries
+from consumer.store import queries, room
 from consumer.store import stops as stops_sql
+from consumer.store.batch import NOTHING
 from consumer.store.schema.check import broken
 from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from consumer.ports import Row
     from consumer.world import World
@@ -70,7 +72,7 @@ async def authenticate(world: World, bearer: str) -> Caller | None:
 
 async def task(world: World, organization: int | None, number: int) -> views.Task:
     """One task with its input and its result.  Raises NotFound."""
-    row = await _task(world, organization, number)
+    row = _seen(organization, await _task(world, organization, number))
     stored = optional_text(row, "input")
     result = await _result(world, row)
     return shown(
@@ -88,6 +90,16 @@ async def _task(world: World, organization: int | None, number: int) -> Row:
     if row is None:
         raise NotFound(f"no task {number}")
     return row
+
+
+def _seen(organization: int | None, row: Row) -> Row:
+    """A row of a task as the caller may see it: a budget of the operator has a number for the operator only."""
+    return row if organization is None else {**row, "blocked_by": seen_by_tenant(_blocked_by(row))}
+
+
+def _blocked_by(row: Mapping[str, object]) -> str | None:
+    value = row["blocked_by"]
+    return None if value is None else str(value)
 
 
 async def _result(world: World, row: Row) -> Any:  # JSON is any value
@@ -111,20 +123,22 @@ async def task_list(
         organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, MAX_PAGE) + 1
     )
     rows = await world.rows(statement)
-    tasks = [shown(views.ListedTask, row) for row in rows[:size]]
+    tasks = [shown(views.ListedTask, _seen(organization, row)) for row in rows[:size]]
     return {"tasks": tasks, "cursor": tasks[-1]["id"] if len(rows) > size else None}
 
 
 async def history(world: World, organization: int | None, number: int) -> views.History:
     """Everything that happened to a task, and one sentence on how it stands.  Raises NotFound."""
     found = await task(world, organization, number)
+    now, blocked = world.clock.now_ms(), blocking(found["blocked_by"])
     batch = world.batch()
+    full = NOTHING if blocked is None else batch.add(room.BLOCKING(id=blocked, now=now))
     executions = batch.add(queries.EXECUTIONS(task=number))
     audit = batch.add(queries.AUDIT(task=number))
     stop = batch.add(stops_sql.STOPPED())
     results = await batch.commit()
     rows = results.rows(executions)
-    why = explain(found, rows, world.clock.now_ms())
+    why = explain(found, rows, now, results.first(full))
     stopped = results.first(stop)
     if stopped is not None and found["status"] == "pending":
         why = f"All spending is stopped: {stopped['reason']}. {why}"
@@ -149,8 +163,8 @@ async def _execution(world: World, row: Row) -> views.Execution:
     )
 
 
-def explain(found: views.Task, executions: Sequence[Row], now_ms: int) -> str:
-    """One sentence on why a task is not running, or how it ended."""
+def explain(found: views.Task, executions: Sequence[Row], now_ms: int, full: Row | None = None) -> str:
+    """Why a task is not running, or how it ended.  `full`: the budget that blocks it, with its current counters."""
     status = found["status"]
     latest = executions[-1] if executions else None
     if status in TASK_FINAL:
@@ -164,6 +178,8 @@ def explain(found: views.Task, executions: Sequence[Row], now_ms: int) -> str:
         )
     if status == "waiting":
         return _explain_waiting(latest)
+    if full is not None and found["run_at_ms"] > now_ms:
+        return _explain_full(found["needs_micro"], full, now_ms)
     return _explain_pending(found, latest, now_ms)
 
 
@@ -197,13 +213,33 @@ _BLOCKED: Final = {
     "budget": "a budget has no room",
     "stopped": "an operator holds it by hand (docs/deploy.md, Hold some of the work)",
 }
+_OPERATOR_BLOCKS: Final = "It is blocked: the operator's limit has no room for its next call."
+
+
+def _explain_full(needs: int | None, full: Row, now_ms: int) -> str:
+    """What a budget has left, and what brings room."""
+    cap, spent, reserved = (integer(full, name) for name in ("cap_micro", "spent_micro", "reserved_micro"))
+    kind, whose = text(full, "period"), "operator's " if full["tier"] == budget.OPERATOR else ""
+    limit = f"{show(cap)} {'in total' if kind == 'total' else f'a {kind}'}"
+    why = f"It is blocked: a budget has no room ({whose}budget {full['id']}, {limit}"
+    why += f": {show(spent)} spent, {show(reserved)} reserved by calls that have not ended)."
+    if needs is not None and needs > cap:
+        return f"{why} Its next call may cost {show(needs)}, more than the whole cap: raise the cap."
+    call = "" if needs is None else f" Its next call may cost {show(needs)}."
+    period = budget.period_of(integer(full, "id"), kind, now_ms)
+    begins = "" if kind == "total" else f", or when the next {kind} begins at {iso(period.ends_ms)}"
+    return (
+        f"{why}{call} Room comes when a call costs less than its reservation, when the cap is raised{begins}."
+    )
 
 
 def _explain_pending(found: views.Task, latest: Row | None, now_ms: int) -> str:
     run_at = found["run_at_ms"]
     due = run_at <= now_ms
     until = "" if due else " until it is changed" if run_at >= policy.NEVER else f" until {iso(run_at)}"
-    if found["blocked_by"]:
+    if found["blocked_by"] and not due:
+        if found["blocked_by"] == seen_by_tenant(budget.blocker(budget.OPERATOR, 0)):
+            return _OPERATOR_BLOCKS
         code, _, detail = found["blocked_by"].partition(":")
         return f"It is blocked{until}: {_BLOCKED.get(code, code)}{f' ({detail})' if detail else ''}."
     if due:
@@ -281,10 +317,13 @@ async def template(world: World, organization: int | None, number: int) -> tuple
 
 
 async def budgets(
-    world: World, organization: int | None, number: int | None = None
+    world: World, organization: int | None, number: int | None = None, *, operator: bool = False
 ) -> list[views.StoredBudget]:
-    """All budgets, or the one with this number, each with its current period.  Raises NotFound for that one."""
-    statement = queries.BUDGET(id=number, organization=organization, now=world.clock.now_ms())
+    """All budgets, or the one with this number, each with its current period.  Raises NotFound for that one.
+
+    `operator`: the caller is the operator, who sees both tiers.  Everybody else sees the tenant's budgets only."""
+    tier = None if operator else budget.TENANT
+    statement = queries.BUDGET(id=number, organization=organization, tier=tier, now=world.clock.now_ms())
     rows = await world.rows(statement)
     if number is not None and not rows:
         raise NotFound(f"no budget {number}")

@@ -227,6 +227,7 @@ class StoredBudget(TypedDict):
 
     id: int
     organization_id: int
+    tier: Annotated[str, one_of(["operator", "tenant"], "Whose limit it is.  Both tiers apply")]
     scope: Annotated[str, one_of(["organization", "template", "task"])]
     scope_id: int
     period: Annotated[str, one_of(["day", "month", "total"])]

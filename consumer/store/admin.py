@@ -66,15 +66,19 @@ FORGET_NEEDS: Final = Query("""
       AND blocked_by >= 'budget:' AND blocked_by < 'budget;' AND template_id = :id
 """)
 
-# The id of the budget with this scope and period.
-_BUDGET = "SELECT id FROM budgets WHERE scope = :scope AND scope_id = :scope_id AND period = :period"
+# The id of the budget of this tier with this scope and period.
+_BUDGET = """SELECT id FROM budgets
+      WHERE scope = :scope AND scope_id = :scope_id AND period = :period AND tier = :tier"""
+
+# Whose limit a budget is.
+TIER: Final = Query("SELECT tier FROM budgets WHERE id = :id")
 
 # Create a budget or change its cap.  The budget goes to the organization that owns its template or task today, which may
 # be another one than when the budget was created.
 PUT_BUDGET: Final = Query("""
-    INSERT INTO budgets (organization_id, scope, scope_id, period, cap_micro, refused)
-    VALUES (:organization, :scope, :scope_id, :period, :cap, :refused)
-    ON CONFLICT (scope, scope_id, period) DO UPDATE SET cap_micro = excluded.cap_micro, refused = excluded.refused,
+    INSERT INTO budgets (organization_id, tier, scope, scope_id, period, cap_micro, refused)
+    VALUES (:organization, :tier, :scope, :scope_id, :period, :cap, :refused)
+    ON CONFLICT (scope, scope_id, period, tier) DO UPDATE SET cap_micro = excluded.cap_micro, refused = excluded.refused,
       organization_id = excluded.organization_id
     RETURNING id
 """)

@@ -33,8 +33,8 @@ BEGIN: Final = Query("""
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = (value ->> 'execution') - 1
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces)
       AND NOT EXISTS (SELECT 1 FROM budgets
-        WHERE {APPLIES} AND id NOT IN (
-          SELECT CAST(named.value AS INTEGER) FROM json_each(intent.value ->> 'budgets') AS named))
+        WHERE {APPLIES} AND NOT EXISTS (SELECT 1 FROM json_each(intent.value ->> 'budgets') AS named
+          WHERE CAST(named.value AS INTEGER) = budgets.id))
 """)
 
 # Read back which intents were admitted.
@@ -46,7 +46,7 @@ BEGUN: Final = Query("""
 # Read the room in these budget periods.
 FULL_PERIODS: Final = Query("""
     SELECT period.id, budget.id AS budget, period.ends_ms, period.spent_micro, period.reserved_micro, budget.cap_micro,
-      budget.refused
+      budget.refused, budget.tier
     FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
     WHERE period.id IN (SELECT value FROM json_each(:periods))
 """)

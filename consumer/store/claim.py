@@ -133,9 +133,9 @@ CLAIMED_TEMPLATES: Final = Query("""
 # Read the budgets that apply to the tasks under the lease.  Where there are no budgets, no task is read (EXISTS).
 CLAIMED_BUDGETS: Final = Query("""
     SELECT tasks.id AS task_id, budgets.id, budgets.period, budgets.cap_micro, budgets.refused
-    FROM tasks JOIN budgets ON {APPLIES}
-    WHERE tasks.id IN (SELECT value FROM json_each((SELECT task_ids FROM leases WHERE token = :token)))
-      AND EXISTS (SELECT 1 FROM budgets)
+    FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken
+      CROSS JOIN tasks ON tasks.id = taken.value CROSS JOIN budgets ON {APPLIES}
+    WHERE EXISTS (SELECT 1 FROM budgets)
 """)
 
 # Take up to :size open executions whose wake time has come.  Their new one is :until: it works as their lease.

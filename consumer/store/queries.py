@@ -96,31 +96,43 @@ TEMPLATES: Final = Query("""
     ORDER BY id LIMIT :size
 """)
 
-# Budgets with the counters of their current period; with :id, only that budget.
+# Budgets with the counters of their current period; with :id, only that budget.  With :tier, only those of that tier.
 BUDGET: Final = Query("""
-    SELECT budgets.id, budgets.organization_id, scope, scope_id, period, cap_micro, refused,
+    SELECT budgets.id, budgets.organization_id, tier, scope, scope_id, period, cap_micro, refused,
       current.id AS current, current.spent_micro, current.reserved_micro, current.ends_ms
     FROM budgets LEFT JOIN budget_periods AS current
       ON current.budget_id = budgets.id AND current.starts_ms <= :now AND current.ends_ms > :now
     WHERE (:id IS NULL OR budgets.id = :id) AND (:organization IS NULL OR budgets.organization_id = :organization)
+      AND (:tier IS NULL OR tier = :tier)
     ORDER BY budgets.id
 """)
 
 _COSTS = """
-    SELECT {key} AS key, count(*) AS executions, COALESCE(sum(e.cost_micro), 0) AS cost_micro,
-      COALESCE(sum(CASE WHEN e.cost_source = 'bound' THEN e.cost_micro END), 0) AS bound_micro,
-      COALESCE(sum(CASE WHEN e.budgets IS NOT NULL THEN max(0, e.cost_micro - e.reserved_micro) END), 0) AS overrun_micro,
-      sum(CASE WHEN e.cost_micro IS NULL AND e.status IN ('succeeded', 'failed', 'cancelled') THEN 1 ELSE 0 END) AS unknown,
-      COALESCE(sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END), 0) AS reserved_micro
-    FROM task_executions e JOIN tasks ON tasks.id = e.task_id
-      LEFT JOIN organizations ON organizations.id = tasks.organization_id
-      LEFT JOIN task_templates template ON template.id = tasks.template_id
-    WHERE e.profile IS NOT NULL AND (:organization IS NULL OR tasks.organization_id = :organization)
-      AND (:since IS NULL OR e.started_at >= :since)
+    WITH e AS (
+      SELECT tasks.organization_id, tasks.template_id, e.profile, e.provider, substr(e.started_at, 1, 10) AS day,
+        1 AS executions, e.cost_micro, CASE WHEN e.cost_source = 'bound' THEN e.cost_micro END AS bound_micro,
+        CASE WHEN e.budgets IS NOT NULL THEN max(0, e.cost_micro - e.reserved_micro) END AS overrun_micro,
+        e.cost_micro IS NULL AND e.status IN ('succeeded', 'failed', 'cancelled') AS unknown,
+        CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END AS reserved_micro
+      FROM task_executions e JOIN tasks ON tasks.id = e.task_id
+      WHERE e.profile IS NOT NULL AND (:organization IS NULL OR tasks.organization_id = :organization)
+        AND (:since IS NULL OR e.started_at >= :since)
+      UNION ALL
+      SELECT COALESCE(tasks.organization_id, ledger.organization_id), COALESCE(tasks.template_id, ledger.template_id),
+        profile, provider, day, executions, cost_micro, bound_micro, overrun_micro, 0, 0
+      FROM ledger LEFT JOIN tasks ON tasks.id = ledger.task_id
+      WHERE (:organization IS NULL OR COALESCE(tasks.organization_id, ledger.organization_id) = :organization)
+        AND (:since IS NULL OR day >= substr(:since, 1, 10)))
+    SELECT {key} AS key, sum(e.executions) AS executions, COALESCE(sum(e.cost_micro), 0) AS cost_micro,
+      COALESCE(sum(e.bound_micro), 0) AS bound_micro, COALESCE(sum(e.overrun_micro), 0) AS overrun_micro,
+      sum(e.unknown) AS unknown, COALESCE(sum(e.reserved_micro), 0) AS reserved_micro
+    FROM e LEFT JOIN organizations ON organizations.id = e.organization_id
+      LEFT JOIN task_templates template ON template.id = e.template_id
     GROUP BY {of} ORDER BY 1, {of}
 """
 
 # The costs of executions by one key.  They are grouped by id, because two organizations or templates may have one name.
+# Deleted executions count through the ledger, which knows their day and no time.
 COSTS: Final = {
     name: Query(_COSTS.replace("{key}", key).replace("{of}", of))
     for name, key, of in (
@@ -128,6 +140,6 @@ COSTS: Final = {
         ("profile", "e.profile", "e.profile"),
         ("provider", "e.provider", "e.provider"),
         ("template", "template.name", "template.id"),
-        ("day", "substr(e.started_at, 1, 10)", "substr(e.started_at, 1, 10)"),
+        ("day", "e.day", "e.day"),
     )
 }

@@ -1,4 +1,6 @@
-"""The sweep: repair expired leases, raise ranks, end overdue tasks, unblock tasks, alert about budgets, count due work.
+"""The sweep: repair expired leases, raise ranks, end overdue tasks, alert about budgets, count due work.
+
+`store.room` wakes the tasks that budgets block.
 
 A statement that changes tasks takes a limited number of them, and the next sweep takes the rest, so a sweep stays short.
 Each statement may run twice or late without harm.
@@ -106,53 +108,17 @@ OVERDUE_TASKS: Final = Query(f"""
     WHERE id IN ({_OVERDUE}) RETURNING id
 """)
 
-# --- blocked tasks: room in a budget comes back when less is spent than was reserved, or when its cap is raised -----
-
-# For each budget period that has room (only of the budget :budget, if it is given), make tasks due that it blocks.  The
-# first 1,000 are read in order of rank and time.  They become due until their needs together fill the room; a task that
-# needs more than the whole room is skipped.  `needs_micro` is the amount that the task needed when it was refused; NULL
-# means that this may have changed, so the task may try.
-UNBLOCK: Final = Query("""
-    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
-    FROM (SELECT 'budget:' || period.id AS blocker, budget.cap_micro - period.spent_micro - period.reserved_micro AS room
-      FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
-      WHERE period.ends_ms > :now AND period.spent_micro + period.reserved_micro < budget.cap_micro
-        AND (:budget IS NULL OR budget.id = :budget)) AS free
-    WHERE tasks.id IN (
-      SELECT id FROM (SELECT id, sum(needs) OVER (ORDER BY rank, run_at_ms, id) AS total
-        FROM (SELECT id, rank, run_at_ms, COALESCE(needs_micro, 0) AS needs FROM tasks
-          WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by = free.blocker
-          ORDER BY rank, run_at_ms, id LIMIT 1000)
-        WHERE needs <= free.room)
-      WHERE total <= free.room)
-    RETURNING id
-""")
-
-# Make tasks due that wait for a budget period which no longer exists, because its budget was deleted.  The recursion steps
-# from one blocker to the next by the index, so tasks with the same blocker are not read to find it.
-UNBLOCK_GONE: Final = Query("""
-    WITH RECURSIVE blockers (name) AS (
-      SELECT min(blocked_by) FROM tasks
-      WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by >= 'budget:' AND blocked_by < 'budget;'
-      UNION ALL SELECT (SELECT min(blocked_by) FROM tasks
-        WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by > name AND blocked_by < 'budget;')
-      FROM blockers WHERE name IS NOT NULL)
-    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
-    WHERE id IN (SELECT id FROM tasks WHERE status = 'pending' AND blocked_by IS NOT NULL AND blocked_by IN (
-      SELECT name FROM blockers WHERE NOT EXISTS (SELECT 1 FROM budget_periods WHERE id = substr(name, 8))) LIMIT 1000)
-    RETURNING id
-""")
-
 # --- alerts: one for each budget period that is nearly full ---------------------------------------------------------
 
-# Current periods of which at least :percent of the cap is spent or reserved, and that have no alert yet.
-_NEARLY_FULL = """alerted_ms IS NULL AND ends_ms > :now AND spent_micro + reserved_micro > 0
+# Current periods of which at least :percent of the cap is spent or reserved, and that have no alert yet.  Periods of
+# finished tasks are not open.
+_NEARLY_FULL = """alerted_ms IS NULL AND open = 1 AND ends_ms > :now AND spent_micro + reserved_micro > 0
       AND 100 * (spent_micro + reserved_micro) >= :percent * (SELECT cap_micro FROM budgets WHERE id = budget_id)"""
 
 # Allow another alert for a period once half of its cap is free again, because reservations were released.  (A change of
 # the cap allows one too: store/admin.py.)
 ALERT_AGAIN: Final = Query("""
-    UPDATE budget_periods SET alerted_ms = NULL WHERE alerted_ms IS NOT NULL AND ends_ms > :now
+    UPDATE budget_periods SET alerted_ms = NULL WHERE alerted_ms IS NOT NULL AND open = 1 AND ends_ms > :now
       AND 2 * (spent_micro + reserved_micro) <= (SELECT cap_micro FROM budgets WHERE id = budget_id)
 """)
 

@@ -102,12 +102,15 @@ def _agrees(value: dict[str, Any], name: str, wanted: int | None) -> bool:
 
 async def budgets(context: RequestContext) -> Response:
     """All budgets, each with its current period."""
-    return reply(views.Budgets(budgets=await queries.budgets(context.world, context.organization)))
+    found = await queries.budgets(context.world, context.organization, operator=context.operates)
+    return reply(views.Budgets(budgets=found))
 
 
 async def budget(context: RequestContext) -> Response:
     """One budget with its current period."""
-    (found,) = await queries.budgets(context.world, context.organization, context.number)
+    (found,) = await queries.budgets(
+        context.world, context.organization, context.number, operator=context.operates
+    )
     return reply(found)
 
 
@@ -123,8 +126,9 @@ async def put_budget(context: RequestContext) -> Response:
 
 async def _put_budget(context: RequestContext, number: int | None) -> Response:
     owner = await context.owner()
-    written = await admin.put_budget(context.world, owner, await context.json(), context.actor, number)
-    (found,) = await queries.budgets(context.world, owner, written)
+    value, operates = await context.json(), context.operates
+    written = await admin.put_budget(context.world, owner, value, context.actor, number, operator=operates)
+    (found,) = await queries.budgets(context.world, owner, written, operator=operates)
     return reply(found, headers={"Location": f"/v1/budgets/{written}"})
 
 
@@ -253,7 +257,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         method="GET",
         path="/v1/budgets",
         handler=budgets,
-        summary="List budgets",
+        summary="List budgets: those of the tenant; with an operator's key those of the operator too",
         role="reader",
         query=ORGANIZATION,
         answers={200: "Budgets"},
@@ -262,7 +266,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         method="POST",
         path="/v1/budgets",
         handler=post_budget,
-        summary="Set the cap of a scope and period.  There is one for each: it replaces an older cap",
+        summary="Set the cap of a scope and period.  It replaces an older cap of the same tier",
         role="admin",
         query=ORGANIZATION,
         body="Budget",

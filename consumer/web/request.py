@@ -77,6 +77,11 @@ class RequestContext:
         return f"key {self.key}"
 
     @property
+    def operates(self) -> bool:
+        """Whether the caller is the operator."""
+        return self.role == "operator"
+
+    @property
     def number(self) -> int:
         """The id in the path.  Raises NotFound if no row can have it."""
         return number(self.part("id"))

@@ -117,7 +117,7 @@ class BudgetContract(Suite):
         states = await scene.states(task), await scene.states(task + 1)
         assert states == (["succeeded"], ["succeeded", "succeeded"])
         assert await scene.statuses() == {"completed": 1, "pending": 1}
-        assert (await scene.task(task))["blocked_by"] == f"budget:{own}:total"
+        assert (await scene.task(task))["blocked_by"] == f"budget:{own}"
         assert await scene.books(wide) == (PRICE, 0)
 
     async def test_the_budget_of_another_organization_is_not_touched(self, scene: Scene) -> None:
@@ -133,18 +133,29 @@ class BudgetContract(Suite):
 
     # --- refused ------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize(("period", "ends"), [("day", MIDNIGHT), ("month", MONTH), ("total", NEVER)])
-    async def test_refused_tasks_wait_for_the_next_period_and_show_it(
-        self, scene: Scene, period: str, ends: int
+    @pytest.mark.parametrize(
+        ("period", "room"),
+        [
+            ("day", ", or when the next day begins at 2033-05-19T00:00:00.000Z."),
+            ("month", ", or when the next month begins at 2033-06-01T00:00:00.000Z."),
+            ("total", "when the cap is raised."),
+        ],
+    )
+    async def test_refused_tasks_wait_for_room_and_show_what_is_missing(
+        self, scene: Scene, period: str, room: str
     ) -> None:
         task, budget = await limited(scene, 1, count=2, period=period)
 
         await scene.drain()
 
         row = await scene.task(task + 1)
-        assert (row["status"], row["run_at_ms"], row["lease"]) == ("pending", ends, None)
-        assert row["blocked_by"].startswith(f"budget:{budget}:")
-        assert "a budget has no room" in await scene.why(task + 1)
+        assert (row["status"], row["run_at_ms"], row["lease"]) == ("pending", NEVER, None)
+        assert row["blocked_by"] == f"budget:{budget}"
+        why = await scene.why(task + 1)
+        assert f"a budget has no room (budget {budget}, $0.010000" in why
+        assert "$0.010000 spent, $0.000000 reserved by calls that have not ended" in why
+        assert "Its next call may cost $0.010000." in why
+        assert why.endswith(room)
         assert ((await scene.live(task + 1))["status"], (await scene.live(task + 1))["reason"]) == (
             "pending", row["blocked_by"],
         )  # fmt: skip
@@ -172,16 +183,19 @@ class BudgetContract(Suite):
         assert "$0.010000" in row["reason"]
         assert (await scene.live(task + 1))["status"] == "failed"
 
-    async def test_an_estimate_above_the_cap_fails_immediately_with_both_numbers(self, scene: Scene) -> None:
+    @pytest.mark.parametrize(("refused", "state"), [("wait", "pending"), ("fail", "failed")])
+    async def test_an_estimate_above_the_whole_cap_waits_or_fails_with_both_numbers(
+        self, scene: Scene, refused: str, state: str
+    ) -> None:
         task = await scene.given(ai("blind"))
-        await scene.budget(PRICE - 1)
+        await scene.budget(PRICE - 1, refused=refused)
 
         await scene.drain()
 
-        row = await scene.task(task)
-        assert row["status"] == "failed"
-        assert "$0.010000" in row["reason"]
-        assert "$0.009999" in row["reason"]
+        assert (await scene.task(task))["status"] == state
+        why = await scene.why(task)
+        assert "$0.010000" in why
+        assert "$0.009999" in why
         assert await scene.executions(task) == []
 
     async def test_a_call_without_a_known_price_does_not_begin_under_a_budget(self, scene: Scene) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from consumer.core.errors import NotFound
+from consumer.core.outcome import Succeeded, Unknown
 from consumer.core.policy import DAY
 from consumer.ports import Refused
-from consumer.service import commands, people
+from consumer.service import commands, people, queries
 from consumer.service.commands import Adopted
 from consumer.store.sql import execution_id
 from tests.support.assignments import link
+from tests.support.budgets import limited
 from tests.support.fakes import ANSWER, Hold
-from tests.support.scene import LEASE_OVER, Scene, Suite, ai, person
+from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
 
 REPLACE = """
     INSERT OR REPLACE INTO task_executions (id, task_id, execution_type)
@@ -52,6 +56,38 @@ class DeleteContract(Suite):
         )
 
         assert await scene.books(budget) == (7, 0)
+
+    @pytest.mark.parametrize("period", ["day", "month", "total"])
+    async def test_deleting_executions_gives_no_budget_its_money_back(
+        self, scene: Scene, period: str
+    ) -> None:
+        task, budget = await limited(scene, 5, count=2, period=period)
+        scene.network.script("blind", Succeeded(ANSWER, charged=Decimal("0.002")), Unknown("lost"))
+        await scene.drain()
+        assert await scene.books(budget) == (2_000, PRICE)
+
+        await scene.sql("DELETE FROM task_executions WHERE task_id IN (?1, ?2)", task, task + 1)
+
+        assert await scene.books(budget) == (2_000 + PRICE, 0)  # an unknown cost is charged at its bound
+
+    @pytest.mark.parametrize("by", ["org", "profile", "provider", "template", "day"])
+    async def test_deleting_rows_lowers_no_cost_in_any_list(self, scene: Scene, by: str) -> None:
+        task = await scene.given(ai("blind"), count=3)
+        await scene.drain()
+        before = await queries.costs(scene.world, 1, by)
+
+        await scene.sql("DELETE FROM task_executions WHERE task_id = ?1", task)
+        assert await queries.costs(scene.world, 1, by) == before
+        await scene.sql("DELETE FROM task_executions")
+        assert await queries.costs(scene.world, 1, by) == before
+        await scene.sql("DELETE FROM tasks")
+
+        assert await queries.costs(scene.world, 1, by) == before
+        assert (before[0]["executions"], before[0]["cost_micro"]) == (3, 3 * PRICE)
+        assert await scene.count("ledger") == 1
+        assert await queries.costs(scene.world, 2, by) == []
+        assert await queries.costs(scene.world, 1, by, since="2033-05-18T00:00:00Z") == before
+        assert await queries.costs(scene.world, 1, by, since="2033-05-19T00:00:00Z") == []
 
     @pytest.mark.parametrize("batch", [0, 1, 2])
     async def test_a_task_deleted_before_its_begin_stops_no_other(self, scene: Scene, batch: int) -> None:

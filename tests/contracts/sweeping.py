@@ -46,12 +46,7 @@ class SweepContract(Suite):
         await scene.tasks(2, template, priority="low", run_at_ms=now + DAY, raise_at_ms=now + MINUTE)
         await scene.tasks(2, template, priority="low", run_at_ms=now - HOUR)
         budget = await scene.budget(5 * PRICE)
-        await scene.sql(
-            "INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms) VALUES ('p', ?1, 0, ?2)",
-            budget,
-            NEVER,
-        )
-        await scene.tasks(2, template, run_at_ms=NEVER, blocked_by="budget:p")
+        await scene.tasks(2, template, run_at_ms=NEVER, blocked_by=f"budget:{budget}", needs_micro=PRICE)
         scene.clock.advance(LEASE_OVER)
 
     # --- all duties ----------------------------------------------------------------------------------

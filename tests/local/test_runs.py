@@ -29,8 +29,10 @@ from tests.contracts.runs import RunContract
 from tests.contracts.settling import AmbiguousCommitContract, OutageContract, SettleContract
 from tests.contracts.storing import StoringContract
 from tests.contracts.sweeping import SweepContract
+from tests.contracts.tiers import TierContract
 from tests.contracts.unknowns import UnknownContract
 from tests.contracts.unusual_webhooks import UnusualWebhookContract
+from tests.contracts.waking import WakeContract
 from tests.local import host
 
 migrated, database, kv, blobs, queue = host.migrated, host.database, host.kv, host.blobs, host.queue
@@ -133,6 +135,14 @@ class TestDeletes(DeleteContract):
 
 
 class TestBudgetRoom(BudgetRoomContract):
+    """The contract."""
+
+
+class TestWaking(WakeContract):
+    """The contract."""
+
+
+class TestTiers(TierContract):
     """The contract."""
 
 

@@ -107,7 +107,9 @@ def test_a_task_written_again_gets_its_templates_new_parts(sql: Sql) -> None:
     assert (sql.task(number)["organization_id"], sql.task(number)["blocked_by"]) == (2, None)
 
 
-@pytest.mark.parametrize(("blocked_by", "then"), [("adopt", "adopt"), ("budget:1:total", None)])
+@pytest.mark.parametrize(
+    ("blocked_by", "then"), [("adopt", "adopt"), ("budget:1", None), ("budget:operator:1", None)]
+)
 def test_another_template_adopts_no_task_and_may_have_other_budgets(
     sql: Sql, blocked_by: str, then: str | None
 ) -> None:
@@ -181,7 +183,7 @@ def test_a_due_date_that_cannot_be_read_raises_nothing(sql: Sql, due_date: Value
 )
 def test_a_foreign_edit_moves_the_fence(sql: Sql, old: str, new: str) -> None:
     """The worker loses the task and publishes its status; if the task ended, open calls are followed up."""
-    number = sql.new_task(status=old, version=7, lease="held", run_at_ms=5, blocked_by="budget:1:total")
+    number = sql.new_task(status=old, version=7, lease="held", run_at_ms=5, blocked_by="budget:1")
     executions = {
         state: sql.new_execution(number, place, status=state, wake_at_ms=9)
         for place, state in enumerate(EXECUTION_STATES, 1)

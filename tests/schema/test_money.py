@@ -176,7 +176,7 @@ def test_counters_follow_an_execution_from_its_reservation_to_its_bill(sql: Sql)
     assert after("note = 'x', usage = '{}'") == (0, 0)
     sql.run("UPDATE task_executions SET cost_micro = 7")
     sql.run("DELETE FROM task_executions")
-    assert [books(sql, period) for period in periods] == [(0, 0), (0, 0)]
+    assert [books(sql, period) for period in periods] == [(7, 0), (7, 0)]
 
 
 def test_a_counter_that_was_set_by_hand_does_not_fall_below_zero(sql: Sql) -> None:
@@ -194,7 +194,7 @@ def test_a_counter_that_was_set_by_hand_does_not_fall_below_zero(sql: Sql) -> No
     sql.run("UPDATE budget_periods SET spent_micro = 5")
     sql.run("DELETE FROM task_executions WHERE id = ?1", spent)
     sql.run("DELETE FROM task_executions WHERE id = ?1", reserved)
-    assert books(sql, period) == (0, 0)
+    assert books(sql, period) == (5, 0)
 
 
 def test_the_budgets_of_an_execution_are_those_of_its_reservation(sql: Sql) -> None:
@@ -271,6 +271,7 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
     sql.run("INSERT INTO organizations (id, name) VALUES (1, 'one')")
     periods = [budget(sql, cap, scope_id=cap) for cap in (50, 100, 150)]
     made: list[int] = []
+    deleted = dict.fromkeys(periods, 0)
     for kind, first, second in steps:
         if kind == "begin":
             chosen = [periods[place] for place in sorted(second)]
@@ -294,18 +295,30 @@ def test_counters_are_always_the_sum_over_the_executions(steps: list[tuple[Any, 
                 "reserve": "UPDATE task_executions SET reserved_micro = ?1 WHERE id = ?2",
                 "delete": "DELETE FROM task_executions WHERE id = ?2 AND ?1 IS NULL",
             }[kind]
+            if kind == "delete":
+                charge_deleted(sql, made[first], deleted)
             sql.run(statement, second, made[first])
         for period in periods:
-            assert books(sql, period) == sums(sql, period)
+            assert books(sql, period) == sums(sql, period, deleted[period])
     database.close()
 
 
-def sums(sql: Sql, period: str) -> tuple[int, int]:
-    """The expected counters of a period."""
+def charge_deleted(sql: Sql, execution: int, deleted: dict[str, int]) -> None:
+    """Add what an execution has cost, or its reservation if that is unknown, to the charge of each of its periods."""
+    for row in sql.run(
+        "SELECT held.value AS period, COALESCE(cost_micro, reserved_micro) AS charge"
+        " FROM task_executions, json_each(budgets) AS held WHERE task_executions.id = ?1",
+        execution,
+    ):
+        deleted[row["period"]] += row["charge"]
+
+
+def sums(sql: Sql, period: str, deleted: int) -> tuple[int, int]:
+    """The expected counters of a period.  `deleted`: the charge of its deleted executions."""
     (row,) = sql.run(
         "SELECT COALESCE(sum(cost_micro), 0) AS spent,"
         " COALESCE(sum(CASE WHEN cost_micro IS NULL THEN reserved_micro END), 0) AS reserved FROM task_executions"
         " WHERE EXISTS (SELECT 1 FROM json_each(budgets) WHERE value = ?1)",
         period,
     )
-    return row["spent"], row["reserved"]
+    return deleted + row["spent"], row["reserved"]

@@ -68,6 +68,7 @@ STATES_OF_INDEXES: Final = {
     "tasks_due": PENDING,
     "tasks_organization_due": PENDING,
     "tasks_blocked": PENDING,
+    "tasks_needs": PENDING,
     "tasks_raise": PENDING,
     "tasks_deadline": UNFINISHED,
     "executions_wake": FOLLOWED_UP,

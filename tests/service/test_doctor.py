@@ -218,7 +218,7 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
         "no_candidate": ["no_candidate:no profile 'x'"],
         "bad_settings": ["bad_settings:temperature"],
         "unpriced": ["unpriced:chat"],
-        "budget": ["budget:1:total", "budget:2:2026-11"],
+        "budget": ["budget:1", "budget:operator:2"],
         "storage": ["storage:timeout"],
         "stopped": ["stopped"],
         "weather": ["weather"],

@@ -102,6 +102,10 @@ class Books(CommitInvariants, EffectInvariants):
                     self.sums[name][1] += sign * execution.reserved_micro
                 else:
                     self.sums[name][0] += sign * execution.cost_micro
+        if before and after is None and before.budgets:  # what was deleted stays spent
+            for name in json.loads(before.budgets):
+                charge = before.reserved_micro if before.cost_micro is None else before.cost_micro
+                self.sums[name][0] += charge
         if before and after and after.budgets and after.cost_micro is not None and after.id in self.overran:
             over = after.cost_micro - max(before.cost_micro or 0, after.reserved_micro)
             for name in json.loads(after.budgets) if over > 0 else ():

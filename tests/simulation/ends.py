@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.budget import blocking, period_of
 from consumer.core.snapshot import key
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import micro
@@ -15,7 +16,7 @@ from tests.simulation.seen import ENDED, FINISHED, OPEN
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
-    from tests.simulation.watch import Task
+    from tests.simulation.watch import Budget
 
 
 _OUTBOX = "SELECT * FROM outbox"
@@ -45,17 +46,21 @@ def busy(sim: Simulation) -> bool:
 def waits_for_a_name(sim: Simulation, number: int) -> bool:
     """Whether a task waits for a budget without room and without a near next period, or for a missing route."""
     task = sim.books.tasks[number]
-    named = re.match(r"budget:\d+:(total|\d+-\d+)$|no_route|no_organization", task.blocked_by or "")
-    return task.status == "pending" and named is not None and not _has_room(sim, task)
-
-
-def _has_room(sim: Simulation, task: Task) -> bool:
-    """Whether the budget that blocks a task would admit it now."""
-    period = sim.books.periods.get((task.blocked_by or "").removeprefix("budget:"))
-    if period is None:
+    if task.status != "pending":
         return False
-    cap = sim.books.budgets[period.budget_id].cap_micro
-    return period.spent_micro + period.reserved_micro + (task.needs_micro or 0) <= cap
+    budget = blocking(task.blocked_by)
+    if budget is None:
+        return re.match(r"no_route|no_organization", task.blocked_by or "") is not None
+    return not _gets_room(sim, sim.books.budgets[budget], task.needs_micro or 0)
+
+
+def _gets_room(sim: Simulation, budget: Budget, needs: int) -> bool:
+    """Whether a budget has room for a task now, or will have it on the next day."""
+    if budget.period == "day":
+        return needs <= budget.cap_micro
+    period = sim.books.periods.get(period_of(budget.id, budget.period, sim.now_ms()).id)
+    used = 0 if period is None else period.spent_micro + period.reserved_micro
+    return used + needs <= budget.cap_micro
 
 
 def without_an_alert(sim: Simulation) -> list[str]:

@@ -45,13 +45,14 @@ CASES: Final = {
         SELECT task_id AS id FROM task_executions e JOIN tasks ON tasks.id = e.task_id
         WHERE e.status = 'succeeded' AND tasks.redos = 0 GROUP BY e.task_id, e.stage HAVING count(*) > 1
     """,
-    "the counters of a budget are the sums over its executions": """
+    "the counters of a budget are the sums over its executions, deleted ones too": """
         SELECT period.id FROM budget_periods AS period LEFT JOIN (
           SELECT value AS id, sum(COALESCE(e.cost_micro, 0)) AS spent,
             sum(CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro ELSE 0 END) AS reserved
           FROM task_executions e, json_each(e.budgets) WHERE e.budgets IS NOT NULL GROUP BY value) AS weighed
           ON weighed.id = period.id
-        WHERE period.spent_micro <> COALESCE(weighed.spent, 0) OR period.reserved_micro <> COALESCE(weighed.reserved, 0)
+        WHERE period.spent_micro <> COALESCE(weighed.spent, 0) + period.deleted_micro
+          OR period.reserved_micro <> COALESCE(weighed.reserved, 0)
     """,
 }
 STATEMENTS: Final = [Query(sql)() for sql in CASES.values()]

@@ -137,7 +137,7 @@ class Scene:
         tables = (
             "task_executions budget_periods budgets tasks task_templates users organizations leases outbox"
         )
-        names = f"{tables} webhooks dead_letters audit_log api_keys".split()
+        names = f"{tables} webhooks dead_letters audit_log api_keys ledger".split()
         await self.database.inner.batch(
             [Statement(f"DELETE FROM {name}") for name in (*names, "sqlite_sequence")]
         )

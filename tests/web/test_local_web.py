@@ -8,6 +8,7 @@ from tests.contracts.web_hostile import HostileContract
 from tests.contracts.web_inbox import InboxPageContract
 from tests.contracts.web_review import ReviewPageContract
 from tests.contracts.web_settings import OperationContract, OrganizationsContract, TemplatesContract
+from tests.contracts.web_tiers import TierPagesContract
 from tests.contracts.web_webhooks import WebhooksContract
 from tests.local import host
 
@@ -23,6 +24,10 @@ class TestTasks(TasksContract):
 
 
 class TestTemplates(TemplatesContract):
+    """The contract."""
+
+
+class TestTierPages(TierPagesContract):
     """The contract."""
 
 

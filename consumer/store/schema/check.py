@@ -74,7 +74,7 @@ REUSED_IDS: Final = Query("""
 """)
 
 # Count the blocked tasks of each kind.  The kind is the part of `blocked_by` before the first colon: `budget`,
-# `budget:1:total` and `budget:2:total` are one kind, and its range ends before `budget;`.  The recursion steps from one
+# `budget:1` and `budget:operator:2` are one kind, and its range ends before `budget;`.  The recursion steps from one
 # kind to the next by the index, so tasks of the same kind are not read.
 BLOCKED: Final = Query("""
     WITH RECURSIVE kinds (kind) AS (
@@ -151,7 +151,7 @@ TIGHT_BUDGETS: Final = Query("""
     SELECT budget.id, budget.scope, budget.scope_id, budget.period, budget.cap_micro, period.spent_micro,
       period.reserved_micro, period.ends_ms
     FROM budget_periods AS period JOIN budgets AS budget ON budget.id = period.budget_id
-    WHERE period.ends_ms > :now AND period.starts_ms <= :now
+    WHERE period.open = 1 AND period.ends_ms > :now AND period.starts_ms <= :now
       AND period.spent_micro + period.reserved_micro > budget.cap_micro * :share
     ORDER BY period.spent_micro + period.reserved_micro - budget.cap_micro DESC, budget.id LIMIT :limit
 """)

@@ -16,20 +16,21 @@ MIGRATIONS: Final = (
 OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "audit_log_task": ("index", "490460f19155"),
     "budget_periods_budget": ("index", "c015de027b62"),
-    "budget_periods_current": ("index", "6e060b9066f0"),
-    "budgets_kept": ("trigger", "b4798719f8b9"),
+    "budget_periods_current": ("index", "1280474b1fb5"),
+    "budgets_kept": ("trigger", "075471b0456d"),
     "budgets_replaced": ("trigger", "e0b597c70f9a"),
     "executions_admission": ("trigger", "14370ada62d0"),
     "executions_budgets": ("trigger", "29682328938f"),
     "executions_charge": ("trigger", "1e2aaa403cb4"),
+    "executions_deleted": ("trigger", "c2bdca9d4f50"),
     "executions_external": ("index", "1bed661de3fc"),
     "executions_finished": ("trigger", "ad10a1c214db"),
     "executions_foreign_id": ("trigger", "b0630088e2d7"),
     "executions_foreign_insert": ("trigger", "e717b4bef776"),
     "executions_gone": ("trigger", "7a64de2d0f55"),
     "executions_identity": ("trigger", "bb349adfe600"),
+    "executions_ledger": ("trigger", "0592da8192aa"),
     "executions_ours": ("trigger", "e6f98561d8d8"),
-    "executions_release": ("trigger", "06e6a95b0686"),
     "executions_replaced": ("trigger", "72e0823ce4c5"),
     "executions_reserve": ("trigger", "5ab13c6c6ca4"),
     "executions_state_insert": ("trigger", "95c70bce4e2b"),
@@ -40,16 +41,18 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks_deadline": ("index", "d3ecab28e2c6"),
     "tasks_deleted": ("trigger", "c53c0c497724"),
     "tasks_due": ("index", "0eb175f93606"),
+    "tasks_ended": ("trigger", "cb8baa59893a"),
     "tasks_finished": ("trigger", "c05be577c2e6"),
     "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
     "tasks_foreign_edit": ("trigger", "f4ca71ad7cd0"),
     "tasks_foreign_identity": ("trigger", "ef9cd8d5ea71"),
     "tasks_foreign_insert": ("trigger", "35237ec8c907"),
     "tasks_foreign_template": ("trigger", "bfc19f62d5a8"),
-    "tasks_gone": ("trigger", "7375e99dc109"),
+    "tasks_gone": ("trigger", "90b3658d3315"),
     "tasks_idempotency": ("index", "8c7b3af4791b"),
     "tasks_identity": ("trigger", "41d911c0d7f3"),
     "tasks_moved": ("trigger", "9329eac45239"),
+    "tasks_needs": ("index", "f3c5938eb552"),
     "tasks_organization": ("index", "55361d47a8a6"),
     "tasks_organization_due": ("index", "06a0aa87769e"),
     "tasks_raise": ("index", "9303eed0fdc6"),
@@ -74,16 +77,20 @@ COLUMNS: Final[Mapping[str, str]] = {
         data key part
     """,
     "budget_periods": """
-        alerted_ms budget_id ends_ms id reserved_micro spent_micro starts_ms
+        alerted_ms budget_id deleted_micro ends_ms id open reserved_micro spent_micro starts_ms
     """,
     "budgets": """
-        cap_micro id organization_id period refused scope scope_id
+        cap_micro id organization_id period refused scope scope_id tier
     """,
     "dead_letters": """
         body message_id reason received_ms
     """,
     "leases": """
         task_ids token until_ms
+    """,
+    "ledger": """
+        bound_micro cost_micro day executions organization_id overrun_micro profile provider task_id
+        template_id
     """,
     "organizations": """
         created_at id name

@@ -13,8 +13,9 @@ from consumer.ports import Statement
 from consumer.run import begin as beginning
 from consumer.run.run import Run
 from consumer.store import begin as begin_sql
+from consumer.store import claim as claim_sql
+from consumer.store import room, sweep, webhooks
 from consumer.store import settle as settle_sql
-from consumer.store import sweep, webhooks
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -102,8 +103,18 @@ def stop_ignored_by_claimed_tasks(patch: Patch) -> None:
 
 @bug
 def released_room_wakes_no_task(patch: Patch) -> None:
-    """Tasks that a budget blocked wait for the next period, even if room is released."""
-    patch.sql(sweep.UNBLOCK, "period.ends_ms > ", "false AND period.ends_ms > ")
+    """Tasks that a budget blocked wait for the next period, even if room is released or a cap is raised."""
+    for query in (room.WAKE, room.WAKE_BUDGET, room.WAKE_SETTLED):
+        patch.sql(query, "WHERE free.room >= ", "WHERE false AND free.room >= ")
+
+
+@bug
+def operators_budget_ignored(patch: Patch) -> None:
+    """Only the budgets of the tenant apply."""
+    applies = "NOT EXISTS (SELECT 1 FROM budgets\nWHERE "
+    patch.sql(begin_sql.BEGIN, applies, f"{applies}budgets.tier = 'tenant' AND ")
+    exists = "WHERE EXISTS (SELECT 1 FROM budgets)"
+    patch.sql(claim_sql.CLAIMED_BUDGETS, exists, f"{exists} AND budgets.tier = 'tenant'")
 
 
 @bug
