@@ -228,8 +228,13 @@ def _messages(call: Call) -> list[dict[str, str]]:
 
 def _plain_prompt(call: Call) -> str:
     """The prompt of a template that has none: the task's title, description and input."""
-    given = "" if call.value is None else f"Input:\n{dump_json(call.value)}"
-    return "\n\n".join(part for part in (call.title, call.description, given) if part)
+    first = call.task_input is None
+    values = {
+        "Input": call.value if first else call.task_input,
+        "The answer of the stage before": None if first else call.value,
+    }
+    given = [f"{name}:\n{dump_json(value)}" for name, value in values.items() if value is not None]
+    return "\n\n".join(part for part in (call.title, call.description, *given) if part)
 
 
 _STRICT_KEYWORDS: Final = frozenset(

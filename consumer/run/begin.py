@@ -13,6 +13,7 @@ from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.money import show
 from consumer.core.outcome import Unknown
+from consumer.core.prompt import Unfillable
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
@@ -135,6 +136,8 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
         return _intent(world, task, execution_id(task.id, number), now_ms)
     except NoSuchCandidate as error:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"no_candidate:{error}"[:200])
+    except Unfillable as error:
+        return Release(task, TaskState.FAILED, reason=f"bad_input: {error}"[:1000])
     except BadInput as error:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"bad_settings:{error}"[:200])
 

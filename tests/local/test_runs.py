@@ -17,6 +17,7 @@ from tests.contracts.jobs import JobContract
 from tests.contracts.late_people import LatePeopleContract
 from tests.contracts.lost_follow_ups import LostFollowUpContract
 from tests.contracts.people import PeopleContract
+from tests.contracts.prompts import PromptContract
 from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
 from tests.contracts.repairs import RepairContract
@@ -159,6 +160,10 @@ class TestLatePeople(LatePeopleContract):
 
 
 class TestUnusualWebhooks(UnusualWebhookContract):
+    """The contract."""
+
+
+class TestPrompts(PromptContract):
     """The contract."""
 
 
