@@ -18,6 +18,7 @@ from consumer.core.prompt import check_prompt
 from consumer.core.schema import SchemaCheck, check_schema
 
 if TYPE_CHECKING:
+    from consumer.core.checker import Work
     from consumer.core.errors import Problem
 
 DAY_S: Final = 86_400
@@ -165,6 +166,6 @@ class Plan(Model):
     def _answer_check(self) -> SchemaCheck:
         return SchemaCheck(self.output_schema)
 
-    def mismatch(self, answer: object) -> Problem | None:
+    def mismatch(self, answer: object, work: Work | None = None) -> Problem | None:
         """The first place where an answer does not fit the output schema; None when it fits."""
-        return self._answer_check.mismatch(answer)
+        return self._answer_check.mismatch(answer, work)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import httpx2
 
+from consumer.core.cache import Cache
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
 from consumer.core.money import Usage
@@ -25,10 +25,13 @@ from consumer.telemetry import Event, log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from consumer.core.checker import Work
     from consumer.core.profile import Account
     from consumer.core.template import Candidate
     from consumer.world import World
 
+MAX_PLAN_BYTES: Final = 6_000_000
+"""Bytes of plans that are remembered, about 12 for each character of a template."""
 KEY_PREFIX: Final = "bizq"
 SIGNATURE_LENGTH: Final = 32
 PREVIOUS: Final = "The answer of the stage before:"
@@ -308,11 +311,13 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
     return Unknown(f"adapter_error: {type(outcome).__name__}")
 
 
-def judge(plan: Plan, outcome: Outcome) -> Outcome:
-    """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost."""
+def judge(plan: Plan, outcome: Outcome, work: Work | None = None) -> Outcome:
+    """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost.
+
+    `work` counts what the check spends.  It never makes a check end earlier, because the answer is paid."""
     if not isinstance(outcome, Succeeded):
         return outcome
-    problem = plan.mismatch(outcome.output)
+    problem = plan.mismatch(outcome.output, work)
     if problem is None:
         return outcome
     fault = f"{problem.field or 'the answer'} {problem.message}"
@@ -331,9 +336,16 @@ def read_plan(row: Mapping[str, Any]) -> Plan:
     )
 
 
-@lru_cache(maxsize=512)
+_PLANS: Final[Cache[Plan]] = Cache(MAX_PLAN_BYTES)
+
+
 def _plan(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
     """Parse each text once: a template changes rarely and is used often."""
+    texts = (prompt, output_schema, route, limits)
+    return _PLANS.get(texts, lambda: (_parsed(*texts), 4_000 + 12 * sum(map(len, texts))))
+
+
+def _parsed(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
     value = {
         "prompt": prompt,
         "output_schema": parse_json(output_schema, "output_schema"),

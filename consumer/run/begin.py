@@ -38,6 +38,7 @@ from consumer.store.sql import chunks, execution_id, integer, number_of, text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from consumer.core.checker import Work
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.execution.call import Step
@@ -249,7 +250,9 @@ def _why_failed(row: Row, needs: int) -> str:
     return f"budget: {budget} has no room for {show(needs)}"
 
 
-def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -> Ended:
+def ended_by_call(
+    world: World, intent: Intent, outcome: Outcome, now_ms: int, work: Work | None = None
+) -> Ended:
     """An execution that this run began, with the outcome of its call."""
     task = intent.task
     assert task.plan is not None  # noqa: S101  # an intent is made from a plan
@@ -264,7 +267,7 @@ def ended_by_call(world: World, intent: Intent, outcome: Outcome, now_ms: int) -
     )
     view = TaskView(task.id, task.version, TaskState.RUNNING, task.position, task.deadline_ms, held=True)
     draw = world.entropy.draw()
-    judged = judge_output(task.plan, outcome)
+    judged = judge_output(task.plan, outcome, work)
     return Ended(
         Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw),
         judged,

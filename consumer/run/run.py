@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from consumer.core import pace
+from consumer.core.checker import LONG_CHECK, RUN_WORK, Work
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
 from consumer.execution import doorbells, follow_up, publish
@@ -84,6 +85,7 @@ class Run:
         self.releases: list[Release] = []
         self.doorbells: set[int] = set()
         """Delays in seconds after which a doorbell is needed."""
+        self.work = Work(RUN_WORK, cuts=False)
         self.exhausted = False
         self.stalled = False
         self.sent = 0
@@ -113,7 +115,7 @@ class Run:
         flight = self.flight
         return pace.Load(
             now_ms=self.world.clock.now_ms(),
-            stop_at_ms=self.stop_at_ms,
+            stop_at_ms=self._stop_at_ms,
             renew_at_ms=self.leases.renew_at_ms,
             stopping=self.stopping(),
             ready=len(self.ready),
@@ -130,7 +132,12 @@ class Run:
         )
 
     def _is_over(self) -> bool:
-        return self.stopping() or self.world.clock.now_ms() >= self.stop_at_ms
+        return self.stopping() or self.world.clock.now_ms() >= self._stop_at_ms
+
+    @property
+    def _stop_at_ms(self) -> int:
+        """When nothing new begins: now, if checking the answers has used up the run's work."""
+        return self.stop_at_ms if self.work.left > 0 else 0
 
     # --- one round trip -------------------------------------------------------------------------------------------
 
@@ -271,15 +278,14 @@ class Run:
         ended += [
             (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
         ]
-        return [
-            (
-                intent,
-                await store_result(
-                    self.world, decide_and_price(ended_by_call(self.world, intent, outcome, now))
-                ),
-            )
-            for intent, outcome in ended
-        ]
+        ends = []
+        for intent, outcome in ended:
+            spent = self.work.left
+            settlement = decide_and_price(ended_by_call(self.world, intent, outcome, now, self.work))
+            ends.append((intent, await store_result(self.world, settlement)))
+            if spent - self.work.left > LONG_CHECK:
+                await asyncio.sleep(0)  # calls, requests and timers go on between two long checks
+        return ends
 
     async def _settled(self, ends: list[tuple[Intent, Stored]], settled: Settled) -> None:
         if settled.woken:

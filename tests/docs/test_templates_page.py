@@ -10,10 +10,11 @@ import pytest
 
 from consumer.core.checker import BUDGET, MAX_FORMATTED
 from consumer.core.errors import BadInput
+from consumer.core.keywords import MAX_DEPTH, MAX_PATTERN
 from consumer.core.model import parse
 from consumer.core.pattern import MAX_PLACES
 from consumer.core.prompt import check_prompt, render
-from consumer.core.schema import MAX_BYTES, MAX_DEPTH, MAX_PATTERN, check_schema, mismatch
+from consumer.core.schema import MAX_BYTES, check_schema, mismatch
 from consumer.core.template import MAX_EXECUTIONS, Candidate, Limits, Route, Stage, Template
 from providers.openai_compatible import allows_strict
 from scripts.stage import ROOT
