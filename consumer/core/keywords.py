@@ -46,6 +46,8 @@ ANNOTATIONS: Final = frozenset(
     ).split()
 )
 """Keywords that describe and check nothing."""
+WORDS: Final = frozenset(("title", "description"))
+"""Annotations that a sentence about a wrong value may repeat."""
 KNOWN: Final = ONE | LISTS | MAPS | VALUES | ANNOTATIONS
 DRAFTS: Final = (
     "https://json-schema.org/draft/2020-12/schema",
@@ -99,6 +101,8 @@ class Walk:
                 self._refuse(where, INSTEAD.get(key, instead))
             elif key in ANNOTATIONS:
                 self._check_annotation(key, value, where)
+                if key in WORDS and isinstance(value, str):
+                    made[key] = value
             else:
                 made[key] = self._value(key, value, where, depth + 1)
         made = self._in_older_words(made, field)
@@ -185,7 +189,7 @@ class Walk:
         if "$ref" in made:
             kept = {word: made.pop(word) for word in ("$defs", "definitions") if word in made}
             reference = {"$ref": made.pop("$ref")}
-            if not (made or more):
+            if not (made.keys() - WORDS or more):
                 return reference | kept
             made = {"allOf": [reference, made]} | kept
         if more:

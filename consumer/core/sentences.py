@@ -1,4 +1,4 @@
-"""What is wrong with a value, in our own short sentences: one for each keyword of a schema.
+"""Our own short sentences about a value that does not fit its schema: one for each keyword.
 
 A person reads them beside a field, and a model reads them when it is asked for another answer.  Each one reads on from
 the name of the field: `name must be text`.  A pattern is never shown: it is written for machines.
@@ -61,7 +61,7 @@ def _shown(value: Any) -> str:
 
 def _types(value: Any, _: Mapping[str, Any]) -> str:
     return "must be " + " or ".join(
-        _TYPES.get(name, name) for name in (value if isinstance(value, list) else [value])
+        _TYPES.get(name, str(name)) for name in (value if isinstance(value, list) else [value])
     )
 
 

@@ -122,7 +122,7 @@ class RequestContext:
     async def text(self) -> str:
         """The body as text.  Raises Unreadable if it is not UTF-8, TooLarge, Gone."""
         try:
-            return (await self.body()).decode()
+            return (await self.body()).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise Unreadable("", "the body is not UTF-8") from None
 

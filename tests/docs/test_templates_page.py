@@ -10,13 +10,14 @@ import pytest
 
 from consumer.core.checker import BUDGET, MAX_FORMATTED
 from consumer.core.errors import BadInput
-from consumer.core.keywords import MAX_DEPTH, MAX_PATTERN
+from consumer.core.keywords import ANNOTATIONS, KNOWN, MAX_DEPTH, MAX_PATTERN
 from consumer.core.model import parse
 from consumer.core.pattern import MAX_PLACES
 from consumer.core.prompt import check_prompt, render
 from consumer.core.schema import MAX_BYTES, check_schema, mismatch
+from consumer.core.strict import allows_strict
 from consumer.core.template import MAX_EXECUTIONS, Candidate, Limits, Route, Stage, Template
-from providers.openai_compatible import allows_strict
+from consumer.service.new_tasks import REQUEST_WORK
 from scripts.stage import ROOT
 from tests.support.documents import sections, tables
 
@@ -111,6 +112,7 @@ def test_the_fixed_numbers_are_those_of_the_code() -> None:
         MAX_PLACES,
         MAX_FORMATTED,
         BUDGET,
+        REQUEST_WORK,
     }
     assert MAX_EXECUTIONS in numbers(SECTIONS["Limits"])
 
@@ -214,27 +216,32 @@ def test_every_format_of_the_page_is_checked() -> None:
     assert mismatch(inside({"type": "string", "format": "postcode"}), {"x": "x"}) is None
 
 
-UNCHECKED: Final[dict[str, tuple[Any, Any]]] = {
-    "prefixItems": ([{"type": "string"}], [1]),
-    "minContains": (2, []),
-    "maxContains": (0, [1]),
-    "dependentRequired": ({"a": ["b"]}, {"a": 1}),
-    "dependentSchemas": ({"a": {"required": ["b"]}}, {"a": 1}),
-    "unevaluatedProperties": (False, {"a": 1}),
-    "unevaluatedItems": (False, [1]),
-    "contentEncoding": ("base64", "!"),
-    "contentMediaType": ("application/json", "{"),
-    "nullable": (False, None),
-}
+def test_the_keywords_that_only_describe_are_those_of_the_page() -> None:
+    assert set(paragraph("Not checked")) == ANNOTATIONS
 
 
-def test_the_keywords_that_are_not_checked_are_those_of_the_page() -> None:
-    listed = paragraph("Not checked")
-    assert listed[: len(UNCHECKED)] == list(UNCHECKED)
-    for name, (said, value) in UNCHECKED.items():
-        assert mismatch(check_schema(inside({name: said}), "schema"), {"x": value}) is None, name
+def test_every_keyword_that_is_checked_has_a_row_or_a_sentence() -> None:
+    rows = {word for row in KEYWORDS for word in re.findall(r"`(\w+)`", row["keyword"])}
+    assert KNOWN - ANNOTATIONS - rows == {"$ref", "$defs", "definitions"}
+    assert rows <= KNOWN
+
+
+@pytest.mark.parametrize(
+    "word",
+    "minContains maxContains unevaluatedProperties unevaluatedItems nullable $id $anchor propertise".split(),
+)
+def test_any_other_keyword_is_refused_by_its_name(word: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_schema(inside({"type": "array", word: 1}), "output_schema")
+    assert [problem.field for problem in refused.value.problems] == [f"output_schema.properties.x.{word}"]
+
+
+def test_keywords_beside_a_reference_are_checked() -> None:
     reference = inside({"$ref": "#/$defs/a", "minimum": 5}) | {"$defs": {"a": {"type": "integer"}}}
-    assert mismatch(check_schema(reference, "schema"), {"x": 1}) is None
+    schema = check_schema(reference, "schema")
+    assert mismatch(schema, {"x": 5}) is None
+    assert mismatch(schema, {"x": 1}) is not None
+    assert mismatch(schema, {"x": 5.5}) is not None
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/a", "#/definitions/a"])
