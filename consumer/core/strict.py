@@ -86,7 +86,8 @@ class _Subset:
         return reference == "#" or (word in _DEFINITIONS and name in self.root.get(word, {}))
 
     def _typed(self, node: Mapping[str, Any], level: int) -> None:
-        types = node["type"] if isinstance(node.get("type"), list) else [node.get("type")]
+        said: Any = node.get("type")
+        types: list[Any] = said if isinstance(said, list) else [said]
         _need(bool(types) and set(types) <= _BY_TYPE.keys())
         allowed = _WORDS.union(["type", "enum", "const"], *(_BY_TYPE[name] for name in types))
         _need(allowed >= node.keys())

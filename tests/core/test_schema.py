@@ -211,7 +211,8 @@ def test_the_compiled_check_of_a_plan_is_kept_and_used_again(monkeypatch: pytest
     stages = {"stages": [{"kind": "ai", "candidates": [{"profile": "m"}]}]}
     plan = parse(Plan, {"output_schema": PERSON, "route": stages, "limits": {}})
     assert plan.mismatch({"name": "Ada"}) is None
-    kept, written = schema._compiled(dump_json(PERSON)), []
+    kept = schema._compiled(dump_json(PERSON))
+    written: list[object] = []
     monkeypatch.setattr(schema, "dump_json", written.append)
     for _ in range(5):
         assert plan.mismatch({"name": "Ada"}) is None
