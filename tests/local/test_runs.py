@@ -16,6 +16,7 @@ from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
 from tests.contracts.late_people import LatePeopleContract
 from tests.contracts.lost_follow_ups import LostFollowUpContract
+from tests.contracts.outages import OutageOfServicesContract, TimeContract
 from tests.contracts.people import PeopleContract
 from tests.contracts.prompts import PromptContract
 from tests.contracts.publishing import PublishContract
@@ -112,6 +113,14 @@ class TestOutages(OutageContract):
 
 
 class TestAmbiguousCommits(AmbiguousCommitContract):
+    """The contract."""
+
+
+class TestTime(TimeContract):
+    """The contract."""
+
+
+class TestOutagesOfServices(OutageOfServicesContract):
     """The contract."""
 
 

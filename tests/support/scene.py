@@ -318,8 +318,8 @@ class Scene:
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:
     """A worker on the ports of a host."""
-    network, faulty = Network(), Faulty(database)
     clock, entropy, queue = FakeClock(), FakeEntropy(), RecordingQueue()
+    network, faulty = Network(), Faulty(database, clock)
     recording_kv, recording_blobs = RecordingKV(kv), RecordingBlobs(blobs)
     world = make_world(
         faulty, recording_kv, recording_blobs, network, clock=clock, entropy=entropy, queue=queue
