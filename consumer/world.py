@@ -137,7 +137,7 @@ class World:
         return Batch(self.database, self.entropy, self.keep_trying)
 
     async def within(self, answer: Awaitable[T]) -> T:
-        """The answer of the status store, the blob store or the queue.  Raises `NoAnswer` after `storage_s`.
+        """The answer of a port other than the database.  Raises `NoAnswer` after `storage_s`.
 
         Every call to these ports goes through here, so that one which hangs holds up nothing for long."""
         limit = self.config.storage_s

@@ -102,7 +102,7 @@ def test_import_contracts_for_all_other_modules_list_all_of_them() -> None:
 
 def test_every_call_to_a_store_or_the_queue_has_a_time_limit() -> None:
     """A call that goes through `World.within` cannot hang."""
-    call = re.compile(r"(?<!\bwithin\()\b(?:self\.)?world\.(?:kv|blobs|queue)\.\w+\(")
+    call = re.compile(r"(?<!\bwithin\()\b(?:self\.)?world\.(?:kv|blobs|queue|limiter)\.\w+\(")
     bare = [
         f"{name}: {found[0]}"
         for name, text in modules().items()
