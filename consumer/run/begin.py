@@ -34,6 +34,7 @@ from consumer.provider import Pause
 from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
 from consumer.store.sql import chunks, execution_id, integer, number_of, text
+from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -282,3 +283,11 @@ def ended_by_call(
         calls_back=calls_back(world, intent.account),
         lease=task.token,
     )
+
+
+def report_release(released: Release) -> None:
+    """Log the end of a task that failed without a call."""
+    if released.to is TaskState.FAILED:
+        task, reason = released.task, reason_code(released.reason)
+        fields = {"task": task.id, "organization": task.organization, "reason": reason}
+        log().info(Event.TASK_ENDED, status=released.to.value, **fields)

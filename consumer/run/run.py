@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.core import pace
@@ -34,12 +34,22 @@ from consumer.execution.settle import (
 )
 from consumer.execution.settlement import Settlement, decide_and_price
 from consumer.ports import Refused
-from consumer.run.begin import Intent, Release, begin, ended_by_call, prepare, release, why_refused
+from consumer.run.begin import (
+    Intent,
+    Release,
+    begin,
+    ended_by_call,
+    prepare,
+    release,
+    report_release,
+    why_refused,
+)
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight, after_settle
 from consumer.run.leases import Leases
 from consumer.run.meter import Metered
-from consumer.telemetry import Event, log, reason_code
+from consumer.run.summary import Summary
+from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,18 +57,6 @@ if TYPE_CHECKING:
     from consumer.ports import Row
     from consumer.store.batch import Batch, Results
     from consumer.world import World
-
-
-@dataclass(slots=True)
-class Summary:
-    """Counts of a run.  `more`: it stopped although work may still be due.  `left`: leases that only the sweep can
-    end."""
-
-    claimed: int = 0
-    executions: int = 0
-    followed_up: int = 0
-    more: bool = False
-    left: int = 0
 
 
 class Run:
@@ -358,10 +356,7 @@ class Run:
             if released.run_at_ms is not None:
                 self._ring_at(released.run_at_ms)
                 self.exhausted &= released.run_at_ms > self.world.clock.now_ms()
-            if released.to is TaskState.FAILED:
-                task, reason = released.task, reason_code(released.reason)
-                fields = {"task": task.id, "organization": task.organization, "reason": reason}
-                log().info(Event.TASK_ENDED, status=released.to.value, **fields)
+            report_release(released)
 
     async def _wind_down(self) -> None:
         """The process ends soon: give back what was not begun, let calls end within their grace, settle the rest."""

@@ -19,7 +19,8 @@ from consumer.core.profile import accounts
 from consumer.execution import webhooks
 from consumer.execution.call import provider_key
 from consumer.ports import Statement
-from consumer.run.run import Run, Summary
+from consumer.run.run import Run
+from consumer.run.summary import Summary
 from consumer.service import queries
 from consumer.store.schema.check import broken
 from consumer.store.sql import execution_id, mark_of
