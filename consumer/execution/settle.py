@@ -210,14 +210,18 @@ async def settle_alone(
     stored: Stored,
     publisher: Publisher | None = None,
     also: Sequence[Statement] = (),
+    *,
+    or_fail: bool = True,
 ) -> tuple[Stored, Settled]:
     """Settle one execution in a batch of its own.
 
-    An answer that the database refuses becomes a failure that keeps its cost.  Raises Refused when even that is
-    refused, and `Unavailable`."""
+    An answer that the database refuses becomes a failure that keeps its cost, or, without `or_fail`, changes nothing:
+    a person can send another one.  Raises Refused when no form is accepted, and `Unavailable`."""
     try:
         return stored, await _write(world, stored, publisher, also)
     except Refused as error:
+        if not or_fail:
+            raise
         log().error(Event.UNSTORABLE, execution=stored.settlement.execution, error=str(error)[:200])
     stored = await store_result(world, decide_and_price(stored.settlement.ended.unstorable()))
     return stored, await _write(world, stored, publisher, also)
@@ -267,10 +271,18 @@ def calls_back(world: World, account: Account | None) -> bool:
     return provider is not None and provider.abilities.webhook
 
 
-async def settle_without_lease(
-    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False, also: Sequence[Statement] = ()
+async def settle_without_lease(  # the outcome of one call has this many parts
+    world: World,
+    fact: Facts,
+    outcome: Outcome,
+    *,
+    bound: bool = False,
+    also: Sequence[Statement] = (),
+    or_fail: bool = True,
 ) -> Ending:
     """Settle one execution, following a moved fence; publish its task, and ring for what becomes due.
+
+    `or_fail`: see `settle_alone`.
 
     Raises `Unavailable`, and Refused when no form of the settlement can be written."""
     publisher = publisher_of(world)
@@ -279,7 +291,7 @@ async def settle_without_lease(
         if ended.execution.state in EXECUTION_FINAL:
             break
         stored = await store_result(world, decide_and_price(ended))
-        stored, settled = await settle_alone(world, stored, publisher, also)
+        stored, settled = await settle_alone(world, stored, publisher, also, or_fail=or_fail)
         if settled.woken:
             await doorbells.ring(world)
         verdict = settled.verdicts[ended.execution.id]

@@ -15,7 +15,8 @@ from consumer.service import queries, views
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
 from consumer.service.commands import Adopted, Submitted
 from consumer.service.new_tasks import MAX_TASKS, NewTask
-from consumer.service.people import Assignment, Receipt
+from consumer.service.people import Assignment
+from consumer.service.receipts import Receipt
 from consumer.service.restore import NewRestore, Restored
 from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 
@@ -53,6 +54,11 @@ ANSWER_FORM: Final = {
     "properties": {
         "action": {"enum": ["submit", "accept", "decline"]},
         "reason": {"type": "string", "description": "Why it is declined"},
+        "sure": {
+            "const": "yes",
+            "description": "Confirms on the page that it is declined; a program need not send it",
+        },
+        "by": {"type": "string", "description": "Who answers, where no user is asked by name"},
         "decision": {"enum": ["approve", "edit", "reject"], "description": "Of a review"},
         "note": {"type": "string", "description": "Of a review"},
         "redo": {"const": "yes", "description": "Of a review that rejects: have the work done again"},

@@ -121,12 +121,12 @@ def forged_webhook_taken(patch: Patch) -> None:
 
 @bug
 def receipt_always_says_used(patch: Patch) -> None:
-    """Every receipt says that the answer is used."""
+    """A receipt does not compare what was sent with what is stored: it says that this answer is used."""
     original = people._receipt
 
-    def receipt(fact: Any, answer: Any, message: str, *, used: bool) -> Any:
-        hoped = used or message == people.KEPT
-        return original(fact, answer, message, used=hoped)
+    def receipt(fact: Any, answer: Any, message: str, **more: Any) -> Any:
+        sent = more.pop("sent", None)
+        return original(fact, answer if sent is None else sent, message, **{**more, "used": True})
 
     patch.set(people, "_receipt", receipt)
 
