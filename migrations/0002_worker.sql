@@ -111,6 +111,9 @@ ALTER TABLE tasks ADD COLUMN input TEXT;
 ALTER TABLE tasks ADD COLUMN idempotency_key TEXT;
 -- The execution that may have begun in the time that a restore has removed: its call is looked up before it is repeated.
 ALTER TABLE tasks ADD COLUMN restored INTEGER;
+-- A short hash of each field that the caller submitted under its own key, as JSON. A repeated submission is compared with
+-- it, because other applications may have edited the task since. NULL for a generated key.
+ALTER TABLE tasks ADD COLUMN submitted TEXT;
 -- The finished task that this one retries.
 ALTER TABLE tasks ADD COLUMN retry_of INTEGER;
 

@@ -229,7 +229,7 @@ async def _compared(world: World, fact: Facts, sent: Sent, stored: Any, *, used:
 
 
 async def _refusal(world: World, fact: Facts, sent: Sent) -> Conflict:
-    """The error for an assignment that has ended.  What was sent is kept."""
+    """The error for an assignment that has ended.  The words of its person are kept."""
     return Conflict(
         ". ".join(filter(None, [answers.end_reason(_view(fact)), await _keep(world, fact, sent)]))
     )

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from consumer.web.request import RequestContext
 
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+
 async def submit(context: RequestContext) -> Response:
     """Add one task, or a list of tasks: all or none."""
-    value = await context.json()
+    value = _keyed(await context.json(), context.request.headers.get("idempotency-key"))
     is_list = isinstance(value, list)
     owner = None if context.organization is None else await context.owner()
     submitted = await submissions.submit(context.world, owner, value if is_list else [value])
@@ -28,6 +31,30 @@ async def submit(context: RequestContext) -> Response:
         return reply({"tasks": [asdict(task) for task in submitted]}, status)
     (task,) = submitted
     return reply(asdict(task), status, {"Location": f"/v1/tasks/{task.id}"})
+
+
+def _keyed(value: object, header: str | None) -> object:
+    """The request with its tasks under the key of the header `Idempotency-Key`.
+
+    A task of a list gets the key and its place in the list.  A key in the body must agree.  Raises BadInput."""
+    if header is None:
+        return value
+    key = header.strip()
+    key = (
+        key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    )  # as the draft of the header writes it
+    if not key:
+        raise BadInput(IDEMPOTENCY_KEY, "must have 1 to 200 characters")
+    if isinstance(value, list):
+        return [
+            {"idempotency_key": f"{key}:{place}", **item} if isinstance(item, dict) else item
+            for place, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    if value.get("idempotency_key") not in (None, key):
+        raise BadInput("idempotency_key", "must be absent, or the same as the header Idempotency-Key")
+    return {**value, "idempotency_key": key}
 
 
 async def task_list(context: RequestContext) -> Response:
@@ -112,7 +139,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         path="/v1/tasks",
         handler=submit,
         summary="Submit one task, or a list of at most 1,000: all or none.  An idempotency_key that made a task before"
-        " makes no second one; the answer is 200 if that is so for every task",
+        " makes no second one; the answer is 200 if that is so for every task, and 409 if the content differs",
         role="member",
         query=ORGANIZATION,
         body="NewTasks",

@@ -150,9 +150,10 @@ def requests(template: int) -> list[Statement]:
     """Statements of callers' requests, for one organization."""
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
+    keyed = json.dumps([{"organization": 7, "key": new["key"], "submitted": "{}"}])
     return [
         commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
-        commands.SUBMIT(organization=7, at="now", rows=rows),
+        commands.SUBMIT(organization=7, at="now", rows=rows, keyed=keyed),
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
         queries_sql.EXECUTIONS(task=42),

@@ -114,7 +114,7 @@ COLUMNS: Final[Mapping[str, str]] = {
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
         due_date feedback id idempotency_key identity input input_from last_execution lease lost_leases
         needs_micro organization_id priority raise_at_ms rank(generated) reason redos repairs replaces
-        restored retry_of run_at_ms stage status template_id title updated_at version
+        restored retry_of run_at_ms stage status submitted template_id title updated_at version
     """,
     "users": """
         created_at email id name organization_id role
