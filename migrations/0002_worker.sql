@@ -367,6 +367,11 @@ CREATE INDEX tasks_deadline ON tasks (deadline_ms) WHERE status IN ('pending', '
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- The API lists the tasks of an organization, the newest first.
 CREATE INDEX tasks_organization ON tasks (organization_id, id);
+-- The inbox reads the waiting tasks of one organization, in their order.
+CREATE INDEX tasks_organization_waiting ON tasks (organization_id, rank, id) WHERE status = 'waiting';
+-- Finding organizations by name, and users by address, without reading those of others.
+CREATE INDEX organizations_name ON organizations (name);
+CREATE INDEX users_address ON users (organization_id, email COLLATE NOCASE);
 -- The claim finds open executions that are due for a follow-up. A statement that finds executions by their ids writes
 -- +status, which keeps SQLite from using this index instead: statistics that were taken while no execution was open
 -- make the index look empty.

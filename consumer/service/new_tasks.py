@@ -188,10 +188,10 @@ async def _place(
     """The tasks whose organization exists and is the caller's.  Appends the problems of the others."""
     named = sorted({str(item.task.organization) for item in parsed if item.task.organization is not None})
     ids: dict[object, object] = {}
+    shared: dict[object, list[object]] = {}
     if named:
         found = await world.rows(commands.ORGANIZATIONS_NAMED(names=json.dumps(named)))
-        ids.update((row["name"], row["id"]) for row in reversed(found))
-        ids.update((row["id"], row["id"]) for row in found)
+        ids, shared = _ids(found, "name")
     placed = []
     for item in parsed:
         wanted = item.task.organization
@@ -199,11 +199,27 @@ async def _place(
         if isinstance(owner, int) and organization in (None, owner):
             placed.append(Placed(item.place, owner, item.task))
             continue
-        missing = f"no organization {wanted}"
+        missing = _ambiguous("organizations", wanted, shared) or f"no organization {wanted}"
         mine = f"must be {organization} or absent, because the key is for organization {organization}"
         why = missing if organization is None else mine
         problems += BadInput("organization", why).within(item.place).problems
     return placed
+
+
+def _ids(rows: Sequence[Row], name: str) -> tuple[dict[object, object], dict[object, list[object]]]:
+    """The ids of rows by id and by a name that one of them alone has; and the ids of those that share a name."""
+    sharing: dict[object, list[object]] = {}
+    for row in rows:
+        sharing.setdefault(row[name], []).append(row["id"])
+    ids = {each: found[0] for each, found in sharing.items() if len(found) == 1}
+    return ids | {row["id"]: row["id"] for row in rows}, sharing
+
+
+def _ambiguous(what: str, wanted: object, sharing: Mapping[object, list[object]]) -> str | None:
+    """Why a name that several rows have names none of them: they were made before names were unique."""
+    found = sharing.get(wanted, [])
+    several = " and ".join(map(str, found))
+    return f"{what} {several} share the name {wanted}: use an id" if len(found) > 1 else None
 
 
 class _Known:
@@ -212,8 +228,7 @@ class _Known:
     def __init__(self, templates: Sequence[Row], users: Sequence[Row]) -> None:
         self.templates: dict[object, Row] = {row["name"]: row for row in templates}
         self.templates |= {row["id"]: row for row in templates}
-        self.users: dict[object, object] = {row["email"]: row["id"] for row in reversed(users)}
-        self.users |= {row["id"]: row["id"] for row in users}
+        self.users, self.shared = _ids(users, "email")
 
 
 class _Lookup(NamedTuple):
@@ -251,7 +266,8 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         why = f"template {task.template!r} has no route yet: write the template with a route and an output_schema"
         raise BadInput("template", why)
     if task.assigned_to is not None and task.assigned_to not in known.users:
-        raise BadInput("assigned_to", f"this organization has no user {task.assigned_to}")
+        missing = f"this organization has no user {task.assigned_to}"
+        raise BadInput("assigned_to", _ambiguous("users", task.assigned_to, known.shared) or missing)
     due = parse_time(task.due_date, "due_date") if task.due_date is not None else None
     given_run_at = parse_time(task.run_at, "run_at") if task.run_at is not None else None
     run_at = max(now, given_run_at or now)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import budget, policy
@@ -30,7 +31,7 @@ from consumer.store.sql import integer, mark_of, one, optional_integer, optional
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from consumer.ports import Row
+    from consumer.ports import Row, Value
     from consumer.world import World
 
 PAGE: Final = 50
@@ -38,8 +39,13 @@ PAGE: Final = 50
 MAX_PAGE: Final = 200
 LISTED: Final = 1_000
 """Row limit for small lists (organizations, templates)."""
-INBOX_SIZE: Final = 200
-"""Row limit for the list of assignments."""
+INBOX_PAGE: Final = 200
+"""Assignments on a page of the inbox."""
+MAX_READ: Final = 10_000
+"""Tasks that are read for one page of a list with a status."""
+MAX_SUMMED: Final = 50_000
+"""Tasks that are read for counts, and for one page of costs."""
+_PLACE: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 COSTS_BY: Final = "profile"
 """The key by which costs are added up, unless the caller names another one."""
 COSTS_KEYS: Final = tuple(queries.COSTS)
@@ -118,13 +124,23 @@ async def task_list(
     cursor: int | None = None,
     size: int = PAGE,
 ) -> views.TaskPage:
-    """A page of tasks, newest first.  The cursor is None on the last page."""
-    statement = queries.LIST(
-        organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, MAX_PAGE) + 1
-    )
-    rows = await world.rows(statement)
+    """A page of tasks, newest first.  The cursor is None on the last page.
+
+    With a status, a page may have few tasks and a cursor: at most `MAX_READ` tasks are read for it."""
+    size, before = min(size, MAX_PAGE), cursor or policy.NEVER
+    most = size + 1 if status is None else MAX_READ
+    values: dict[str, Value] = {"before": before, "most": most}
+    if organization is None:
+        statements = [queries.LIST_ALL(**values, status=status, size=size + 1), queries.READ_ALL(**values)]
+    else:
+        values["organization"] = organization
+        statements = [queries.LIST(**values, status=status, size=size + 1), queries.READ(**values)]
+    rows, (read,) = await world.read_once(*statements)
     tasks = [shown(views.ListedTask, _seen(organization, row)) for row in rows[:size]]
-    return {"tasks": tasks, "cursor": tasks[-1]["id"] if len(rows) > size else None}
+    if len(rows) > size:
+        return {"tasks": tasks, "cursor": tasks[-1]["id"]}
+    more = status is not None and read["tasks"] == most
+    return {"tasks": tasks, "cursor": integer(read, "last") if more else None}
 
 
 async def history(world: World, organization: int | None, number: int) -> views.History:
@@ -258,30 +274,84 @@ async def status(world: World, organization: int | None, number: int) -> views.L
 
 
 async def costs(
-    world: World, organization: int | None, by: str = COSTS_BY, since: str | None = None
-) -> list[views.CostLine]:
+    world: World,
+    organization: int | None,
+    by: str = COSTS_BY,
+    since: str | None = None,
+    cursor: int | None = None,
+) -> views.Costs:
     """What executions cost, added up by org, profile, provider, template or day, in micro-dollars.  Raises BadInput.
 
     `by` profile is the account with a provider, `by` provider the adapter.  Only executions that started at `since`
-    (ISO-8601) or later count."""
+    (ISO-8601) or later count.  The newest `MAX_SUMMED` tasks are read; the cursor leads to the sums of the others."""
     if by not in queries.COSTS:
         raise BadInput("by", f"one of {', '.join(queries.COSTS)}")
     started = iso(parse_time(since, "since")) if since is not None else None
-    statement = queries.COSTS[by](organization=organization, since=started)
-    return [shown(views.CostLine, row) for row in await world.rows(statement)]
+    values: dict[str, Value] = {"before": cursor or policy.NEVER, "most": MAX_SUMMED}
+    if organization is None:
+        statements = [queries.COSTS_ALL[by](**values, since=started), queries.READ_ALL(**values)]
+    else:
+        values["organization"] = organization
+        statements = [queries.COSTS[by](**values, since=started), queries.READ(**values)]
+    rows, (read,) = await world.read_once(*statements)
+    more = read["tasks"] == MAX_SUMMED
+    lines = [shown(views.CostLine, row) for row in rows]
+    return {"by": by, "costs": lines, "cursor": integer(read, "last") if more else None}
 
 
-async def counts(world: World, organization: int | None) -> dict[str, int]:
-    """Tasks by status."""
-    rows = await world.rows(queries.COUNTS(organization=organization))
-    return {text(row, "status"): integer(row, "tasks") for row in rows}
+async def counts(world: World, organization: int | None) -> views.Counts:
+    """Tasks by status, among the newest `MAX_SUMMED`."""
+    statement = (
+        queries.COUNTS_ALL(most=MAX_SUMMED)
+        if organization is None
+        else queries.COUNTS(organization=organization, most=MAX_SUMMED)
+    )
+    (rows,) = await world.read_once(statement)
+    found = {text(row, "status"): integer(row, "tasks") for row in rows}
+    total = sum(found.values())
+    return {"total": total, "tasks": found, "more": total == MAX_SUMMED}
 
 
 async def inbox(world: World, organization: int | None, user: int | None = None) -> list[views.InboxEntry]:
-    """The assignments that are open, the highest rank first, each with its link."""
-    statement = queries.INBOX(organization=organization, user=user, size=INBOX_SIZE)
-    rows = await world.rows(statement)
-    return [shown(views.InboxEntry, row, link=person_link(world, row)) for row in rows]
+    """All assignments that are open, the highest rank first, each with its link."""
+    found: list[views.InboxEntry] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await inbox_page(world, organization, user, cursor)
+        found += page["assignments"]
+        cursor = page["cursor"]
+    return found
+
+
+async def inbox_page(
+    world: World, organization: int | None, user: int | None = None, cursor: str = "", size: int = INBOX_PAGE
+) -> views.Inbox:
+    """A page of the assignments that are open, the highest rank first, and the number of all.  Raises BadInput."""
+    rank, after = _inbox_place(cursor)
+    page: dict[str, Value] = {"rank": rank, "after": after, "size": size + 1}
+    if organization is None:
+        statements = [queries.INBOX_ALL(user=user, **page), queries.INBOX_SIZE_ALL(user=user)]
+    else:
+        whose: dict[str, Value] = {"organization": organization, "user": user}
+        statements = [queries.INBOX(**whose, **page), queries.INBOX_SIZE(**whose)]
+    rows, (counted,) = await world.read_once(*statements)
+    entries = [shown(views.InboxEntry, row, link=person_link(world, row)) for row in rows[:size]]
+    last = rows[size - 1] if len(rows) > size else None
+    return {
+        "assignments": entries,
+        "total": integer(counted, "assignments"),
+        "cursor": None if last is None else f"{last['rank']}-{last['id']}",
+    }
+
+
+def _inbox_place(cursor: str) -> tuple[int, int]:
+    """The rank and the execution after which a page begins.  Raises BadInput."""
+    if not cursor:
+        return -1, 0
+    rank, _, after = cursor.partition("-")
+    if not (_PLACE.fullmatch(rank) and _PLACE.fullmatch(after)):
+        raise BadInput("cursor", "must be the cursor of the page before")
+    return int(rank), int(after)
 
 
 def person_link(world: World, row: Row) -> str:
@@ -295,13 +365,22 @@ def person_link(world: World, row: Row) -> str:
 
 async def organizations(world: World, organization: int | None, name: str | None) -> list[views.Organization]:
     """The organizations that a caller may see; with a name, only those of exactly that name."""
-    statement = queries.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
+    if organization is not None:
+        statement = queries.ORGANIZATION(organization=organization, name=name)
+    elif name is not None:
+        statement = queries.ORGANIZATIONS_OF_NAME(name=name, size=LISTED)
+    else:
+        statement = queries.ORGANIZATIONS(size=LISTED)
     return [shown(views.Organization, row) for row in await world.rows(statement)]
 
 
 async def templates(world: World, organization: int | None, name: str | None) -> list[views.ListedTemplate]:
     """The templates that a caller may see; with a name, only those of exactly that name."""
-    statement = queries.TEMPLATES(organization=organization, name=name, size=LISTED)
+    values: dict[str, Value] = {"name": name, "size": LISTED}
+    if organization is None:
+        statement = queries.TEMPLATES_ALL(**values)
+    else:
+        statement = queries.TEMPLATES(organization=organization, **values)
     rows = await world.rows(statement)
     return [shown(views.ListedTemplate, row, usable=bool(row["usable"])) for row in rows]
 

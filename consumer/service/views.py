@@ -194,6 +194,7 @@ class Counts(TypedDict):
 
     total: int
     tasks: Annotated[dict[str, int], about("By state; a state without tasks is missing")]
+    more: Annotated[bool, about("Whether there are older tasks: only the newest 50,000 are counted")]
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
@@ -220,6 +221,9 @@ class Costs(TypedDict):
 
     by: Annotated[str, about("The meaning of `key`")]
     costs: list[CostLine]
+    cursor: Annotated[
+        int | None, about("For the sums of older tasks; null: all are summed.  One page sums 50,000 tasks")
+    ]
 
 
 class StoredBudget(TypedDict):
@@ -270,6 +274,8 @@ class Inbox(TypedDict):
     """The assignments that wait for people, the highest rank first."""
 
     assignments: list[InboxEntry]
+    total: Annotated[int, about("The number of all assignments that wait, on every page")]
+    cursor: Annotated[str | None, about("For the next page; null on the last one")]
 
 
 class Organization(TypedDict):

@@ -41,7 +41,7 @@ DECIDED: Final = Query(f"""
 
 # Read who ended an assignment, how and when.
 DECISION: Final = Query(f"""
-    SELECT at_ms, actor, event, detail FROM task_executions e JOIN audit_log ON audit_log.task_id = e.task_id
+    SELECT at_ms, actor, event, detail FROM task_executions e CROSS JOIN audit_log ON audit_log.task_id = e.task_id
     WHERE e.id = :execution AND event IN {_DECISIONS} AND {_ABOUT} ORDER BY audit_log.id LIMIT 1
 """)
 
@@ -59,7 +59,7 @@ NOT_USED: Final = Query(f"""
 
 # Whether these words are kept.
 KEPT: Final = Query("""
-    SELECT 1 AS kept FROM task_executions e JOIN audit_log ON audit_log.task_id = e.task_id
+    SELECT 1 AS kept FROM task_executions e CROSS JOIN audit_log ON audit_log.task_id = e.task_id
     WHERE e.id = :execution AND event = 'answer not used' AND detail = 'assignment ' || e.id || ': ' || :words
 """)
 

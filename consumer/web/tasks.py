@@ -107,8 +107,7 @@ async def retry(context: RequestContext) -> Response:
 
 async def counts(context: RequestContext) -> Response:
     """How many tasks are in each state."""
-    found = await queries.counts(context.world, context.organization)
-    return reply(views.Counts(total=sum(found.values()), tasks=found))
+    return reply(await queries.counts(context.world, context.organization))
 
 
 async def adopt(context: RequestContext) -> Response:
@@ -119,18 +118,19 @@ async def adopt(context: RequestContext) -> Response:
 async def costs(context: RequestContext) -> Response:
     """Sums of what executions cost."""
     by = context.query.get("by", queries.COSTS_BY)
-    found = await queries.costs(context.world, context.organization, by, context.query.get("since"))
-    return reply(views.Costs(by=by, costs=found))
+    since, cursor = context.query.get("since"), query_number(context.query, "cursor")
+    return reply(await queries.costs(context.world, context.organization, by, since, cursor))
 
 
 async def inbox(context: RequestContext) -> Response:
     """The tasks that wait for people.  A link answers without a key, so a reader's key gets no links."""
     user = query_number(context.query, "user")
-    found = await queries.inbox(context.world, context.organization, user)
+    cursor = context.query.get("cursor", "")
+    found = await queries.inbox_page(context.world, context.organization, user, cursor)
     if context.role == "reader":
-        for entry in found:
+        for entry in found["assignments"]:
             entry.pop("link")
-    return reply(views.Inbox(assignments=found))
+    return reply(found)
 
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -223,16 +223,17 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         handler=costs,
         summary="Add up what executions cost, and what is reserved for those whose cost is not known yet",
         role="reader",
-        query=("by", "since", "organization"),
+        query=("by", "since", "cursor", "organization"),
         answers={200: "Costs"},
     ),
     Operation(
         method="GET",
         path="/v1/inbox",
         handler=inbox,
-        summary="List the tasks that wait for people.  The links answer without a key, so a reader's key gets none",
+        summary="List the tasks that wait for people, 200 on a page.  The links answer without a key, so a reader's key"
+        " gets none",
         role="reader",
-        query=("user", "organization"),
+        query=("user", "cursor", "organization"),
         answers={200: "Inbox"},
     ),
 )

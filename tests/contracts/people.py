@@ -45,6 +45,26 @@ class PeopleContract(Suite):
         assert await scene.statuses() == {"waiting": 100}
         assert len(await queries.inbox(scene.world, 1)) == 100
 
+    async def test_the_inbox_has_pages_and_the_number_of_all(self, scene: Scene) -> None:
+        await scene.given(person(), count=5)
+        await scene.drain()
+        await scene.sql("UPDATE tasks SET priority = 'urgent' WHERE id = 4")
+        every = [entry["task_id"] for entry in await queries.inbox(scene.world, 1)]
+
+        found: list[int] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await queries.inbox_page(scene.world, 1, None, cursor, size=2)
+            assert page["total"] == 5
+            assert len(page["assignments"]) <= 2
+            found += [entry["task_id"] for entry in page["assignments"]]
+            cursor = page["cursor"]
+
+        assert found == every == [4, 1, 2, 3, 5]
+        assert (await queries.inbox_page(scene.world, None, size=2))["total"] == 5
+        with pytest.raises(BadInput, match="cursor"):
+            await queries.inbox_page(scene.world, 1, None, "1")
+
     async def test_an_assignment_shows_the_work(self, scene: Scene) -> None:
         await scene.organization(1)
         template = await scene.template(route(person()), prompt="Look at {{input.what}}")

@@ -162,7 +162,7 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
 
 async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
     """An ORM that rebuilds the table makes an ordinary column of the generated one."""
-    for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
+    for name in ("tasks_due", "tasks_organization_due", "tasks_blocked", "tasks_organization_waiting"):
         sql.run(f"DROP INDEX {name}")
     sql.run("ALTER TABLE tasks DROP COLUMN rank")
     sql.run("ALTER TABLE tasks ADD COLUMN rank INTEGER")
