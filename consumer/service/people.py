@@ -11,7 +11,7 @@ that stage.  `core.answers` judges what a link still allows; this module acts on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import answers
 from consumer.core.errors import BadInput, Conflict, NotFound
@@ -42,7 +42,8 @@ ACCEPTED: Final = "accepted"
 """The note of an execution whose person has accepted it."""
 
 
-class Round(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Round:
     """A draft that a reviewer sent back: with which note, who, and when (ISO-8601)."""
 
     note: str

@@ -143,6 +143,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         role="member",
         query=ORGANIZATION,
         body="NewTasks",
+        headers=(IDEMPOTENCY_KEY,),
         answers={200: "Submissions", 201: "Submissions"},
     ),
     Operation(
@@ -180,6 +181,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         role="reader",
         query=ORGANIZATION,
         answers={200: "LiveStatus", 304: ""},
+        headers=("If-None-Match",),
+        tagged=True,
     ),
     Operation(
         method="POST",
