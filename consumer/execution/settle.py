@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
+from consumer.core.outcome import Failed, Invalid, Retry
 from consumer.core.policy import WOKEN_FOR
 from consumer.core.times import iso
 from consumer.execution import doorbells, large, publish
@@ -363,7 +364,7 @@ def report_overrun(ended: Ended, found: Cost) -> None:
 
 
 def report(settlement: Settlement) -> None:
-    """Log an unknown outcome, an overrun, and the end of a task."""
+    """Log a failed call, an unknown outcome, an overrun, and the end of a task."""
     ended, decision, move = settlement.ended, settlement.decision, settlement.decision.task
     fields = {
         "task": ended.task.id if ended.task else None,
@@ -376,6 +377,9 @@ def report(settlement: Settlement) -> None:
     report_overrun(ended, settlement.cost)
     if decision.execution is ExecutionState.UNKNOWN:
         log().warning(Event.EXECUTION_UNKNOWN, **fields)
+    if isinstance(ended.outcome, Retry | Failed | Invalid):
+        # Before its tasks fail, a provider in trouble is visible in these lines.
+        log().info(Event.CALL_FAILED, **{**fields, "reason": _failure_code(ended.outcome)})
     if move is not None and move.state in TASK_FINAL:
         log().info(
             Event.TASK_ENDED,
@@ -385,3 +389,7 @@ def report(settlement: Settlement) -> None:
             ms=ended.situation.now_ms - ended.execution.started_ms,
             **fields,
         )
+
+
+def _failure_code(outcome: Retry | Failed | Invalid) -> str | None:
+    return "invalid_output" if isinstance(outcome, Invalid) else reason_code(outcome.why)
