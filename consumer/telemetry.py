@@ -82,7 +82,9 @@ def log() -> FilteringBoundLogger:
     return found
 
 
-_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}(?=:|$)|(?=[a-z0-9]+_)[a-z][a-z0-9_]{0,39}(?= )", re.ASCII)
+_CODE: Final = re.compile(
+    r"[a-z][a-z0-9_]{0,39}(?=:|$)|(?=[a-z0-9]+_)[a-z][a-z0-9_]{0,39}(?= )|cancelled(?= by )", re.ASCII
+)
 """A code stands alone, before a colon, or, like `http_400`, before a space.  The first word of a sentence is none."""
 
 

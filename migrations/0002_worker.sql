@@ -7,6 +7,7 @@
 --   budget_periods   the money that is spent and reserved in one period of a budget
 --   ledger           the costs of executions that were deleted
 --   stops            the switch of the operator that stops all spending
+--   heartbeats       when cron last worked
 --   outbox           effects outside the database that are still to happen
 --   webhooks         reports of providers, stored before they are handled
 --   blob_parts       large texts for which the bucket was away
@@ -250,6 +251,13 @@ CREATE TABLE stops (
   -- The reason that the operator gave.
   reason TEXT NOT NULL
 );
+
+-- When something last happened that should happen all the time. The doctor reports it when it does not.
+CREATE TABLE heartbeats (
+  -- tick: the sweep, which cron starts once a minute.
+  name TEXT PRIMARY KEY,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- Effects outside the database that must happen even if the process that caused them is gone. The holder is the process
 -- that is acting on a row. Another process that requests the same effect at that time inserts a row of its own, and

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import structlog
@@ -148,28 +146,3 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
 )
 def test_a_line_contains_only_our_own_code_of_a_reason(reason: str | None, code: str | None) -> None:
     assert reason_code(reason) == code
-
-
-OUTCOMES: Final = {"Unknown", "Failed", "Retry"}
-
-
-def literal_reasons() -> Iterator[tuple[str, str]]:
-    """The reasons that the product itself writes: the beginning of the first argument of each outcome."""
-    root = Path(__file__).parents[1]
-    for file in [*(root / "consumer").rglob("*.py"), *(root / "providers").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not (
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in OUTCOMES
-            ):
-                continue
-            first = node.args[0] if node.args else None
-            start = first.values[0] if isinstance(first, ast.JoinedStr) else first
-            if isinstance(start, ast.Constant) and isinstance(start.value, str):
-                yield f"{file.name}:{node.lineno}", start.value
-
-
-def test_every_reason_begins_with_a_code() -> None:
-    """Statistics and alerts are made from codes: the first word of a sentence would be none."""
-    found = dict(literal_reasons())
-    assert len(found) >= 15
-    assert {place: why for place, why in found.items() if reason_code(why.rstrip()) is None} == {}

@@ -22,6 +22,7 @@ from consumer.execution import large, publish
 from consumer.service import links, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
+from consumer.store import leases as leases_sql
 from consumer.store import queries, room
 from consumer.store import stops as stops_sql
 from consumer.store.batch import NOTHING
@@ -62,6 +63,13 @@ class Caller(NamedTuple):
         """Raises Forbidden when this caller's role is below `role`."""
         if ROLES.index(self.role) < ROLES.index(role):
             raise Forbidden(f"this needs a key with the role {role}; yours is {self.role}")
+
+
+class Lease(NamedTuple):
+    """The lease under which a task runs: its end, and how long it is after a renewal."""
+
+    ends_ms: int
+    length_ms: int
 
 
 async def authenticate(world: World, bearer: str) -> Caller | None:
@@ -152,9 +160,12 @@ async def history(world: World, organization: int | None, number: int) -> views.
     executions = batch.add(queries.EXECUTIONS(task=number))
     audit = batch.add(queries.AUDIT(task=number))
     stop = batch.add(stops_sql.STOPPED())
+    leased = batch.add(leases_sql.LEASE(task=number))
     results = await batch.commit()
     rows = results.rows(executions)
-    why = explain(found, rows, now, results.first(full))
+    held = results.first(leased)
+    lease = None if held is None else Lease(integer(held, "until_ms"), world.config.lease_ms)
+    why = explain(found, rows, now, results.first(full), lease)
     stopped = results.first(stop)
     if stopped is not None and found["status"] == "pending":
         why = f"All spending is stopped: {stopped['reason']}. {why}"
@@ -179,24 +190,46 @@ async def _execution(world: World, row: Row) -> views.Execution:
     )
 
 
-def explain(found: views.Task, executions: Sequence[Row], now_ms: int, full: Row | None = None) -> str:
-    """Why a task is not running, or how it ended.  `full`: the budget that blocks it, with its current counters."""
+def explain(
+    found: views.Task,
+    executions: Sequence[Row],
+    now_ms: int,
+    full: Row | None = None,
+    lease: Lease | None = None,
+) -> str:
+    """Why a task is not running, or how it ended.
+
+    `full`: the budget that blocks it, with its current counters.  `lease`: the lease under which it runs."""
     status = found["status"]
     latest = executions[-1] if executions else None
     if status in TASK_FINAL:
         reason = f": {found['reason']}" if found["reason"] else ""
         return f"It is {status}{reason}; its cost is {show(found['cost_micro'] if executions else 0)}."
     if status == "running":
-        return (
-            f"A worker holds it; its latest execution is with {latest['profile']}."
-            if latest is not None and latest["status"] in EXECUTION_OPEN
-            else "A worker or another application has taken it."
-        )
+        return _explain_running(latest, now_ms, lease)
     if status == "waiting":
         return _explain_waiting(latest)
     if full is not None and found["run_at_ms"] > now_ms:
         return _explain_full(found["needs_micro"], full, now_ms)
     return _explain_pending(found, latest, now_ms)
+
+
+def _explain_running(latest: Row | None, now_ms: int, lease: Lease | None) -> str:
+    if latest is not None and latest["status"] in EXECUTION_OPEN:
+        held = f"A worker holds it; its latest execution is with {latest['profile']}"
+    else:
+        held = (
+            "A worker or another application has taken it"
+            if lease is None
+            else "A worker has just claimed it"
+        )
+    if lease is None:
+        return f"{held}."
+    ends = iso(max(0, lease.ends_ms))
+    if lease.ends_ms < now_ms:
+        return f"Its worker is lost: its lease ended at {ends}. The next tick takes the task back."
+    renewed = iso(max(0, lease.ends_ms - lease.length_ms))
+    return f"{held}. The worker last renewed its lease at {renewed}; without a renewal it ends at {ends}."
 
 
 def _explain_waiting(latest: Row | None) -> str:

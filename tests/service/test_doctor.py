@@ -38,6 +38,9 @@ FINE: Final = [
     f"all {len(MIGRATIONS)} migrations are applied",
     "spending is not stopped",
     "no task gets the id of a deleted task",
+    "no tick is missing yet",
+    "no task is overdue for a worker",
+    "no call failed in the last hour",
     "no task is blocked",
     "no expired leases",
     "the outbox is empty",
@@ -226,7 +229,7 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
     for blocker in (blocker for group in blockers.values() for blocker in group):
         sql.new_task(blocked_by=blocker, run_at_ms=NEVER)
     sql.new_task(blocked_by="adopt", status="running")
-    sql.new_task()
+    sql.new_task(run_at_ms=NEVER)
 
     found = {finding.what: finding for finding in await wrong(world)}
 
@@ -309,7 +312,7 @@ async def test_webhooks_without_an_execution_are_reported(world: World, sql: Sql
 
 async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
-    task = sql.new_task()
+    task = sql.new_task(run_at_ms=NEVER)
     sql.new_execution(task, 1, status="waiting", wake_at_ms=1, reserved_micro=9)
     for number, until in ((2, now + HOUR), (3, None), (4, now + MINUTE)):
         sql.new_execution(
@@ -330,7 +333,7 @@ async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
 
 async def test_executions_that_ended_without_a_cost_are_reported(world: World, sql: Sql) -> None:
     """Only the worker's: executions of other applications have no cost in micro-dollars."""
-    task = sql.new_task()
+    task = sql.new_task(run_at_ms=NEVER)
     sql.insert("task_executions", task_id=task, execution_type="ai", status="succeeded")
     sql.new_execution(task, 1, status="succeeded", cost_micro=0)
     sql.new_execution(task, 2, status="running", reserved_micro=5)

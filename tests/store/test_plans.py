@@ -35,6 +35,7 @@ DUE: Final = (
 )
 
 EXEMPT: Final = {
+    "store.leases.ABANDON": "the leases, of which there are as many as workers; when a process starts alone",
     "store.admin.PUT_BUDGET": "SQLite compares the three parts of the key in any order; there are few budgets",
     "store.claim.CLAIMED_BUDGETS": "whether there is any budget: the first one is enough",
     "store.claim.CLAIM_OUTBOX": DUE,
@@ -43,6 +44,7 @@ EXEMPT: Final = {
     "store.schema.check.UNKNOWN": DUE,
     "store.schema.check.UNHANDLED": "the unhandled webhooks, by an index that has no others, up to :limit",
     "store.schema.check.DEAD_LETTERS": "stops after :limit",
+    "store.schema.check.ALIVE": "the leases, of which there are as many as workers, and the newest executions",
     "store.schema.check.EXPIRED": "the leases, of which there are as many as workers",
     **{
         f"store.sweep.{name}": LEASES

@@ -88,6 +88,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "dead_letters": """
         body message_id reason received_ms
     """,
+    "heartbeats": """
+        at_ms name
+    """,
     "leases": """
         task_ids token until_ms
     """,
