@@ -44,7 +44,7 @@ def parse(model: type[M], value: object, field: str = "") -> M:
 
 
 def _message(entry: ErrorDetails) -> str:
-    """What is wrong with a field, in our words.
+    """The fault of a field, in our words.
 
     Pydantic names Python's types, and counts items in every value that a validator of ours has seen, even in a text."""
     kind, limits = entry["type"], entry.get("ctx", {})
