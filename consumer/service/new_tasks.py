@@ -300,7 +300,7 @@ def _submitted(row: Mapping[str, Any], run_at: int | None) -> str:
 def _repeated(placed: Sequence[Placed]) -> list[Problem]:
     """The tasks of a request that have the key of an earlier one."""
     first: dict[tuple[int, str], str] = {}
-    problems = []
+    problems: list[Problem] = []
     for item in placed:
         key = item.task.idempotency_key
         if key is None:

@@ -18,7 +18,7 @@ from consumer.store import people
 from consumer.store.sql import integer, one, text
 
 if TYPE_CHECKING:
-    from consumer.ports import Statement
+    from consumer.ports import Statement, Value
     from consumer.world import World
 
 Act = Literal["answered", "approved", "edited", "rejected", "declined"]
@@ -146,7 +146,7 @@ async def keep(world: World, execution: int, sent: Sent) -> bool:
         words = f"stored as {key}"
     batch = world.batch()
     now = world.clock.now_ms()
-    values = {"execution": execution, "words": words}
+    values: dict[str, Value] = {"execution": execution, "words": words}
     batch.add(people.NOT_USED(**values, now=now, actor=sent.actor, most=MAX_NOT_USED))
     kept = batch.add(people.KEPT(**values))
     return bool((await batch.commit()).rows(kept))

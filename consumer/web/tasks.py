@@ -25,7 +25,7 @@ async def submit(context: RequestContext) -> Response:
     value = _keyed(await context.json(), context.request.headers.get("idempotency-key"))
     is_list = isinstance(value, list)
     owner = None if context.organization is None else await context.owner()
-    submitted = await submissions.submit(context.world, owner, value if is_list else [value])
+    submitted = await submissions.submit(context.world, owner, value if isinstance(value, list) else [value])
     status = 201 if any(task.created for task in submitted) else 200
     if is_list:
         return reply({"tasks": [asdict(task) for task in submitted]}, status)

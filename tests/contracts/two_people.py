@@ -11,6 +11,7 @@ import pytest
 from consumer.core.errors import Conflict, NotFound
 from consumer.core.outcome import Succeeded
 from consumer.core.policy import DAY
+from consumer.execution import settle
 from consumer.ports import Refused
 from consumer.service import commands, people, queries, receipts
 from tests.support.assignments import link
@@ -114,7 +115,7 @@ class TwoPeopleContract(Suite):
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         task, token = await self.asked(scene)
-        original = people.settle_without_lease
+        original = settle.settle_without_lease
 
         async def deleted(*arguments: Any, **named: Any) -> Any:
             await scene.sql("DELETE FROM task_executions WHERE task_id = ?1", task)

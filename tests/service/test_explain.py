@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from consumer.service.queries import explain
+from consumer.service.why import explain
 
 if TYPE_CHECKING:
     from consumer.service import views

@@ -35,6 +35,11 @@ def nodes(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from nodes(inner, f"{place}/{number}")
 
 
+def _types(node: dict[str, Any]) -> list[object]:
+    kind = node.get("type")
+    return kind if isinstance(kind, list) else [kind]
+
+
 def properties() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, schema in SCHEMAS.items():
         for field, part in schema.get("properties", {}).items():
@@ -51,8 +56,7 @@ def test_every_array_says_what_it_holds() -> None:
     bare = [
         place
         for place, node in nodes(DOCUMENT)
-        if "array" in (node.get("type") if isinstance(node.get("type"), list) else [node.get("type")])
-        and not {"items", "prefixItems"} & node.keys()
+        if "array" in _types(node) and not {"items", "prefixItems"} & node.keys()
     ]
     assert bare == []
 
