@@ -324,7 +324,7 @@ CREATE TABLE dead_letters (
 ) WITHOUT ROWID;
 
 -- Changes that executions do not show: a cancel, a change of status by another application, a change of a budget, a stop
--- and its end, an alert.
+-- and its end, an alert; which person answered or reviewed; and an answer that came after another person's.
 CREATE TABLE audit_log (
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL,
