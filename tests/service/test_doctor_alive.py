@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
 
 from consumer.core.policy import HOUR, MINUTE
+from consumer.ports import Unavailable
 from consumer.run.sweep import sweep
+from consumer.service import queries
 from consumer.world import World
 from tests.schema.databases import Sql
 from tests.service import test_doctor as doctors
-from tests.support.ports import FakeClock
+from tests.support.ports import FakeClock, Faulty
 
 migrated, database, sql, world = doctors.migrated, doctors.database, doctors.sql, doctors.world
 wrong, only = doctors.wrong, doctors.only
@@ -61,3 +64,24 @@ async def test_failures_are_counted_by_profile_and_reason(world: World, sql: Sql
         ("warning", "profile 'p': 2 failed calls in the last hour: http_503"),
         ("error", "profile 'p': 1 failed call in the last hour: http_401"),
     ]
+
+
+READS: dict[str, Callable[[World, int | None], Awaitable[object]]] = {
+    "counts": queries.counts,
+    "costs": queries.costs,
+    "inbox": queries.inbox_page,
+    "tasks": queries.task_list,
+}
+
+
+@pytest.mark.parametrize("organization", [None, 1])
+@pytest.mark.parametrize("name", READS)
+async def test_a_heavy_read_that_fails_is_not_repeated(
+    world: World, name: str, organization: int | None
+) -> None:
+    """It would only add to the load of a database that is overloaded."""
+    assert isinstance(world.database, Faulty)
+    world.database.fail(1)
+    with pytest.raises(Unavailable):
+        await READS[name](world, organization)
+    assert world.database.batches == 1
