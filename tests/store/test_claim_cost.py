@@ -269,7 +269,8 @@ async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
     asked = doctor.questions(NOW["all are due"], ["echo"])
     answers = sql.send(*(statement for statement, _ in asked))
     found = [finding for (_, judge), rows in zip(asked, answers, strict=True) for finding in judge(rows)]
-    assert [finding.level for finding in found] == ["ok"] * len(asked)
+    assert len(found) >= len(asked)
+    assert {finding.level for finding in found} == {"ok"}
     assert await check.broken(cast("Database", _AsPort(sql)), FakeEntropy()) == []
 
 
