@@ -139,21 +139,15 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
     """An ORM copies the columns that it knows, and drops the old table with its indexes and triggers."""
     sql.send(
         Statement("PRAGMA defer_foreign_keys = on"),
-        Statement(
-            "CREATE TABLE __new_tasks (id INTEGER PRIMARY KEY, title TEXT, status TEXT, priority TEXT)"
-        ),
+        Statement("CREATE TABLE __new_tasks (id INTEGER PRIMARY KEY, title TEXT, status, priority TEXT)"),
         Statement("INSERT INTO __new_tasks SELECT id, title, status, priority FROM tasks"),
         Statement("DROP TABLE tasks"),
         Statement("ALTER TABLE __new_tasks RENAME TO tasks"),
     )
     findings = await wrong(world)
 
-    lost = {name.partition("(")[0] for name in COLUMNS["tasks"].split()} - {
-        "id",
-        "title",
-        "status",
-        "priority",
-    }
+    kept = {"id", "title", "status", "priority"}
+    lost = {name.partition("(")[0] for name in COLUMNS["tasks"].split()} - kept
     reported = {finding.what.split()[1] for finding in findings if finding.what.startswith("column")}
     assert {name.partition("(")[0] for name in reported} == {f"tasks.{name}" for name in lost}
     assert {f"trigger {name}" for name in OBJECTS if name.startswith("tasks_foreign")} <= {

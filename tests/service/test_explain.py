@@ -48,8 +48,8 @@ def test_a_lease_shows_when_its_worker_last_renewed_it_and_when_it_ends() -> Non
     found = cast("views.Task", {"status": "running", "blocked_by": None, "reason": None, "run_at_ms": 0})
     execution = {"profile": "chat", "status": "running"}
 
-    held = explain(found, [execution], 60_000, Lease(ends_ms=300_000, length_ms=300_000))
-    over = explain(found, [execution], 400_000, Lease(ends_ms=300_000, length_ms=300_000))
+    held = explain(found, [execution], 60_000, lease=Lease(ends_ms=300_000, length_ms=300_000))
+    over = explain(found, [execution], 400_000, lease=Lease(ends_ms=300_000, length_ms=300_000))
 
     assert held.endswith(
         "The worker last renewed its lease at 1970-01-01T00:00:00.000Z;"

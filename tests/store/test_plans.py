@@ -35,6 +35,10 @@ DUE: Final = (
 )
 
 EXEMPT: Final = {
+    "store.restore.NEWEST_TASK": "the highest id, by the order of the ids",
+    "store.restore.RESTORE_AUDIT": "the highest id, by the order of the ids; once for each restore",
+    "store.restore.REVOKE_KEYS": "all keys, once for each restore",
+    "store.restore.WORKING_KEYS": "all keys, once for each restore",
     "store.leases.ABANDON": "the leases, of which there are as many as workers; when a process starts alone",
     "store.admin.PUT_BUDGET": "SQLite compares the three parts of the key in any order; there are few budgets",
     "store.claim.CLAIMED_BUDGETS": "whether there is any budget: the first one is enough",
