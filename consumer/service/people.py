@@ -29,7 +29,6 @@ from consumer.service.receipts import KEPT, USED, Decision, NotStored, Receipt, 
 from consumer.store import people
 from consumer.store import settle as settle_sql
 from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
-from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
@@ -149,8 +148,7 @@ async def review(  # a review has this many parts
         raise BadInput("decision", "there is no draft to review: submit an answer")
     note = short(note)
     if decision == "approve":
-        draft = await previous_result(world, fact.row)
-        return await _answer(world, fact, Sent("approved", draft, note, by))
+        return await _answer(world, fact, Sent("approved", await previous_result(world, fact.row), note, by))
     if decision == "edit":
         return await _answer(world, fact, Sent("edited", output, note, by))
     if decision != "reject":
@@ -198,7 +196,7 @@ async def _settle(world: World, fact: Facts, outcome: Outcome, sent: Sent, cause
     try:
         await settle_without_lease(world, fact, outcome, bound=bound, also=[decided], or_fail=False)
     except Refused as error:
-        raise _not_stored(execution, error) from None
+        raise receipts.not_stored(execution, error) from None
     fresh = await _fresh(world, fact)
     if isinstance(answers.answer_state(_view(fresh)), answers.Open):
         raise NotStored(receipts.CHANGING)
@@ -224,7 +222,7 @@ async def _compared(world: World, fact: Facts, sent: Sent, stored: Any, *, used:
         if sent.note and decision is not None and sent.note != decision.note:
             await _keep(world, fact, sent)
         return _receipt(fact, stored, USED if used else KEPT, used=used, decision=decision)
-    before = str(decision) if decision else "Another answer came before"
+    before = str(decision or "Another answer came before")
     message = ". ".join(filter(None, [before, await _keep(world, fact, sent)]))
     return _receipt(fact, stored, f"{message}.", used=False, sent=sent.content, decision=decision)
 
@@ -243,7 +241,7 @@ async def _keep(world: World, fact: Facts, sent: Sent) -> str:
     try:
         return await receipts.not_used(world, fact.situation.execution.id, sent)
     except Refused as error:
-        raise _not_stored(fact.situation.execution.id, error) from None
+        raise receipts.not_stored(fact.situation.execution.id, error) from None
 
 
 async def _record_late_answer(world: World, fact: Facts, sent: Sent) -> Receipt:
@@ -263,15 +261,10 @@ async def _record_late_answer(world: World, fact: Facts, sent: Sent) -> Receipt:
         note = answers.late_note(sent.content)
         await world.write(people.NOTE_LATE_ANSWER(execution=execution, answer=note))
     except Refused as error:
-        raise _not_stored(execution, error) from None
+        raise receipts.not_stored(execution, error) from None
     fact = await _fresh(world, fact)  # the note keeps the first of several late answers
     kept = answers.late_answer(text(fact.row, "note"))
     return await _compared(world, fact, sent, kept, used=False)
-
-
-def _not_stored(execution: int, error: Refused) -> NotStored:
-    log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
-    return NotStored(receipts.REFUSED)
 
 
 async def _late_answer_used(world: World, fact: Facts) -> Row | None:

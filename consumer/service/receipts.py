@@ -16,9 +16,10 @@ from consumer.core.times import iso
 from consumer.execution.settle import INLINE_RESULT_MAX
 from consumer.store import people
 from consumer.store.sql import integer, one, text
+from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
-    from consumer.ports import Statement, Value
+    from consumer.ports import Refused, Statement, Value
     from consumer.world import World
 
 Act = Literal["answered", "approved", "edited", "rejected", "declined"]
@@ -50,6 +51,12 @@ DELETED: Final = "the task was deleted in the meantime, so what you sent could n
 
 class NotStored(BizQError):
     """The database refused what a person sent, and nothing was stored."""
+
+
+def not_stored(execution: int, error: Refused) -> NotStored:
+    """The error for an answer that the database refused, which is logged."""
+    log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
+    return NotStored(REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,7 +243,9 @@ def test_a_misfit_belongs_to_the_property_with_the_longest_name_that_fits() -> N
     with pytest.raises(BadInput) as error:
         answers.read(schema, fields(schema), Form(typed))
 
-    assert [str(problem) for problem in error.value.problems] == ["output.a.b: must have at most 2 characters"]
+    assert [str(problem) for problem in error.value.problems] == [
+        "output.a.b: must have at most 2 characters"
+    ]
 
 
 def test_what_is_wrong_with_the_whole_is_said_of_the_whole() -> None:

@@ -19,7 +19,14 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 ANY_JSON = {
     *("Task.result", "Task.outcome", "Execution.result", "Execution.usage"),
-    *("Assignment.value", "Assignment.draft", "Assignment.answer", "Receipt.answer", "Receipt.sent"),
+    *(
+        "Assignment.value",
+        "Assignment.previous",
+        "Assignment.draft",
+        "Assignment.answer",
+        "Receipt.answer",
+        "Receipt.sent",
+    ),
 }
 """Fields that hold what a template or a provider decides."""
 
