@@ -149,7 +149,7 @@ async def keep(world: World, execution: int, sent: Sent) -> bool:
     data = words.encode()
     if len(data) > INLINE_RESULT_MAX:
         key = f"results/{execution}-{hashlib.sha256(data).hexdigest()[:16]}"
-        await world.blobs.put(key, data)
+        await world.within(world.blobs.put(key, data))
         words = f"stored as {key}"
     batch = world.batch()
     now = world.clock.now_ms()
