@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 KEY_PREFIX: Final = "bizq"
 SIGNATURE_LENGTH: Final = 32
+TOO_MANY_CALLS: Final = 429
 NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 """Errors of a client that opens its connections itself, after which certainly no byte of the request was sent."""
 
@@ -281,6 +283,8 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
         outcome: object = provider.reply(call, verb, reply)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
+    if isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS:
+        return replace(outcome, limited=True)
     if isinstance(outcome, Outcome):
         return without_secrets(call.account, outcome)
     log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(outcome).__name__)
