@@ -107,6 +107,30 @@ class ClaimContract(Suite):
 
         assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 4 + [3]
 
+    @pytest.mark.parametrize("in_front", [2, 5])
+    async def test_a_single_task_behind_organizations_that_fill_the_batch_together_is_taken_first(
+        self, scene: Scene, template: int, in_front: int
+    ) -> None:
+        for place in range(100):
+            for organization in range(1, in_front + 1):
+                await scene.tasks(1, template, organization=organization, run_at_ms=place)
+        (last,) = await scene.tasks(1, template, organization=9, priority="low", run_at_ms=1_000)
+
+        first = await taken(scene)
+
+        assert last in first
+        assert len(first) == 10
+
+    async def test_all_tasks_in_front_are_taken_if_nobody_is_behind_them(
+        self, scene: Scene, template: int
+    ) -> None:
+        for place in range(20):
+            for organization in (1, 2):
+                await scene.tasks(1, template, organization=organization, run_at_ms=place)
+        await scene.tasks(50, template, organization=3, run_at_ms=scene.clock.ms + HOUR)
+
+        assert await organizations(scene, await taken(scene)) == [1] * 5 + [2] * 5
+
     async def test_a_few_tasks_of_others_leave_the_rest_to_the_largest_organization(
         self, scene: Scene, template: int
     ) -> None:
