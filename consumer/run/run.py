@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core import pace
 from consumer.core.lifecycle import ExecutionState, TaskState
+from consumer.core.outcome import Unknown
 from consumer.core.policy import RENEW_EVERY
 from consumer.execution import doorbells, follow_up, publish
 from consumer.execution.facts import same
@@ -35,7 +36,8 @@ from consumer.execution.settle import (
 )
 from consumer.execution.settlement import Ended, Settlement, decide_and_price
 from consumer.ports import Refused
-from consumer.run.begin import Intent, Release, begin, ended_by_call, prepare, release, why_refused
+from consumer.run.begin import Intent, Release, begin, ended_by_call, release, why_refused
+from consumer.run.choose import choose
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight
 from consumer.run.leases import Leases
@@ -84,6 +86,8 @@ class Run:
         self.releases: list[Release] = []
         self.doorbells: set[int] = set()
         """Delays in seconds after which a doorbell is needed."""
+        self.answered_ms: dict[str, int] = {}
+        """When each profile answered last."""
         self.exhausted = False
         self.stalled = False
         self.sent = 0
@@ -225,25 +229,11 @@ class Run:
             self.flight.follow_up(self.follow_ups.popleft())
 
     def _next_intents(self, now: int) -> list[Intent]:
-        """As many claimed tasks as there is room for; a task that needs no call needs no room."""
-        chosen: list[Intent] = []
-        room = min(self.flight.room, self.world.config.begin_size)
-        connections = self.flight.free_connections
-        while self.ready and room > 0 and not self._is_over():
-            prepared = prepare(self.world, self.ready[0], now)
-            if isinstance(prepared, Intent) and prepared.immediate_outcome is None:
-                if prepared.provider.needs_base_url:
-                    if connections == 0:
-                        self.stalled = True
-                        break
-                    connections -= 1
-                room -= 1
-            self.ready.popleft()
-            if isinstance(prepared, Intent):
-                chosen.append(prepared)
-            else:
-                self.releases.append(prepared)
-        return chosen
+        """As many claimed tasks as there is room for, those of all organizations in turn."""
+        chosen = choose(self.world, self.ready, self.flight, self.answered_ms, now, self._is_over)
+        self.stalled |= chosen.stalled
+        self.releases += chosen.releases
+        return chosen.intents
 
     async def _begun(self, intents: list[Intent], admitted: Sequence[Row]) -> set[int]:
         """Start the calls of admitted intents; release the others, whose executions are returned."""
@@ -268,6 +258,8 @@ class Run:
         """What this round trip settles: calls that have ended, and intents whose outcome is known without a call."""
         settles = pace.should_settle(self._load(), self.pace, begins=bool(intents))
         ended = self.flight.take_ended() if settles else []
+        answers = (intent for intent, outcome in ended if not isinstance(outcome, Unknown))
+        self.answered_ms |= {intent.account.name: now for intent in answers}
         ended += [
             (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
         ]

@@ -11,6 +11,7 @@ from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
 from tests.contracts.evidence import EvidenceContract
+from tests.contracts.fairness import FairnessContract
 from tests.contracts.foreign import ForeignContract
 from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
@@ -43,6 +44,10 @@ class TestRuns(RunContract):
 
 
 class TestClaims(ClaimContract):
+    """The contract."""
+
+
+class TestFairness(FairnessContract):
     """The contract."""
 
 
