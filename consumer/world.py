@@ -119,6 +119,11 @@ class World:
         """An empty batch for the database."""
         return Batch(self.database, self.entropy)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether a profile limits its calls."""
+        return any(a.profile.rate or a.profile.concurrency for a in self.accounts.values())
+
     async def rows(self, statement: Statement) -> Sequence[Row]:
         """The rows of one statement that may be sent twice.  Raises `Unavailable`, `Refused`."""
         batch = self.batch()

@@ -327,6 +327,7 @@ def _move_of_unknown(at: Situation, why: str) -> TaskMove | None:
     position = _task(at).position
     if _may_repeat(at):
         delay = policy.retry_delay(position.attempt, at.draw, None)
+        delay = max(delay, at.rests_until_ms - at.now_ms)
         return _later(at, position.repeat_of(at.execution.id), delay, why)
     if at.execution.state is ExecutionState.UNKNOWN:
         return None

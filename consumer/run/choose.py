@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.core.shares import Connections, turns
-from consumer.run.begin import Intent, Release, prepare
+from consumer.run.begin import Intent, Release, impossible, prepare
+from consumer.run.claim import Claimed
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from consumer.core.profile import Account
-    from consumer.run.claim import Claimed
     from consumer.run.flight import Flight
+    from consumer.run.traffic import Traffic
     from consumer.world import World
 
 
@@ -26,50 +28,76 @@ class Chosen(NamedTuple):
     stalled: bool
 
 
+@dataclass(slots=True)
+class _Room:
+    """What is left for new calls: calls, and connections with what each profile holds of them."""
+
+    world: World
+    calls: int
+    connections: int
+    held: Counter[str]
+    alone: bool
+
+    def may_connect(self, account: Account | None, traffic: Traffic, now_ms: int) -> bool:
+        """Whether a call to this account may begin, as far as connections matter."""
+        if account is None or not _connects(self.world, account):
+            return True
+        config = self.world.config
+        free = Connections(config.connections, self.connections, self.held, traffic.answered_ms, self.alone)
+        return free.may_take(account.name, now_ms)
+
+    def take(self, intent: Intent) -> None:
+        """A call begins, unless its outcome is known without one."""
+        if intent.immediate_outcome is None:
+            self.calls -= 1
+            if intent.provider.needs_base_url:
+                self.connections -= 1
+                self.held[intent.account.name] += 1
+
+
 def choose(
     world: World,
     ready: deque[Claimed],
     flight: Flight,
-    answered_ms: Mapping[str, int],
+    traffic: Traffic,
     now_ms: int,
     is_over: Callable[[], bool],
 ) -> Chosen:
     """Take the tasks that can begin, or never will, out of `ready`; a task that needs no call needs no room."""
     chosen = Chosen([], [], stalled=False)
-    room = min(flight.room, world.config.begin_size)
-    if not ready or room <= 0:
-        return chosen
     in_flight = [intent for intent in flight.calls.values() if intent is not None]
-    held = Counter(intent.account.name for intent in in_flight if intent.provider.needs_base_url)
-    free = flight.free_connections
-    alone = sum(_connects(world, account) for account in world.accounts.values()) < 2
-    taken, stalled = set(), False
+    room = _room(world, flight, in_flight)
+    if not ready or room.calls <= 0:
+        return chosen
+    left, stalled = list[int](), False
     owners = Counter(intent.task.organization for intent in in_flight)
     for place in turns([task.organization for task in ready], owners):
-        if room <= 0 or is_over():
-            break
+        if room.calls <= 0 or is_over():
+            left.append(place)
+            continue
         task = ready[place]
-        account = _account(world, task)
-        if account is not None and _connects(world, account):
-            connections = Connections(world.config.connections, free, held, answered_ms, alone)
-            if not connections.may_take(account.name, now_ms):
-                stalled = True
-                continue
-        taken.add(place)
-        prepared = prepare(world, task, now_ms)
+        way = task if impossible(task, now_ms) else traffic.way(task, now_ms)
+        if isinstance(way, Claimed) and not room.may_connect(_account(world, way), traffic, now_ms):
+            stalled = True
+            left.append(place)
+            continue
+        prepared = prepare(world, way, now_ms) if isinstance(way, Claimed) else way
         if isinstance(prepared, Release):
             chosen.releases.append(prepared)
-            continue
-        chosen.intents.append(prepared)
-        if prepared.immediate_outcome is None:
-            room -= 1
-            if prepared.provider.needs_base_url:
-                free -= 1
-                held[prepared.account.name] += 1
-    left = [task for place, task in enumerate(ready) if place not in taken]
+        else:
+            chosen.intents.append(traffic.take(prepared, now_ms))
+            room.take(prepared)
+    tasks = [ready[place] for place in sorted(left)]
     ready.clear()
-    ready.extend(left)
+    ready.extend(tasks)
     return chosen._replace(stalled=stalled)
+
+
+def _room(world: World, flight: Flight, in_flight: list[Intent]) -> _Room:
+    held = Counter(intent.account.name for intent in in_flight if intent.provider.needs_base_url)
+    alone = sum(_connects(world, account) for account in world.accounts.values()) < 2
+    calls = min(flight.room, world.config.begin_size)
+    return _Room(world, calls, flight.free_connections, held, alone)
 
 
 def _account(world: World, task: Claimed) -> Account | None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core import pace
 from consumer.core.lifecycle import ExecutionState, TaskState
-from consumer.core.outcome import Unknown
 from consumer.core.policy import RENEW_EVERY
 from consumer.execution import doorbells, follow_up, publish
 from consumer.execution.facts import same
@@ -41,11 +40,14 @@ from consumer.run.choose import choose
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight
 from consumer.run.leases import Leases
+from consumer.run.traffic import Traffic
+from consumer.store import rests as rests_sql
 from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from consumer.core.outcome import Outcome
     from consumer.ports import Row
     from consumer.store.batch import Batch, Results
     from consumer.world import World
@@ -86,8 +88,7 @@ class Run:
         self.releases: list[Release] = []
         self.doorbells: set[int] = set()
         """Delays in seconds after which a doorbell is needed."""
-        self.answered_ms: dict[str, int] = {}
-        """When each profile answered last."""
+        self.traffic = Traffic(world, world.entropy.token(), world.has_limits)
         self.exhausted = False
         self.stalled = False
         self.sent = 0
@@ -145,13 +146,19 @@ class Run:
         intents = self._next_intents(now)
         ends = await self._ends(intents, now)
         releases, self.releases = self.releases, []
+        for due in self.traffic.take_due(now):
+            self._ring_at(due)
+        self.traffic.hold([*filter(None, self.flight.calls.values()), *intents], now)
 
         batch = self.world.batch()
+        changes = self.traffic.statements(now)
+        batch.add(*changes)
         begun = begin(batch, intents, now)
         release(batch, releases, now)  # before the settles, which wake what a budget keeps back
         settling = settle(batch, [stored for _, stored in ends], now)
         batch.add(*self.leases.statements(now))
         claiming = self._claim(batch, now)
+        rests = batch.add(rests_sql.RESTS()) if changes or claiming is not None else None
         if not batch:
             return
         try:
@@ -162,12 +169,16 @@ class Run:
             log().error(Event.UNSTORABLE, error=str(error)[:200], count=len(ends))
             await self._one_by_one(intents, ends, releases, now)
             return
+        if rests is not None:
+            self.traffic.read(results.rows(rests))
         left_out = await self._begun(intents, results.rows(begun))
         ends = [(intent, stored) for intent, stored in ends if intent.execution not in left_out]
         await self._settled(ends, settling.read(results))
         await self._released(releases)
         if claiming is not None:
             await self._take(claiming, results)
+        if rests is not None and self.traffic.may_wake(now):
+            self.exhausted = False
 
     async def _commit(self, batch: Batch) -> Results:
         self.sent += len(batch)
@@ -208,6 +219,7 @@ class Run:
     def _claim(self, batch: Batch, now: int) -> Claiming | None:
         if not pace.can_claim(self._load(), self.pace):
             return None
+        batch.add(*self.traffic.wake(now))
         return claim(batch, self.world, self.world.entropy.token(), now)
 
     async def _take(self, claiming: Claiming, results: Results) -> None:
@@ -225,12 +237,16 @@ class Run:
             self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.unhandled))
 
     def _start_follow_ups(self) -> None:
+        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
+        most = max(1, self.world.config.connections - 1)
         while self.follow_ups and self.flight.room > 0 and self.flight.free_connections > 0:
+            if sum(intent is None for intent in self.flight.calls.values()) >= most:
+                break
             self.flight.follow_up(self.follow_ups.popleft())
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for, those of all organizations in turn."""
-        chosen = choose(self.world, self.ready, self.flight, self.answered_ms, now, self._is_over)
+        chosen = choose(self.world, self.ready, self.flight, self.traffic, now, self._is_over)
         self.stalled |= chosen.stalled
         self.releases += chosen.releases
         return chosen.intents
@@ -258,20 +274,21 @@ class Run:
         """What this round trip settles: calls that have ended, and intents whose outcome is known without a call."""
         settles = pace.should_settle(self._load(), self.pace, begins=bool(intents))
         ended = self.flight.take_ended() if settles else []
-        answers = (intent for intent, outcome in ended if not isinstance(outcome, Unknown))
-        self.answered_ms |= {intent.account.name: now for intent in answers}
+        for intent, outcome in ended:
+            self.traffic.note(intent, outcome, now)
         ended += [
             (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
         ]
         return [
             (
                 intent,
-                await store_result(
-                    self.world, decide_and_price(ended_by_call(self.world, intent, outcome, now))
-                ),
+                await store_result(self.world, decide_and_price(self._ended_by_call(intent, outcome, now))),
             )
             for intent, outcome in ended
         ]
+
+    def _ended_by_call(self, intent: Intent, outcome: Outcome, now: int) -> Ended:
+        return ended_by_call(self.world, intent, outcome, now, self.traffic.rests_until(intent))
 
     async def _settled(self, ends: list[tuple[Intent, Stored]], settled: Settled) -> None:
         if settled.woken:
@@ -352,7 +369,7 @@ class Run:
                 task, reason = released.task, reason_code(released.reason)
                 fields = {"task": task.id, "organization": task.organization, "reason": reason}
                 log().info(Event.TASK_ENDED, status=released.to.value, **fields)
-        changed = [released.task.id for released in releases if released.blocked_by or released.reason]
+        changed = [released.task.id for released in releases if released.is_news]
         if changed:
             published = await publish.republish(self.world, changed)
             self.leases.published |= published
@@ -374,7 +391,7 @@ class Run:
     async def _finish(self) -> None:
         """Drop the last leases, and ring for what becomes due soon or was left."""
         batch = self.world.batch()
-        batch.add(*self.leases.statements(self.world.clock.now_ms()))
+        batch.add(*self.leases.statements(self.world.clock.now_ms()), *self.traffic.let_go())
         await self._commit(batch)
         if self.summary.more and not self.stopping():
             self.doorbells.add(0)

@@ -18,10 +18,11 @@ from consumer.core.money import show
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import large, publish
-from consumer.service import links, views
+from consumer.service import links, rests, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
 from consumer.store import queries, room
+from consumer.store import rests as rests_sql
 from consumer.store import stops as stops_sql
 from consumer.store.batch import NOTHING
 from consumer.store.schema.check import broken
@@ -136,9 +137,12 @@ async def history(world: World, organization: int | None, number: int) -> views.
     executions = batch.add(queries.EXECUTIONS(task=number))
     audit = batch.add(queries.AUDIT(task=number))
     stop = batch.add(stops_sql.STOPPED())
+    resting = batch.add(rests_sql.RESTS())
     results = await batch.commit()
     rows = results.rows(executions)
     why = explain(found, rows, now, results.first(full))
+    if found["status"] == "pending" and (found["blocked_by"] or "").startswith(rests.BLOCKER):
+        why = rests.why(str(found["blocked_by"]), results.rows(resting), now)
     stopped = results.first(stop)
     if stopped is not None and found["status"] == "pending":
         why = f"All spending is stopped: {stopped['reason']}. {why}"

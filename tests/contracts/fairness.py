@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.support.fakes import Hold
+from consumer.core.outcome import Succeeded
+from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import Scene, Suite, ai, route, until
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class FairnessContract(Suite):
     async def test_a_profile_that_answers_uses_all_connections(self, scene: Scene) -> None:
         await self.given_two(scene, 12, 0)
         holds = [Hold() for _ in range(5)]
-        scene.network.script("blind", lambda _: holds[0].outcome, *holds)
+        scene.network.script("blind", Succeeded(ANSWER), *holds)
 
         async with scene.draining():
             await asyncio.wait_for(holds[4].begun.wait(), 10)

@@ -24,6 +24,7 @@ from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
 from tests.contracts.restoring import RestoreContract
 from tests.contracts.reused_ids import ReusedIdContract
+from tests.contracts.resting import LimitContract, RestContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
 from tests.contracts.runs import RunContract
@@ -48,6 +49,14 @@ class TestClaims(ClaimContract):
 
 
 class TestFairness(FairnessContract):
+    """The contract."""
+
+
+class TestRests(RestContract):
+    """The contract."""
+
+
+class TestLimits(LimitContract):
     """The contract."""
 
 
