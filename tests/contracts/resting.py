@@ -11,6 +11,7 @@ import httpx2
 from consumer.core.outcome import Outcome, Retry, Succeeded
 from consumer.core.policy import HOUR, MINUTE, NEVER, SECOND
 from consumer.core.profile import accounts
+from consumer.service import doctor
 from tests.contracts.replies import GOOD
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PROFILES, Scene, Suite, ai, until
@@ -136,6 +137,16 @@ class RestContract(Suite):
 
         assert "profile blind rests until 2033" in why
         assert "(http_503)" in why
+
+    async def test_the_doctor_names_a_profile_that_rests(self, scene: Scene) -> None:
+        await scene.given(ai("blind"), count=20)
+        scene.network.script("blind", *[DOWN] * 100)
+        await scene.drain()
+
+        found = [finding.what for finding in await doctor.examine(scene.world) if finding.level == "warning"]
+
+        assert any(what.startswith("profile blind rests until 2033") for what in found)
+        assert any(what.endswith("pending tasks whose profile is not called at the moment") for what in found)
 
     async def test_tasks_whose_profile_has_no_state_any_more_are_due_again(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
