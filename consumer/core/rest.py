@@ -2,14 +2,14 @@
 
 Three things keep a profile from being called:
 
-    it keeps failing           it *rests*: after `FAILURES` failures in a row nobody calls it.  When the rest is over,
+    it keeps failing           it *rests*: after `FAILURES` failures in a row no worker calls it.  After the rest,
                                one call at a time, the probe, finds out whether it answers.  If it fails, the next
                                rest is longer; if it answers, the profile is free again
     it gets too many calls     it waits as long as the provider asked, or a growing time if it did not say
     it reached its own limits  `rate` or `concurrency` of the profile
 
 A healthy profile without limits has no state, so its calls write no row.  Workers share the state through the table
-`rests`.  A worker computes the next state here and writes it if nobody else has written since it read the state: a
+`rests`.  A worker computes the next state here and writes it if no other worker has written since it read the state: a
 failure that is not counted that way changes little.  All functions are pure.
 """
 
@@ -45,7 +45,7 @@ CUT_OFF: Final = "cut off"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known of a profile.  `version`: counts the writes of its row.
+    """The state of a profile.  `version`: counts the writes of its row.
 
     `failures`: failures in a row.  `level`: rests in a row, 0 while it does not rest.  `limits`: refusals for too many
     calls in a row.  `began_ms`: when the last rest or wait began.  `until_ms`: no call begins before.  `reason`: the
@@ -122,7 +122,7 @@ def _limited(state: State, outcome: Retry, started_ms: int, now_ms: int) -> Stat
 
 
 def probing(state: State, now_ms: int, call_ms: int) -> State:
-    """The state while a probe is in flight: nobody else calls until it must have ended."""
+    """The state while a probe is in flight: no other worker calls until it must have ended."""
     return replace(state, until_ms=now_ms + call_ms + policy.CLOCK_SLACK)
 
 

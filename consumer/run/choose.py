@@ -30,7 +30,7 @@ class Chosen(NamedTuple):
 
 @dataclass(slots=True)
 class _Room:
-    """What is left for new calls: calls, and connections with what each profile holds of them."""
+    """The calls and connections that are left, and the connections that each profile holds."""
 
     world: World
     calls: int

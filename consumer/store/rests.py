@@ -11,7 +11,7 @@ RESTS: Final = Query("""
     SELECT profile, version, failures, level, limits, began_ms, until_ms, reason, recent, holders, changed_ms FROM rests
 """)
 
-# Write the next state of profiles, each only if nobody else has written since it was read.
+# Write the next state of profiles, each only if no other worker has written since it was read.
 REMEMBER: Final = Query("""
     INSERT INTO rests (profile, version, writer, failures, level, limits, began_ms, until_ms, reason, recent, holders,
       changed_ms)
@@ -26,7 +26,7 @@ REMEMBER: Final = Query("""
     WHERE rests.version = excluded.version - 1
 """)
 
-# Take the calls of a run that ends out of the row of its profile, whoever has written it since.
+# Take the calls of a run that ends out of the row of its profile, even if another worker has written the row since.
 LET_GO: Final = Query("""
     UPDATE rests SET holders = json_remove(holders, '$."' || :holder || '"'), version = version + 1
     WHERE holders LIKE '%"' || :holder || '"%'

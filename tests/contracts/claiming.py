@@ -121,7 +121,7 @@ class ClaimContract(Suite):
         assert last in first
         assert len(first) == 10
 
-    async def test_all_tasks_in_front_are_taken_if_nobody_is_behind_them(
+    async def test_all_tasks_in_front_are_taken_if_no_others_are_due(
         self, scene: Scene, template: int
     ) -> None:
         for place in range(20):

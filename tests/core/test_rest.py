@@ -217,7 +217,7 @@ def waits(ms: int) -> Way:
         ([waits(5_000), OPEN], 5_000, 1),
         ([waits(HOUR)], HOUR, Wait(0, in_time=False)),
         ([waits(HOUR)], HOUR + 1, Wait(0, in_time=True)),
-        # Nobody knows when a profile that rests will answer: its task waits until the deadline.
+        # A profile that rests may answer at any time: its task waits until the deadline.
         ([RESTS_LONG], MINUTE, Wait(0, in_time=True)),
     ],
 )
