@@ -122,7 +122,7 @@ class Run:
             renew_at_ms=self.leases.renew_at_ms,
             stopping=self.stopping(),
             ready=len(self.ready),
-            follow_ups=len(self.follow_ups),
+            follow_ups=len(self.follow_ups) if self._may_follow_up() else 0,
             releases=len(self.releases),
             in_flight=len(flight.calls),
             room=flight.room,
@@ -237,12 +237,14 @@ class Run:
             self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.unhandled))
 
     def _start_follow_ups(self) -> None:
-        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
-        most = max(1, self.world.config.connections - 1)
-        while self.follow_ups and self.flight.room > 0 and self.flight.free_connections > 0:
-            if sum(intent is None for intent in self.flight.calls.values()) >= most:
-                break
+        while self.follow_ups and self._may_follow_up():
             self.flight.follow_up(self.follow_ups.popleft())
+
+    def _may_follow_up(self) -> bool:
+        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
+        flight, most = self.flight, max(1, self.world.config.connections - 1)
+        following = sum(intent is None for intent in flight.calls.values())
+        return following < most and flight.room > 0 and flight.free_connections > 0
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for, those of all organizations in turn."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from consumer.core.outcome import Succeeded
+from consumer.core.outcome import Accepted, Succeeded
+from consumer.provider import Verb
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import Scene, Suite, ai, route, until
 
@@ -80,3 +81,18 @@ class FairnessContract(Suite):
         (execution,) = await scene.executions(last)
         assert begun.index(execution["id"]) < 10
         assert await scene.statuses() == {"completed": 201}
+
+    async def test_polls_that_hang_leave_a_connection_to_calls(self, scene: Scene) -> None:
+        await scene.given(ai("job"), count=8)
+        polls = [Hold() for _ in range(8)]
+        scene.network.script("job", *[Accepted(f"job-{number}", 0) for number in range(8)])
+        scene.network.script("job", *polls, verb=Verb.POLL)
+
+        async with scene.draining():
+            await asyncio.wait_for(polls[3].begun.wait(), 10)
+            await asyncio.sleep(0.05)
+            assert not polls[4].begun.is_set()
+            for poll in polls:
+                poll.release()
+
+        assert await scene.statuses() == {"completed": 8}
