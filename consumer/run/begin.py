@@ -245,8 +245,8 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
             return Release(intent.task, TaskState.FAILED, reason=_why_failed(row, needs))
     if not full:
         if intent.ticket is not None:  # another worker counted a call of the profile at the same time
-            blocker = f"{BLOCKED_BY_REST}:{intent.account.name}"
-            return Release(intent.task, TaskState.PENDING, policy.NEVER, blocker)
+            rests = f"{BLOCKED_BY_REST}:{intent.account.name}"
+            return Release(intent.task, TaskState.PENDING, policy.NEVER, rests)
         return Release(intent.task, TaskState.PENDING, now_ms)
     last = max(full, key=lambda row: integer(row, "ends_ms"))
     blocked_by = blocker(text(last, "tier"), integer(last, "budget"))

@@ -47,7 +47,6 @@ from consumer.telemetry import Event, log, reason_code
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from consumer.core.outcome import Outcome
     from consumer.ports import Row
     from consumer.store.batch import Batch, Results
     from consumer.world import World
@@ -281,16 +280,12 @@ class Run:
         ended += [
             (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
         ]
-        return [
-            (
-                intent,
-                await store_result(self.world, decide_and_price(self._ended_by_call(intent, outcome, now))),
-            )
-            for intent, outcome in ended
-        ]
-
-    def _ended_by_call(self, intent: Intent, outcome: Outcome, now: int) -> Ended:
-        return ended_by_call(self.world, intent, outcome, now, self.traffic.rests_until(intent))
+        stored = []
+        for intent, outcome in ended:
+            rests = self.traffic.rests_until(intent)
+            priced = decide_and_price(ended_by_call(self.world, intent, outcome, now, rests))
+            stored.append((intent, await store_result(self.world, priced)))
+        return stored
 
     async def _settled(self, ends: list[tuple[Intent, Stored]], settled: Settled) -> None:
         if settled.woken:

@@ -12,8 +12,8 @@ from consumer.core import policy
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.ports import PortError
-from consumer.store import room
 from consumer.store import rests as rests_sql
+from consumer.store import room
 from consumer.store import sweep as sweep_sql
 from consumer.store.sql import integer
 from consumer.telemetry import Event, log

@@ -22,9 +22,9 @@ from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
 from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
+from tests.contracts.resting import LimitContract, RestContract
 from tests.contracts.restoring import RestoreContract
 from tests.contracts.reused_ids import ReusedIdContract
-from tests.contracts.resting import LimitContract, RestContract
 from tests.contracts.reviews import ReviewContract
 from tests.contracts.routes import RouteContract
 from tests.contracts.runs import RunContract
