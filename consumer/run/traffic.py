@@ -96,6 +96,8 @@ class Traffic:
         if after != before:
             self._change(name, after)
             self.due.add(after.until_ms)
+            if after.failures and not after.until_ms:
+                self.woken.add(name)  # no task waits for it because of this failure
 
     def rests_until(self, intent: Intent) -> int:
         """Until when the profile of a call rests or waits; 0 if it never did."""

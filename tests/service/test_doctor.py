@@ -38,6 +38,7 @@ FINE: Final = [
     f"all {len(MIGRATIONS)} migrations are applied",
     "spending is not stopped",
     "no task gets the id of a deleted task",
+    "no profile rests",
     "no task is blocked",
     "no expired leases",
     "the outbox is empty",
