@@ -10,8 +10,9 @@ from structlog.contextvars import bound_contextvars
 from consumer.core import message
 from consumer.core.errors import BadInput
 from consumer.ports import PortError
-from consumer.run.run import Run, Summary
+from consumer.run.run import Run
 from consumer.run.schema import BrokenSchema, SchemaTrust
+from consumer.run.summary import Summary
 from consumer.run.sweep import Swept, sweep
 from consumer.store import webhooks
 from consumer.store.sql import chunks

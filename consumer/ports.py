@@ -43,6 +43,14 @@ class Unavailable(PortError):
     """The service did not answer, or is overloaded.  A write MAY have been committed."""
 
 
+class Exhausted(Unavailable):
+    """The invocation has used up what the platform allows it: nothing more is sent, and another one has to go on."""
+
+
+class NoAnswer(Unavailable):
+    """The service did not answer in time.  A write may still be carried out later."""
+
+
 class Refused(PortError):
     """The request itself is wrong (a constraint, a type, a size).  The host wrote nothing."""
 

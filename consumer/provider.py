@@ -76,7 +76,8 @@ class Call:
 
     `title`, `description`: the texts of the task.  `prompt`: the template's prompt with its placeholders filled in;
     empty if the template has none.  `value`: the input of the stage, which is the task's input in the first stage and
-    the result of the stage before in a later one.  `output_schema`: the JSON Schema that the answer must fit; the
+    the result of the stage before in a later one.  `task_input`: the task's input where `value` is that result; None in
+    the first stage.  `output_schema`: the JSON Schema that the answer must fit; the
     worker checks it.
 
     `feedback`: why the last answer was not accepted, or the note of a reviewer.  `draft`: the answer that was not
@@ -102,6 +103,7 @@ class Call:
     feedback: str | None = None
     draft: Any = None
     repair: int = 0
+    task_input: Any = None
     assigned_to: int | None = None
     callback_url: str | None = None
     external_id: str | None = None

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from consumer.core import policy
 from consumer.core.errors import BadInput
-from consumer.store.batch import Batch
+from consumer.ports import NoAnswer
+from consumer.store.batch import Batch, five_tries
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import httpx2
 
     from consumer.core.profile import Account
     from consumer.ports import Blobs, Clock, Database, Entropy, KeyValue, Limiter, Queue, Row, Statement
     from consumer.provider import Provider
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,18 @@ class Config:
     follow_up_size: int = 10
     """Open executions, and rows of the outbox, that one round trip takes for a follow-up."""
     invocation_ms: int = 10 * policy.MINUTE
-    """Milliseconds after which an invocation starts nothing new.  Cloudflare ends an invocation after 15 minutes."""
+    """Milliseconds after which an invocation starts nothing new.  Calls in flight go on to their ends."""
+    cut_ms: int = 14 * policy.MINUTE + 30 * policy.SECOND
+    """Milliseconds after which an invocation cuts off the calls that are still in flight.  A call lasts at most
+    `MAX_CALL_S`, so one that began in time ends before.  Cloudflare ends an invocation after 15 minutes: the rest of
+    that time is for settling."""
     statements: int = 900
-    """SQL statements after which an invocation leaves the rest to the next one.  D1 allows 1,000 in an invocation."""
+    """SQL statements after which an invocation leaves the rest to the next one, those included that it keeps for the
+    ends of its calls."""
+    all_statements: int = 1_000
+    """SQL statements that an invocation may send.  D1 refuses more."""
+    storage_s: float = 10.0
+    """Seconds after which a call to the status store, the blob store or the queue counts as failed."""
     flush_after_ms: int = 50
     """Milliseconds that a finished call waits at most for others, so that they are committed as one batch."""
     flush_size: int = 50
@@ -55,7 +68,7 @@ class Config:
     lease_ms: int = policy.LEASE
     """Milliseconds for which a claim or a renewal reserves tasks for this worker."""
     grace_ms: int = 5 * policy.SECOND
-    """Milliseconds that calls in flight get when the worker is stopped."""
+    """Milliseconds that calls in flight get when the process was asked to stop."""
     running_snapshot_ms: int = 1 * policy.SECOND
     """Milliseconds after which a running task publishes its status.  A task that ends sooner publishes only its end."""
     status_ttl_s: int = 7 * 86_400
@@ -79,6 +92,7 @@ LOCAL: Final = Config(
     prefetch_below=50,
     all_connections=50,
     statements=2**53,
+    all_statements=2**53,
 )
 """For a database in the same process: a round trip takes microseconds, and the number of statements has no limit."""
 
@@ -114,10 +128,24 @@ class World:
     link_secret: str = field(repr=False)
     config: Config = field(default_factory=Config)
     limiter: Limiter | None = None
+    keep_trying: Callable[[], bool] = five_tries
+    """Whether a batch that failed five times is sent again.  A run that holds answers has more
+    patience than a caller."""
 
     def batch(self) -> Batch:
         """An empty batch for the database."""
-        return Batch(self.database, self.entropy)
+        return Batch(self.database, self.entropy, self.keep_trying)
+
+    async def within(self, answer: Awaitable[T]) -> T:
+        """The answer of a port other than the database.  Raises `NoAnswer` after `storage_s`.
+
+        Every call to these ports goes through here, so that one which hangs holds up nothing for long."""
+        limit = self.config.storage_s
+        try:
+            async with asyncio.timeout(limit):
+                return await answer
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {limit:g} s") from None
 
     @property
     def has_limits(self) -> bool:

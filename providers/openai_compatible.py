@@ -18,6 +18,7 @@ from consumer.core.money import Usage, reported_amount
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
 from consumer.core.refusals import first, read_refusal
 from consumer.core.statuses import Proof, proof_of
+from consumer.core.strict import allows_strict
 from consumer.core.strictjson import dump_json
 from consumer.core.usage import read_usage
 from consumer.core.wrapped import json_object, unwrapped
@@ -228,32 +229,13 @@ def _messages(call: Call) -> list[dict[str, str]]:
 
 def _plain_prompt(call: Call) -> str:
     """The prompt of a template that has none: the task's title, description and input."""
-    given = "" if call.value is None else f"Input:\n{dump_json(call.value)}"
-    return "\n\n".join(part for part in (call.title, call.description, given) if part)
-
-
-_STRICT_KEYWORDS: Final = frozenset(
-    (
-        "type properties required additionalProperties items enum const anyOf $ref $defs definitions title description "
-        "pattern format minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minItems maxItems"
-    ).split()
-)
-"""The keywords that OpenAI's strict mode accepts in a schema."""
-
-
-def allows_strict(schema: Any) -> bool:
-    """Whether OpenAI's strict mode accepts a schema: every object is closed and requires all of its properties."""
-    if not isinstance(schema, dict) or not _STRICT_KEYWORDS.issuperset(schema):
-        return False
-    properties = schema.get("properties", {})
-    kinds = schema.get("type")
-    if kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in schema:
-        closed = schema.get("additionalProperties") is False
-        if not closed or set(schema.get("required", ())) != set(properties):
-            return False
-    named = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("definitions", {}).values()]
-    inner = [schema["items"]] if "items" in schema else []
-    return all(allows_strict(part) for part in (*named, *inner, *schema.get("anyOf", ())))
+    first = call.task_input is None
+    values = {
+        "Input": call.value if first else call.task_input,
+        "The answer of the stage before": None if first else call.value,
+    }
+    given = [f"{name}:\n{dump_json(value)}" for name, value in values.items() if value is not None]
+    return "\n\n".join(part for part in (call.title, call.description, *given) if part)
 
 
 # ------------------------------------------------------------------------------------- the reply

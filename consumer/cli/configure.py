@@ -123,7 +123,7 @@ def template() -> None:
 
 
 @template.command("put")
-@click.argument("file", type=click.File(encoding="utf-8"))
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
 @click.option(
     "--profiles",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

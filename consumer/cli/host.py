@@ -167,7 +167,7 @@ def read_profiles(layout: Layout, file: Path | None = None) -> dict[str, Any]:
     path = file or layout.profiles
     if file is None and not path.exists():
         return dict(PROFILES)
-    value = parse_json(path.read_text(encoding="utf-8"), str(path))
+    value = parse_json(path.read_text(encoding="utf-8-sig"), str(path))
     if not isinstance(value, dict):
         raise BadInput(str(path), "must be an object of profiles by name")
     return value

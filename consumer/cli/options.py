@@ -111,7 +111,7 @@ def _remote(url: str, own_key: str | None, own_file: Path | None) -> Remote:
     if key is not None and file is not None:
         raise Failure("give --key or --key-file, not both")
     if file is not None:
-        key = file.read_text(encoding="utf-8").strip()
+        key = file.read_text(encoding="utf-8-sig").strip()
     key = key or os.environ.get("BIZQ_KEY") or None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise Failure("the API key is not valid: a key is a single word that begins with bizq_")

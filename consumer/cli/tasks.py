@@ -51,7 +51,7 @@ def advised(target: Target, conflict: str = "") -> Iterator[None]:
 
 
 @click.command()
-@click.argument("file", type=click.File(encoding="utf-8"))
+@click.argument("file", type=click.File(encoding="utf-8-sig"))
 @click.option("--org", help="The organization, by id or name.  Lines that name another one are skipped.")
 @anywhere
 def submit(file: TextIO, org: str | None, target: Target, *, as_json: bool) -> None:

@@ -5,14 +5,23 @@ carries as much as is there: ends of calls, begins, releases, lease renewals, an
 four things comes next:
 
     nothing in hand, and no claim possible                   Done
-    the time is over, or the process was asked to stop       WindDown
+    asked to stop, or the hard limit has come                WindDown
+    nothing new may start, and something new is in hand      HandOver
     a round trip has something to do that cannot wait        Commit
     otherwise                                                Wait until a call ends, a lease needs renewal, ...
+
+A run whose time is over, or whose statements are nearly used up, starts nothing new.  Its calls go on to their ends,
+because their answers are paid for: they are settled, and their leases renewed, until the hard limit.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+STATEMENTS_FOR_A_CALL: Final = 10
+"""Statements that the end of one call needs at most, when it is settled in a round trip of its own."""
+STATEMENTS_FOR_A_FOLLOW_UP: Final = 20
+"""Statements that one follow-up needs, seldom more: it reads its facts, and settles in a batch of its own."""
 
 
 class Pace(NamedTuple):
@@ -28,20 +37,25 @@ class Pace(NamedTuple):
 class Load(NamedTuple):
     """What a run has in hand at one moment.  Times in milliseconds.
 
+    `stop_at_ms`: from then on nothing new may start.  `cut_at_ms`: the hard limit, when calls in flight are cut off.
     `ready`: claimed tasks that were not begun.  `follow_ups`: open executions to follow up.  `releases`: tasks to give
-    up.  `in_flight`: calls.  `room`, `connections`: how many more calls may start, and how many of those over the
-    network.  `ended`: calls that have ended and were not settled, the first of them at `first_ended_ms`.
-    `exhausted`: the last claim found nothing.  `stalled`: the next task needs a connection, and none is free.
-    `sent`: statements sent so far."""
+    up.  `in_flight`: calls and follow-ups.  `following_up`: the follow-ups among them.  `may_follow_up`: one more may
+    start.  `room`, `connections`: how many more calls may start, and how many of those over the network.  `ended`:
+    calls that have ended and were not settled, the first of them at `first_ended_ms`.  `exhausted`: the last claim
+    found nothing.  `stalled`: the next task needs a connection, and none is free.  `sent`: statements sent so far.
+    `handed_over`: the run has left the rest to another one."""
 
     now_ms: int
     stop_at_ms: int
+    cut_at_ms: int
     renew_at_ms: int
     stopping: bool = False
     ready: int = 0
     follow_ups: int = 0
     releases: int = 0
     in_flight: int = 0
+    following_up: int = 0
+    may_follow_up: bool = True
     room: int = 0
     connections: int = 0
     ended: int = 0
@@ -49,11 +63,7 @@ class Load(NamedTuple):
     exhausted: bool = False
     stalled: bool = False
     sent: int = 0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing new may be started."""
-        return self.stopping or self.now_ms >= self.stop_at_ms
+    handed_over: bool = False
 
     @property
     def has_work(self) -> bool:
@@ -71,17 +81,22 @@ class Wait(NamedTuple):
 
 
 class WindDown:
-    """Start nothing new, and bring what is in hand to an end."""
+    """Bring what is in hand to an end now: the process ends soon."""
+
+
+class HandOver:
+    """Give back what was not begun, so that another run does it, and go on with the calls in flight."""
 
 
 class Done:
     """Nothing is in hand and nothing can be claimed."""
 
 
-Step = Commit | Wait | WindDown | Done
+Step = Commit | Wait | WindDown | HandOver | Done
 
 COMMIT = Commit()
 WIND_DOWN = WindDown()
+HAND_OVER = HandOver()
 DONE = Done()
 
 
@@ -90,15 +105,29 @@ def next_step(load: Load, pace: Pace) -> Step:
     claims = can_claim(load, pace)
     if not (load.has_work or claims):
         return DONE
-    if load.is_over:
+    if load.stopping or load.now_ms >= load.cut_at_ms:
         return WIND_DOWN
+    over = is_over(load, pace)
+    if over and (load.ready or load.follow_ups or not load.handed_over):
+        return HAND_OVER
     urgent = load.releases or not load.in_flight or load.now_ms >= load.renew_at_ms
     if urgent or claims or _can_start(load) or flush_due(load, pace):
         return COMMIT
-    until = min(load.renew_at_ms, load.stop_at_ms)
+    until = min(load.renew_at_ms, load.cut_at_ms if over else load.stop_at_ms)
     if load.ended:
         until = min(until, load.first_ended_ms + pace.flush_after_ms)
     return Wait(until)
+
+
+def is_over(load: Load, pace: Pace) -> bool:
+    """Whether nothing new may start.
+
+    Statements are kept for the ends of what is in flight: without them its answers would be lost."""
+    if load.stopping or load.now_ms >= load.stop_at_ms:
+        return True
+    calls = load.in_flight - load.following_up + load.ended
+    reserved = calls * STATEMENTS_FOR_A_CALL + load.following_up * STATEMENTS_FOR_A_FOLLOW_UP
+    return load.sent + reserved >= pace.statements
 
 
 def can_claim(load: Load, pace: Pace) -> bool:
@@ -106,7 +135,7 @@ def can_claim(load: Load, pace: Pace) -> bool:
 
     A run with claimed tasks in hand claims more only if it can start no call and has nothing to settle.  Then the next
     call does not have to wait for a claim."""
-    if load.exhausted or load.is_over or load.sent >= pace.statements:
+    if load.exhausted or is_over(load, pace):
         return False
     if load.ready:
         return load.ready < pace.prefetch_below and load.room <= 0 and not load.ended
@@ -128,4 +157,6 @@ def should_settle(load: Load, pace: Pace, *, begins: bool) -> bool:
 def _can_start(load: Load) -> bool:
     if load.room <= 0:
         return False
-    return bool(load.ready and not load.stalled) or bool(load.follow_ups and load.connections > 0)
+    return bool(load.ready and not load.stalled) or bool(
+        load.follow_ups and load.may_follow_up and load.connections > 0
+    )

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 MAX_PLACES: Final = 5_000
-"""Places that a pattern may have, with its repetitions written out."""
-MAX_KNOWN: Final = 5_000
-"""Steps from one set of places to the next that a pattern remembers."""
+"""Places that the patterns of a schema may have together, with their repetitions written out."""
+MAX_REMEMBERED: Final = 100_000
+"""Places in the sets that the patterns of a schema remember during a check: about 6 MB."""
+MAX_KEPT: Final = 2_000
+"""Places in the sets that they may keep until the next check: about 130 KB."""
+_STEP: Final = 4
+"""What remembering one step from a set to the next costs, in places."""
 
 Test = "Callable[[str], bool]"
 Places = frozenset[int]
@@ -31,6 +35,33 @@ Places = frozenset[int]
 
 class Unsupported(ValueError):
     """The text is not a pattern, or one that cannot be searched for in bounded time.  The message gives the reason."""
+
+
+class Memory:
+    """Which set of places follows which on a character, for all patterns of a schema.
+
+    It is bounded over all of them: a text can lead a pattern of 2,000 places through as many sets of that size."""
+
+    __slots__ = ("sets", "size", "steps")
+
+    def __init__(self) -> None:
+        self.steps: dict[tuple[int, Places, str], Places] = {}
+        self.sets: dict[Places, Places] = {}
+        self.size = 0
+
+    def remember(self, key: tuple[int, Places, str], following: Places) -> Places:
+        """Remember a step while there is room.  Returns the set, or an equal one that is remembered already."""
+        if self.size >= MAX_REMEMBERED:
+            return following
+        same = self.sets.setdefault(following, following)
+        self.size += _STEP if same is not following else _STEP + len(following)
+        self.steps[key] = same
+        return same
+
+    def end_check(self) -> None:
+        """Forget the steps of a check if they are too many to be kept."""
+        if self.size > MAX_KEPT:
+            self.steps, self.sets, self.size = {}, {}, 0
 
 
 @dataclass(slots=True)
@@ -53,7 +84,7 @@ class Pattern:
     first: int
     last: int
     spend: Callable[[int], None] = lambda _: None
-    _known: dict[tuple[Places, str], Places] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     _again: Places = frozenset()
 
     def search(self, text: str) -> bool:
@@ -61,16 +92,14 @@ class Pattern:
         self.spend(len(text) // 16 + len(self.places))
         self._again = self._reached([self.first], edges=())
         now = self._reached([self.first], edges=("start",))
-        known = self._known
+        memory, number = self.memory, id(self)
         for character in text:
             if self.last in now:
                 return True
-            key = (now, character)
-            following = known.get(key)
+            key = (number, now, character)
+            following = memory.steps.get(key)
             if following is None:
-                following = self._follow(now, character)
-                if len(known) < MAX_KNOWN:
-                    known[key] = following
+                following = memory.remember(key, self._follow(now, character))
             now = following
         edges = ("end",) if text else ("start", "end")
         return self.last in self._reached(now, edges=edges)
@@ -101,17 +130,54 @@ class Pattern:
         return frozenset(seen)
 
 
-def compile_pattern(text: str, spend: Callable[[int], None] = lambda _: None) -> Pattern:
-    """Compile a pattern.  Raises Unsupported."""
+def compile_pattern(
+    text: str, spend: Callable[[int], None] = lambda _: None, memory: Memory | None = None
+) -> Pattern:
+    """Compile a pattern.  Raises Unsupported before it builds a pattern of more than `MAX_PLACES` places."""
+    parsed = _parse(text)
+    if _size(parsed) > MAX_PLACES:
+        raise Unsupported(TOO_MANY)
+    maker = _Maker()
+    last = maker.add(_Place([]))
+    first = maker.sequence(parsed, last)
+    return Pattern(maker.places, first, last, spend, Memory() if memory is None else memory)
+
+
+TOO_MANY: Final = (
+    f"must be shorter: at most {MAX_PLACES} places in all patterns of a schema, with repetitions written out"
+)
+
+
+def places(text: str) -> int:
+    """How many places a pattern has, counted without building it.  Raises Unsupported."""
+    return _size(_parse(text))
+
+
+def _parse(text: str) -> Any:
     try:
         parsed = _parser.parse(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise Unsupported(f"must be a regular expression: {error}") from None
     if parsed.state.flags & ~re.UNICODE:
         raise Unsupported("must be a pattern without flags such as (?i)")
-    maker = _Maker()
-    last = maker.add(_Place([]))
-    return Pattern(maker.places, maker.sequence(parsed, last), last, spend)
+    return parsed
+
+
+def _size(parts: Iterable[Any]) -> int:
+    """The places of these parts: as many as `_Maker` adds for them."""
+    size = 0
+    for kind, value in parts:
+        if kind is op.BRANCH:
+            size += 1 + sum(map(_size, value[1]))
+        elif kind is op.SUBPATTERN:
+            size += _size(value[3])
+        elif kind in {op.MAX_REPEAT, op.MIN_REPEAT}:
+            fewest, most, repeated = value
+            once = 1 + _size(repeated)
+            size += once * int(fewest) + (once if most is op.MAXREPEAT else once * (int(most) - int(fewest)))
+        else:
+            size += 1
+    return size
 
 
 _EDGES: Final = {
@@ -137,8 +203,6 @@ class _Maker:
         self.places: list[_Place] = []
 
     def add(self, place: _Place) -> int:
-        if len(self.places) >= MAX_PLACES:
-            raise Unsupported(f"must be shorter: at most {MAX_PLACES} places, with repetitions written out")
         self.places.append(place)
         return len(self.places) - 1
 

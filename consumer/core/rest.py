@@ -39,7 +39,7 @@ LONGEST_ASKED: Final = 1 * policy.HOUR
 """The longest wait of a profile that its provider asks for: after it, one call finds out whether it still holds."""
 SLOTS: Final = 20
 """The parts of a period in which calls are counted together, so that the state stays small."""
-CUT_OFF: Final = "cut off"
+CUT_OFF: Final = "cut_off"
 """How the reason of a call begins that we ended ourselves: it says nothing about the profile."""
 
 

@@ -7,7 +7,6 @@ the network.
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fastjsonschema import (
@@ -17,19 +16,21 @@ from fastjsonschema import (
 )
 
 from consumer.core import checker
+from consumer.core.cache import Cache
 from consumer.core.errors import BadInput, Problem, join
-from consumer.core.pattern import Unsupported, compile_pattern
+from consumer.core.keywords import Walk
+from consumer.core.pattern import MAX_PLACES, TOO_MANY, Unsupported, compile_pattern, places
 from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from consumer.core.checker import Check, Work
 
 MAX_BYTES: Final = 32_768
 """Bytes of a schema as JSON in UTF-8."""
-MAX_DEPTH: Final = 32
-"""Levels of objects and lists in a schema."""
-MAX_PATTERN: Final = 256
-"""Characters of a pattern in a schema."""
+MAX_REMEMBERED: Final = 12_000_000
+"""Bytes of compiled checks that are remembered: a Worker has 128 MB for everything."""
 
 
 def check_schema(schema: object, field: str) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def check_schema(schema: object, field: str) -> dict[str, Any]:
     Raises BadInput naming the place in the schema that is wrong; `field` is the name of the schema itself."""
     if not isinstance(schema, dict):
         raise BadInput(field, "must be a JSON object: a JSON Schema")
-    _check_node(schema, field, 0)
+    walk = Walk(schema, field, strict=True)
     if schema.get("type") != "object":
         raise BadInput(join(field, "type"), 'must be "object" at the top of the schema')
     try:
@@ -47,75 +48,83 @@ def check_schema(schema: object, field: str) -> dict[str, Any]:
         raise BadInput(field, "must not hold NaN or Infinity: JSON has no such numbers") from None
     if len(text.encode()) > MAX_BYTES:
         raise BadInput(field, f"must be at most {MAX_BYTES} bytes of JSON")
-    _compiled(text, field)
+    _check_patterns(walk.patterns)
+    try:
+        _compiled(text)
+    except BadInput as error:
+        raise error.within(field) from None
     return schema
 
 
-def _check_node(node: object, field: str, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise BadInput(field, f"must be nested at most {MAX_DEPTH} levels deep")
-    if isinstance(node, list):
-        for index, item in enumerate(node):
-            _check_node(item, f"{field}[{index}]", depth + 1)
-    elif isinstance(node, dict):
-        for key, item in node.items():
-            where = join(field, str(key))
-            if key in ("$ref", "$dynamicRef") and isinstance(item, str) and not item.startswith("#"):
-                raise BadInput(where, "must begin with #: a reference cannot leave the schema")
-            if key in ("$id", "id") and isinstance(item, str):
-                raise BadInput(where, "must be left out: a schema here has no address of its own")
-            for pattern in _patterns(key, item):
-                _check_pattern(pattern, where)
-            _check_node(item, where, depth + 1)
+def _check_patterns(patterns: list[tuple[str, str]]) -> None:
+    """Refuse a pattern that cannot be used, and patterns that are too large together, before any is built."""
+    left, known = MAX_PLACES, set()
+    for field, pattern in patterns:
+        if pattern in known:
+            continue
+        known.add(pattern)
+        try:
+            left -= places(pattern)
+            if left >= 0:
+                compile_pattern(pattern)
+        except Unsupported as error:
+            raise BadInput(field, str(error)) from None
+        if left < 0:
+            raise BadInput(field, TOO_MANY)
 
 
-def _patterns(key: object, item: object) -> list[str]:
-    """The patterns that a keyword of a schema holds."""
-    if key == "pattern" and isinstance(item, str):
-        return [item]
-    return list(map(str, item)) if key == "patternProperties" and isinstance(item, dict) else []
+_CHECKS: Final[Cache[Check]] = Cache(MAX_REMEMBERED)
 
 
-def _check_pattern(pattern: str, field: str) -> None:
-    if len(pattern) > MAX_PATTERN:
-        raise BadInput(field, f"must have patterns of at most {MAX_PATTERN} characters")
+def _compiled(text: str, work: Work | None = None, *, collect: bool = False) -> Check:
+    """The check of a schema's text, compiled once while it is remembered.
+
+    Raises BadInput when it is not a schema that can be used."""
+
+    def make() -> tuple[Check, int]:
+        check = _make(text, collect=collect)
+        if work is not None:
+            work.left -= checker.COMPILING * check.code
+        return check, check.size + 2 * len(text)
+
+    return _CHECKS.get((text, collect), make)
+
+
+def _make(text: str, *, collect: bool) -> Check:
     try:
-        compile_pattern(pattern)
-    except Unsupported as error:
-        raise BadInput(field, str(error)) from None
-
-
-@lru_cache(maxsize=256)
-def _compiled(text: str, field: str, *, collect: bool = False) -> Callable[[Any], None]:
-    """The check of a schema's text.  Raises BadInput naming `field` when it is not a schema that can be used."""
-    try:
-        check = checker.make(json.loads(text), collect=collect)
+        return checker.make(Walk(json.loads(text), "", strict=False).schema, collect=collect)
+    except BadInput:
+        raise
     except (JsonSchemaDefinitionException, RecursionError, ValueError, TypeError, KeyError) as error:
-        raise BadInput(field, f"not a JSON Schema: {error}") from None
+        raise BadInput("", f"not a JSON Schema: {error}") from None
     except Exception as error:  # noqa: BLE001  # the library can raise anything on a hostile schema
-        raise BadInput(field, f"not a JSON Schema: {type(error).__name__}") from None
-    return check
+        raise BadInput("", f"not a JSON Schema: {type(error).__name__}") from None
 
 
 class SchemaCheck:
-    """A schema together with its compiled check, which is made at the first use."""
+    """A schema whose check is compiled at the first use."""
 
-    __slots__ = ("_check", "_schema")
+    __slots__ = ("_text",)
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._schema = schema
-        self._check: Callable[[Any], None] | None = None
+    def __init__(self, schema: Mapping[str, Any] | str) -> None:
+        """`schema`: the schema, or its JSON text as a row has it."""
+        self._text = schema if isinstance(schema, str) else dump_json(schema)
 
-    def mismatch(self, value: object) -> Problem | None:
-        """As the function `mismatch`, without the search for the compiled check."""
+    def mismatch(self, value: object, work: Work | None = None) -> Problem | None:
+        """As the function `mismatch`, without writing the schema as text again.
+
+        `work`: what the check may spend together with others."""
         try:
-            if self._check is None:
-                self._check = _compiled(dump_json(self._schema), "schema")
-            self._check(value)
+            _compiled(self._text, work)(value, work)
         except JsonSchemaValueException as error:
             return _problem(error)
         except checker.TooMuchWork:
-            return Problem("", "needs more work than a check against a schema may take")
+            shared = (
+                ""
+                if work is None or work.left > 0 or not work.cuts
+                else ", together with the others of this request"
+            )
+            return Problem("", f"needs more work than a check against a schema may take{shared}")
         except RecursionError:
             return Problem("", "is nested too deeply")
         except ArithmeticError:  # `multipleOf` divides, and no float holds the number
@@ -129,8 +138,11 @@ def mismatch(schema: Mapping[str, Any], value: object) -> Problem | None:
     """The first place where `value` does not fit the schema; None when it fits.  Never raises.
 
     The field is a path such as `items[0].name`, empty for the whole value.  The message reads on from the field's
-    name: `must be string`."""
-    return SchemaCheck(schema).mismatch(value)
+    name: `must be text`."""
+    try:
+        return SchemaCheck(schema).mismatch(value)
+    except (ValueError, BadInput) as error:  # no JSON text can hold such a schema
+        return Problem("", f"cannot be checked against its schema: {type(error).__name__}")
 
 
 def mismatches(schema: Mapping[str, Any], value: object) -> list[Problem]:
@@ -141,7 +153,7 @@ def mismatches(schema: Mapping[str, Any], value: object) -> list[Problem]:
     if first is None:
         return []
     try:
-        _compiled(dump_json(schema), "schema", collect=True)(value)
+        _compiled(dump_json(schema), collect=True)(value)
     except JsonSchemaValuesException as error:
         return [_problem(found) for found in error.errors]
     except Exception:  # noqa: BLE001  # `mismatch` has reported it

@@ -22,11 +22,12 @@ _ASCII_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 def parse_json(text: str | bytes, field: str = "", *, unique: bool = False) -> Any:  # JSON is any value
     """Read JSON strictly.  Raises BadInput naming `field`: also for NaN, Infinity, 1e999 and absurd nesting.
 
+    A byte order mark in front is left out, because some editors and spreadsheets write one.
     `unique`: refuse a name that occurs twice in an object.  Readers disagree about which of the two counts, so callers
     must not send such values."""
     decoder = _UNIQUE_DECODER if unique else _DECODER
     try:
-        text = text if isinstance(text, str) else text.decode("utf-8-sig")
+        text = (text if isinstance(text, str) else text.decode()).removeprefix("\ufeff")
         if nests_too_deeply(text):
             raise BadInput(field, "JSON nested too deeply")
         return decoder.decode(text)

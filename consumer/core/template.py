@@ -7,27 +7,26 @@ its provider.  Base URLs and keys are in profiles, because a tenant can write th
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from consumer.core.errors import BadInput
 from consumer.core.model import WHOLE, Id, Model, Name, Text, dollars
+from consumer.core.prompt import check_prompt
 from consumer.core.schema import SchemaCheck, check_schema
-from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from consumer.core.checker import Work
     from consumer.core.errors import Problem
 
 DAY_S: Final = 86_400
 """Seconds in a day."""
 MAX_EXECUTIONS: Final = 1000
 """Executions that one task may have: fewer than the 1,024 ids that are reserved for each task."""
+MAX_PROMPT: Final = 50_000
+"""Characters of a prompt."""
 MAX_CALL_S: Final = 240
 """The longest time limit of a call, in seconds.  It ends 60 s before a lease of 300 s does: 30 s for the difference
 between the clocks of two workers, and 30 s to spare."""
@@ -60,10 +59,11 @@ class Stage(Model):
     """One step of a route.
 
     In a `review` stage a person judges the draft of the stage before: approves it, edits it, or rejects it, perhaps
-    asking for a redo."""
+    asking for a redo.  `prompt`: the instructions of this stage, instead of those of the template."""
 
     kind: Literal["ai", "human", "review"]
     candidates: tuple[Candidate, ...] = Field(min_length=1, max_length=8)
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT)] | None = None
 
     @property
     def execution_type(self) -> str:
@@ -131,7 +131,7 @@ class Template(Model):
     description: Text | None = Field(default=None, max_length=10_000)
     category: Text | None = Field(default=None, max_length=100)
     estimated_duration: Annotated[int, Field(ge=0, le=2**31, strict=True), WHOLE] | None = None
-    prompt: Text = Field(default="", max_length=50_000)
+    prompt: Text = Field(default="", max_length=MAX_PROMPT)
     input_schema: Schema | None = None
     output_schema: Schema
     route: Route
@@ -142,7 +142,9 @@ class Template(Model):
         if self.input_schema is not None:
             check_schema(self.input_schema, "input_schema")
         check_schema(self.output_schema, "output_schema")
-        check_prompt(self.prompt)
+        check_prompt(self.prompt, has_previous=self.route.stages[0].prompt is not None)
+        for index, stage in enumerate(self.route.stages):
+            check_prompt(stage.prompt or "", f"route.stages[{index}].prompt", has_previous=index > 0)
         return self
 
 
@@ -154,46 +156,16 @@ class Plan(Model):
     route: Route
     limits: Limits
 
+    def prompt_of(self, stage: int) -> str:
+        """The instructions of a stage: its own, or those of the template."""
+        stages = self.route.stages
+        own = stages[stage].prompt if stage < len(stages) else None
+        return self.prompt if own is None else own
+
     @cached_property
     def _answer_check(self) -> SchemaCheck:
         return SchemaCheck(self.output_schema)
 
-    def mismatch(self, answer: object) -> Problem | None:
+    def mismatch(self, answer: object, work: Work | None = None) -> Problem | None:
         """The first place where an answer does not fit the output schema; None when it fits."""
-        return self._answer_check.mismatch(answer)
-
-
-PLACEHOLDER: Final = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-"""A placeholder in a prompt, such as `{{title}}`.  Group 1 is the name, without the white space around it."""
-_NAMES: Final = re.compile(r"^(title|description|input|input\.[A-Za-z0-9_]+)$")
-"""The names that `render` can fill."""
-
-
-def check_prompt(prompt: str) -> None:
-    """Refuse a placeholder that `render` cannot fill.  Raises BadInput."""
-    for found in PLACEHOLDER.finditer(prompt):
-        if not _NAMES.match(found[1]):
-            raise BadInput(
-                "prompt",
-                f"unknown placeholder {{{{{found[1]}}}}}: use title, description, input or input.<field>",
-            )
-
-
-def render(prompt: str, title: str, description: str, value: object) -> str:
-    """Fill the placeholders of a prompt.
-
-    `value` is the input: text goes in as it is, any other value as JSON, and a missing field as an empty text.
-    A text that is filled in is never searched for placeholders: a task cannot show more of itself than its template
-    allows."""
-    fields: Mapping[str, Any] = value if isinstance(value, dict) else {}
-
-    def fill(found: re.Match[str]) -> str:
-        name = found[1]
-        if name == "title":
-            return title
-        if name == "description":
-            return description
-        part = value if name == "input" else fields.get(name.removeprefix("input."), "")
-        return part if isinstance(part, str) else dump_json(part)
-
-    return PLACEHOLDER.sub(fill, prompt)
+        return self._answer_check.mismatch(answer, work)

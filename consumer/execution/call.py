@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import hmac
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import httpx2
 
+from consumer.core.cache import Cache
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Invalid, Outcome, Retry, Succeeded, Unknown
+from consumer.core.prompt import has_placeholder, render
 from consumer.core.strictjson import dump_json, parse_json
-from consumer.core.template import PLACEHOLDER, Plan, render
+from consumer.core.template import Plan
 from consumer.execution.network import address, network_reason
 from consumer.execution.secrets import without_secrets
 from consumer.provider import MAX_REPLY_BYTES, Call, Pause, Provider, Quote, Reply, Verb
@@ -25,13 +26,18 @@ from consumer.telemetry import Event, log
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from consumer.core.checker import Work
     from consumer.core.profile import Account
     from consumer.core.template import Candidate
     from consumer.world import World
 
+MAX_PLAN_BYTES: Final = 6_000_000
+"""Bytes of plans that are remembered, about 12 for each character of a template."""
 KEY_PREFIX: Final = "bizq"
 SIGNATURE_LENGTH: Final = 32
 TOO_MANY_CALLS: Final = 429
+PREVIOUS: Final = "The answer of the stage before:"
+"""What a model reads above that answer, where the prompt does not name it."""
 NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 """Errors of a client that opens its connections itself, after which certainly no byte of the request was sent."""
 
@@ -102,8 +108,13 @@ class Attempt(NamedTuple):
     external_id: str | None = None
 
 
-def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms: int) -> Call:
-    """The call of an execution.  Raises BadInput when the route's settings no longer fit the adapter."""
+def build_call(
+    world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms: int, *, begun: bool = False
+) -> Call:
+    """The call of an execution.
+
+    Raises BadInput when the route's settings no longer fit the adapter, and Unfillable when the task does not fill the
+    prompt.  `begun`: the execution began before, so that an empty placeholder no longer matters."""
     provider, account, stage = attempt.provider, attempt.account, attempt.stage
     where = f"route.stages[{stage}].candidates[{attempt.candidate}].settings"
     settings = parse(provider.settings, attempt.chosen.settings, where)
@@ -116,7 +127,7 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
         settings=settings,
         title=task.title,
         description=task.description,
-        prompt=_prompt(plan.prompt, provider, task, value),
+        prompt=_prompt(plan.prompt_of(stage), provider, known_to_prompt(task, stage), begun=begun),
         value=value,
         output_schema=plan.output_schema,
         timeout_s=plan.limits.call_s,
@@ -124,6 +135,7 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
         feedback=task.feedback,
         draft=_draft(plan, stage, task),
         repair=task.repairs,
+        task_input=None if stage == 0 else task.value,
         assigned_to=task.assigned_to,
         callback_url=callback_url(world, account.name, attempt.execution, attempt.lease)
         if calls_back
@@ -132,12 +144,24 @@ def build_call(world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms
     )
 
 
-def _prompt(prompt: str, provider: Provider, task: Subject, value: Any) -> str:
-    """The prompt for this task.  A model sees nothing else, so the input follows a prompt without placeholders."""
-    text = render(prompt, task.title, task.description, value)
-    if not prompt or provider.kind == "human" or PLACEHOLDER.search(prompt):
+def known_to_prompt(task: Subject, stage: int) -> dict[str, Any]:
+    """What the placeholders of a prompt can name.  A model and a person are shown the same."""
+    known = {"title": task.title, "description": task.description, "input": task.value}
+    return known if stage == 0 else known | {"previous": task.previous}
+
+
+def _prompt(prompt: str, provider: Provider, known: Mapping[str, Any], *, begun: bool) -> str:
+    """The prompt for this task.
+
+    A model sees nothing else, so the input follows a prompt without placeholders, and the answer of the stage before
+    follows a prompt that does not name it.  A person sees both on the page."""
+    text = render(prompt, known, lenient=begun)
+    if not prompt or provider.kind == "human":
         return text
-    return f"{text}\n\n{dump_json(value)}"
+    parts = [text] if has_placeholder(prompt) else [text, dump_json(known["input"])]
+    if "previous" in known and not has_placeholder(prompt, "previous"):
+        parts.append(f"{PREVIOUS}\n{dump_json(known['previous'])}")
+    return "\n\n".join(parts)
 
 
 def _draft(plan: Plan, stage: int, task: Subject) -> Any:
@@ -291,11 +315,13 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
     return Unknown(f"adapter_error: {type(outcome).__name__}")
 
 
-def judge(plan: Plan, outcome: Outcome) -> Outcome:
-    """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost."""
+def judge(plan: Plan, outcome: Outcome, work: Work | None = None) -> Outcome:
+    """Turn an answer that does not fit the output schema into `Invalid`, which keeps the cost.
+
+    `work` counts what the check spends.  It never makes a check end earlier, because the answer is paid."""
     if not isinstance(outcome, Succeeded):
         return outcome
-    problem = plan.mismatch(outcome.output)
+    problem = plan.mismatch(outcome.output, work)
     if problem is None:
         return outcome
     fault = f"{problem.field or 'the answer'} {problem.message}"
@@ -314,9 +340,16 @@ def read_plan(row: Mapping[str, Any]) -> Plan:
     )
 
 
-@lru_cache(maxsize=512)
+_PLANS: Final[Cache[Plan]] = Cache(MAX_PLAN_BYTES)
+
+
 def _plan(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
     """Parse each text once: a template changes rarely and is used often."""
+    texts = (prompt, output_schema, route, limits)
+    return _PLANS.get(texts, lambda: (_parsed(*texts), 4_000 + 12 * sum(map(len, texts))))
+
+
+def _parsed(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
     value = {
         "prompt": prompt,
         "output_schema": parse_json(output_schema, "output_schema"),

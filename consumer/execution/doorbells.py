@@ -18,7 +18,7 @@ RING_WITHIN_MS: Final = 15 * MINUTE
 async def ring(world: World, count: int = 1, *, task: int | None = None, delay_s: int = 0) -> None:
     """Send messages that say that there is work.  Losing them loses no work, so a failure is not an error."""
     try:
-        await world.queue.send([Doorbell(task).body()] * count, delay_s)
+        await world.within(world.queue.send([Doorbell(task).body()] * count, delay_s))
     except PortError:
         return
 

@@ -10,7 +10,7 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from consumer.core.follow_up import Action, Ask, Settle, View, after, given_up, next_action
+from consumer.core.follow_up import Action, Ask, Nothing, Settle, View, after, given_up, next_action
 from consumer.core.lifecycle import EXECUTION_FINAL
 from consumer.core.outcome import Accepted, Unknown
 from consumer.execution import publish, webhooks
@@ -26,7 +26,7 @@ from consumer.store import webhooks as webhooks_sql
 from consumer.store.sql import integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from consumer.ports import Row, Statement
     from consumer.provider import Call
@@ -71,8 +71,15 @@ async def handle_webhooks(world: World, executions: Iterable[int]) -> None:
             await follow_up(world, execution)
 
 
-async def follow_up(world: World, execution: int) -> None:
-    """Bring one open execution a step further: by its webhooks, else by the next action.  Raises PortError."""
+def always() -> bool:
+    """Whether a request may still be sent: yes."""
+    return True
+
+
+async def follow_up(world: World, execution: int, may_ask: Callable[[], bool] = always) -> None:
+    """Bring one open execution a step further: by its webhooks, else by the next action.  Raises PortError.
+
+    `may_ask`: whether there is still time for a request to the provider."""
     found = await facts(world, [execution])
     if not found:
         return
@@ -86,10 +93,10 @@ async def follow_up(world: World, execution: int) -> None:
         await settle_without_lease(world, fact, last.outcome, bound=last.bound)
         await webhooks.handle_late(world, execution)  # from now on no worker has to follow it up
     if last is None:
-        await _follow_up(world, fact)
+        await _follow_up(world, fact, may_ask)
 
 
-async def _follow_up(world: World, fact: Facts) -> None:
+async def _follow_up(world: World, fact: Facts, may_ask: Callable[[], bool]) -> None:
     execution = fact.situation.execution.id
     try:
         call = await call_of(world, fact)
@@ -100,7 +107,7 @@ async def _follow_up(world: World, fact: Facts) -> None:
     call, outcome = webhooks.read(fact, call, events)
     view = view_of(fact, call)
     if outcome is None or (isinstance(outcome, Accepted | Unknown) and view.expired):
-        action = await _act(world, fact, call, view)
+        action = await _act(world, fact, call, view, may_ask)
     else:
         action = Settle(outcome)
     if isinstance(action, Settle):
@@ -110,10 +117,14 @@ async def _follow_up(world: World, fact: Facts) -> None:
         await _reset_counter(world, execution)
 
 
-async def _act(world: World, fact: Facts, call: Call | None, view: View) -> Action:
+async def _act(
+    world: World, fact: Facts, call: Call | None, view: View, may_ask: Callable[[], bool]
+) -> Action:
     """Carry out the next action, and what follows from its reply, until there is something to settle."""
     action = next_action(view)
     while isinstance(action, Ask) and call is not None:
+        if not may_ask():
+            return Nothing()
         action = after(view, action, await exchange(world, fact, call, VERBS[action]))
     return action
 

@@ -21,7 +21,7 @@ PART_CHARS: Final = 250_000
 async def keep(world: World, key: str, content: str) -> None:
     """Store a text under a key that carries its digest.  Raises PortError if neither store can take it."""
     try:
-        await world.blobs.put(key, content.encode())
+        await world.within(world.blobs.put(key, content.encode()))
     except PortError:
         await park(world, key, content)
 
@@ -41,7 +41,7 @@ async def read(world: World, key: str) -> bytes | None:
     """The bytes of a text; None if no store has it.  Raises `Unavailable` while it may be in one that is away."""
     away: Unavailable | None = None
     try:
-        data = await world.blobs.get(key)
+        data = await world.within(world.blobs.get(key))
     except Unavailable as error:
         data, away = None, error
     if data is not None:

@@ -14,13 +14,15 @@ from consumer.execution.settle import (
     Verdict,
     announce,
     ended_by,
+    publisher_of,
     rebill,
     rebilling,
     report_overrun,
     settle,
+    settle_without_lease,
     store_result,
 )
-from consumer.execution.settlement import Elsewhere, SettleRow, cost, decide_and_price
+from consumer.execution.settlement import Elsewhere, Ended, SettleRow, cost, decide_and_price
 from consumer.ports import Refused
 from consumer.store import settle as sql
 from consumer.store.sql import integer
@@ -53,6 +55,17 @@ async def handle_late_outcome(world: World, execution: int, lease: str | None, o
     log().error(Event.UNSTORABLE, execution=execution, error=gave_up)
 
 
+async def overtaken(world: World, ended: Ended, verdict: Verdict) -> None:
+    """Another writer moved the task or ended the execution: judge again with fresh facts, keep the cost."""
+    if verdict is Verdict.STALE:
+        found = await same(world, ended.execution.id, ended.lease)
+        if found is None:
+            return
+        verdict = (await settle_without_lease(world, found, ended.outcome)).verdict
+    if verdict is Verdict.OVERTAKEN:
+        await handle_late_outcome(world, ended.execution.id, ended.lease, ended.outcome)
+
+
 async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     """Use an answer whose execution has ended without one.
 
@@ -67,7 +80,7 @@ async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
     answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere(), lease=None)
     stored = await store_result(world, decide_and_price(answer))
     row: SettleRow = {**stored.row, "late_of": late.id}
-    publisher = world.entropy.token()
+    publisher = publisher_of(world)
     batch = world.batch()
     batch.add(sql.INSERT_LATE_ANSWER(execution=new, late=late.id, version=task.version))
     settling = settle(batch, [Stored(stored.settlement, row)], fact.situation.now_ms, publisher)

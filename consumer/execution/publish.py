@@ -8,7 +8,6 @@ version, and republishes if not.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,39 +15,43 @@ from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.snapshot import key, snapshot
 from consumer.core.strictjson import dump_flat
 from consumer.core.times import iso
-from consumer.ports import PortError
+from consumer.ports import NoAnswer, PortError
 from consumer.store import publish
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from consumer.core.profile import Account
     from consumer.ports import Statement
     from consumer.world import World
 
 REPAIR_AFTER_MS: Final = 2_000
+LATE_AFTER_MS: Final = 60_000
+"""How long after its time limit a write of a status may still be carried out."""
+LATE_WRITE: Final = "late write"
+"""The holder of the outbox row that corrects such a write: no other publication deletes the row."""
 
 
-async def put(world: World, value: Mapping[str, Any]) -> bool:
-    """Write one snapshot.  False when the store refused it or failed: it must be published again."""
+async def write(world: World, value: Mapping[str, Any]) -> None:
+    """Write one snapshot.  Raises PortError: then it must be published again.
+
+    A write without an answer may still be carried out, over a later status: another write follows it a minute later."""
     ttl = world.config.status_ttl_s if value["status"] in TASK_FINAL else None
     try:
-        await world.kv.put(key(value["task"], value["identity"] or ""), dump_flat(value), ttl)
-    except PortError as error:
-        log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
-        return False
-    return True
+        stored = key(value["task"], value["identity"] or "")
+        await world.within(world.kv.put(stored, dump_flat(value), ttl))
+    except NoAnswer:
+        due = world.clock.now_ms() + LATE_AFTER_MS
+        await world.write(
+            publish.PUBLISH_LATER(tasks=json.dumps([value["task"]]), holder=LATE_WRITE, due=due)
+        )
+        raise
 
 
-async def put_all(world: World, values: Sequence[Mapping[str, Any]], width: int) -> list[int]:
-    """Write snapshots, `width` at a time.  Returns the tasks whose status must be published again."""
-    failed: list[int] = []
-    for start in range(0, len(values), width):
-        part = values[start : start + width]
-        written = await asyncio.gather(*(put(world, value) for value in part))
-        failed += [value["task"] for value, done in zip(part, written, strict=True) if not done]
-    return failed
+def report_failure(value: Mapping[str, Any], error: PortError) -> None:
+    """Log that a snapshot could not be written."""
+    log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
 
 
 async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
@@ -58,13 +61,21 @@ async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
 
 
 async def republish(world: World, tasks: Iterable[int]) -> dict[int, int]:
-    """Publish tasks from the database.  Returns the versions that were written, 0 for a task that no longer exists."""
+    """Publish tasks from the database.  Returns the versions that were written, 0 for a task that no longer exists.
+
+    A store that did not answer in time is not asked again for the other tasks."""
     written = dict.fromkeys(tasks, 0)
+    answers = True
     for value in await current(world, written):
-        if await put(world, value):
-            written[value["task"]] = value["version"]
-        else:
-            del written[value["task"]]
+        try:
+            if answers:
+                await write(world, value)
+                written[value["task"]] = value["version"]
+                continue
+        except PortError as error:
+            report_failure(value, error)
+            answers = not isinstance(error, NoAnswer)
+        del written[value["task"]]
     return written
 
 

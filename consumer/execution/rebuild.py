@@ -62,7 +62,7 @@ async def call_of(world: World, fact: Facts) -> Call | None:
             refused=refused_answer(fact.row),
             repairs=optional_integer(fact.row, "repairs") or 0,
         )
-        return build_call(world, fact.plan, attempt, subject, now)
+        return build_call(world, fact.plan, attempt, subject, now, begun=True)
     except BadInput:
         return None
 

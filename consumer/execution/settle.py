@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
-from consumer.core.policy import LEASE, WOKEN_FOR
+from consumer.core.policy import WOKEN_FOR
 from consumer.core.times import iso
 from consumer.execution import doorbells, large, publish
 from consumer.execution.facts import Facts, same
@@ -39,7 +39,7 @@ from consumer.store.sql import chunks, integer, optional_integer, optional_text
 from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from consumer.core.money import Cost
     from consumer.core.outcome import Outcome
@@ -65,6 +65,13 @@ class Verdict(StrEnum):
     STALE = "stale"
 
 
+class Publisher(NamedTuple):
+    """A process without a lease that publishes what it settles, and when another process does that in its place."""
+
+    holder: str
+    due_ms: int
+
+
 class Stored(NamedTuple):
     """A settlement whose large result is in the blob store, and the row that the statements read."""
 
@@ -78,23 +85,28 @@ async def store_result(world: World, settlement: Settlement) -> Stored:
         log().error(Event.UNSTORABLE, execution=settlement.execution, error=settlement.refused)
     result = settlement.result
     if result is None:
-        return Stored(settlement, row_of(settlement, None, None))
+        return stored_in_row(settlement)
     data = result.encode()
     if len(data) <= INLINE_RESULT_MAX:
-        return Stored(settlement, row_of(settlement, result, None))
+        return stored_in_row(settlement)
     # The key carries a digest of the content: two answers of one execution never share a key, whichever is used.
     key = f"results/{settlement.execution}-{hashlib.sha256(data).hexdigest()[:16]}"
     try:
-        await world.blobs.put(key, data)
+        await world.within(world.blobs.put(key, data))
     except PortError as error:
         log().error(Event.UNSTORABLE, execution=settlement.execution, error=str(error)[:200])
         if len(data) <= ROW_RESULT_MAX:  # the row takes the paid answer, so that it is not lost
-            return Stored(settlement, row_of(settlement, result, None))
+            return stored_in_row(settlement)
         try:
             await large.park(world, key, result)
         except PortError:  # the database is away too, or refuses it: the settle will say so
-            return Stored(settlement, row_of(settlement, result, None))
+            return stored_in_row(settlement)
     return Stored(settlement, row_of(settlement, None, key))
+
+
+def stored_in_row(settlement: Settlement) -> Stored:
+    """The settlement with its result in its row, however large it is."""
+    return Stored(settlement, row_of(settlement, settlement.result, None))
 
 
 # --- writing a group ----------------------------------------------------------------------------------------------
@@ -140,12 +152,12 @@ def settle(
     batch: Batch,
     group: Sequence[Stored],
     now_ms: int,
-    publisher: str | None = None,
+    publisher: Publisher | None = None,
     also: Sequence[Statement] = (),
 ) -> Settling:
     """Add a group of settlements to a batch.
 
-    `publisher`: the holder of the outbox rows that a caller without a lease needs.  If it dies before it publishes,
+    `publisher`: who holds the outbox rows that a caller without a lease needs.  If it dies before it publishes,
     such a row leads another worker to the status.  `also` follows the settle in the same batch."""
     parts = list(chunks(stored.row for stored in group))
     batch.each(sql.SETTLE_EXECUTIONS, parts)
@@ -164,7 +176,7 @@ def settle(
     if publisher is not None:
         moved = (_fence(stored.row) for stored in group if "status" in stored.row)
         # The publisher publishes immediately; its row becomes due only if it dies before that.
-        batch.each(sql.SETTLE_OUTBOX, chunks(moved), holder=publisher, due=now_ms + LEASE)
+        batch.each(sql.SETTLE_OUTBOX, chunks(moved), holder=publisher.holder, due=publisher.due_ms)
     batch.add(*also)
     ended = [
         s.settlement.execution for s in group if s.settlement.ended.calls_back and not s.settlement.is_open
@@ -196,32 +208,27 @@ def _verdict(wanted: SettleRow, seen: Mapping[Value, Row]) -> Verdict:
 async def settle_alone(
     world: World,
     stored: Stored,
-    publisher: str | None = None,
+    publisher: Publisher | None = None,
     also: Sequence[Statement] = (),
-    commit: Callable[[Batch], Awaitable[Results]] = Batch.commit,
 ) -> tuple[Stored, Settled]:
     """Settle one execution in a batch of its own.
 
     An answer that the database refuses becomes a failure that keeps its cost.  Raises Refused when even that is
     refused, and `Unavailable`."""
     try:
-        return stored, await _write(world, stored, publisher, also, commit)
+        return stored, await _write(world, stored, publisher, also)
     except Refused as error:
         log().error(Event.UNSTORABLE, execution=stored.settlement.execution, error=str(error)[:200])
     stored = await store_result(world, decide_and_price(stored.settlement.ended.unstorable()))
-    return stored, await _write(world, stored, publisher, also, commit)
+    return stored, await _write(world, stored, publisher, also)
 
 
 async def _write(
-    world: World,
-    stored: Stored,
-    publisher: str | None,
-    also: Sequence[Statement],
-    commit: Callable[[Batch], Awaitable[Results]],
+    world: World, stored: Stored, publisher: Publisher | None, also: Sequence[Statement]
 ) -> Settled:
     batch = world.batch()
     settling = settle(batch, [stored], stored.settlement.ended.situation.now_ms, publisher, also)
-    return settling.read(await commit(batch))
+    return settling.read(await batch.commit())
 
 
 # --- one execution without a lease --------------------------------------------------------------------------------
@@ -266,7 +273,7 @@ async def settle_without_lease(
     """Settle one execution, following a moved fence; publish its task, and ring for what becomes due.
 
     Raises `Unavailable`, and Refused when no form of the settlement can be written."""
-    publisher = world.entropy.token()
+    publisher = publisher_of(world)
     ended, unhandled = ended_by(world, fact, outcome, bound=bound), False
     for _ in range(MAX_SETTLE_ATTEMPTS):
         if ended.execution.state in EXECUTION_FINAL:
@@ -293,7 +300,12 @@ async def settle_without_lease(
     return Ending(Verdict.OVERTAKEN, unhandled)
 
 
-async def announce(world: World, settlement: Settlement, publisher: str) -> None:
+def publisher_of(world: World) -> Publisher:
+    """The publisher that this process is, for the time of a lease."""
+    return Publisher(world.entropy.token(), world.clock.now_ms() + world.config.lease_ms)
+
+
+async def announce(world: World, settlement: Settlement, publisher: Publisher) -> None:
     """Log a settlement, publish its task and ring for what becomes due.  The sweep repairs what fails here."""
     report(settlement)
     move, task = settlement.decision.task, settlement.ended.task_id
@@ -302,7 +314,7 @@ async def announce(world: World, settlement: Settlement, publisher: str) -> None
             await publish.cost_changed(world, task)
         return
     await publish.republish(world, [task])
-    await publish.check_later(world, task, publisher)
+    await publish.check_later(world, task, publisher.holder)
     if move.state is TaskState.PENDING:
         await doorbells.ring_at(world, move.run_at_ms)
 

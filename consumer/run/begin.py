@@ -13,6 +13,7 @@ from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.money import show
 from consumer.core.outcome import Unknown
+from consumer.core.prompt import Unfillable
 from consumer.core.template import MAX_EXECUTIONS
 from consumer.core.times import iso
 from consumer.execution import prices
@@ -33,10 +34,12 @@ from consumer.provider import Pause
 from consumer.store import begin as sql
 from consumer.store import stops as stops_sql
 from consumer.store.sql import chunks, execution_id, integer, number_of, text
+from consumer.telemetry import Event, log, reason_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from consumer.core.checker import Work
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.execution.call import Step
@@ -148,6 +151,8 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
         return _intent(world, task, execution_id(task.id, number), now_ms)
     except NoSuchCandidate as error:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"no_candidate:{error}"[:200])
+    except Unfillable as error:
+        return Release(task, TaskState.FAILED, reason=f"bad_input: {error}"[:1000])
     except BadInput as error:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"bad_settings:{error}"[:200])
 
@@ -263,7 +268,12 @@ def _why_failed(row: Row, needs: int) -> str:
 
 
 def ended_by_call(
-    world: World, intent: Intent, outcome: Outcome, now_ms: int, rests_until_ms: int = 0
+    world: World,
+    intent: Intent,
+    outcome: Outcome,
+    now_ms: int,
+    rests_until_ms: int = 0,
+    work: Work | None = None,
 ) -> Ended:
     """An execution that this run began, with the outcome of its call.
 
@@ -281,7 +291,7 @@ def ended_by_call(
     )
     view = TaskView(task.id, task.version, TaskState.RUNNING, task.position, task.deadline_ms, held=True)
     draw = world.entropy.draw()
-    judged = judge_output(task.plan, outcome)
+    judged = judge_output(task.plan, outcome, work)
     return Ended(
         Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw, rests_until_ms),
         judged,
@@ -296,3 +306,11 @@ def ended_by_call(
         calls_back=calls_back(world, intent.account),
         lease=task.token,
     )
+
+
+def report_release(released: Release) -> None:
+    """Log the end of a task that failed without a call."""
+    if released.to is TaskState.FAILED:
+        task, reason = released.task, reason_code(released.reason)
+        fields = {"task": task.id, "organization": task.organization, "reason": reason}
+        log().info(Event.TASK_ENDED, status=released.to.value, **fields)

@@ -12,7 +12,6 @@ from consumer.run.claim import Claimed
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
 
     from consumer.core.profile import Account
     from consumer.run.flight import Flight
@@ -61,7 +60,6 @@ def choose(
     flight: Flight,
     traffic: Traffic,
     now_ms: int,
-    is_over: Callable[[], bool],
 ) -> Chosen:
     """Take the tasks that can begin, or never will, out of `ready`; a task that needs no call needs no room."""
     chosen = Chosen([], [], stalled=False)
@@ -72,7 +70,7 @@ def choose(
     left, stalled = list[int](), False
     owners = Counter(intent.task.organization for intent in in_flight)
     for place in turns([task.organization for task in ready], owners):
-        if room.calls <= 0 or is_over():
+        if room.calls <= 0:
             left.append(place)
             continue
         task = ready[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -111,9 +112,13 @@ class Claiming(NamedTuple):
         for row in results.rows(self.budgets):
             by_task[row["task_id"]].append(row)
         ordered = sorted(results.rows(self.tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
-        tasks = [
-            await _claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered
-        ]
+        reads = [_claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered]
+        if any(row["previous_key"] is not None for row in ordered):
+            tasks = list(
+                await asyncio.gather(*reads)
+            )  # one time limit of the blob store, not one for each task
+        else:
+            tasks = [await read for read in reads]
         for task in tasks:
             task.budgets = by_task.get(task.id, ())
         outbox = results.rows(self.outbox)

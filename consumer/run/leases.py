@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Leases:
     """The leases that a run holds, and the statuses that it has published.
 
-    `length_ms`: the length of a lease.  `renew_at_ms`: the time of the next renewal.  `left`: the number of tasks that
-    still need each lease, by token.  `published`: the version at which a task's status was written.  `unpublished`: the
-    tasks whose status could not be written."""
+    `length_ms`: the length of a lease.  `renew_at_ms`: the time of the next renewal.  `left`: the number of tasks and
+    writes that still need each lease, by token.  `published`: the version at which a task's status was written.
+    `unpublished`: the tasks whose status could not be written."""
 
     length_ms: int
     renew_at_ms: int
@@ -36,8 +36,12 @@ class Leases:
         """Note that a batch of this many tasks was claimed under a new lease."""
         self.left[token] = tasks
 
+    def hold(self, token: str) -> None:
+        """Note that something more needs a lease."""
+        self.left[token] += 1
+
     def done(self, token: str) -> None:
-        """Note that one task of a batch no longer needs its lease."""
+        """Note that one task of a batch, or a write of its status, no longer needs its lease."""
         self.left[token] -= 1
 
     def statements(self, now_ms: int) -> list[Statement]:

@@ -3,7 +3,8 @@
     queue message --> Run.drain -- next_step --> Commit    one round trip: settle what ended, begin what fits,
          |                          (core/pace)             release, renew leases, claim the next tasks
          |                                      Wait       until a call in flight ends
-         |                                      WindDown   nothing new; settle what is in hand
+         |                                      HandOver   nothing new; calls in flight go on
+         |                                      WindDown   the process ends: settle what is in hand
          +--> acknowledged after the last commit  Done
 
 A run belongs to one invocation.  Each turn of its loop makes at most one round trip to the database, because round
@@ -14,15 +15,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from consumer.core import pace
+from consumer.core.checker import RUN_WORK, Work
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
-from consumer.execution import doorbells, follow_up, publish
-from consumer.execution.facts import same
-from consumer.execution.late import handle_late_outcome
+from consumer.execution import doorbells, follow_up
 from consumer.execution.settle import (
     Settled,
     Stored,
@@ -30,19 +30,20 @@ from consumer.execution.settle import (
     report,
     settle,
     settle_alone,
-    settle_without_lease,
     store_result,
 )
-from consumer.execution.settlement import Ended, Settlement, decide_and_price
+from consumer.execution.settlement import Settlement, decide_and_price
 from consumer.ports import Refused
-from consumer.run.begin import Intent, Release, begin, ended_by_call, release, why_refused
+from consumer.run.begin import Intent, Release, begin, ended_by_call, release, report_release, why_refused
 from consumer.run.choose import choose
 from consumer.run.claim import Claimed, Claiming, claim
-from consumer.run.flight import Flight
+from consumer.run.flight import Flight, after_settle
 from consumer.run.leases import Leases
+from consumer.run.meter import Metered
+from consumer.run.summary import Summary
 from consumer.run.traffic import Traffic
 from consumer.store import rests as rests_sql
-from consumer.telemetry import Event, log, reason_code
+from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,26 +53,16 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-@dataclass(slots=True)
-class Summary:
-    """Counts of a run.  `more`: it stopped although work may still be due.  `left`: leases that only the sweep can
-    end."""
-
-    claimed: int = 0
-    executions: int = 0
-    followed_up: int = 0
-    more: bool = False
-    left: int = 0
-
-
 class Run:
     """One invocation's work.  `stopping` returns True once the process was asked to end."""
 
     def __init__(self, world: World, stopping: Callable[[], bool] = lambda: False) -> None:
         now, config = world.clock.now_ms(), world.config
-        self.world = world
+        self.meter = Metered(world.database, config.all_statements)
+        self.world = replace(world, database=self.meter, keep_trying=self._keep_trying)
         self.stopping = stopping
         self.stop_at_ms = now + config.invocation_ms
+        self.cut_at_ms = now + config.cut_ms
         self.pace = pace.Pace(
             flush_after_ms=config.flush_after_ms,
             flush_size=config.flush_size,
@@ -81,25 +72,33 @@ class Run:
         )
         self.summary = Summary()
         self.leases = Leases(config.lease_ms, now + RENEW_EVERY)
-        self.flight = Flight(world, self.leases.published, self.leases.unpublished)
+        self.work = Work(RUN_WORK, cuts=False)
+        self.traffic = Traffic(world, world.entropy.token(), world.has_limits)
+        self.flight = Flight(self.world, self.leases, self._has_time, self.work, self.traffic)
+        self.publishing = self.flight.publishing
         self.ready: deque[Claimed] = deque()
         self.follow_ups: deque[int] = deque()
         self.releases: list[Release] = []
         self.doorbells: set[int] = set()
         """Delays in seconds after which a doorbell is needed."""
-        self.traffic = Traffic(world, world.entropy.token(), world.has_limits)
         self.exhausted = False
         self.stalled = False
-        self.sent = 0
+        self.handed_over = False
+        self.rung = False
+        self.settling = False
+        """Whether the batch that is being sent carries settles."""
 
     async def drain(self) -> Summary:
         """Claim, call and settle until nothing is due or the time is over.
 
-        Raises `Unavailable` when the database cannot be reached: leases and the sweep repair what was open."""
+        Raises `Unavailable` when the database cannot be reached and no call or answer is in hand, or until the hard
+        limit: leases and the sweep repair what was open."""
         try:
             while (step := pace.next_step(self._load(), self.pace)) is not pace.DONE:
                 if step is pace.WIND_DOWN:
                     await self._wind_down()
+                elif step is pace.HAND_OVER:
+                    await self._hand_over()
                 elif step is pace.COMMIT:
                     await self._round_trip()
                     await asyncio.sleep(0)  # a database in this process never lets other tasks run by itself
@@ -110,6 +109,7 @@ class Run:
             await self._finish()
         finally:
             await self.flight.end(0)
+            await self.publishing.cancel()
         self.summary.left = len(self.leases.left)
         return self.summary
 
@@ -117,24 +117,41 @@ class Run:
         flight = self.flight
         return pace.Load(
             now_ms=self.world.clock.now_ms(),
-            stop_at_ms=self.stop_at_ms,
+            stop_at_ms=self._stop_at_ms,
+            cut_at_ms=self.cut_at_ms,
             renew_at_ms=self.leases.renew_at_ms,
             stopping=self.stopping(),
             ready=len(self.ready),
-            follow_ups=len(self.follow_ups) if self._may_follow_up() else 0,
+            follow_ups=len(self.follow_ups),
+            may_follow_up=self._may_follow_up(),
             releases=len(self.releases),
             in_flight=len(flight.calls),
+            following_up=flight.following_up,
             room=flight.room,
             connections=flight.free_connections,
             ended=len(flight.ended),
             first_ended_ms=flight.first_ended_ms,
             exhausted=self.exhausted,
             stalled=self.stalled,
-            sent=self.sent,
+            sent=self.meter.sent,
+            handed_over=self.handed_over,
         )
 
+    def _has_time(self) -> bool:
+        return not self.stopping() and self.world.clock.now_ms() < self._stop_at_ms
+
     def _is_over(self) -> bool:
-        return self.stopping() or self.world.clock.now_ms() >= self.stop_at_ms
+        return pace.is_over(self._load(), self.pace)
+
+    @property
+    def _stop_at_ms(self) -> int:
+        """When nothing new begins: now, if checking the answers has used up the run's work."""
+        return self.stop_at_ms if self.work.left > 0 else 0
+
+    def _keep_trying(self) -> bool:
+        """While answers are in hand or under way, an outage of the database is waited out: they are paid for."""
+        in_hand = self.settling or self.flight.calls or self.flight.ended
+        return bool(in_hand) and self.world.clock.now_ms() < self.cut_at_ms
 
     # --- one round trip -------------------------------------------------------------------------------------------
 
@@ -148,6 +165,7 @@ class Run:
         for due in self.traffic.take_due(now):
             self._ring_at(due)
         self.traffic.hold([*filter(None, self.flight.calls.values()), *intents], now)
+        self.settling = bool(ends)
 
         batch = self.world.batch()
         changes = self.traffic.statements(now)
@@ -161,7 +179,7 @@ class Run:
         if not batch:
             return
         try:
-            results = await self._commit(batch)
+            results = await batch.commit()
         except Refused as error:
             if not (intents or ends or releases):
                 raise
@@ -173,15 +191,13 @@ class Run:
         left_out = await self._begun(intents, results.rows(begun))
         ends = [(intent, stored) for intent, stored in ends if intent.execution not in left_out]
         await self._settled(ends, settling.read(results))
-        await self._released(releases)
+        self._released(releases)
+        self.settling = False
+        await self.publishing.head_start()
         if claiming is not None:
             await self._take(claiming, results)
         if rests is not None and self.traffic.may_wake(now):
             self.exhausted = False
-
-    async def _commit(self, batch: Batch) -> Results:
-        self.sent += len(batch)
-        return await batch.commit()
 
     async def _one_by_one(
         self, intents: list[Intent], ends: list[tuple[Intent, Stored]], releases: list[Release], now: int
@@ -192,7 +208,7 @@ class Run:
             batch = self.world.batch()
             begun = begin(batch, [intent], now)
             try:
-                results = await self._commit(batch)
+                results = await batch.commit()
             except Refused:
                 self.releases.append(Release(intent.task, TaskState.FAILED, reason="unstorable"))
                 left_out.add(intent.execution)
@@ -202,7 +218,7 @@ class Run:
             if intent.execution in left_out:
                 continue
             try:
-                written, settled = await settle_alone(self.world, stored, commit=self._commit)
+                written, settled = await settle_alone(self.world, stored)
             except Refused as error:  # not even the failure: the expired lease brings it to the sweep
                 log().error(Event.UNSTORABLE, execution=intent.execution, error=str(error)[:200])
             else:
@@ -210,8 +226,8 @@ class Run:
         if releases:
             batch = self.world.batch()
             release(batch, releases, now)
-            await self._commit(batch)
-            await self._released(releases)
+            await batch.commit()
+            self._released(releases)
 
     # --- claim and begin ------------------------------------------------------------------------------------------
 
@@ -231,36 +247,44 @@ class Run:
         if taken.tasks:
             self.leases.take(claiming.token, len(taken.tasks))
         if taken.publish:
-            await follow_up.publish_outbox(self.world, claiming.token, taken.publish)
+            self.publishing.aside(follow_up.publish_outbox(self.world, claiming.token, taken.publish))
+            await self.publishing.head_start()  # a follow-up may publish a later status of the same task
         if taken.unhandled:
             self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.unhandled))
 
     def _start_follow_ups(self) -> None:
-        while self.follow_ups and self._may_follow_up():
+        while self.follow_ups and self._may_follow_up() and not self._is_over():
             self.flight.follow_up(self.follow_ups.popleft())
 
     def _may_follow_up(self) -> bool:
         """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
         flight, most = self.flight, max(1, self.world.config.connections - 1)
-        following = sum(intent is None for intent in flight.calls.values())
-        return following < most and flight.room > 0 and flight.free_connections > 0
+        return flight.following_up < most and flight.room > 0 and flight.free_connections > 0
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for, those of all organizations in turn."""
-        chosen = choose(self.world, self.ready, self.flight, self.traffic, now, self._is_over)
+        if self._is_over():
+            return []
+        chosen = choose(self.world, self.ready, self.flight, self.traffic, now)
         self.stalled |= chosen.stalled
         self.releases += chosen.releases
         return chosen.intents
 
     async def _begun(self, intents: list[Intent], admitted: Sequence[Row]) -> set[int]:
-        """Start the calls of admitted intents; release the others, whose executions are returned."""
+        """Start the calls of admitted intents; release the others, whose executions are returned.
+
+        A batch that waited out an outage may be late: nothing starts after the time."""
         begun = {row["id"]: row["status"] for row in admitted}
-        left_out = []
+        left_out, over = [], self._is_over()
         for intent in intents:
             if intent.execution in begun and intent.immediate_outcome is not None:
                 continue
             if begun.get(intent.execution) == ExecutionState.RUNNING:
-                self.flight.start(intent)
+                if over:
+                    unsent = Release(intent.task, TaskState.PENDING, unsent=intent.execution)
+                    self.releases.append(unsent)
+                else:
+                    self.flight.start(intent)
             else:
                 left_out.append(intent)
         self.summary.executions += len(intents) - len(left_out)
@@ -275,77 +299,42 @@ class Run:
         """What this round trip settles: calls that have ended, and intents whose outcome is known without a call."""
         settles = pace.should_settle(self._load(), self.pace, begins=bool(intents))
         ended = self.flight.take_ended() if settles else []
-        for intent, outcome in ended:
-            self.traffic.note(intent, outcome, now)
-        ended += [
-            (intent, intent.immediate_outcome) for intent in intents if intent.immediate_outcome is not None
-        ]
-        stored = []
-        for intent, outcome in ended:
-            rests = self.traffic.rests_until(intent)
-            priced = decide_and_price(ended_by_call(self.world, intent, outcome, now, rests))
-            stored.append((intent, await store_result(self.world, priced)))
-        return stored
+        for intent in intents:
+            if intent.immediate_outcome is not None:
+                rests = self.traffic.note(intent, intent.immediate_outcome, now)
+                end = ended_by_call(self.world, intent, intent.immediate_outcome, now, rests, self.work)
+                ended.append((intent, await store_result(self.world, decide_and_price(end))))
+        return ended
 
     async def _settled(self, ends: list[tuple[Intent, Stored]], settled: Settled) -> None:
         if settled.woken:
-            self.exhausted = False
-        snapshots: list[dict[str, Any]] = []
+            self.exhausted = self.rung = False
         for intent, stored in ends:
             verdict = settled.verdicts[intent.execution]
             if verdict is Verdict.MINE:
                 total_micro = settled.total_micro(intent.execution)
-                snapshots += self._moved(stored.settlement, intent, total_micro)
+                self._moved(stored.settlement, intent, total_micro)
             else:
-                await self._overtaken(stored.settlement.ended, verdict)
-                self.leases.done(intent.task.token)
-        width = max(1, self.world.config.all_connections - self.flight.connected)
-        failed = await publish.put_all(self.world, snapshots, width)
-        self.leases.unpublished += failed
-        self.leases.published |= {
-            snapshot["task"]: snapshot["version"] for snapshot in snapshots if snapshot["task"] not in failed
-        }
-        unhandled = [intent.execution for intent, _ in ends if intent.task.id in settled.unhandled]
-        await follow_up.handle_webhooks(self.world, unhandled)
+                self.flight.overtaken(intent.task.token, stored.settlement.ended, verdict)
+        # An answer that a webhook brought in the meantime may spare the next call.
+        await self.flight.handle([one.execution for one, _ in ends if one.task.id in settled.unhandled])
 
-    def _moved(self, settlement: Settlement, intent: Intent, total_micro: object) -> list[dict[str, Any]]:
-        """After our settle: continue with the task under its lease, or return the snapshot of its new state."""
+    def _moved(self, settlement: Settlement, intent: Intent, total_micro: object) -> None:
+        """After our settle: continue with the task under its lease, or publish its new state."""
         report(settlement)
         decision, task = settlement.decision, intent.task
         move = decision.task
         if move is not None and move.state is TaskState.RUNNING:
             self.ready.appendleft(task.moved(move, intent.execution, decision.result))
-            return []
-        self.leases.done(task.token)
+            return
         if move is None:
-            return []
+            self.leases.done(task.token)
+            return
         due = move.run_at_ms if move.state is TaskState.PENDING else decision.wake_at_ms
         if due is not None:
             self._ring_at(due)
-        snapshot = publish.snapshot_after(
-            task.id,
-            task.identity,
-            task.organization,
-            task.version + 1,
-            move.state,
-            settlement.ended.situation.now_ms,
-            stage=move.position.stage,
-            attempt=move.position.attempt,
-            account=intent.account,
-            total_micro=total_micro,
-            reason=move.reason,
-        )
-        return [snapshot]
-
-    async def _overtaken(self, ended: Ended, verdict: Verdict) -> None:
-        """Another writer moved the task or ended the execution: decide again with fresh facts, keep the cost."""
-        if verdict is Verdict.STALE:
-            found = await same(self.world, ended.execution.id, ended.lease)
-            if found is None:
-                return
-            verdict = (await settle_without_lease(self.world, found, ended.outcome)).verdict
-        if verdict is Verdict.OVERTAKEN:
-            await handle_late_outcome(self.world, ended.execution.id, ended.lease, ended.outcome)
+        self.publishing.put(task.token, after_settle(settlement, move, intent, total_micro))
+        self.leases.done(task.token)
 
     def _ring_at(self, due_ms: int) -> None:
         """Ring a doorbell for work that becomes due soon; one doorbell serves everything due within the same second."""
@@ -355,42 +344,52 @@ class Run:
 
     # --- releases, the end ----------------------------------------------------------------------------------------
 
-    async def _released(self, releases: Sequence[Release]) -> None:
+    def _released(self, releases: Sequence[Release]) -> None:
         """Publish tasks that failed or are blocked; a task that was given back unchanged needs no new status."""
+        changed = {r.task.id: r.task.token for r in releases if r.is_news}
+        if changed:
+            self.publishing.republish(changed)
         for released in releases:
             self.leases.done(released.task.token)
             if released.run_at_ms is not None:
                 self._ring_at(released.run_at_ms)
                 self.exhausted &= released.run_at_ms > self.world.clock.now_ms()
-            if released.to is TaskState.FAILED:
-                task, reason = released.task, reason_code(released.reason)
-                fields = {"task": task.id, "organization": task.organization, "reason": reason}
-                log().info(Event.TASK_ENDED, status=released.to.value, **fields)
-        changed = [released.task.id for released in releases if released.is_news]
-        if changed:
-            published = await publish.republish(self.world, changed)
-            self.leases.published |= published
-            self.leases.unpublished += [task for task in changed if task not in published]
+            report_release(released)
 
     async def _wind_down(self) -> None:
-        """Start nothing new: give back what was not begun, let calls end within their grace, settle the rest."""
-        self.summary.more |= bool(self.ready or self.follow_ups)
+        """The process ends soon: give back what was not begun, let calls end within their grace, settle the rest."""
+        await self._give_back()
+        await self.flight.end(self.world.config.grace_ms if self.stopping() else 0)
+        await self._round_trip()
+
+    async def _hand_over(self) -> None:
+        """Leave the rest to another run, and wake one now if this one still waits for calls."""
+        self.handed_over = True
+        self.summary.more |= not self.exhausted
+        await self._give_back()
+        await self._round_trip()
+        if self.summary.more and self.flight.calls and not self.rung and not self.stopping():
+            self.rung = True
+            self.publishing.aside(doorbells.ring(self.world))
+
+    async def _give_back(self) -> None:
+        if self.ready or self.follow_ups:
+            self.summary.more, self.rung = True, False
         self.releases += [Release(task, TaskState.PENDING) for task in self.ready]
         self.ready.clear()
         if self.follow_ups:
             batch = self.world.batch()
             batch.add(follow_up.give_back(self.follow_ups, self.world.clock.now_ms()))
-            await self._commit(batch)
+            await batch.commit()
             self.follow_ups.clear()
-        await self.flight.end(self.world.config.grace_ms)
-        await self._round_trip()
 
     async def _finish(self) -> None:
         """Drop the last leases, and ring for what becomes due soon or was left."""
+        await self.publishing.finish()
         batch = self.world.batch()
         batch.add(*self.leases.statements(self.world.clock.now_ms()), *self.traffic.let_go())
-        await self._commit(batch)
-        if self.summary.more and not self.stopping():
+        await batch.commit()
+        if self.summary.more and not self.rung and not self.stopping():
             self.doorbells.add(0)
-        for delay in sorted(self.doorbells)[: self.world.config.doorbells_per_tick]:
-            await doorbells.ring(self.world, delay_s=delay)
+        delays = sorted(self.doorbells)[: self.world.config.doorbells_per_tick]
+        await asyncio.gather(*(doorbells.ring(self.world, delay_s=delay) for delay in delays))

@@ -146,7 +146,7 @@ async def ring_for_due(world: World, due: int) -> int:
     if wanted == 0:
         return 0
     try:
-        backlog = await world.queue.backlog() or 0
+        backlog = await world.within(world.queue.backlog()) or 0
     except PortError:
         backlog = 0
     rung = max(1, wanted - backlog)

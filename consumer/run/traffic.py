@@ -84,13 +84,13 @@ class Traffic:
 
     # --- after a call -------------------------------------------------------------------------------------------
 
-    def note(self, intent: Intent, outcome: Outcome, now_ms: int) -> None:
-        """Note how a call ended, and when its profile may be called again."""
+    def note(self, intent: Intent, outcome: Outcome, now_ms: int) -> int:
+        """Note how a call ended.  Returns until when its profile rests or waits then."""
         name = intent.account.name
         if not isinstance(outcome, Unknown):
             self.answered_ms[name] = now_ms
         if isinstance(outcome, Failed) and intent.immediate_outcome is not None:
-            return  # nothing was sent, so nothing is known of the profile
+            return 0  # nothing was sent, so nothing is known of the profile
         before = self._state(name)
         after = rest.after(before, outcome, intent.started_ms, now_ms)
         if after != before:
@@ -98,10 +98,7 @@ class Traffic:
             self.due.add(after.until_ms)
             if after.failures and not after.until_ms:
                 self.woken.add(name)  # no task waits for it because of this failure
-
-    def rests_until(self, intent: Intent) -> int:
-        """Until when the profile of a call rests or waits; 0 if it never did."""
-        return self._state(intent.account.name).until_ms
+        return after.until_ms
 
     def hold(self, in_flight: Iterable[Intent], now_ms: int) -> None:
         """Take the calls that have ended out of the count of calls in flight."""

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Pr
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from consumer.core import policy
+from consumer.core.checker import BUDGET, Work
 from consumer.core.errors import BadInput, Problem
 from consumer.core.model import PLAIN, Model, Text, parse
-from consumer.core.schema import mismatch
-from consumer.core.strictjson import clean, dump_json, parse_json
+from consumer.core.schema import SchemaCheck
+from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso, parse_time
 from consumer.ports import MAX_INTEGER
 from consumer.service.commands import GENERATED_KEY_PREFIX
@@ -33,6 +34,8 @@ MAX_TASKS: Final = 1_000
 """Tasks in one submission."""
 MAX_ORGANIZATIONS: Final = 100
 """Organizations in one submission.  Each one needs statements of its own, and D1 limits those of an invocation."""
+REQUEST_WORK: Final = 3 * BUDGET
+"""Units of work that the checks of a request's inputs may spend together: half a second."""
 MAX_INPUT_BYTES: Final = 256_000
 """Bytes of a task's input as JSON."""
 ORGANIZATION_NEEDED: Final = "an operator must name it in each task, or in the query: ?organization=ID"
@@ -134,11 +137,11 @@ async def check(world: World, organization: int | None, items: Sequence[object])
         raise BadInput("tasks", f"must belong to at most {MAX_ORGANIZATIONS} organizations")
     known = await _look_up(world, groups)
     token, now = world.entropy.token(), world.clock.now_ms()
-    checked = []
+    checked, work = [], Work(REQUEST_WORK)
     for index, item in enumerate(placed):
         generated_key = f"{GENERATED_KEY_PREFIX}{token}:{index}"
         try:
-            checked.append(_check(item, known[item.organization], generated_key, now))
+            checked.append(_check(item, known[item.organization], generated_key, now, work))
         except BadInput as error:
             problems += error.within(item.place).problems
     if problems:
@@ -220,7 +223,7 @@ async def _look_up(world: World, groups: Mapping[int, Sequence[Placed]]) -> dict
     }
 
 
-def _check(item: Placed, known: _Known, generated_key: str, now: int) -> CheckedTask:
+def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work) -> CheckedTask:
     """Raises BadInput naming a field of the task."""
     task = item.task
     template = known.templates.get(task.template)
@@ -244,20 +247,20 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int) -> Checked
         "run_at": run_at,
         "raise_at": policy.raise_at(now, due),
         "deadline": policy.deadline(now, optional_integer(template, "task_s")),
-        "input": _input(task, template),
+        "input": _input(task, template, work),
         "key": key,
         "retry_of": None,
     }
     return CheckedTask(item.organization, key, run_at, row)
 
 
-def _input(task: NewTask, template: Row) -> str | None:
+def _input(task: NewTask, template: Row, work: Work) -> str | None:
     """The input as JSON; None if the caller gave none.  Raises BadInput when it does not fit the template's schema."""
     value = task.input
     if value is None:
         value = {"title": task.title, "description": task.description or ""}
     schema = optional_text(template, "input_schema")
-    problem = mismatch(parse_json(schema), value) if schema else None
+    problem = SchemaCheck(schema).mismatch(value, work) if schema else None
     if problem is not None:
         raise BadInput.of([problem]).within("input")
     if task.input is None:

@@ -17,8 +17,8 @@ from consumer.core import answers
 from consumer.core.errors import BadInput, Conflict, NotFound
 from consumer.core.lifecycle import ExecutionState
 from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
+from consumer.core.prompt import render
 from consumer.core.strictjson import clean, parse_json
-from consumer.core.template import render
 from consumer.execution import large
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import previous_result, task_input
@@ -46,6 +46,7 @@ class Assignment:
     """What the page of an assignment shows.
 
     `state`: `open`, `answered` (`answer` is set) or `ended` (`reason` is set).
+    `value`: the input of the task.  `previous`: the answer of the stage before, unless it is the draft of a review.
     `kind`: `human`, `review`, or `question` about a call that was made through `profile`."""
 
     execution: int
@@ -56,6 +57,7 @@ class Assignment:
     description: str
     instructions: str
     value: Any
+    previous: Any
     draft: Any
     output_schema: dict[str, Any]
     deadline_ms: int | None
@@ -318,8 +320,9 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
     is_first = fact.situation.execution.stage == 0
     previous = None if is_first else await previous_result(world, row)
     given = task_input(row)
-    prompt = fact.plan.prompt if fact.plan else ""
-    instructions = render(prompt, text(row, "title"), text(row, "description"), given)
+    known = {"title": text(row, "title"), "description": text(row, "description"), "input": given}
+    prompt = fact.plan.prompt_of(fact.situation.execution.stage) if fact.plan else ""
+    instructions = render(prompt, known | ({} if is_first else {"previous": previous}), lenient=True)
     shown, answered = answers.shown_as(answers.answer_state(view)), row
     if shown == "ended" and view.cause in answers.ENDED_WITHOUT_ANSWER:
         used = await _late_answer_used(world, fact)
@@ -333,7 +336,8 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         title=text(row, "title"),
         description=text(row, "description"),
         instructions="\n\n".join(filter(None, [_route_note(fact), instructions])),
-        value=given if is_first or kind == "review" else previous,
+        value=given,
+        previous=None if kind == "review" else previous,
         draft=previous if kind == "review" else None,
         output_schema=fact.plan.output_schema if fact.plan else {"type": "object"},
         deadline_ms=optional_integer(row, "resolve_by_ms"),

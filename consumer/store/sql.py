@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NAME: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 _QUOTED_OR_COMMENT: Final = re.compile(
-    r"""(?P<quoted> '(?:[^']|'')*' | "(?:[^"]|"")*" ) | [ \t]* --[^\n]*""", re.VERBOSE
+    r"""(?P<quoted> '(?:[^']|'')*+' | "(?:[^"]|"")*+" ) | (?<![ \t])[ \t]*+ --[^\n]*""", re.VERBOSE
 )
 
 FIRST_EXECUTION: Final = 2**40
@@ -43,7 +43,7 @@ APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks
 CHUNK_BYTES: Final = 1_000_000
 """The size of the JSON in one parameter, in bytes: half of the 2 MB that D1 accepts as one value."""
 
-_IDS: Final = re.compile(r"\{ids of ([^}]+)\}")
+_IDS: Final = re.compile(r"\{ids of ([^{}]+)\}")
 _ID_RANGE: Final = (
     rf"({FIRST_EXECUTION} + \1 * {PER_TASK}) AND ({FIRST_EXECUTION} + \1 * {PER_TASK} + {PER_TASK - 1})"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.strictjson import clean, parse_json
-from consumer.ports import MAX_INTEGER
+from consumer.ports import MAX_INTEGER, NoAnswer
 from consumer.service import queries
 from consumer.store import admin
 from consumer.web.problems import Gone, TooLarge, TooMany, Unauthenticated, Unreadable, WrongMedia
@@ -122,7 +123,7 @@ class RequestContext:
     async def text(self) -> str:
         """The body as text.  Raises Unreadable if it is not UTF-8, TooLarge, Gone."""
         try:
-            return (await self.body()).decode()
+            return (await self.body()).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise Unreadable("", "the body is not UTF-8") from None
 
@@ -171,8 +172,12 @@ async def authenticate(request: Request, app: App) -> queries.Caller:
 
 
 async def _count(world: World, who: str, refusal: str) -> None:
-    if world.limiter is not None and not await world.limiter.allow(who):
-        raise TooMany(refusal)
+    """Count a request.  A limiter that does not answer in time allows it: the limit must not stop the service."""
+    if world.limiter is None:
+        return
+    with suppress(NoAnswer):
+        if not await world.within(world.limiter.allow(who)):
+            raise TooMany(refusal)
 
 
 def _address(request: Request) -> str:

@@ -338,7 +338,7 @@ class ClaimContract(Suite):
 
     async def test_the_provider_receives_the_input_of_the_task(self, scene: Scene) -> None:
         await scene.organization(1)
-        template = await scene.template(route(ai("blind")), prompt="Do {{title}}: {{input.what}}")
+        template = await scene.template(route(ai("blind")), prompt="Do {{title}}: {{input.what|it}}")
         await scene.tasks(1, template, title="this", input='{"what": "now"}')
         await scene.tasks(1, template, title="that", description="all of it", priority="low")
 

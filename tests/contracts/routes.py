@@ -167,7 +167,7 @@ class RouteContract(Suite):
 
         first, second = scene.network.calls("blind")
         assert first.feedback is None
-        assert "answer must be string" in str(second.feedback)
+        assert "answer must be text" in str(second.feedback)
         assert (await scene.task(task))["status"] == "completed"
         wrong, right = await scene.executions(task)
         assert (wrong["status"], wrong["reason"].partition(":")[0]) == ("failed", "invalid_output")
@@ -213,7 +213,7 @@ class RouteContract(Suite):
 
         feedback = [str(call.feedback) for call in scene.network.calls("blind")]
         assert feedback[0] == "None"
-        assert ["must be string" in words for words in feedback] == [False, True, True, True]
+        assert ["must be text" in words for words in feedback] == [False, True, True, True]
 
     async def test_a_repetition_under_its_key_sends_the_same_request(self, scene: Scene) -> None:
         await scene.given(ai("keyed"))

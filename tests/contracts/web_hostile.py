@@ -148,6 +148,10 @@ class HostileContract(DeploymentSuite):
         for method, path in (("POST", "/v1/tasks"), ("PUT", "/v1/templates/1"), ("POST", "/v1/budgets")):
             refused(await deployment.ask(method, path, content=content, key="admin"), 400)
 
+    async def test_a_body_may_begin_with_a_byte_order_mark(self, deployment: Deployment) -> None:
+        content = f'\ufeff{{"template":{deployment.template},"title":"x"}}'.encode()
+        assert (await deployment.ask("POST", "/v1/tasks", content=content)).status_code == 201
+
     @pytest.mark.parametrize("depth", [10, 100, 300, 900])
     async def test_nesting_is_kept_or_refused(self, deployment: Deployment, depth: int) -> None:
         nested = '{"a":' * depth + "1" + "}" * depth

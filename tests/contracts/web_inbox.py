@@ -136,7 +136,7 @@ class InboxPageContract(DeploymentSuite):
                 assert values(page.text, name) == [typed.replace("\r\n", "\n")], name
         page = await send(deployment, place, {**wrong, "output.answer": "x" * 41, "output.extra": ""})
         assert page.text.count('class="error"') == 3
-        assert "must be shorter than or equal to 40 characters" in page.text
+        assert "must have at most 40 characters" in page.text
         assert 'role="alert"' in page.text
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "waiting"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from consumer.core.pace import (
     COMMIT,
     DONE,
+    HAND_OVER,
     WIND_DOWN,
     Load,
     Pace,
@@ -18,19 +19,43 @@ from consumer.core.pace import (
     Wait,
     can_claim,
     flush_due,
+    is_over,
     next_step,
     should_settle,
 )
+from consumer.core.policy import MINUTE, SECOND
+from consumer.core.template import MAX_CALL_S
+from consumer.world import Config
 
 PACE = Pace(flush_after_ms=50, flush_size=50, prefetch_below=0, settle_with_begins_at=1, statements=900)
-IDLE = Load(now_ms=1_000, stop_at_ms=600_000, renew_at_ms=60_000, exhausted=True, room=10, connections=5)
+IDLE = Load(
+    now_ms=1_000,
+    stop_at_ms=600_000,
+    cut_at_ms=870_000,
+    renew_at_ms=60_000,
+    exhausted=True,
+    room=10,
+    connections=5,
+)
 FLYING = IDLE._replace(in_flight=3, room=7, connections=2)
+OVER = FLYING._replace(now_ms=600_000, renew_at_ms=660_000, handed_over=True)
 
 STEPS: dict[str, tuple[Load, Step]] = {
     "nothing in hand and nothing due": (IDLE, DONE),
     "nothing in hand, and something may be due": (IDLE._replace(exhausted=False), COMMIT),
     "the time is over with nothing in hand": (IDLE._replace(exhausted=False, now_ms=600_000), DONE),
-    "the time is over with a call in flight": (FLYING._replace(now_ms=600_000), WIND_DOWN),
+    "the time is over with a call in flight": (FLYING._replace(now_ms=600_000), HAND_OVER),
+    "the time is over with a task in hand": (OVER._replace(ready=1), HAND_OVER),
+    "the time is over with a follow-up in hand": (OVER._replace(follow_ups=1), HAND_OVER),
+    "calls go on after the time": (OVER, Wait(660_000)),
+    "a lease is renewed after the time": (OVER._replace(renew_at_ms=600_000), COMMIT),
+    "calls end after the time": (OVER._replace(ended=1, first_ended_ms=599_000), COMMIT),
+    "the hard limit comes before the renewal": (
+        OVER._replace(now_ms=840_000, renew_at_ms=900_000),
+        Wait(870_000),
+    ),
+    "the hard limit": (OVER._replace(now_ms=870_000), WIND_DOWN),
+    "asked to stop after the time": (OVER._replace(stopping=True), WIND_DOWN),
     "asked to stop with a task in hand": (IDLE._replace(ready=1, stopping=True), WIND_DOWN),
     "a task in hand and room for it": (FLYING._replace(ready=1), COMMIT),
     "a task in hand that waits for a connection": (FLYING._replace(ready=1, stalled=True), Wait(60_000)),
@@ -46,7 +71,10 @@ STEPS: dict[str, tuple[Load, Step]] = {
     "enough calls that have ended": (FLYING._replace(ended=50, first_ended_ms=1_000), COMMIT),
     "ended calls and none in flight": (IDLE._replace(ended=1, first_ended_ms=1_000), COMMIT),
     "room, and something may be due": (FLYING._replace(exhausted=False), COMMIT),
-    "no statements left to claim with": (FLYING._replace(exhausted=False, sent=900), Wait(60_000)),
+    "no statements left to claim with": (FLYING._replace(exhausted=False, sent=900), HAND_OVER),
+    "no statements left beside the ends of calls": (FLYING._replace(exhausted=False, sent=870), HAND_OVER),
+    "statements left for one more claim": (FLYING._replace(exhausted=False, sent=869), COMMIT),
+    "no statements left beside the follow-ups": (FLYING._replace(following_up=3, sent=840), HAND_OVER),
 }
 
 
@@ -101,12 +129,14 @@ small = st.integers(0, 60)
         Load,
         now_ms=st.integers(0, 100_000),
         stop_at_ms=st.integers(0, 100_000),
+        cut_at_ms=st.integers(0, 100_000),
         renew_at_ms=st.integers(0, 100_000),
         stopping=st.booleans(),
         ready=small,
         follow_ups=small,
         releases=small,
         in_flight=small,
+        following_up=small,
         room=small,
         connections=small,
         ended=small,
@@ -114,6 +144,7 @@ small = st.integers(0, 60)
         exhausted=st.booleans(),
         stalled=st.booleans(),
         sent=st.integers(0, 1_000),
+        handed_over=st.booleans(),
     )
 )
 def test_a_run_never_waits_without_a_call_in_flight(load: Load) -> None:
@@ -123,5 +154,14 @@ def test_a_run_never_waits_without_a_call_in_flight(load: Load) -> None:
         assert step.until_ms > load.now_ms
     if step == DONE:
         assert not load.has_work
-    if load.is_over and load.has_work:
+    if load.has_work and (load.stopping or load.now_ms >= load.cut_at_ms):
         assert step == WIND_DOWN
+    elif load.has_work and is_over(load, PACE) and (load.ready or load.follow_ups):
+        assert step == HAND_OVER
+    if is_over(load, PACE):
+        assert not can_claim(load, PACE)
+
+
+def test_calls_that_began_in_time_end_before_the_hard_limit() -> None:
+    config = Config()
+    assert config.invocation_ms + MAX_CALL_S * SECOND < config.cut_ms <= 15 * MINUTE - 30 * SECOND

@@ -68,7 +68,7 @@ def test_an_answer_in_between_begins_the_count_again() -> None:
 
 
 def test_a_call_that_the_worker_cut_off_says_nothing_about_its_profile() -> None:
-    assert ended(UNTROUBLED, *[Unknown("cut off: the worker was stopped")] * 9) == UNTROUBLED
+    assert ended(UNTROUBLED, *[Unknown("cut_off: the worker was stopped")] * 9) == UNTROUBLED
 
 
 def test_failures_of_calls_that_were_in_flight_already_do_not_prolong_a_rest() -> None:

@@ -11,17 +11,14 @@ from hypothesis import strategies as st
 
 from consumer.core import schema
 from consumer.core.errors import BadInput, Problem
-from consumer.core.schema import MAX_BYTES, MAX_DEPTH, MAX_PATTERN, SchemaCheck, check_schema, mismatch
+from consumer.core.keywords import MAX_DEPTH, MAX_PATTERN
+from consumer.core.model import parse
+from consumer.core.schema import MAX_BYTES, check_schema, mismatch
+from consumer.core.strictjson import dump_json
+from consumer.core.template import Plan
 from tests.core.values import values
 
 DEEP: Final = 10_000
-
-
-def deep_dict(levels: int) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for _ in range(levels):
-        value = {"properties": value}
-    return value
 
 
 # ---------------------------------------------------------------------------------------------- schemas when written
@@ -71,13 +68,14 @@ def test_a_schema_must_be_an_object(value: object) -> None:
         ({"patternProperties": {"(a)\\1": {}}}, "patternProperties"),
         ({"patternProperties": {"x" * (MAX_PATTERN + 1): {}}}, "patternProperties"),
         ({"required": ["a", None]}, ""),
-        ({"properties": {"a": {"pattern": 5}}}, ""),
-        ({"properties": {"a": {"$ref": "#/definitions/nowhere"}}}, ""),
-        ({"properties": {"a": 5}}, ""),
-        ({"properties": []}, ""),
-        ({"properties": ["a"]}, ""),
+        ({"properties": {"a": {"pattern": 5}}}, "properties.a.pattern"),
+        ({"properties": {"a": {"$ref": "#/definitions/nowhere"}}}, "properties.a.$ref"),
+        ({"properties": {"a": {"$ref": "#/enum/0"}}, "enum": [{"a": 1}]}, "properties.a.$ref"),
+        ({"properties": {"a": 5}}, "properties.a"),
+        ({"properties": []}, "properties"),
+        ({"properties": ["a"]}, "properties"),
         ({"required": "a"}, ""),
-        ({"allOf": 5}, ""),
+        ({"allOf": 5}, "allOf"),
     ],
 )
 def test_the_error_for_a_schema_names_the_place_that_is_wrong(part: dict[str, Any], field: str) -> None:
@@ -97,8 +95,11 @@ def test_fields_may_have_the_names_of_keywords() -> None:
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, DEEP])
 def test_a_schema_of_absurd_depth_is_refused(levels: int) -> None:
+    node: dict[str, Any] = {}
+    for _ in range(levels):
+        node = {"not": node}
     with pytest.raises(BadInput, match=f"nested at most {MAX_DEPTH} levels"):
-        check_schema({"type": "object"} | deep_dict(levels), "output_schema")
+        check_schema({"type": "object"} | node, "output_schema")
 
 
 def test_depth_is_counted_through_lists() -> None:
@@ -136,12 +137,12 @@ def test_a_schema_that_was_never_accepted_is_a_mismatch_and_no_error(part: dict[
     [
         ({"name": "Ada", "friend": None}, None),
         ({"name": "Ada", "more": 1}, None),
-        ({}, Problem("", "must contain ['name'] properties")),
-        ({"name": 5}, Problem("name", "must be string")),
-        ({"name": "ada"}, Problem("name", "must match pattern ^[A-Z]")),
-        ({"name": "Ada", "friend": 5}, Problem("friend", "must be string or null")),
-        ([], Problem("", "must be object")),
-        (None, Problem("", "must be object")),
+        ({}, Problem("", "must also have name")),
+        ({"name": 5}, Problem("name", "must be text")),
+        ({"name": "ada"}, Problem("name", "must have the form that the template asks for")),
+        ({"name": "Ada", "friend": 5}, Problem("friend", "must be text or null")),
+        ([], Problem("", "must be an object")),
+        (None, Problem("", "must be an object")),
     ],
 )
 def test_a_mismatch_names_the_field(value: Any, problem: Problem | None) -> None:
@@ -171,8 +172,8 @@ def test_a_field_is_a_path_in_the_value(part: dict[str, Any], value: Any, field:
 
 def test_a_dependency_is_a_problem_of_the_object() -> None:
     wanted = {"type": "object", "properties": {"x": {"dependencies": {"a": False, "b": ["c"]}}}}
-    assert mismatch(wanted, {"x": {"a": 1}}) == Problem("x", "a must not be there")
-    assert mismatch(wanted, {"x": {"b": 1}}) == Problem("x", "missing dependency c for b")
+    assert mismatch(wanted, {"x": {"a": 1}}) == Problem("x", "must not have a")
+    assert mismatch(wanted, {"x": {"b": 1}}) == Problem("x", "must also have c, because it has b")
 
 
 def test_defaults_are_not_filled_in() -> None:
@@ -198,16 +199,23 @@ def test_a_number_that_no_float_holds_does_not_stop_the_check() -> None:
 
 
 def test_equal_schemas_are_compiled_once() -> None:
-    schema._compiled.cache_clear()
+    schema._CHECKS.clear()
     for _ in range(5):
         assert mismatch({"type": "object", "title": "compiled once"}, {}) is None
-    assert schema._compiled.cache_info().misses == 1
+    assert schema._CHECKS.made == 1
 
 
-def test_a_check_searches_for_its_compiled_schema_once() -> None:
-    schema._compiled.cache_clear()
-    check = SchemaCheck(PERSON)
+def test_the_compiled_check_of_a_plan_is_kept_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer costs one check, and never the writing or the compiling of its schema."""
+    schema._CHECKS.clear()
+    stages = {"stages": [{"kind": "ai", "candidates": [{"profile": "m"}]}]}
+    plan = parse(Plan, {"output_schema": PERSON, "route": stages, "limits": {}})
+    assert plan.mismatch({"name": "Ada"}) is None
+    kept = schema._compiled(dump_json(PERSON))
+    written: list[object] = []
+    monkeypatch.setattr(schema, "dump_json", written.append)
     for _ in range(5):
-        assert check.mismatch({"name": "Ada"}) is None
-    info = schema._compiled.cache_info()
-    assert (info.misses, info.hits) == (1, 0)
+        assert plan.mismatch({"name": "Ada"}) is None
+        assert plan.mismatch({"name": "ada"}) is not None
+    assert (schema._CHECKS.made, written) == (1, [])
+    assert schema._compiled(dump_json(PERSON)) is kept

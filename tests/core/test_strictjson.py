@@ -138,3 +138,9 @@ def test_cleaning_changes_only_text_that_no_database_holds(text: str) -> None:
 
 def test_characters_that_no_database_holds_are_replaced() -> None:
     assert clean(f"a{HALF}b\0c😀") == "a?b\ufffdc😀"
+
+
+@pytest.mark.parametrize("text", ['\ufeff{"a":1}', '\ufeff{"a":1}'.encode(), b'\xef\xbb\xbf{"a":1}'])
+def test_a_byte_order_mark_in_front_is_left_out(text: str | bytes) -> None:
+    assert parse_json(text) == {"a": 1}
+    assert parse_json(text, unique=True) == {"a": 1}

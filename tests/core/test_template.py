@@ -1,4 +1,4 @@
-"""Templates: each wrong field is named, and placeholders are filled once."""
+"""Templates: each wrong field is named, and a route has the kinds of its stages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.core.strictjson import dump_json
 from consumer.core.template import (
     MAX_CALL_S,
     MAX_EXECUTIONS,
@@ -21,8 +18,6 @@ from consumer.core.template import (
     Route,
     Stage,
     Template,
-    check_prompt,
-    render,
 )
 from consumer.store.sql import PER_TASK
 
@@ -206,78 +201,3 @@ def test_a_maximum_cost_is_an_exact_decimal() -> None:
 
 def test_the_executions_of_a_task_fit_into_its_range_of_ids() -> None:
     assert MAX_EXECUTIONS < PER_TASK - 1
-
-
-# ---------------------------------------------------------------------------------------------- prompts
-
-VALUE = {"text": "a {{title}} b", "n": 5, "list": [1, "é"], "none": None, "a_b2": "x"}
-
-
-@pytest.mark.parametrize(
-    ("prompt", "text"),
-    [
-        ("", ""),
-        ("no placeholder { } {{{{", "no placeholder { } {{{{"),
-        ("{{title}}: {{description}}", "T: D"),
-        ("{{ title }}|{{\ttitle\n}}", "T|T"),
-        ("{{input.text}}", "a {{title}} b"),
-        ("{{input.n}} {{input.list}} {{input.none}}", '5 [1,"é"] null'),
-        ("{{input.a_b2}}{{input.missing}}!", "x!"),
-        ("{{input}}", dump_json(VALUE)),
-        ("{{{title}}}", "{T}"),
-        ("$1 \\1 \\g<0> {{title}}", "$1 \\1 \\g<0> T"),
-    ],
-)
-def test_placeholders_are_filled(prompt: str, text: str) -> None:
-    check_prompt(prompt)
-    assert render(prompt, "T", "D", VALUE) == text
-
-
-@pytest.mark.parametrize("value", ["text", ["a"], 5, None])
-def test_an_input_that_is_not_an_object_has_no_fields(value: object) -> None:
-    whole = value if isinstance(value, str) else dump_json(value)
-    assert render("{{input}}|{{input.text}}", "T", "D", value) == f"{whole}|"
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        "{{}}",
-        "{{ }}",
-        "{{input.}}",
-        "{{input.a.b}}",
-        "{{input a}}",
-        "{{Title}}",
-        "{{titel}}",
-        "{{title|upper}}",
-        "{{input.é}}",
-    ],
-)
-def test_an_unknown_placeholder_is_refused(prompt: str) -> None:
-    with pytest.raises(
-        BadInput, match=r"^prompt: unknown placeholder \{\{.*\}\}: use title, description, input"
-    ):
-        check_prompt(f"{{{{title}}}} {prompt}")
-
-
-parts = st.lists(
-    st.sampled_from(["{{title}}", "{{description}}", "{{input}}", "{{input.a}}", "{{", "}}", "{", "x", "\\1"])
-).map("".join)
-
-
-@given(parts, parts, parts, parts)
-def test_text_that_was_filled_in_is_never_searched_for_placeholders(
-    prompt: str, title: str, description: str, a: str
-) -> None:
-    """The text of a task cannot make the prompt show another field of the task."""
-    marks = {"title": "<t>", "description": "<d>", "a": "<a>"}
-    marked = render(prompt, marks["title"], marks["description"], {"a": marks["a"]})
-    whole = dump_json({"a": marks["a"]})
-    expected = (
-        marked.replace(whole, "<whole>")
-        .replace("<t>", title)
-        .replace("<d>", description)
-        .replace("<a>", a)
-        .replace("<whole>", dump_json({"a": a}))
-    )
-    assert render(prompt, title, description, {"a": a}) == expected

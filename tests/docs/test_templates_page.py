@@ -10,22 +10,19 @@ import pytest
 
 from consumer.core.checker import BUDGET, MAX_FORMATTED
 from consumer.core.errors import BadInput
+from consumer.core.keywords import ANNOTATIONS, KNOWN, MAX_DEPTH, MAX_PATTERN
 from consumer.core.model import parse
 from consumer.core.pattern import MAX_PLACES
-from consumer.core.schema import MAX_BYTES, MAX_DEPTH, MAX_PATTERN, check_schema, mismatch
-from consumer.core.template import MAX_EXECUTIONS, Candidate, Limits, Route, Stage, Template, check_prompt
-from consumer.core.template import render as fill
-from providers.openai_compatible import allows_strict
+from consumer.core.prompt import check_prompt, render
+from consumer.core.schema import MAX_BYTES, check_schema, mismatch
+from consumer.core.strict import allows_strict
+from consumer.core.template import MAX_EXECUTIONS, Candidate, Limits, Route, Stage, Template
+from consumer.service.new_tasks import REQUEST_WORK
 from scripts.stage import ROOT
-from tests.local import host
 from tests.support.documents import sections, tables
-from tests.support.scene import Scene, Suite, ai, route
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-migrated, database = host.migrated, host.database
-kv, blobs = host.kv, host.blobs
 
 PAGE: Final = ROOT / "docs" / "templates.md"
 SECTIONS: Final = sections(PAGE)
@@ -115,6 +112,7 @@ def test_the_fixed_numbers_are_those_of_the_code() -> None:
         MAX_PLACES,
         MAX_FORMATTED,
         BUDGET,
+        REQUEST_WORK,
     }
     assert MAX_EXECUTIONS in numbers(SECTIONS["Limits"])
 
@@ -132,55 +130,36 @@ def test_the_complete_example_is_a_template() -> None:
 
 # --------------------------------------------------------------------------------------------- placeholders
 
-TASK: Final[dict[str, Any]] = {"message": "Hi", "count": 2, "name": "Ada"}
+TASK: Final[dict[str, Any]] = {
+    "message": "Hi",
+    "count": 2,
+    "name": "Ada",
+    "order number": "A-1",
+    "deep": {"er": "z"},
+}
 
 
 def test_every_placeholder_of_the_page_is_filled_and_no_other_is_taken() -> None:
     rows = named(tables(PAGE, "Prompt")[0], "placeholder")
-    filled = {name: fill(name, "T", "D", TASK) for name in rows}
+    known = {"title": "T", "description": "D", "input": TASK, "previous": {"answer": "yes"}}
+    filled = {name: render(name, known) for name in rows}
     assert filled == {
         "{{title}}": "T",
         "{{description}}": "D",
-        "{{input}}": '{"message":"Hi","count":2,"name":"Ada"}',
+        "{{input}}": '{"message":"Hi","count":2,"name":"Ada","order number":"A-1","deep":{"er":"z"}}',
         "{{input.name}}": "Ada",
+        "{{input.deep.er}}": "z",
+        '{{input["order number"]}}': "A-1",
+        "{{previous}}": '{"answer":"yes"}',
+        "{{previous.answer}}": "yes",
+        "{{input.absent|nothing}}": "nothing",
+        '{{"{{"}}': "{{",
     }
     for name in rows:
-        check_prompt(name)
-    for other in ("{{name}}", "{{input.a.b}}", "{{input.a-b}}", "{{output}}"):
+        check_prompt(name, has_previous=True)
+    for other in ("{{name}}", "{{title.a}}", "{{output}}", "{{input"):
         with pytest.raises(BadInput, match="unknown placeholder"):
             check_prompt(other)
-
-
-def test_a_missing_field_is_empty_and_a_number_is_json() -> None:
-    assert fill("[{{input.absent}}] {{input.count}}", "", "", TASK) == "[] 2"
-    assert fill("{{title}}", "{{description}}", "D", TASK) == "{{description}}"
-
-
-class TestPrompts(Suite):
-    """The prompt that a model gets, in the first stage and in a later one."""
-
-    async def test_input_is_the_result_of_the_stage_before_in_a_later_stage(self, scene: Scene) -> None:
-        await self.work(scene, "{{input.name}} {{input.answer}}", ai("blind"), ai("other"))
-
-        assert [call.prompt for call in scene.network.calls("blind")] == ["Ada "]
-        assert [call.prompt for call in scene.network.calls("other")] == [" yes"]
-
-    async def test_a_prompt_without_placeholders_gets_the_input(self, scene: Scene) -> None:
-        await self.work(scene, "Greet.", ai("blind"))
-
-        assert [call.prompt for call in scene.network.calls("blind")] == ['Greet.\n\n{"name":"Ada"}']
-
-    async def test_an_empty_prompt_is_left_to_the_adapter(self, scene: Scene) -> None:
-        await self.work(scene, "", ai("blind"))
-
-        assert [call.prompt for call in scene.network.calls("blind")] == [""]
-
-    async def work(self, scene: Scene, prompt: str, *stages: dict[str, Any]) -> None:
-        await scene.organization(1)
-        template = await scene.template(route(*stages), prompt=prompt)
-        await scene.tasks(1, template, input='{"name":"Ada"}')
-        await scene.drain()
-        assert await scene.statuses() == {"completed": 1}
 
 
 # -------------------------------------------------------------------------------------------------- schemas
@@ -237,27 +216,32 @@ def test_every_format_of_the_page_is_checked() -> None:
     assert mismatch(inside({"type": "string", "format": "postcode"}), {"x": "x"}) is None
 
 
-UNCHECKED: Final[dict[str, tuple[Any, Any]]] = {
-    "prefixItems": ([{"type": "string"}], [1]),
-    "minContains": (2, []),
-    "maxContains": (0, [1]),
-    "dependentRequired": ({"a": ["b"]}, {"a": 1}),
-    "dependentSchemas": ({"a": {"required": ["b"]}}, {"a": 1}),
-    "unevaluatedProperties": (False, {"a": 1}),
-    "unevaluatedItems": (False, [1]),
-    "contentEncoding": ("base64", "!"),
-    "contentMediaType": ("application/json", "{"),
-    "nullable": (False, None),
-}
+def test_the_keywords_that_only_describe_are_those_of_the_page() -> None:
+    assert set(paragraph("Not checked")) == ANNOTATIONS
 
 
-def test_the_keywords_that_are_not_checked_are_those_of_the_page() -> None:
-    listed = paragraph("Not checked")
-    assert listed[: len(UNCHECKED)] == list(UNCHECKED)
-    for name, (said, value) in UNCHECKED.items():
-        assert mismatch(check_schema(inside({name: said}), "schema"), {"x": value}) is None, name
+def test_every_keyword_that_is_checked_has_a_row_or_a_sentence() -> None:
+    rows = {word for row in KEYWORDS for word in re.findall(r"`(\w+)`", row["keyword"])}
+    assert KNOWN - ANNOTATIONS - rows == {"$ref", "$defs", "definitions"}
+    assert rows <= KNOWN
+
+
+@pytest.mark.parametrize(
+    "word",
+    "minContains maxContains unevaluatedProperties unevaluatedItems nullable $id $anchor propertise".split(),
+)
+def test_any_other_keyword_is_refused_by_its_name(word: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        check_schema(inside({"type": "array", word: 1}), "output_schema")
+    assert [problem.field for problem in refused.value.problems] == [f"output_schema.properties.x.{word}"]
+
+
+def test_keywords_beside_a_reference_are_checked() -> None:
     reference = inside({"$ref": "#/$defs/a", "minimum": 5}) | {"$defs": {"a": {"type": "integer"}}}
-    assert mismatch(check_schema(reference, "schema"), {"x": 1}) is None
+    schema = check_schema(reference, "schema")
+    assert mismatch(schema, {"x": 5}) is None
+    assert mismatch(schema, {"x": 1}) is not None
+    assert mismatch(schema, {"x": 5.5}) is not None
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/a", "#/definitions/a"])

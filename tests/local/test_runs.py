@@ -17,7 +17,9 @@ from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
 from tests.contracts.late_people import LatePeopleContract
 from tests.contracts.lost_follow_ups import LostFollowUpContract
+from tests.contracts.outages import OutageOfServicesContract, TimeContract
 from tests.contracts.people import PeopleContract
+from tests.contracts.prompts import PromptContract
 from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
 from tests.contracts.repairs import RepairContract
@@ -128,6 +130,14 @@ class TestAmbiguousCommits(AmbiguousCommitContract):
     """The contract."""
 
 
+class TestTime(TimeContract):
+    """The contract."""
+
+
+class TestOutagesOfServices(OutageOfServicesContract):
+    """The contract."""
+
+
 class TestSettles(SettleContract):
     """The contract."""
 
@@ -173,6 +183,10 @@ class TestLatePeople(LatePeopleContract):
 
 
 class TestUnusualWebhooks(UnusualWebhookContract):
+    """The contract."""
+
+
+class TestPrompts(PromptContract):
     """The contract."""
 
 

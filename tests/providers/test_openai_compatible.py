@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from consumer.core.errors import BadInput
 from consumer.core.outcome import Failed, Retry, Unknown
 from consumer.core.statuses import PROOF, Proof, proof_of
+from consumer.core.strict import allows_strict
 from consumer.execution.prices import cost_of_call
 from consumer.provider import Reply, Verb
-from providers.openai_compatible import CODES, OpenAICompatible, allows_strict
+from providers.openai_compatible import CODES, OpenAICompatible
 from tests.support.adapters import KEY, NOW_MS, SCHEMA, assert_sound, make_account, make_call
 
 CHAT = OpenAICompatible()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -97,6 +98,18 @@ def test_import_contracts_for_all_other_modules_list_all_of_them() -> None:
     listed = {contract["name"]: contract.get("source_modules", []) for contract in contracts()}
     for name, hosts in HOSTS_OF.items():
         assert set(listed[name]) == children - hosts | {"providers"}
+
+
+def test_every_call_to_a_store_or_the_queue_has_a_time_limit() -> None:
+    """A call that goes through `World.within` cannot hang."""
+    call = re.compile(r"(?<!\bwithin\()\b(?:self\.)?world\.(?:kv|blobs|queue|limiter)\.\w+\(")
+    bare = [
+        f"{name}: {found[0]}"
+        for name, text in modules().items()
+        if name.startswith("consumer/")
+        for found in call.finditer(text)
+    ]
+    assert bare == []
 
 
 def test_every_provider_module_is_registered() -> None:

@@ -234,7 +234,7 @@ def test_the_database_allows_leaving_every_state_except_the_final_ones(
     for row, (before, after) in enumerate(product(sorted(states), repeat=2), start=2):
         empty.run([insert(table, row, before)])
         if before in final and after != before:
-            with pytest.raises(Refused, match="finished|ended"):
+            with pytest.raises(Refused, match=r"finished|ended"):
                 empty.run([update(table, row, after)])
         elif table == "task_executions" and after == "running" != before:
             with pytest.raises(Refused, match="cancel the task instead"):

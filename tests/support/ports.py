@@ -54,10 +54,11 @@ class Faulty:
 
     `fail(k)` raises instead of running the k-th batch from now (counted from 1); `fail(k, after=True)` raises after
         that batch was committed, which its caller cannot know.  `refuse(marker)` refuses every batch whose parameters
-        contain a text."""
+        contain a text.  While it is `down`, each try takes a second of the clock."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: FakeClock | None = None) -> None:
         self.inner = database
+        self._clock = clock
         self._faults: dict[int, tuple[BaseException, bool]] = {}
         self._between: dict[int, Callable[[], Awaitable[None]]] = {}
         self._refused: str | None = None
@@ -84,6 +85,8 @@ class Faulty:
 
     async def batch(self, statements: Sequence[Statement]) -> list[Result]:
         if self.down:
+            if self._clock is not None:
+                self._clock.advance(1_000)
             raise Unavailable("injected")
         self.batches = number = self.batches + 1
         error, after = self._faults.pop(number, (None, False))
@@ -108,14 +111,22 @@ def _carries(statements: Sequence[Statement], marker: str) -> bool:
     return any(isinstance(value, str) and marker in value for one in statements for value in one.parameters)
 
 
+async def hang() -> None:
+    """Never return."""
+    await asyncio.Event().wait()
+
+
 class RecordingKV:
-    """A status store that records puts.  `down`: it fails.  `slow` is awaited once, before the next put is stored."""
+    """A status store that records puts.  `down`: it fails.  `hangs`: it never answers.
+
+    `tried` counts the puts.  `slow` is awaited once, before the next put is stored."""
 
     def __init__(self, kv: KeyValue) -> None:
         self.inner = kv
         self.slow: Callable[[], Awaitable[None]] | None = None
         self.puts: list[tuple[str, str, int | None]] = []
-        self.down = False
+        self.down = self.hangs = False
+        self.tried = 0
 
     async def get(self, key: str) -> str | None:
         if self.down:
@@ -125,6 +136,9 @@ class RecordingKV:
     async def put(self, key: str, value: str, ttl_s: int | None = None) -> None:
         if self.down:
             raise Unavailable("injected")
+        self.tried += 1
+        if self.hangs:
+            await hang()
         slow, self.slow = self.slow, None
         if slow is not None:
             self.puts.append((key, value, ttl_s))
@@ -136,12 +150,12 @@ class RecordingKV:
 
 
 class RecordingBlobs:
-    """Blobs that record puts.  `down` makes them fail."""
+    """Blobs that record puts.  `down` makes them fail, `hangs` lets them never end."""
 
     def __init__(self, blobs: Blobs) -> None:
         self.inner = blobs
         self.keys: list[str] = []
-        self.down = False
+        self.down = self.hangs = False
 
     async def get(self, key: str) -> bytes | None:
         if self.down:
@@ -151,6 +165,8 @@ class RecordingBlobs:
     async def put(self, key: str, value: bytes) -> None:
         if self.down:
             raise Unavailable("injected")
+        if self.hangs:
+            await hang()
         self.keys.append(key)
         await self.inner.put(key, value)
 
@@ -164,7 +180,7 @@ class RecordingQueue:
     def __init__(self) -> None:
         self.sent: list[tuple[Mapping[str, object], int]] = []
         self.waiting: int | None = 0
-        self.down = False
+        self.down = self.hangs = False
 
     @property
     def delays(self) -> list[int]:
@@ -173,6 +189,8 @@ class RecordingQueue:
     async def send(self, bodies: Sequence[Mapping[str, object]], delay_s: int = 0) -> None:
         if self.down:
             raise Unavailable("injected")
+        if self.hangs:
+            await hang()
         encode_messages(bodies, delay_s)
         self.sent += [(body, delay_s) for body in bodies]
 

@@ -19,7 +19,8 @@ from consumer.core.profile import accounts
 from consumer.execution import webhooks
 from consumer.execution.call import provider_key
 from consumer.ports import Statement
-from consumer.run.run import Run, Summary
+from consumer.run.run import Run
+from consumer.run.summary import Summary
 from consumer.service import queries
 from consumer.store.schema.check import broken
 from consumer.store.sql import execution_id, mark_of
@@ -316,8 +317,8 @@ class Scene:
 
 def make_scene(database: Database, kv: KeyValue, blobs: Blobs) -> Scene:
     """A worker on the ports of a host."""
-    network, faulty = Network(), Faulty(database)
     clock, entropy, queue = FakeClock(), FakeEntropy(), RecordingQueue()
+    network, faulty = Network(), Faulty(database, clock)
     recording_kv, recording_blobs = RecordingKV(kv), RecordingBlobs(blobs)
     world = make_world(
         faulty, recording_kv, recording_blobs, network, clock=clock, entropy=entropy, queue=queue

@@ -48,6 +48,7 @@ def page_of(
             "Feedback on the last attempt", element("div", asked.feedback, class_="box text"), asked.feedback
         ),
         _section("Input", shown(asked.value), asked.value),
+        _section("The answer of the stage before", shown(asked.previous), asked.previous),
         _form(asked, wanted, form, wrong),
         _decline(asked, form),
     ]

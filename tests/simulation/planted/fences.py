@@ -258,12 +258,12 @@ def select_then_insert(patch: Patch) -> None:
     patch.sql(commands_sql.SUBMIT, clause + tail, "RETURNING id, idempotency_key")
     original = committing.commit
 
-    async def commit(database: Any, entropy: Any, batch: Any) -> Any:
+    async def commit(database: Any, entropy: Any, batch: Any, *patience: Any) -> Any:
         if batch[0].sql == commands_sql.SUBMIT.sql:
             (found,) = await original(database, entropy, batch[1:])
             if found.rows:
                 batch = [Statement("SELECT 1 AS created_at, '' AS idempotency_key WHERE false"), *batch[1:]]
-        return await original(database, entropy, batch)
+        return await original(database, entropy, batch, *patience)
 
     patch.set(committing, "commit", commit)
 
@@ -274,12 +274,12 @@ def retried_twice(patch: Patch) -> None:
     original = committing.commit
     count = itertools.count(1)
 
-    async def commit(database: Any, entropy: Any, batch: Any) -> Any:
+    async def commit(database: Any, entropy: Any, batch: Any, *patience: Any) -> Any:
         if batch[0].sql == commands_sql.SUBMIT.sql:
             new = f"-{next(count)}"
             parts = [tuple(_keyed(value, new) for value in one.parameters) for one in batch]
             batch = [Statement(one.sql, part) for one, part in zip(batch, parts, strict=True)]
-        return await original(database, entropy, batch)
+        return await original(database, entropy, batch, *patience)
 
     patch.set(committing, "commit", commit)
 

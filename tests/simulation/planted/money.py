@@ -11,11 +11,11 @@ from consumer.core.outcome import Succeeded
 from consumer.execution import prices, settle, settlement
 from consumer.ports import Statement
 from consumer.run import begin as beginning
-from consumer.run.run import Run
 from consumer.store import begin as begin_sql
 from consumer.store import claim as claim_sql
 from consumer.store import room, sweep, webhooks
 from consumer.store import settle as settle_sql
+from consumer.store.batch import Batch, commit
 from tests.simulation.planted.patch import Patch, bug
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from consumer.execution.settlement import Ended
     from consumer.run.begin import Intent
-    from consumer.store.batch import Batch, Handle
+    from consumer.store.batch import Handle
 
 
 @bug
@@ -32,24 +32,25 @@ def reserved_outside_the_batch(patch: Patch) -> None:
     """The room in a budget is read first, and reserved in a later round trip."""
     patch.schema("DROP TRIGGER executions_admission")
 
-    async def commit(self: Run, batch: Batch) -> Any:
+    async def commit(self: Batch) -> Any:
         begin = begin_sql.BEGIN.sql
-        batch._statements = [
+        self._statements = [
             await _admitted(self, statement) if statement.sql == begin else statement
-            for statement in batch.statements
+            for statement in self.statements
         ]
-        return await original(self, batch)
+        return await original(self)
 
-    original = patch.set(Run, "_commit", commit)
+    original = patch.set(Batch, "commit", commit)
 
 
-async def _admitted(run: Run, begin: Statement) -> Statement:
+async def _admitted(batch: Batch, begin: Statement) -> Statement:
     """The same begin, without the intents for which there is no room now."""
     values: list[Any] = list(begin.parameters)
     place = next(index for index, value in enumerate(values) if str(value).startswith("[{"))
     wanted = {row["execution"]: json.loads(row["budgets"] or "[]") for row in json.loads(values[place])}
     names = json.dumps([name for periods in wanted.values() for name in periods])
-    found = await run.world.rows(begin_sql.FULL_PERIODS(periods=names))
+    statement = begin_sql.FULL_PERIODS(periods=names)
+    ((found, *_),) = await commit(batch._database, batch._entropy, [statement])
     room: dict[Any, Any] = {
         row["id"]: row["cap_micro"] - row["spent_micro"] - row["reserved_micro"]  # type: ignore[operator]
         for row in found

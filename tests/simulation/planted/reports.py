@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from consumer.execution import follow_up, inputs, publish, settle, webhooks
 from consumer.execution.settlement import Settlement, row_of
-from consumer.ports import Statement
+from consumer.ports import PortError, Statement
 from consumer.provider import standard_webhook
 from consumer.run.run import Run
 from consumer.service import people
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 def status_without_version(patch: Patch) -> None:
     """A snapshot does not contain the version that it shows."""
 
-    async def put(world: Any, value: Mapping[str, Any]) -> bool:
-        return bool(await original(world, {**value, "version": 0}))
+    async def write(world: Any, value: Mapping[str, Any]) -> None:
+        await original(world, {**value, "version": 0})
 
-    original = patch.set(publish, "put", put)
+    original = patch.set(publish, "write", write)
 
 
 @bug
@@ -43,7 +44,7 @@ def status_before_the_commit(patch: Patch) -> None:
                 early = publish.snapshot_after(
                     task.id, task.identity, whose, version, move.state, now, intent.account
                 )
-                await publish.put(self.world, early)
+                await publish.write(self.world, early)
         return made
 
     original = patch.set(Run, "_ends", ends)
@@ -53,11 +54,11 @@ def status_before_the_commit(patch: Patch) -> None:
 def status_failure_ignored(patch: Patch) -> None:
     """A status that could not be written is not written again."""
 
-    async def put(world: Any, value: Mapping[str, Any]) -> bool:
-        await original(world, value)
-        return True
+    async def write(world: Any, value: Mapping[str, Any]) -> None:
+        with suppress(PortError):
+            await original(world, value)
 
-    original = patch.set(publish, "put", put)
+    original = patch.set(publish, "write", write)
 
 
 @bug
@@ -76,6 +77,12 @@ def outbox_row_deleted_before_the_put(patch: Patch) -> None:
 def late_status_is_not_corrected(patch: Patch) -> None:
     """A publisher does not check whether its status is still the task's current one."""
     patch.sql(publish_sql.OVERTAKEN, "tasks.version > value ->> 'version'", "false")
+
+
+@bug
+def late_write_is_not_corrected(patch: Patch) -> None:
+    """No other write follows a write of a status that was given up, and that may still be carried out."""
+    patch.set(publish, "LATE_AFTER_MS", publish.REPAIR_AFTER_MS)
 
 
 @bug
