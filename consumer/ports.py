@@ -51,6 +51,10 @@ class NoAnswer(Unavailable):
     """The service did not answer in time.  A write may still be carried out later."""
 
 
+class TooSoon(Unavailable):
+    """A second write to one key of the status store within a second.  The first one counts; write the second later."""
+
+
 class Refused(PortError):
     """The request itself is wrong (a constraint, a type, a size).  The host wrote nothing."""
 

@@ -27,6 +27,7 @@ class Event(StrEnum):
 
     TASK_ENDED = "task.ended"
     EXECUTION_UNKNOWN = "execution.unknown"
+    CALL_FAILED = "call.failed"
     OVERRUN = "budget.overrun"
     BUDGET_ALERT = "budget.alert"
     SPENDING_STOPPED = "spending.stopped"
@@ -81,7 +82,10 @@ def log() -> FilteringBoundLogger:
     return found
 
 
-_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}(?=[: ]|$)", re.ASCII)
+_CODE: Final = re.compile(
+    r"[a-z][a-z0-9_]{0,39}(?=:|$)|(?=[a-z0-9]+_)[a-z][a-z0-9_]{0,39}(?= )|cancelled(?= by )", re.ASCII
+)
+"""A code stands alone, before a colon, or, like `http_400`, before a space.  The first word of a sentence is none."""
 
 
 def reason_code(reason: str | None) -> str | None:

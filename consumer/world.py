@@ -158,6 +158,14 @@ class World:
         found = batch.add(statement)
         return (await batch.commit()).rows(found)
 
+    async def read_once(self, *statements: Statement) -> list[Sequence[Row]]:
+        """The rows of heavy statements, one batch that is not repeated: that would only add to the load of a database
+        which is overloaded.  Raises `Unavailable`, `Refused`."""
+        batch = self.batch()
+        found = [batch.add(statement) for statement in statements]
+        results = await batch.commit_once()
+        return [results.rows(each) for each in found]
+
     async def write(self, *statements: Statement) -> None:
         """Apply statements as one batch that may be sent twice.  Raises `Unavailable`, `Refused`."""
         batch = self.batch()

@@ -8,6 +8,7 @@
 --   ledger           the costs of executions that were deleted
 --   stops            the switch of the operator that stops all spending
 --   rests            profiles that fail or are limited, and when they may be called again
+--   heartbeats       when cron last worked
 --   outbox           effects outside the database that are still to happen
 --   webhooks         reports of providers, stored before they are handled
 --   blob_parts       large texts for which the bucket was away
@@ -112,6 +113,9 @@ ALTER TABLE tasks ADD COLUMN input TEXT;
 ALTER TABLE tasks ADD COLUMN idempotency_key TEXT;
 -- The execution that may have begun in the time that a restore has removed: its call is looked up before it is repeated.
 ALTER TABLE tasks ADD COLUMN restored INTEGER;
+-- A short hash of each field that the caller submitted under its own key, as JSON. A repeated submission is compared with
+-- it, because other applications may have edited the task since. NULL for a generated key.
+ALTER TABLE tasks ADD COLUMN submitted TEXT;
 -- The finished task that this one retries.
 ALTER TABLE tasks ADD COLUMN retry_of INTEGER;
 
@@ -278,6 +282,13 @@ CREATE TABLE rests (
   changed_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- When something last happened that should happen all the time. The doctor reports it when it does not.
+CREATE TABLE heartbeats (
+  -- tick: the sweep, which cron starts once a minute.
+  name TEXT PRIMARY KEY,
+  at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+
 -- Effects outside the database that must happen even if the process that caused them is gone. The holder is the process
 -- that is acting on a row. Another process that requests the same effect at that time inserts a row of its own, and
 -- deletes only that one, so a slow holder and a new request never cancel each other out.
@@ -343,7 +354,7 @@ CREATE TABLE dead_letters (
 ) WITHOUT ROWID;
 
 -- Changes that executions do not show: a cancel, a change of status by another application, a change of a budget, a stop
--- and its end, an alert.
+-- and its end, an alert; which person answered or reviewed; and an answer that came after another person's.
 CREATE TABLE audit_log (
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL,
@@ -394,6 +405,11 @@ CREATE INDEX tasks_deadline ON tasks (deadline_ms) WHERE status IN ('pending', '
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- The API lists the tasks of an organization, the newest first.
 CREATE INDEX tasks_organization ON tasks (organization_id, id);
+-- The inbox reads the waiting tasks of one organization, in their order.
+CREATE INDEX tasks_organization_waiting ON tasks (organization_id, rank, id) WHERE status = 'waiting';
+-- Finding organizations by name, and users by address, without reading those of others.
+CREATE INDEX organizations_name ON organizations (name);
+CREATE INDEX users_address ON users (organization_id, email COLLATE NOCASE);
 -- The claim finds open executions that are due for a follow-up. A statement that finds executions by their ids writes
 -- +status, which keeps SQLite from using this index instead: statistics that were taken while no execution was open
 -- make the index look empty.

@@ -138,6 +138,8 @@ def test_a_logger_is_asked_for_at_each_use() -> None:
         ("invalid_output: data.name must be string", "invalid_output"),
         ("http_400 what the provider called it: and said", "http_400"),
         ("What a person wrote", None),
+        ("the worker was lost", None),
+        ("cut_off: the worker was stopped", "cut_off"),
         ("sk-1234", None),
         ("x" * 41, None),
     ],

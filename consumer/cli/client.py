@@ -47,7 +47,11 @@ class Client(Protocol):
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]: ...
 
-    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]: ...
+    async def costs(
+        self, organization: int | None, by: str, since: str | None, cursor: int | None
+    ) -> dict[str, Any]:
+        """The sums, and a cursor when older tasks are left."""
+        ...
 
     async def tick(self) -> dict[str, Any]: ...
 
@@ -167,10 +171,12 @@ class LocalClient:
 
         return [dict(entry) for entry in await queries.inbox(self._world, organization, user)]
 
-    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
+    async def costs(
+        self, organization: int | None, by: str, since: str | None, cursor: int | None
+    ) -> dict[str, Any]:
         from consumer.service import queries
 
-        return [dict(line) for line in await queries.costs(self._world, organization, by, since)]
+        return dict(await queries.costs(self._world, organization, by, since, cursor))
 
     async def tick(self) -> dict[str, Any]:
         from consumer.run.schema import SchemaTrust

@@ -23,7 +23,9 @@ from consumer.local.clock import SystemClock, SystemEntropy
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.limiter import MemoryLimiter
+from consumer.local.presence import present
 from consumer.local.queue import LocalQueue
+from consumer.store import leases
 from consumer.world import LOCAL, Config, World, check_link_secret
 
 if TYPE_CHECKING:
@@ -109,6 +111,8 @@ async def opened(layout: Layout, options: OpenOptions) -> AsyncIterator[Host]:
         database = SqliteDatabase(layout.database)
         stack.callback(database.close)
         applied = migrate.apply(database, MIGRATIONS) if options.migrated else []
+        if options.working:
+            stack.enter_context(present(layout.presence, lambda: database.run([leases.ABANDON()])))
         status = SqliteKeyValue(layout.status, clock)
         stack.callback(status.close)
         queue = LocalQueue(layout.queues, DOORBELL_QUEUE, clock)

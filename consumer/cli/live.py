@@ -15,6 +15,7 @@ from consumer.cli.target import command, no_data
 from consumer.core import snapshot
 from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.money import show
+from consumer.core.policy import NEVER
 from consumer.local.database import SqliteDatabase
 from consumer.local.layout import Layout
 from consumer.store import publish, queries
@@ -35,8 +36,8 @@ class Statuses(Protocol):
         """The live status of a task.  Raises Failure if there is no such task."""
         ...
 
-    def counts(self) -> dict[str, int]:
-        """Tasks by status."""
+    def counts(self) -> dict[str, Any]:
+        """Tasks by status, their total, and whether older ones are not counted (`more`)."""
         ...
 
     def close(self) -> None: ...
@@ -71,10 +72,11 @@ class Reader:
         """Close the files."""
         self.database.close()
 
-    def counts(self) -> dict[str, int]:
-        """Tasks by status."""
-        rows = self.database.run([queries.COUNTS(organization=None)])[0].rows
-        return {str(row["status"]): int(row["tasks"] or 0) for row in rows}
+    def counts(self) -> dict[str, Any]:
+        """All tasks of this machine by status."""
+        rows = self.database.run([queries.COUNTS_ALL(most=NEVER)])[0].rows
+        tasks = {str(row["status"]): int(row["tasks"] or 0) for row in rows}
+        return {"total": sum(tasks.values()), "tasks": tasks, "more": False}
 
 
 @click.command()
@@ -88,11 +90,9 @@ def status(task: int | None, target: Target, *, as_json: bool) -> None:
             say(value, sentence(value), as_json=as_json)
             return
         counts = reader.counts()
-    total = sum(counts.values())
-    words = ", ".join(f"{count} {name}" for name, count in counts.items())
-    say(
-        {"total": total, "tasks": counts}, f"{total} tasks" + (f": {words}" if words else ""), as_json=as_json
-    )
+    words = ", ".join(f"{count} {name}" for name, count in counts["tasks"].items())
+    which = f"the newest {counts['total']} tasks" if counts["more"] else f"{counts['total']} tasks"
+    say(counts, which + (f": {words}" if words else ""), as_json=as_json)
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 from consumer.cli.client import opened_at, organization_id
 from consumer.cli.group import FAILED, Failure
 from consumer.cli.host import OpenOptions
-from consumer.cli.options import anywhere, say, table
+from consumer.cli.options import TASK, anywhere, say, table
 from consumer.cli.target import command
 from consumer.core.money import show
 from consumer.core.times import iso
@@ -33,18 +33,25 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 )
 @click.option("--org", help="Only for this organization, by id or name.")
 @click.option("--since", help="Only executions from this time on, in ISO-8601.")
+@click.option(
+    "--cursor", type=TASK, help="Continue with older tasks, from the number that the command printed."
+)
 @anywhere
-def cost(by: str, org: str | None, since: str | None, target: Target, *, as_json: bool) -> None:
-    """The costs of executions, including failed and late ones.
+def cost(
+    by: str, org: str | None, since: str | None, cursor: int | None, target: Target, *, as_json: bool
+) -> None:
+    """The costs of executions, including failed and late ones, of the newest 50,000 tasks.
 
     `estimated (bound)` is the part of the cost that is a maximum, because the provider did not report the real cost.
     `cost unknown` counts executions without a known cost; their reservations are in `still reserved`."""
 
-    async def run() -> list[dict[str, Any]]:
+    async def run() -> dict[str, Any]:
         async with opened_at(target) as client:
-            return await client.costs(None if org is None else await organization_id(client, org), by, since)
+            owner = None if org is None else await organization_id(client, org)
+            return await client.costs(owner, by, since, cursor)
 
-    found = asyncio.run(run())
+    page = asyncio.run(run())
+    found = page["costs"]
     total = sum(row["cost_micro"] for row in found)
     rows = [
         (
@@ -58,8 +65,11 @@ def cost(by: str, org: str | None, since: str | None, target: Target, *, as_json
         for row in found
     ]
     heads = (by, "executions", "cost", "estimated (bound)", "cost unknown", "still reserved")
-    value = {"by": by, "costs": found, "total_micro": total}
-    say(value, f"{table(heads, rows)}\ntotal {show(total)}", as_json=as_json)
+    value = {**page, "total_micro": total}
+    older = (
+        f"\nOlder tasks are not included: --cursor {page['cursor']} adds them up" if page["cursor"] else ""
+    )
+    say(value, f"{table(heads, rows)}\ntotal {show(total)}{older}", as_json=as_json)
 
 
 _SWEPT: Final = {

@@ -157,14 +157,20 @@ class RemoteClient:
         return dict(self._api.ask("POST", f"/v1/tasks/{task}/retry")) | {"retry_of": task}
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
-        query = {"user": user, **_scope(organization)}
-        found: list[dict[str, Any]] = self._api.ask("GET", "/v1/inbox", query=query)["assignments"]
-        return [{"link": None, **assignment} for assignment in found]
-
-    async def costs(self, organization: int | None, by: str, since: str | None) -> list[dict[str, Any]]:
-        query = {"by": by, "since": since, **_scope(organization)}
-        found: list[dict[str, Any]] = self._api.ask("GET", "/v1/costs", query=query)["costs"]
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            query = {"user": user, "cursor": cursor or None, **_scope(organization)}
+            page = self._api.ask("GET", "/v1/inbox", query=query)
+            found += [{"link": None, **assignment} for assignment in page["assignments"]]
+            cursor = page["cursor"]
         return found
+
+    async def costs(
+        self, organization: int | None, by: str, since: str | None, cursor: int | None
+    ) -> dict[str, Any]:
+        query = {"by": by, "since": since, "cursor": cursor, **_scope(organization)}
+        return dict(self._api.ask("GET", "/v1/costs", query=query))
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
         return dict(self._api.ask("POST", "/v1/adopt", query=_scope(organization)))
@@ -281,7 +287,6 @@ class RemoteReader:
         self._seen[number] = (reply.headers.get("etag", ""), value)
         return value
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, Any]:
         """Tasks by status."""
-        found: dict[str, int] = self._api.ask("GET", "/v1/counts")["tasks"]
-        return found
+        return dict(self._api.ask("GET", "/v1/counts"))

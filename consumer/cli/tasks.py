@@ -291,7 +291,7 @@ def inbox(org: str | None, user: int | None, target: Target, *, as_json: bool) -
             return await client.inbox(None if org is None else await organization_id(client, org), user)
 
     waiting = asyncio.run(run())
-    lines = "\n".join(assignment(entry) for entry in waiting)
+    lines = "\n".join([*map(assignment, waiting), f"{len(waiting)} wait"] if waiting else [])
     say(waiting, lines or "nothing waits for people", as_json=as_json)
 
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 from pyodide.ffi import JsException
 
 from consumer.limits import check_status_key, check_value
-from consumer.ports import PortError, Refused, Unavailable
+from consumer.ports import PortError, Refused, TooSoon, Unavailable
 
 _STATUS: Final = re.compile(r"\bfailed: (\d{3})\b")
-_TRANSIENT: Final = frozenset({408, 429})
-"""Status codes below 500 after which a later attempt can succeed.  429: a second write to a key within a second."""
+TOO_SOON: Final = 429
+_TRANSIENT: Final = frozenset({408, TOO_SOON})
+"""Status codes below 500 after which a later attempt can succeed."""
 
 
 class WorkersKeyValue:
@@ -46,4 +47,6 @@ def port_error(message: str) -> PortError:
     found = _STATUS.search(message)
     status = int(found[1]) if found else 0
     refused = 400 <= status < 500 and status not in _TRANSIENT
+    if status == TOO_SOON:
+        return TooSoon(message)
     return Refused(message) if refused else Unavailable(message)

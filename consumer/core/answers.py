@@ -150,6 +150,11 @@ def shown_as(state: AnswerState) -> Shown:
             assert_never(state)
 
 
+def is_used(state: AnswerState) -> bool:
+    """Whether the answer that was given is the task's answer for this stage."""
+    return isinstance(state, Answered) or (isinstance(state, Rejected) and not state.late)
+
+
 def end_reason(at: AssignmentView) -> str:
     """Why an action on the assignment is refused, in a sentence for its person."""
     if at.task is None:

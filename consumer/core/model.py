@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from consumer.core.errors import BadInput, Problem
 from consumer.core.strictjson import clean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Model(BaseModel):
@@ -26,10 +29,10 @@ def parse(model: type[M], value: object, field: str = "") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        details = error.errors(include_url=False)
         places = [entry["loc"] for entry in details]
         problems = [
-            Problem(_path(field, entry["loc"]), _words(entry["type"], str(entry["msg"])))
+            Problem(_path(field, entry["loc"]), _message(entry))
             for entry in details
             if not (entry["type"] == "too_short" and any(_inside(place, entry["loc"]) for place in places))
         ]
@@ -40,8 +43,17 @@ def parse(model: type[M], value: object, field: str = "") -> M:
         raise BadInput(field, "must not be nested so deeply") from None
 
 
-def _words(kind: str, message: str) -> str:
-    """A message of pydantic in our words, where its own name Python's types."""
+def _message(entry: ErrorDetails) -> str:
+    """The fault of a field, in our words.
+
+    Pydantic names Python's types, and counts items in every value that a validator of ours has seen, even in a text."""
+    kind, limits = entry["type"], entry.get("ctx", {})
+    if kind == "too_short" and isinstance(entry["input"], str):
+        least = limits.get("min_length")
+        return f"must have at least {least} character{'' if least == 1 else 's'}"
+    if kind == "too_long" and isinstance(entry["input"], str):
+        return f"must have at most {limits.get('max_length')} characters"
+    message = str(entry["msg"])
     if kind == "too_short" and " at least 1 item " in message:
         return "must have at least 1 item"
     return _MESSAGES.get(kind, message.removeprefix("Value error, "))

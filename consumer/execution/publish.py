@@ -15,7 +15,7 @@ from consumer.core.lifecycle import TASK_FINAL
 from consumer.core.snapshot import key, snapshot
 from consumer.core.strictjson import dump_flat
 from consumer.core.times import iso
-from consumer.ports import NoAnswer, PortError
+from consumer.ports import NoAnswer, PortError, TooSoon
 from consumer.store import publish
 from consumer.telemetry import Event, log
 
@@ -50,7 +50,11 @@ async def write(world: World, value: Mapping[str, Any]) -> None:
 
 
 def report_failure(value: Mapping[str, Any], error: PortError) -> None:
-    """Log that a snapshot could not be written."""
+    """Log that a snapshot could not be written.
+
+    A task that moved twice within a second is no fault: the outbox writes its newest status."""
+    if isinstance(error, TooSoon):
+        return
     log().warning(Event.PUBLISH_FAILED, task=value["task"], error=str(error))
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
+from consumer.core.outcome import Failed, Invalid, Retry
 from consumer.core.policy import WOKEN_FOR
 from consumer.core.times import iso
 from consumer.execution import doorbells, large, publish
@@ -210,14 +211,18 @@ async def settle_alone(
     stored: Stored,
     publisher: Publisher | None = None,
     also: Sequence[Statement] = (),
+    *,
+    or_fail: bool = True,
 ) -> tuple[Stored, Settled]:
     """Settle one execution in a batch of its own.
 
-    An answer that the database refuses becomes a failure that keeps its cost.  Raises Refused when even that is
-    refused, and `Unavailable`."""
+    An answer that the database refuses becomes a failure that keeps its cost, or, without `or_fail`, changes nothing:
+    a person can send another one.  Raises Refused when no form is accepted, and `Unavailable`."""
     try:
         return stored, await _write(world, stored, publisher, also)
     except Refused as error:
+        if not or_fail:
+            raise
         log().error(Event.UNSTORABLE, execution=stored.settlement.execution, error=str(error)[:200])
     stored = await store_result(world, decide_and_price(stored.settlement.ended.unstorable()))
     return stored, await _write(world, stored, publisher, also)
@@ -267,10 +272,18 @@ def calls_back(world: World, account: Account | None) -> bool:
     return provider is not None and provider.abilities.webhook
 
 
-async def settle_without_lease(
-    world: World, fact: Facts, outcome: Outcome, *, bound: bool = False, also: Sequence[Statement] = ()
+async def settle_without_lease(  # the outcome of one call has this many parts
+    world: World,
+    fact: Facts,
+    outcome: Outcome,
+    *,
+    bound: bool = False,
+    also: Sequence[Statement] = (),
+    or_fail: bool = True,
 ) -> Ending:
     """Settle one execution, following a moved fence; publish its task, and ring for what becomes due.
+
+    `or_fail`: see `settle_alone`.
 
     Raises `Unavailable`, and Refused when no form of the settlement can be written."""
     publisher = publisher_of(world)
@@ -279,7 +292,7 @@ async def settle_without_lease(
         if ended.execution.state in EXECUTION_FINAL:
             break
         stored = await store_result(world, decide_and_price(ended))
-        stored, settled = await settle_alone(world, stored, publisher, also)
+        stored, settled = await settle_alone(world, stored, publisher, also, or_fail=or_fail)
         if settled.woken:
             await doorbells.ring(world)
         verdict = settled.verdicts[ended.execution.id]
@@ -351,7 +364,7 @@ def report_overrun(ended: Ended, found: Cost) -> None:
 
 
 def report(settlement: Settlement) -> None:
-    """Log an unknown outcome, an overrun, and the end of a task."""
+    """Log a failed call, an unknown outcome, an overrun, and the end of a task."""
     ended, decision, move = settlement.ended, settlement.decision, settlement.decision.task
     fields = {
         "task": ended.task.id if ended.task else None,
@@ -364,6 +377,9 @@ def report(settlement: Settlement) -> None:
     report_overrun(ended, settlement.cost)
     if decision.execution is ExecutionState.UNKNOWN:
         log().warning(Event.EXECUTION_UNKNOWN, **fields)
+    if isinstance(ended.outcome, Retry | Failed | Invalid):
+        # Before its tasks fail, a provider in trouble is visible in these lines.
+        log().info(Event.CALL_FAILED, **{**fields, "reason": _failure_code(ended.outcome)})
     if move is not None and move.state in TASK_FINAL:
         log().info(
             Event.TASK_ENDED,
@@ -373,3 +389,7 @@ def report(settlement: Settlement) -> None:
             ms=ended.situation.now_ms - ended.execution.started_ms,
             **fields,
         )
+
+
+def _failure_code(outcome: Retry | Failed | Invalid) -> str | None:
+    return "invalid_output" if isinstance(outcome, Invalid) else reason_code(outcome.why)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.limits import check_status_key, check_value
 from consumer.local.database import connect, port_error
-from consumer.ports import PortError, Unavailable
+from consumer.ports import PortError, TooSoon, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +99,7 @@ class SqliteKeyValue:
             self._earlier, self._recent, self._recent_since_ms = self._recent, {}, now_ms
         written_ms = self._recent.get(key, self._earlier.get(key))
         if written_ms is not None and 0 <= now_ms - written_ms < _WRITE_INTERVAL_MS:
-            raise Unavailable(f"429: a second write to {key!r} within a second")
+            raise TooSoon(f"429: a second write to {key!r} within a second")
         self._recent[key] = now_ms
 
     def _flush(self) -> None:

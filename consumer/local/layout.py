@@ -47,6 +47,11 @@ class Layout:
         return self.root / "public-url"
 
     @property
+    def presence(self) -> Path:
+        """The lock that every working process of this directory holds."""
+        return self.root / "working.lock"
+
+    @property
     def model_log(self) -> Path:
         return self.root / "model.log"
 

@@ -57,6 +57,7 @@ async def sweep(world: World) -> Swept:
     alerts = batch.add(*alert(now))
     batch.add(*end_rests(now))
     counted = batch.add(_due(world, now))
+    batch.add(sweep_sql.TICKED(now=now))
     results = await batch.commit()
     due = integer(results.rows(counted)[0], "due")
     rung = await ring_for_due(world, due)

@@ -6,6 +6,7 @@ rows."""
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from consumer.core import policy
@@ -53,7 +54,7 @@ async def examine(world: World) -> list[Finding]:
         (batch.add(statement), judge) for statement, judge in questions(world.clock.now_ms(), world.accounts)
     ]
     try:
-        results = await batch.commit()
+        results = await batch.commit_once()  # heavy: it is not repeated
     except Refused as error:
         skipped = Finding("error", f"the other checks were skipped: {error}", "fix the schema first")
         return [*findings, skipped]
@@ -69,7 +70,9 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
     return [
         (stops.STOPPED(), _stopped),
         (check.REUSED_IDS(), _reused_ids),
-        (rests_sql.RESTS(), lambda rows: _rests(rows, now_ms)),
+        (check.ALIVE(now=now_ms), partial(_alive, now_ms)),
+        (check.FAILURES(since=now_ms - policy.HOUR, limit=MAX_COUNTED), _failures),
+        (rests_sql.RESTS(), partial(_rests, now_ms)),
         (check.BLOCKED(limit=MAX_COUNTED), _blocked),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, limit=MAX_COUNTED), _backlog),
@@ -170,13 +173,64 @@ def _reused_ids(found: Sequence[Row]) -> Iterator[Finding]:
     yield Finding("warning", what, advice)
 
 
-def _rests(found: Sequence[Row], now_ms: int) -> Iterator[Finding]:
+def _rests(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:
     words = [text for row in found if (text := rests.in_words(row, now_ms)) is not None]
     if not words:
         yield Finding("ok", "no profile rests")
     for what in words:
         advice = "look at the provider's status, and at the address and the key; the worker calls it again by itself"
         yield Finding("warning", what, advice)
+
+
+def _alive(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:
+    """Whether cron works, and whether workers take the tasks that are due."""
+    ticked, due, started = (optional_integer(found[0], name) for name in ("ticked", "due", "started"))
+    if ticked is not None and now_ms - ticked > OVERDUE_MS:
+        advice = "the cron trigger does not run, or fails: read its log; on one machine, start `bizq dev`"
+        yield Finding("error", f"the last tick was at {iso(ticked)}", advice)
+    else:
+        yield Finding(
+            "ok", "the last tick is not overdue" if ticked is not None else "no tick is missing yet"
+        )
+    if due is None or now_ms - due <= OVERDUE_MS:
+        yield Finding("ok", "no task is overdue for a worker")
+        return
+    minutes = (now_ms - due) // policy.MINUTE
+    last = f"the last call began at {iso(started)}" if started is not None else "no call has begun yet"
+    workers = integer(found[0], "leases")
+    if workers:
+        what = f"the oldest due task has waited for {minutes} minutes; {_many(workers, 'lease')} held, {last}"
+        yield Finding("warning", what, "more work is due than the workers do: raise their number, or wait")
+        return
+    what = f"no worker takes tasks: the oldest due one has waited for {minutes} minutes; {last}"
+    yield Finding(
+        "error", what, "the queue consumer does not run, or fails: read its log; or start `bizq dev`"
+    )
+
+
+REFUSED_KEYS: Final = ("http_401", "http_403")
+"""Codes of failures by which a provider says that it does not accept the key."""
+
+
+def _failures(found: Sequence[Row]) -> Iterator[Finding]:
+    """The failures of the last hour.  A key that is refused fails every call."""
+    if not found:
+        yield Finding("ok", "no call failed in the last hour")
+    for row in found:
+        profile, code = text(row, "profile"), text(row, "code")
+        what = (
+            f"profile {profile!r}: {_many(integer(row, 'failures'), 'failed call')} in the last hour: {code}"
+        )
+        if code in REFUSED_KEYS:
+            yield Finding(
+                "error", what, "the provider refuses the key: set the secret that the profile names"
+            )
+        else:
+            yield Finding(
+                "warning",
+                what,
+                "run `bizq show` for one of its tasks; docs/operations.md, A provider is down",
+            )
 
 
 def _blocked(found: Sequence[Row]) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ rows to insert.  It collects every problem of the request before it refuses, and
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
@@ -16,7 +17,7 @@ from consumer.core.checker import BUDGET, Work
 from consumer.core.errors import BadInput, Problem
 from consumer.core.model import PLAIN, Model, Text, parse
 from consumer.core.schema import SchemaCheck
-from consumer.core.strictjson import clean, dump_json
+from consumer.core.strictjson import clean, dump_flat, dump_json
 from consumer.core.times import iso, parse_time
 from consumer.ports import MAX_INTEGER
 from consumer.service.commands import GENERATED_KEY_PREFIX
@@ -38,6 +39,10 @@ REQUEST_WORK: Final = 3 * BUDGET
 """Units of work that the checks of a request's inputs may spend together: half a second."""
 MAX_INPUT_BYTES: Final = 256_000
 """Bytes of a task's input as JSON."""
+COMPARED: Final = (
+    *("template", "title", "description", "input", "priority", "assigned_to", "due_date", "run_at"),
+)
+"""Fields by which a repeated submission is compared with the first one."""
 ORGANIZATION_NEEDED: Final = "an operator must name it in each task, or in the query: ?organization=ID"
 
 
@@ -100,12 +105,24 @@ class Placed(NamedTuple):
 
 
 class CheckedTask(NamedTuple):
-    """A task that may be inserted.  `row` has the JSON keys that the statement `SUBMIT` reads."""
+    """A task that may be inserted.  `row` has the JSON keys that the statement `SUBMIT` reads.
 
+    `place` is its path in the request, for error messages."""
+
+    place: str
     organization: int
     key: str
     run_at_ms: int
     row: Mapping[str, Any]
+
+    @property
+    def keyed(self) -> dict[str, Any]:
+        """The task as `SUBMIT` compares it with tasks that have its key."""
+        return {
+            "organization": self.organization,
+            "key": self.key,
+            "submitted": self.row["submitted"],
+        }
 
 
 class _OfOrganization(Protocol):
@@ -138,6 +155,7 @@ async def check(world: World, organization: int | None, items: Sequence[object])
     known = await _look_up(world, groups)
     token, now = world.entropy.token(), world.clock.now_ms()
     checked, work = [], Work(REQUEST_WORK)
+    problems += _repeated(placed)
     for index, item in enumerate(placed):
         generated_key = f"{GENERATED_KEY_PREFIX}{token}:{index}"
         try:
@@ -170,10 +188,10 @@ async def _place(
     """The tasks whose organization exists and is the caller's.  Appends the problems of the others."""
     named = sorted({str(item.task.organization) for item in parsed if item.task.organization is not None})
     ids: dict[object, object] = {}
+    shared: dict[object, list[object]] = {}
     if named:
         found = await world.rows(commands.ORGANIZATIONS_NAMED(names=json.dumps(named)))
-        ids.update((row["name"], row["id"]) for row in reversed(found))
-        ids.update((row["id"], row["id"]) for row in found)
+        ids, shared = _ids(found, "name")
     placed = []
     for item in parsed:
         wanted = item.task.organization
@@ -181,11 +199,27 @@ async def _place(
         if isinstance(owner, int) and organization in (None, owner):
             placed.append(Placed(item.place, owner, item.task))
             continue
-        missing = f"no organization {wanted}"
+        missing = _ambiguous("organizations", wanted, shared) or f"no organization {wanted}"
         mine = f"must be {organization} or absent, because the key is for organization {organization}"
         why = missing if organization is None else mine
         problems += BadInput("organization", why).within(item.place).problems
     return placed
+
+
+def _ids(rows: Sequence[Row], name: str) -> tuple[dict[object, object], dict[object, list[object]]]:
+    """The ids of rows by id and by a name that one of them alone has; and the ids of those that share a name."""
+    sharing: dict[object, list[object]] = {}
+    for row in rows:
+        sharing.setdefault(row[name], []).append(row["id"])
+    ids = {each: found[0] for each, found in sharing.items() if len(found) == 1}
+    return ids | {row["id"]: row["id"] for row in rows}, sharing
+
+
+def _ambiguous(what: str, wanted: object, sharing: Mapping[object, list[object]]) -> str | None:
+    """Why a name that several rows have names none of them: they were made before names were unique."""
+    found = sharing.get(wanted, [])
+    several = " and ".join(map(str, found))
+    return f"{what} {several} share the name {wanted}: use an id" if len(found) > 1 else None
 
 
 class _Known:
@@ -194,8 +228,7 @@ class _Known:
     def __init__(self, templates: Sequence[Row], users: Sequence[Row]) -> None:
         self.templates: dict[object, Row] = {row["name"]: row for row in templates}
         self.templates |= {row["id"]: row for row in templates}
-        self.users: dict[object, object] = {row["email"]: row["id"] for row in reversed(users)}
-        self.users |= {row["id"]: row["id"] for row in users}
+        self.users, self.shared = _ids(users, "email")
 
 
 class _Lookup(NamedTuple):
@@ -233,11 +266,13 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         why = f"template {task.template!r} has no route yet: write the template with a route and an output_schema"
         raise BadInput("template", why)
     if task.assigned_to is not None and task.assigned_to not in known.users:
-        raise BadInput("assigned_to", f"this organization has no user {task.assigned_to}")
+        missing = f"this organization has no user {task.assigned_to}"
+        raise BadInput("assigned_to", _ambiguous("users", task.assigned_to, known.shared) or missing)
     due = parse_time(task.due_date, "due_date") if task.due_date is not None else None
-    run_at = max(now, parse_time(task.run_at, "run_at") if task.run_at is not None else now)
+    given_run_at = parse_time(task.run_at, "run_at") if task.run_at is not None else None
+    run_at = max(now, given_run_at or now)
     key = task.idempotency_key or generated_key
-    row = {
+    row: dict[str, Any] = {
         "template": template["id"],
         "title": task.title,
         "description": task.description,
@@ -251,7 +286,30 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         "key": key,
         "retry_of": None,
     }
-    return CheckedTask(item.organization, key, run_at, row)
+    row["submitted"] = None if task.idempotency_key is None else _submitted(row, given_run_at)
+    return CheckedTask(item.place, item.organization, key, run_at, row)
+
+
+def _submitted(row: Mapping[str, Any], run_at: int | None) -> str:
+    """A short hash of each field that was submitted.  The order of the names in an input does not matter."""
+    values = {**row, "run_at": run_at, "input": row["input"] and json.loads(row["input"])}
+    texts = {name: json.dumps(values[name], sort_keys=True) for name in COMPARED if values[name] is not None}
+    return dump_flat({name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()})
+
+
+def _repeated(placed: Sequence[Placed]) -> list[Problem]:
+    """The tasks of a request that have the key of an earlier one."""
+    first: dict[tuple[int, str], str] = {}
+    problems: list[Problem] = []
+    for item in placed:
+        key = item.task.idempotency_key
+        if key is None:
+            continue
+        before = first.setdefault((item.organization, key), item.place)
+        if before != item.place:
+            why = f"{before} has the same key: give each task of a request a key of its own"
+            problems += BadInput("idempotency_key", why).within(item.place).problems
+    return problems
 
 
 def _input(task: NewTask, template: Row, work: Work) -> str | None:

@@ -30,6 +30,11 @@ def about(text: str, *, deprecated: bool | None = None) -> Note:
     return Note(description=text, deprecated=deprecated)
 
 
+def time(text: str) -> Note:
+    """The description of a time."""
+    return Note(description=text, format="date-time")
+
+
 def one_of(values: Iterable[str], text: str | None = None) -> Note:
     """A text that is one of these."""
     return Note(description=text, enum=[*map(str, values)])

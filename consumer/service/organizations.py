@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from consumer.core.errors import BadInput
+from consumer.core.errors import BadInput, Conflict
 from consumer.core.strictjson import clean
 from consumer.core.times import iso
 from consumer.store import admin
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 
 
 async def create_organization(world: World, name: str) -> int:
-    """Create an organization, and return its id.  Raises BadInput."""
+    """Create an organization, and return its id.  Raises BadInput, Conflict when one has this name."""
     batch = world.batch()
     at = iso(world.clock.now_ms())
     inserted = batch.add(admin.CREATE_ORGANIZATION(name=line(name, "name"), at=at))
-    return inserted_id(await batch.commit_once(), inserted)
+    holder = batch.add(admin.ORGANIZATION_NAMED(name=name))
+    results = await batch.commit_once()
+    if not results.rows(inserted):
+        raise Conflict(f"organization {inserted_id(results, holder)} has the name {name!r} already")
+    return inserted_id(results, inserted)
 
 
 async def create_user(world: World, organization: int, email: str, name: str, role: str = "member") -> int:
-    """Create a user of an organization, and return its id.  Raises BadInput."""
+    """Create a user of an organization, and return its id.
+
+    Raises BadInput, Conflict when a user of the organization has this address: a task is assigned by it."""
     fields: dict[str, Value] = {
         "organization": organization,
         "email": line(email, "email"),
@@ -34,7 +40,13 @@ async def create_user(world: World, organization: int, email: str, name: str, ro
     }
     batch = world.batch()
     inserted = batch.add(admin.CREATE_USER(**fields, at=iso(world.clock.now_ms())))
-    return inserted_id(await batch.commit_once(), inserted)
+    holder = batch.add(admin.USER_ADDRESSED(organization=organization, email=email))
+    results = await batch.commit_once()
+    if not results.rows(inserted):
+        raise Conflict(
+            f"user {inserted_id(results, holder)} of this organization has the address {email} already"
+        )
+    return inserted_id(results, inserted)
 
 
 def line(value: str, field: str) -> str:

@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import answers
 from consumer.core.errors import BadInput, Conflict, NotFound
-from consumer.core.lifecycle import ExecutionState
 from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
 from consumer.core.prompt import render
-from consumer.core.strictjson import clean, parse_json
+from consumer.core.strictjson import parse_json
 from consumer.execution import large
 from consumer.execution.facts import Facts, facts
 from consumer.execution.inputs import previous_result, task_input
 from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
-from consumer.service import links
+from consumer.ports import Refused
+from consumer.service import links, receipts
+from consumer.service.receipts import KEPT, USED, Decision, NotStored, Receipt, Sent, decision_on, short
 from consumer.store import people
 from consumer.store import settle as settle_sql
 from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
+    from consumer.core.outcome import Outcome
     from consumer.ports import Row
     from consumer.world import World
 
@@ -37,8 +39,15 @@ BUILTIN_INBOX: Final = "inbox"
 """The provider whose executions are assignments.  A link to an execution of any other provider is a question."""
 ACCEPTED: Final = "accepted"
 """The note of an execution whose person has accepted it."""
-MAX_NOTE: Final = 2_000
-"""Characters of a person's reason or note that are stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A draft that a reviewer sent back: with which note, who, and when (ISO-8601)."""
+
+    note: str
+    by: str | None
+    at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,10 @@ class Assignment:
 
     `state`: `open`, `answered` (`answer` is set) or `ended` (`reason` is set).
     `value`: the input of the task.  `previous`: the answer of the stage before, unless it is the draft of a review.
-    `kind`: `human`, `review`, or `question` about a call that was made through `profile`."""
+    `kind`: `human`, `review`, or `question` about a call that was made through `profile`.
+    `used`, `decision`: whether the task uses the answer, and who gave it.
+    `rounds`: the drafts that reviewers sent back before this one.
+    `assigned_to`: the user who is asked; None: anyone of the organization."""
 
     execution: int
     task: int
@@ -66,24 +78,10 @@ class Assignment:
     answer: Any
     feedback: str | None
     profile: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The effect of an answer.  `used`: it is the task's answer for this stage."""
-
-    execution: int
-    task: int
-    used: bool
-    answer: Any
-    message: str
-
-
-USED: Final = "Thank you. Your answer was recorded and is used."
-KEPT: Final = "Thank you. Your answer was kept, but the task had already continued or ended without it."
-RESULT_ARRIVED: Final = "Thank you. The result arrived in the meantime. You don't need to do anything."
-NOT_DONE: Final = "Thank you. Recorded as not done. The task will be tried again, or it ends."
-TURNED_DOWN: Final = "You declined. Another person may be asked now; if there is none, the task ends."
+    used: bool = False
+    decision: Decision | None = None
+    rounds: tuple[Round, ...] = ()
+    assigned_to: int | None = None
 
 
 async def assignment(world: World, token: str) -> Assignment:
@@ -101,36 +99,38 @@ async def accept(world: World, token: str) -> Assignment:
     return await assignment(world, token)
 
 
-async def decline(world: World, token: str, reason: str) -> Receipt:
+async def decline(world: World, token: str, reason: str, by: str = "") -> Receipt:
     """Record that the person will not do it.  A repeat gets the same receipt.
 
-    Raises NotFound, Conflict when it has ended."""
+    Raises NotFound, NotStored, Conflict when it has ended."""
     fact = await _facts(world, token)
     question = _kind(fact) == "question"
-    message = NOT_DONE if question else TURNED_DOWN
-    view = _view(fact)
-    match answers.answer_state(view):
+    sent = Sent("declined", short(reason), by=by)
+    if isinstance(answers.answer_state(_view(fact)), answers.Open):
+        why = f"{answers.DECLINED}: {sent.content}" if sent.content else answers.DECLINED
+        fact = await _settle(world, fact, Retry(why) if question else Failed(why), sent, answers.DECLINED)
+    match answers.answer_state(_view(fact)):
         case answers.Declined():
-            return _receipt(fact, None, message, used=False)
-        case answers.Open():
-            why = f"{answers.DECLINED}: {_note(reason)}" if reason.strip() else answers.DECLINED
-            await settle_without_lease(world, fact, Retry(why) if question else Failed(why), bound=question)
+            message = receipts.NOT_DONE if question else receipts.TURNED_DOWN
+            if sent.content and sent.content not in _view(fact).reason:  # a second person has a reason too
+                await _keep(world, fact, sent)
+            decision = await decision_on(world, fact.situation.execution.id)
+            return _receipt(fact, None, message, used=False, decision=decision)
+        case answers.Answered() | answers.Kept() | answers.Rejected():
+            return await _stored_receipt(world, fact, sent)
         case _:
-            raise Conflict(answers.end_reason(view))
-    fresh = await _fresh(world, fact)
-    if _view(fresh).cause != answers.DECLINED:  # an answer, or the deadline, came first
-        raise Conflict(answers.end_reason(_view(fresh)))
-    return _receipt(fresh, None, message, used=False)
+            raise await _refusal(world, fact, sent)
 
 
-async def submit(world: World, token: str, output: Any) -> Receipt:  # JSON is any value
-    """Answer.  A repeat gets the receipt of the first answer.
+async def submit(world: World, token: str, output: Any, by: str = "") -> Receipt:  # JSON is any value
+    """Answer.  A repeat gets the receipt of the first answer; another answer is kept, and not used.
 
-    Raises NotFound, BadInput naming fields, Conflict when it has ended."""
+    `by`: the name that the person typed.  Raises NotFound, BadInput naming fields, NotStored, Conflict when it has
+    ended."""
     fact = await _facts(world, token)
     if _kind(fact) == "review":
         raise BadInput("decision", "this is a review: approve, edit or reject")
-    return await _answer(world, fact, output)
+    return await _answer(world, fact, Sent("answered", output, by=by))
 
 
 async def review(  # a review has this many parts
@@ -140,107 +140,135 @@ async def review(  # a review has this many parts
     output: Any,  # JSON is any value
     note: str = "",
     redo: bool = False,  # noqa: FBT001, FBT002  # a tick on a form
+    by: str = "",
 ) -> Receipt:
     """Approve the draft, replace it by an edited one, or reject it and perhaps ask for a redo.  Raises as `submit`."""
     fact = await _facts(world, token)
     if _kind(fact) != "review":
         raise BadInput("decision", "there is no draft to review: submit an answer")
-    draft = await previous_result(world, fact.row)
+    note = short(note)
     if decision == "approve":
-        return await _answer(world, fact, draft)
+        return await _answer(world, fact, Sent("approved", await previous_result(world, fact.row), note, by))
     if decision == "edit":
-        return await _answer(world, fact, output)
+        return await _answer(world, fact, Sent("edited", output, note, by))
     if decision != "reject":
         raise BadInput("decision", "approve, edit or reject")
-    if redo and not note.strip():
+    if redo and not note:
         raise BadInput("note", "say what to do better")
-    return await _reject(world, fact, _note(note), redo=redo)
+    rejection = {"decision": "reject", "note": note, "redo": redo}
+    return await _reject(world, fact, Sent("rejected", rejection, by=by))
 
 
-async def _reject(world: World, fact: Facts, note: str, *, redo: bool) -> Receipt:
-    view = _view(fact)
-    match answers.answer_state(view):
-        case answers.Rejected():
-            return _receipt(fact, await _stored(world, fact.row), USED, used=True)
-        case answers.Open():
-            rejection = {"decision": "reject", "note": note, "redo": redo}
-            await settle_without_lease(world, fact, Rejected(rejection, note, redo))
-        case _:
-            raise Conflict(answers.end_reason(view))
-    fresh = await _fresh(world, fact)  # as in _record_answer
-    if _view(fresh).cause == answers.REJECTED:
-        return _receipt(fresh, await _stored(world, fresh.row), USED, used=True)
-    return _receipt(fresh, rejection, KEPT, used=False)
-
-
-async def _answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
-    """Record a new answer, or repeat the receipt of the first one."""
+async def _reject(world: World, fact: Facts, sent: Sent) -> Receipt:
+    if isinstance(answers.answer_state(_view(fact)), answers.Open):
+        outcome = Rejected(sent.content, sent.content["note"], sent.content["redo"])
+        fact = await _settle(world, fact, outcome, sent, answers.REJECTED)
     match answers.answer_state(_view(fact)):
-        case answers.Answered():
-            return await _first_receipt(world, fact, output, USED, used=True)
-        case answers.Kept() | answers.Rejected(late=True):
-            return await _first_receipt(world, fact, output, KEPT, used=False)
+        case answers.Answered() | answers.Kept() | answers.Rejected():
+            return await _stored_receipt(world, fact, sent)
         case _:
-            _check(fact, output)
-            return await _record(world, fact, output)
+            raise await _refusal(world, fact, sent)
 
 
-async def _record(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
-    """Record a checked answer as far as the assignment still allows it.  Raises Conflict."""
-    view = _view(fact)
-    match answers.answer_state(view):
-        case answers.Open() | answers.Withdrawn():
-            return await _record_answer(world, fact, output)
+async def _answer(world: World, fact: Facts, sent: Sent) -> Receipt:
+    """Record a new answer, or compare it with the one that is stored."""
+    if not isinstance(answers.answer_state(_view(fact)), answers.Answered | answers.Kept | answers.Rejected):
+        _check(fact, sent.content)
+    if isinstance(answers.answer_state(_view(fact)), answers.Open | answers.Withdrawn):
+        # Read the state back and ignore the verdict: two answers at the same moment make the same move, so the verdict
+        # may be `mine` for both of them.
+        fact = await _settle(world, fact, Succeeded(sent.content), sent, "")
+    match answers.answer_state(_view(fact)):
+        case answers.Answered() | answers.Kept() | answers.Rejected():
+            return await _stored_receipt(world, fact, sent)
         case answers.LateOpen() | answers.Ended(keeps_answers=True):
-            return await _record_late_answer(world, fact, output)
+            return await _record_late_answer(world, fact, sent)
         case _:
-            raise Conflict(answers.end_reason(view))
+            raise await _refusal(world, fact, sent)
 
 
-async def _first_receipt(world: World, fact: Facts, output: Any, message: str, *, used: bool) -> Receipt:
-    """The receipt of the answer that is stored already."""
-    first = await _stored(world, fact.row)
-    # An answer to a question charges the reservation (`bound`).  Any other cost shows that the provider's own evidence
-    # settled the call, so this person did not give the stored answer.
-    by_evidence = fact.row["cost_source"] != "bound"
-    if _kind(fact) == "question" and first != output and by_evidence:
-        return _receipt(fact, first, RESULT_ARRIVED, used=False)
-    return _receipt(fact, first, message, used=used)
+async def _settle(world: World, fact: Facts, outcome: Outcome, sent: Sent, cause: str) -> Facts:
+    """Settle the open execution with what a person sent, and read it back.  Raises NotFound, NotStored.
 
-
-async def _record_answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
-    """Settle the open execution with an answer."""
-    await settle_without_lease(world, fact, Succeeded(output), bound=_kind(fact) == "question")
-    # Read the state back and ignore the verdict: two answers at the same moment make the same move, so the verdict may
-    # be `mine` for both of them.
+    `cause`: the cause that the execution then has, which shows that it was this person who ended it."""
+    execution, bound = fact.situation.execution.id, _kind(fact) == "question"
+    decided = sent.decided(execution, world.clock.now_ms(), cause)
+    try:
+        await settle_without_lease(world, fact, outcome, bound=bound, also=[decided], or_fail=False)
+    except Refused as error:
+        raise receipts.not_stored(execution, error) from None
     fresh = await _fresh(world, fact)
-    match fresh.situation.execution.state:
-        case ExecutionState.SUCCEEDED:
-            return _receipt(fresh, await _stored(world, fresh.row), USED, used=True)
-        case ExecutionState.FAILED:  # the deadline came first
-            return await _record(world, fresh, output)
-        case _:
-            return _receipt(fresh, output, KEPT, used=False)
+    if isinstance(answers.answer_state(_view(fresh)), answers.Open):
+        raise NotStored(receipts.CHANGING)
+    return fresh
 
 
-async def _record_late_answer(world: World, fact: Facts, output: Any) -> Receipt:  # JSON is any value
+async def _stored_receipt(world: World, fact: Facts, sent: Sent) -> Receipt:
+    """The receipt for what a person sent to an assignment that has an answer."""
+    stored, used = await _stored(world, fact.row), answers.is_used(answers.answer_state(_view(fact)))
+    # An answer to a question charges the reservation (`bound`).  Any other cost shows that the provider's own evidence
+    # settled the call, so no person gave the stored answer.
+    by_evidence = _kind(fact) == "question" and fact.row["cost_source"] != "bound"
+    if by_evidence and not sent.is_stored_as(stored):
+        await _keep(world, fact, sent)
+        return _receipt(fact, stored, receipts.RESULT_ARRIVED, used=False, sent=sent.content)
+    return await _compared(world, fact, sent, stored, used=used)
+
+
+async def _compared(world: World, fact: Facts, sent: Sent, stored: Any, *, used: bool) -> Receipt:
+    """The receipt of a stored answer.  A person who sent another one reads who decided what; that one is kept."""
+    decision = await decision_on(world, fact.situation.execution.id)
+    if sent.is_stored_as(stored, decision):
+        if sent.note and decision is not None and sent.note != decision.note:
+            await _keep(world, fact, sent)
+        return _receipt(fact, stored, USED if used else KEPT, used=used, decision=decision)
+    before = str(decision or "Another answer came before")
+    message = ". ".join(filter(None, [before, await _keep(world, fact, sent)]))
+    return _receipt(fact, stored, f"{message}.", used=False, sent=sent.content, decision=decision)
+
+
+async def _refusal(world: World, fact: Facts, sent: Sent) -> Conflict:
+    """The error for an assignment that has ended.  The words of its person are kept."""
+    return Conflict(
+        ". ".join(filter(None, [answers.end_reason(_view(fact)), await _keep(world, fact, sent)]))
+    )
+
+
+async def _keep(world: World, fact: Facts, sent: Sent) -> str:
+    """Keep what is not used, and say so.  Raises NotStored."""
+    if fact.situation.task is None:
+        return ""
+    try:
+        return await receipts.not_used(world, fact.situation.execution.id, sent)
+    except Refused as error:
+        raise receipts.not_stored(fact.situation.execution.id, error) from None
+
+
+async def _record_late_answer(world: World, fact: Facts, sent: Sent) -> Receipt:
     """Use an answer that came after the deadline if the task still waits at this stage, or keep it in a note."""
-    for _ in range(MAX_SETTLE_ATTEMPTS):
-        if not fact.situation.needed or await use_late_answer(world, fact, Succeeded(output)):
-            break
-        fact = await _fresh(world, fact)
-    used = await _late_answer_used(world, fact)
-    if used is not None:  # this answer, or an earlier one of the same person
-        return _receipt(fact, await _stored(world, used), USED, used=True)
-    note = answers.late_note(output)
-    await world.write(people.NOTE_LATE_ANSWER(execution=fact.situation.execution.id, answer=note))
+    execution = fact.situation.execution.id
+    try:
+        for _ in range(MAX_SETTLE_ATTEMPTS):
+            if not fact.situation.needed or await use_late_answer(world, fact, Succeeded(sent.content)):
+                break
+            fact = await _fresh(world, fact)
+        used = await _late_answer_used(world, fact)
+        if used is not None:  # this answer, or an earlier one to the same assignment
+            stored = await _stored(world, used)
+            if sent.is_stored_as(stored):
+                await world.write(sent.decided(execution, world.clock.now_ms(), None))
+            return await _compared(world, fact, sent, stored, used=True)
+        note = answers.late_note(sent.content)
+        await world.write(people.NOTE_LATE_ANSWER(execution=execution, answer=note))
+    except Refused as error:
+        raise receipts.not_stored(execution, error) from None
     fact = await _fresh(world, fact)  # the note keeps the first of several late answers
     kept = answers.late_answer(text(fact.row, "note"))
-    return _receipt(fact, kept, KEPT, used=False)
+    return await _compared(world, fact, sent, kept, used=False)
 
 
 async def _late_answer_used(world: World, fact: Facts) -> Row | None:
-    """The execution that holds this person's late answer, if the task used it."""
+    """The execution that holds the late answer to this assignment, if the task used it."""
     statement = settle_sql.LATE_ANSWER_USED(task=fact.task_id, late=fact.situation.execution.id)
     return one(await world.rows(statement))
 
@@ -249,7 +277,7 @@ def _check(fact: Facts, output: Any) -> None:  # JSON is any value
     """Raises BadInput naming the field of an answer that does not fit the template's schema."""
     problem = fact.plan.mismatch(output) if fact.plan is not None else None
     if problem is not None:
-        raise BadInput.of([problem])
+        raise BadInput.of([problem]).within("output")
 
 
 async def _facts(world: World, token: str) -> Facts:
@@ -264,8 +292,11 @@ async def _facts(world: World, token: str) -> Facts:
 
 
 async def _fresh(world: World, fact: Facts) -> Facts:
-    """The same execution, read again."""
-    return (await facts(world, [fact.situation.execution.id]))[0]
+    """The same execution, read again.  Raises NotFound when it was deleted in the meantime."""
+    found = await facts(world, [fact.situation.execution.id])
+    if not found:
+        raise NotFound(receipts.DELETED)
+    return found[0]
 
 
 def _view(fact: Facts) -> answers.AssignmentView:
@@ -288,12 +319,8 @@ def _kind(fact: Facts) -> answers.Kind:
     return "review" if stage < len(stages) and stages[stage].kind == "review" else "human"
 
 
-def _receipt(fact: Facts, answer: Any, message: str, *, used: bool) -> Receipt:
-    return Receipt(fact.situation.execution.id, fact.task_id, used, answer, message)
-
-
-def _note(given: str) -> str:
-    return clean(given.strip()[:MAX_NOTE])
+def _receipt(fact: Facts, answer: Any, message: str, **more: Any) -> Receipt:  # JSON is any value
+    return Receipt(fact.situation.execution.id, fact.task_id, answer, message, **more)
 
 
 async def _stored(world: World, row: Row) -> Any:  # JSON is any value
@@ -316,20 +343,21 @@ def _route_note(fact: Facts) -> str:
 
 
 async def _assignment(world: World, fact: Facts) -> Assignment:
-    row, kind, view = fact.row, _kind(fact), _view(fact)
+    row, kind, view, execution = fact.row, _kind(fact), _view(fact), fact.situation.execution.id
     is_first = fact.situation.execution.stage == 0
     previous = None if is_first else await previous_result(world, row)
     given = task_input(row)
     known = {"title": text(row, "title"), "description": text(row, "description"), "input": given}
     prompt = fact.plan.prompt_of(fact.situation.execution.stage) if fact.plan else ""
     instructions = render(prompt, known | ({} if is_first else {"previous": previous}), lenient=True)
-    shown, answered = answers.shown_as(answers.answer_state(view)), row
+    state = answers.answer_state(view)
+    shown, used, answered = answers.shown_as(state), answers.is_used(state), row
     if shown == "ended" and view.cause in answers.ENDED_WITHOUT_ANSWER:
-        used = await _late_answer_used(world, fact)
-        if used is not None:
-            shown, answered = "answered", used
+        late = await _late_answer_used(world, fact)
+        if late is not None:
+            shown, used, answered = "answered", True, late
     return Assignment(
-        execution=fact.situation.execution.id,
+        execution=execution,
         task=fact.task_id,
         state=shown,
         kind=kind,
@@ -346,4 +374,23 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
         answer=await _stored(world, answered) if shown == "answered" else None,
         feedback=optional_text(row, "feedback"),
         profile=text(row, "profile"),
+        used=used,
+        decision=await decision_on(world, execution) if shown == "answered" else None,
+        rounds=await _rounds(world, execution) if kind == "review" and row["redos"] else (),
+        assigned_to=optional_integer(row, "assigned_to"),
+    )
+
+
+async def _rounds(world: World, review: int) -> tuple[Round, ...]:
+    """The drafts of this stage that reviewers sent back before."""
+    found = await world.rows(people.ROUNDS(execution=review))
+    return tuple(
+        [
+            Round(
+                str(parse_json(text(row, "result"))["note"]),
+                optional_text(row, "actor"),
+                optional_text(row, "completed_at"),
+            )
+            for row in found
+        ]
     )

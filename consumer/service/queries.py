@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import budget, policy
 from consumer.core.answers import REJECTED
 from consumer.core.budget import blocking, seen_by_tenant
-from consumer.core.decide import was_asked
 from consumer.core.errors import BadInput, Forbidden, NotFound
-from consumer.core.lifecycle import EXECUTION_OPEN, TASK_FINAL
-from consumer.core.money import show
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import large, publish
 from consumer.service import links, rests, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
+from consumer.service.why import Lease, explain
+from consumer.store import leases as leases_sql
 from consumer.store import queries, room
 from consumer.store import rests as rests_sql
 from consumer.store import stops as stops_sql
@@ -29,9 +29,9 @@ from consumer.store.schema.check import broken
 from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from consumer.ports import Row
+    from consumer.ports import Row, Value
     from consumer.world import World
 
 PAGE: Final = 50
@@ -39,8 +39,13 @@ PAGE: Final = 50
 MAX_PAGE: Final = 200
 LISTED: Final = 1_000
 """Row limit for small lists (organizations, templates)."""
-INBOX_SIZE: Final = 200
-"""Row limit for the list of assignments."""
+INBOX_PAGE: Final = 200
+"""Assignments on a page of the inbox."""
+MAX_READ: Final = 10_000
+"""Tasks that are read for one page of a list with a status."""
+MAX_SUMMED: Final = 50_000
+"""Tasks that are read for counts, and for one page of costs."""
+_PLACE: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
 COSTS_BY: Final = "profile"
 """The key by which costs are added up, unless the caller names another one."""
 COSTS_KEYS: Final = tuple(queries.COSTS)
@@ -119,13 +124,23 @@ async def task_list(
     cursor: int | None = None,
     size: int = PAGE,
 ) -> views.TaskPage:
-    """A page of tasks, newest first.  The cursor is None on the last page."""
-    statement = queries.LIST(
-        organization=organization, status=status, before=cursor or policy.NEVER, size=min(size, MAX_PAGE) + 1
-    )
-    rows = await world.rows(statement)
+    """A page of tasks, newest first.  The cursor is None on the last page.
+
+    With a status, a page may have few tasks and a cursor: at most `MAX_READ` tasks are read for it."""
+    size, before = min(size, MAX_PAGE), cursor or policy.NEVER
+    most = size + 1 if status is None else MAX_READ
+    values: dict[str, Value] = {"before": before, "most": most}
+    if organization is None:
+        statements = [queries.LIST_ALL(**values, status=status, size=size + 1), queries.READ_ALL(**values)]
+    else:
+        values["organization"] = organization
+        statements = [queries.LIST(**values, status=status, size=size + 1), queries.READ(**values)]
+    rows, (read,) = await world.read_once(*statements)
     tasks = [shown(views.ListedTask, _seen(organization, row)) for row in rows[:size]]
-    return {"tasks": tasks, "cursor": tasks[-1]["id"] if len(rows) > size else None}
+    if len(rows) > size:
+        return {"tasks": tasks, "cursor": tasks[-1]["id"]}
+    more = status is not None and read["tasks"] == most
+    return {"tasks": tasks, "cursor": integer(read, "last") if more else None}
 
 
 async def history(world: World, organization: int | None, number: int) -> views.History:
@@ -138,9 +153,12 @@ async def history(world: World, organization: int | None, number: int) -> views.
     audit = batch.add(queries.AUDIT(task=number))
     stop = batch.add(stops_sql.STOPPED())
     resting = batch.add(rests_sql.RESTS())
+    leased = batch.add(leases_sql.LEASE(task=number))
     results = await batch.commit()
     rows = results.rows(executions)
-    why = explain(found, rows, now, results.first(full))
+    held = results.first(leased)
+    lease = None if held is None else Lease(integer(held, "until_ms"), world.config.lease_ms)
+    why = explain(found, rows, now, results.first(full), lease)
     if found["status"] == "pending" and (found["blocked_by"] or "").startswith(rests.BLOCKER):
         why = rests.why(str(found["blocked_by"]), results.rows(resting), now)
     stopped = results.first(stop)
@@ -167,93 +185,6 @@ async def _execution(world: World, row: Row) -> views.Execution:
     )
 
 
-def explain(found: views.Task, executions: Sequence[Row], now_ms: int, full: Row | None = None) -> str:
-    """Why a task is not running, or how it ended.  `full`: the budget that blocks it, with its current counters."""
-    status = found["status"]
-    latest = executions[-1] if executions else None
-    if status in TASK_FINAL:
-        reason = f": {found['reason']}" if found["reason"] else ""
-        return f"It is {status}{reason}; its cost is {show(found['cost_micro'] if executions else 0)}."
-    if status == "running":
-        return (
-            f"A worker holds it; its latest execution is with {latest['profile']}."
-            if latest is not None and latest["status"] in EXECUTION_OPEN
-            else "A worker or another application has taken it."
-        )
-    if status == "waiting":
-        return _explain_waiting(latest)
-    if full is not None and found["run_at_ms"] > now_ms:
-        return _explain_full(found["needs_micro"], full, now_ms)
-    return _explain_pending(found, latest, now_ms)
-
-
-def _explain_waiting(latest: Row | None) -> str:
-    if latest is None or latest["status"] not in EXECUTION_OPEN:
-        return "Another application set it to waiting; it goes on when that application sets it to pending."
-    if latest["status"] == "running":
-        return "It waits for the end of a call that is in flight."
-    until = optional_integer(latest, "resolve_by_ms")
-    limit = f" until {iso(until)}" if until else ""
-    if latest["status"] == "unknown":
-        unknown = f"The outcome of {latest['profile']}'s call is unknown"
-        if was_asked(optional_text(latest, "reason")):
-            return f"{unknown}. It waits for a person to answer the question in the inbox{limit}."
-        return f"{unknown} ({latest['reason']}). It waits for evidence{limit}."
-    if latest["provider"] == "inbox":
-        person = f"user {latest['assigned_to']}" if latest["assigned_to"] else "a person of its organization"
-        return f"It waits for {person} to answer{limit}."
-    job = f" as {latest['external_id']}" if latest["external_id"] else ""
-    return f"It waits for {latest['profile']}, which accepted it{job}{limit}."
-
-
-_BLOCKED: Final = {
-    "adopt": "it is older than the installation: run `bizq adopt`",
-    "no_organization": "it has no organization: its template or its creator must belong to one",
-    "no_route": "its template has no valid route: write one with `bizq template put`",
-    "no_candidate": "this deployment has no such profile for it",
-    "bad_settings": "its route's settings no longer fit the provider",
-    "storage": "the result of the previous stage cannot be read at the moment",
-    "unpriced": "a budget applies and the maximum cost of the call is unknown: declare a price or a max_cost",
-    "rest": "its profile is not called at the moment",
-    "budget": "a budget has no room",
-    "stopped": "an operator holds it by hand (docs/deploy.md, Hold some of the work)",
-}
-_OPERATOR_BLOCKS: Final = "It is blocked: the operator's limit has no room for its next call."
-
-
-def _explain_full(needs: int | None, full: Row, now_ms: int) -> str:
-    """What a budget has left, and what brings room."""
-    cap, spent, reserved = (integer(full, name) for name in ("cap_micro", "spent_micro", "reserved_micro"))
-    kind, whose = text(full, "period"), "operator's " if full["tier"] == budget.OPERATOR else ""
-    limit = f"{show(cap)} {'in total' if kind == 'total' else f'a {kind}'}"
-    why = f"It is blocked: a budget has no room ({whose}budget {full['id']}, {limit}"
-    why += f": {show(spent)} spent, {show(reserved)} reserved by calls that have not ended)."
-    if needs is not None and needs > cap:
-        return f"{why} Its next call may cost {show(needs)}, more than the whole cap: raise the cap."
-    call = "" if needs is None else f" Its next call may cost {show(needs)}."
-    period = budget.period_of(integer(full, "id"), kind, now_ms)
-    begins = "" if kind == "total" else f", or when the next {kind} begins at {iso(period.ends_ms)}"
-    return (
-        f"{why}{call} Room comes when a call costs less than its reservation, when the cap is raised{begins}."
-    )
-
-
-def _explain_pending(found: views.Task, latest: Row | None, now_ms: int) -> str:
-    run_at = found["run_at_ms"]
-    due = run_at <= now_ms
-    until = "" if due else " until it is changed" if run_at >= policy.NEVER else f" until {iso(run_at)}"
-    if found["blocked_by"] and not due:
-        if found["blocked_by"] == seen_by_tenant(budget.blocker(budget.OPERATOR, 0)):
-            return _OPERATOR_BLOCKS
-        code, _, detail = found["blocked_by"].partition(":")
-        return f"It is blocked{until}: {_BLOCKED.get(code, code)}{f' ({detail})' if detail else ''}."
-    if due:
-        return "It is due and waits for its turn; a worker takes it at the next doorbell or tick."
-    if latest is not None and found["reason"]:
-        return f"It is tried again{until.replace(' until', ' at')}: {found['reason']}."
-    return f"It is scheduled{until.replace(' until', ' for')}."
-
-
 async def status(world: World, organization: int | None, number: int) -> views.LiveStatus:
     """The live status, from the database: a stored one may be late, or newer than a restore.  Raises NotFound."""
     found = await publish.current(world, [number])
@@ -263,30 +194,84 @@ async def status(world: World, organization: int | None, number: int) -> views.L
 
 
 async def costs(
-    world: World, organization: int | None, by: str = COSTS_BY, since: str | None = None
-) -> list[views.CostLine]:
+    world: World,
+    organization: int | None,
+    by: str = COSTS_BY,
+    since: str | None = None,
+    cursor: int | None = None,
+) -> views.Costs:
     """What executions cost, added up by org, profile, provider, template or day, in micro-dollars.  Raises BadInput.
 
     `by` profile is the account with a provider, `by` provider the adapter.  Only executions that started at `since`
-    (ISO-8601) or later count."""
+    (ISO-8601) or later count.  The newest `MAX_SUMMED` tasks are read; the cursor leads to the sums of the others."""
     if by not in queries.COSTS:
         raise BadInput("by", f"one of {', '.join(queries.COSTS)}")
     started = iso(parse_time(since, "since")) if since is not None else None
-    statement = queries.COSTS[by](organization=organization, since=started)
-    return [shown(views.CostLine, row) for row in await world.rows(statement)]
+    values: dict[str, Value] = {"before": cursor or policy.NEVER, "most": MAX_SUMMED}
+    if organization is None:
+        statements = [queries.COSTS_ALL[by](**values, since=started), queries.READ_ALL(**values)]
+    else:
+        values["organization"] = organization
+        statements = [queries.COSTS[by](**values, since=started), queries.READ(**values)]
+    rows, (read,) = await world.read_once(*statements)
+    more = read["tasks"] == MAX_SUMMED
+    lines = [shown(views.CostLine, row) for row in rows]
+    return {"by": by, "costs": lines, "cursor": integer(read, "last") if more else None}
 
 
-async def counts(world: World, organization: int | None) -> dict[str, int]:
-    """Tasks by status."""
-    rows = await world.rows(queries.COUNTS(organization=organization))
-    return {text(row, "status"): integer(row, "tasks") for row in rows}
+async def counts(world: World, organization: int | None) -> views.Counts:
+    """Tasks by status, among the newest `MAX_SUMMED`."""
+    statement = (
+        queries.COUNTS_ALL(most=MAX_SUMMED)
+        if organization is None
+        else queries.COUNTS(organization=organization, most=MAX_SUMMED)
+    )
+    (rows,) = await world.read_once(statement)
+    found = {text(row, "status"): integer(row, "tasks") for row in rows}
+    total = sum(found.values())
+    return {"total": total, "tasks": found, "more": total == MAX_SUMMED}
 
 
 async def inbox(world: World, organization: int | None, user: int | None = None) -> list[views.InboxEntry]:
-    """The assignments that are open, the highest rank first, each with its link."""
-    statement = queries.INBOX(organization=organization, user=user, size=INBOX_SIZE)
-    rows = await world.rows(statement)
-    return [shown(views.InboxEntry, row, link=person_link(world, row)) for row in rows]
+    """All assignments that are open, the highest rank first, each with its link."""
+    found: list[views.InboxEntry] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await inbox_page(world, organization, user, cursor)
+        found += page["assignments"]
+        cursor = page["cursor"]
+    return found
+
+
+async def inbox_page(
+    world: World, organization: int | None, user: int | None = None, cursor: str = "", size: int = INBOX_PAGE
+) -> views.Inbox:
+    """A page of the assignments that are open, the highest rank first, and the number of all.  Raises BadInput."""
+    rank, after = _inbox_place(cursor)
+    page: dict[str, Value] = {"rank": rank, "after": after, "size": size + 1}
+    if organization is None:
+        statements = [queries.INBOX_ALL(user=user, **page), queries.INBOX_SIZE_ALL(user=user)]
+    else:
+        whose: dict[str, Value] = {"organization": organization, "user": user}
+        statements = [queries.INBOX(**whose, **page), queries.INBOX_SIZE(**whose)]
+    rows, (counted,) = await world.read_once(*statements)
+    entries = [shown(views.InboxEntry, row, link=person_link(world, row)) for row in rows[:size]]
+    last = rows[size - 1] if len(rows) > size else None
+    return {
+        "assignments": entries,
+        "total": integer(counted, "assignments"),
+        "cursor": None if last is None else f"{last['rank']}-{last['id']}",
+    }
+
+
+def _inbox_place(cursor: str) -> tuple[int, int]:
+    """The rank and the execution after which a page begins.  Raises BadInput."""
+    if not cursor:
+        return -1, 0
+    rank, _, after = cursor.partition("-")
+    if not (_PLACE.fullmatch(rank) and _PLACE.fullmatch(after)):
+        raise BadInput("cursor", "must be the cursor of the page before")
+    return int(rank), int(after)
 
 
 def person_link(world: World, row: Row) -> str:
@@ -300,13 +285,22 @@ def person_link(world: World, row: Row) -> str:
 
 async def organizations(world: World, organization: int | None, name: str | None) -> list[views.Organization]:
     """The organizations that a caller may see; with a name, only those of exactly that name."""
-    statement = queries.ORGANIZATIONS(organization=organization, name=name, size=LISTED)
+    if organization is not None:
+        statement = queries.ORGANIZATION(organization=organization, name=name)
+    elif name is not None:
+        statement = queries.ORGANIZATIONS_OF_NAME(name=name, size=LISTED)
+    else:
+        statement = queries.ORGANIZATIONS(size=LISTED)
     return [shown(views.Organization, row) for row in await world.rows(statement)]
 
 
 async def templates(world: World, organization: int | None, name: str | None) -> list[views.ListedTemplate]:
     """The templates that a caller may see; with a name, only those of exactly that name."""
-    statement = queries.TEMPLATES(organization=organization, name=name, size=LISTED)
+    values: dict[str, Value] = {"name": name, "size": LISTED}
+    if organization is None:
+        statement = queries.TEMPLATES_ALL(**values)
+    else:
+        statement = queries.TEMPLATES(organization=organization, **values)
     rows = await world.rows(statement)
     return [shown(views.ListedTemplate, row, usable=bool(row["usable"])) for row in rows]
 

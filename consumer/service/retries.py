@@ -36,7 +36,7 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     now = world.clock.now_ms()
     part = json.dumps([await _copy(world, row, owner, now)])
     batch = world.batch()
-    inserted = batch.add(commands.SUBMIT(organization=owner, at=iso(now), rows=part))
+    inserted = batch.add(commands.SUBMIT(organization=owner, at=iso(now), rows=part, keyed="[]"))
     found = batch.add(commands.SUBMITTED(organization=owner, rows=part))
     results = await batch.commit()
     (made,) = results.rows(found)
@@ -66,5 +66,6 @@ async def _copy(world: World, row: Row, organization: int, now: int) -> dict[str
         "deadline": policy.deadline(now, optional_integer(earlier, "task_s")),
         "input": row["input"],
         "key": f"{prefix}{earlier['ended']}",
+        "submitted": None,
         "retry_of": task,
     }

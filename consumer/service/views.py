@@ -16,7 +16,7 @@ from typing_extensions import TypedDict  # pydantic reads the one of the standar
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.service.commands import Submitted
 from consumer.service.findings import Finding
-from consumer.service.notes import about, one_of
+from consumer.service.notes import about, one_of, time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,15 @@ V = TypeVar("V")
 
 
 TaskStatus = Annotated[str, one_of(TaskState)]
+CostSource = Annotated[
+    str,
+    one_of(
+        ["provider", "declared", "price_book", "bound", "none"],
+        "How the cost is known; `bound`: only the most that it can be is known; `none`: the provider charged nothing",
+    ),
+]
 ExecutionStatus = Annotated[str, one_of(ExecutionState)]
-Time = Annotated[str, about("ISO-8601, UTC")]
+Time = Annotated[str, time("ISO-8601, UTC")]
 Ms = Annotated[int, about("Milliseconds since 1970, UTC")]
 MsOrNull = Annotated[int | None, about("Milliseconds since 1970, UTC")]
 Micro = Annotated[int, about("Millionths of a US dollar")]
@@ -103,7 +110,7 @@ class Execution(TypedDict):
     """One attempt by one candidate."""
 
     id: int
-    execution_type: Annotated[str, about("ai, human or hybrid")]
+    execution_type: Annotated[str, one_of(["ai", "human", "hybrid"])]
     provider: Annotated[str | None, about("The name of the adapter")]
     profile: Annotated[
         str | None, about("The account with the provider; null: another application wrote the row")
@@ -112,12 +119,10 @@ class Execution(TypedDict):
     stage: int
     candidate: int
     attempt: int
-    started_at: Annotated[str | None, about("ISO-8601, UTC")]
-    completed_at: Annotated[str | None, about("ISO-8601, UTC")]
+    started_at: Time | None
+    completed_at: Time | None
     cost_micro: MicroOrNull
-    cost_source: Annotated[
-        str | None, about("How the cost is known; `bound`: only the most that it can be is known")
-    ]
+    cost_source: CostSource | None
     reserved_micro: Micro
     overrun: Annotated[bool, about("It cost more than was reserved for it under a budget")]
     usage: Annotated[Any, about("What the provider counted, for instance tokens")]
@@ -194,6 +199,7 @@ class Counts(TypedDict):
 
     total: int
     tasks: Annotated[dict[str, int], about("By state; a state without tasks is missing")]
+    more: Annotated[bool, about("Whether there are older tasks: only the newest 50,000 are counted")]
 
 
 # --- money ----------------------------------------------------------------------------------------------------------
@@ -220,6 +226,9 @@ class Costs(TypedDict):
 
     by: Annotated[str, about("The meaning of `key`")]
     costs: list[CostLine]
+    cursor: Annotated[
+        int | None, about("For the sums of older tasks; null: all are summed.  One page sums 50,000 tasks")
+    ]
 
 
 class StoredBudget(TypedDict):
@@ -255,7 +264,7 @@ class InboxEntry(TypedDict):
     task_id: int
     kind: Annotated[str, one_of(["human", "review", "question"])]
     assigned_to: Annotated[int | None, about("The user who is asked; null: anyone of the organization")]
-    started_at: Annotated[str | None, about("ISO-8601, UTC")]
+    started_at: Time | None
     resolve_by_ms: Annotated[int | None, about("The deadline: milliseconds since 1970, UTC")]
     profile: str | None
     organization_id: int | None
@@ -270,6 +279,8 @@ class Inbox(TypedDict):
     """The assignments that wait for people, the highest rank first."""
 
     assignments: list[InboxEntry]
+    total: Annotated[int, about("The number of all assignments that wait, on every page")]
+    cursor: Annotated[str | None, about("For the next page; null on the last one")]
 
 
 class Organization(TypedDict):

@@ -6,15 +6,25 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# Create an organization.  It has no key of ours, so this must not be sent twice.
-CREATE_ORGANIZATION: Final = Query(
-    "INSERT INTO organizations (name, created_at) VALUES (:name, :at) RETURNING id"
-)
+# Create an organization, unless one has this name.  It has no key of ours, so this must not be sent twice.
+CREATE_ORGANIZATION: Final = Query("""
+    INSERT INTO organizations (name, created_at) SELECT :name, :at
+    WHERE NOT EXISTS (SELECT 1 FROM organizations WHERE name = :name) RETURNING id
+""")
 
-# Create a user of an organization.  This must not be sent twice either.
+# Find the organization that has a name.
+ORGANIZATION_NAMED: Final = Query("SELECT id FROM organizations WHERE name = :name ORDER BY id LIMIT 1")
+
+# Create a user of an organization, unless one of its users has this address.  This must not be sent twice either.
 CREATE_USER: Final = Query("""
-    INSERT INTO users (organization_id, email, name, role, created_at) VALUES (:organization, :email, :name, :role, :at)
+    INSERT INTO users (organization_id, email, name, role, created_at) SELECT :organization, :email, :name, :role, :at
+    WHERE NOT EXISTS (SELECT 1 FROM users WHERE organization_id = :organization AND email = :email COLLATE NOCASE)
     RETURNING id
+""")
+
+# Find the user of an organization who has an address.
+USER_ADDRESSED: Final = Query("""
+    SELECT id FROM users WHERE organization_id = :organization AND email = :email COLLATE NOCASE ORDER BY id LIMIT 1
 """)
 
 # Read an organization, to check that it exists.

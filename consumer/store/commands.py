@@ -34,22 +34,27 @@ USERS_NAMED: Final = Query("""
 """)
 
 # Insert the tasks of one organization that are not there yet.  Each row has an idempotency key, the caller's or a
-# generated one, so that the batch may be sent twice.
+# generated one, so that the batch may be sent twice.  :keyed has the keys of callers in the whole request: if one of them
+# belongs to a task with other content, nothing is inserted.
 SUBMIT: Final = Query("""
     INSERT INTO tasks (template_id, organization_id, title, description, priority, assigned_to, due_date, created_at,
-      updated_at, run_at_ms, raise_at_ms, deadline_ms, input, idempotency_key, retry_of, identity)
+      updated_at, run_at_ms, raise_at_ms, deadline_ms, input, idempotency_key, submitted, retry_of,
+      identity)
     SELECT value ->> 'template', :organization, value ->> 'title', value ->> 'description', value ->> 'priority',
       value ->> 'assigned_to', value ->> 'due_date', :at, :at, value ->> 'run_at', value ->> 'raise_at',
-      value ->> 'deadline', value ->> 'input', value ->> 'key', value ->> 'retry_of',
+      value ->> 'deadline', value ->> 'input', value ->> 'key', value ->> 'submitted', value ->> 'retry_of',
       lower(hex(randomblob(8)))
-    FROM json_each(:rows) WHERE true
+    FROM json_each(:rows) WHERE NOT EXISTS (
+      SELECT 1 FROM json_each(:keyed) AS sent CROSS JOIN tasks AS other
+        ON other.organization_id = sent.value ->> 'organization' AND other.idempotency_key = sent.value ->> 'key'
+      WHERE other.submitted <> sent.value ->> 'submitted')
     ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, idempotency_key
 """)
 
 # Read the tasks of a submission by their keys, whether this batch or an earlier one inserted them.
 SUBMITTED: Final = Query("""
-    SELECT id, idempotency_key, status FROM tasks
+    SELECT id, idempotency_key, submitted, status FROM tasks
     WHERE organization_id = :organization AND idempotency_key IN (SELECT value ->> 'key' FROM json_each(:rows))
 """)
 

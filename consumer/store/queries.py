@@ -25,19 +25,28 @@ TASK: Final = Query(
 """.replace("{listed}", ", ".join(f"tasks.{name.strip()}" for name in _LISTED.split(",")))
 )
 
+# Whose tasks a statement reads.  One condition with OR would read the tasks of all organizations, so a statement for one
+# organization and the same for all of them, which only an operator may send, are two statements.
+_OF_ONE, _OF_ALL = "organization_id = :organization", "true"
+
 _LIST = f"""
     SELECT {_LISTED}
-    FROM tasks WHERE {{whose}} AND id < :before AND (:status IS NULL OR status = :status)
+    FROM (SELECT * FROM tasks WHERE {{whose}} AND id < :before ORDER BY id DESC LIMIT :most)
+    WHERE :status IS NULL OR status = :status ORDER BY id DESC LIMIT :size
 """
+# A page of the tasks of one organization below an id, newest first.  At most :most tasks are read to find those of a status.
+LIST: Final = Query(_LIST.replace("{whose}", _OF_ONE))
+# The same for all organizations.
+LIST_ALL: Final = Query(_LIST.replace("{whose}", _OF_ALL))
 
-# A page of tasks below an id, newest first.  One of the two halves finds nothing.  One condition with OR would read the
-# tasks of all organizations.
-LIST: Final = Query(
-    _LIST.replace("{whose}", "organization_id = :organization")
-    + "UNION ALL"
-    + _LIST.replace("{whose}", ":organization IS NULL")
-    + "ORDER BY id DESC LIMIT :size"
-)
+_READ = """
+    SELECT count(*) AS tasks, min(id) AS last
+    FROM (SELECT id FROM tasks WHERE {whose} AND id < :before ORDER BY id DESC LIMIT :most)
+"""
+# How many tasks a page or a sum of one organization reads, and the last of them.
+READ: Final = Query(_READ.replace("{whose}", _OF_ONE))
+# The same for all organizations.
+READ_ALL: Final = Query(_READ.replace("{whose}", _OF_ALL))
 
 # All executions of a task, oldest first.  While a lease holds one, its wake time is -1, which is no time.
 EXECUTIONS: Final = Query("""
@@ -50,32 +59,49 @@ EXECUTIONS: Final = Query("""
 # The changes of a task that the audit log has, oldest first.
 AUDIT: Final = Query("SELECT at_ms, actor, event, detail FROM audit_log WHERE task_id = :task ORDER BY id")
 
-# The number of tasks in each state.
-COUNTS: Final = Query("""
-    SELECT status, count(*) AS tasks FROM tasks
-    WHERE (:organization IS NULL OR organization_id = :organization) GROUP BY status ORDER BY status
-""")
+_COUNTS = """
+    SELECT status, count(*) AS tasks FROM (SELECT status FROM tasks WHERE {whose} ORDER BY id DESC LIMIT :most)
+    GROUP BY status ORDER BY status
+"""
+# The number of tasks in each state, among the newest :most of one organization.
+COUNTS: Final = Query(_COUNTS.replace("{whose}", _OF_ONE))
+# The same for all organizations.
+COUNTS_ALL: Final = Query(_COUNTS.replace("{whose}", _OF_ALL))
 
-# Open assignments and questions, the highest rank first; with :user, only those that this user may answer.  The first
-# condition repeats the one of the index `executions_wake` word for word, so that only open executions are read.
-INBOX: Final = Query("""
+# An open assignment or question of a waiting task; with :user, only one that this user may answer.
+_WAITS = """FROM tasks CROSS JOIN task_executions e ON e.id BETWEEN {ids of tasks.id}
+    WHERE tasks.status = 'waiting' AND {whose}
+      AND ((+e.status = 'waiting' AND e.provider = 'inbox') OR (+e.status = 'unknown'
+          AND (e.reason = 'asked' OR e.reason LIKE 'asked:%')))
+      AND (:user IS NULL OR e.assigned_to IS NULL OR e.assigned_to = :user)"""
+_INBOX = f"""
     SELECT e.id, e.task_id, e.lease, e.assigned_to, e.started_at, e.resolve_by_ms, e.profile,
       CASE WHEN e.status = 'unknown' THEN 'question' WHEN e.execution_type = 'hybrid' THEN 'review' ELSE 'human' END AS kind,
-      tasks.organization_id, tasks.title, tasks.priority, tasks.due_date, template.name AS template_name
-    FROM task_executions e JOIN tasks ON tasks.id = e.task_id
-      LEFT JOIN task_templates template ON template.id = tasks.template_id
-    WHERE e.status IN ('waiting', 'unknown') AND tasks.status = 'waiting'
-      AND ((e.status = 'waiting' AND e.provider = 'inbox') OR (e.status = 'unknown' AND (e.reason = 'asked' OR e.reason LIKE 'asked:%')))
-      AND (:organization IS NULL OR tasks.organization_id = :organization)
-      AND (:user IS NULL OR e.assigned_to IS NULL OR e.assigned_to = :user)
-    ORDER BY tasks.rank, e.id LIMIT :size
-""")
+      tasks.organization_id, tasks.title, tasks.priority, tasks.rank, tasks.due_date,
+      (SELECT name FROM task_templates WHERE task_templates.id = tasks.template_id) AS template_name
+    {_WAITS} AND (tasks.rank > :rank OR tasks.rank = :rank AND e.id > :after)
+    ORDER BY tasks.rank, tasks.id, e.id LIMIT :size
+"""
+_INBOX_SIZE = f"SELECT count(*) AS assignments {_WAITS}"
+# A page of the open assignments and questions of one organization, the highest rank first.  Only its waiting tasks are read.
+INBOX: Final = Query(_INBOX.replace("{whose}", "tasks.organization_id = :organization"))
+# The same for all organizations.
+INBOX_ALL: Final = Query(_INBOX.replace("{whose}", _OF_ALL))
+# The number of all open assignments and questions of one organization.
+INBOX_SIZE: Final = Query(_INBOX_SIZE.replace("{whose}", "tasks.organization_id = :organization"))
+# The same for all organizations.
+INBOX_SIZE_ALL: Final = Query(_INBOX_SIZE.replace("{whose}", _OF_ALL))
 
-# Organizations, by id; with :name, only those of that name.
-ORGANIZATIONS: Final = Query("""
-    SELECT id, name, created_at FROM organizations
-    WHERE (:organization IS NULL OR id = :organization) AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
+# The organization of a caller; with :name, only if it has that name.
+ORGANIZATION: Final = Query("""
+    SELECT id, name, created_at FROM organizations WHERE id = :organization AND (:name IS NULL OR name = :name)
 """)
+# All organizations, by id.
+ORGANIZATIONS: Final = Query("SELECT id, name, created_at FROM organizations ORDER BY id LIMIT :size")
+# Organizations of one name, by id.
+ORGANIZATIONS_OF_NAME: Final = Query(
+    "SELECT id, name, created_at FROM organizations WHERE name = :name ORDER BY id LIMIT :size"
+)
 
 # An API key that is not revoked.
 KEY: Final = Query(
@@ -89,12 +115,14 @@ TEMPLATE: Final = Query("""
     FROM task_templates WHERE id = :id AND (:organization IS NULL OR organization_id = :organization)
 """)
 
-# Templates, by id; with :name, only those of that name.
-TEMPLATES: Final = Query("""
+_TEMPLATES = """
     SELECT id, organization_id, name, description, category, version, route IS NOT NULL AS usable FROM task_templates
-    WHERE (:organization IS NULL OR organization_id = :organization) AND (:name IS NULL OR name = :name)
-    ORDER BY id LIMIT :size
-""")
+    WHERE {whose} AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
+"""
+# Templates of one organization, by id; with :name, only those of that name.
+TEMPLATES: Final = Query(_TEMPLATES.replace("{whose}", _OF_ONE))
+# The same for all organizations.
+TEMPLATES_ALL: Final = Query(_TEMPLATES.replace("{whose}", _OF_ALL))
 
 # Budgets with the counters of their current period; with :id, only that budget.  With :tier, only those of that tier.
 BUDGET: Final = Query("""
@@ -108,21 +136,24 @@ BUDGET: Final = Query("""
 """)
 
 _COSTS = """
-    WITH e AS (
-      SELECT tasks.organization_id, tasks.template_id, e.profile, e.provider, substr(e.started_at, 1, 10) AS day,
+    WITH part AS (SELECT id, organization_id, template_id FROM tasks WHERE {whose} AND id < :before ORDER BY id DESC LIMIT :most),
+    e AS (
+      SELECT part.organization_id, part.template_id, e.profile, e.provider, substr(e.started_at, 1, 10) AS day,
         1 AS executions, e.cost_micro, CASE WHEN e.cost_source = 'bound' THEN e.cost_micro END AS bound_micro,
         CASE WHEN e.budgets IS NOT NULL THEN max(0, e.cost_micro - e.reserved_micro) END AS overrun_micro,
         e.cost_micro IS NULL AND e.status IN ('succeeded', 'failed', 'cancelled') AS unknown,
         CASE WHEN e.cost_micro IS NULL THEN e.reserved_micro END AS reserved_micro
-      FROM task_executions e JOIN tasks ON tasks.id = e.task_id
-      WHERE e.profile IS NOT NULL AND (:organization IS NULL OR tasks.organization_id = :organization)
-        AND (:since IS NULL OR e.started_at >= :since)
+      FROM part CROSS JOIN task_executions e ON e.id BETWEEN {ids of part.id}
+      WHERE e.profile IS NOT NULL AND (:since IS NULL OR e.started_at >= :since)
       UNION ALL
-      SELECT COALESCE(tasks.organization_id, ledger.organization_id), COALESCE(tasks.template_id, ledger.template_id),
-        profile, provider, day, executions, cost_micro, bound_micro, overrun_micro, 0, 0
-      FROM ledger LEFT JOIN tasks ON tasks.id = ledger.task_id
-      WHERE (:organization IS NULL OR COALESCE(tasks.organization_id, ledger.organization_id) = :organization)
-        AND (:since IS NULL OR day >= substr(:since, 1, 10)))
+      SELECT part.organization_id, part.template_id, profile, provider, day, executions, cost_micro, bound_micro,
+        overrun_micro, 0, 0
+      FROM part CROSS JOIN ledger ON ledger.task_id = part.id
+      WHERE :since IS NULL OR day >= substr(:since, 1, 10)
+      UNION ALL
+      SELECT organization_id, template_id, profile, provider, day, executions, cost_micro, bound_micro, overrun_micro, 0, 0
+      FROM ledger
+      WHERE task_id = 0 AND {whose} AND :before = 9007199254740990 AND (:since IS NULL OR day >= substr(:since, 1, 10)))
     SELECT {key} AS key, sum(e.executions) AS executions, COALESCE(sum(e.cost_micro), 0) AS cost_micro,
       COALESCE(sum(e.bound_micro), 0) AS bound_micro, COALESCE(sum(e.overrun_micro), 0) AS overrun_micro,
       sum(e.unknown) AS unknown, COALESCE(sum(e.reserved_micro), 0) AS reserved_micro
@@ -131,15 +162,23 @@ _COSTS = """
     GROUP BY {of} ORDER BY 1, {of}
 """
 
-# The costs of executions by one key.  They are grouped by id, because two organizations or templates may have one name.
-# Deleted executions count through the ledger, which knows their day and no time.
+_KEYS = (
+    ("org", "organizations.name", "organizations.id"),
+    ("profile", "e.profile", "e.profile"),
+    ("provider", "e.provider", "e.provider"),
+    ("template", "template.name", "template.id"),
+    ("day", "e.day", "e.day"),
+)
+
+# The costs of the executions of the newest :most tasks of one organization below an id, by one key.  They are grouped by
+# id, because two organizations or templates may have one name.  Deleted executions count through the ledger, which knows
+# their day and no time; those of deleted tasks count on the first page.
 COSTS: Final = {
-    name: Query(_COSTS.replace("{key}", key).replace("{of}", of))
-    for name, key, of in (
-        ("org", "organizations.name", "organizations.id"),
-        ("profile", "e.profile", "e.profile"),
-        ("provider", "e.provider", "e.provider"),
-        ("template", "template.name", "template.id"),
-        ("day", "e.day", "e.day"),
-    )
+    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", _OF_ONE))
+    for name, key, of in _KEYS
+}
+# The same for all organizations.
+COSTS_ALL: Final = {
+    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", _OF_ALL))
+    for name, key, of in _KEYS
 }

@@ -136,6 +136,14 @@ ALERT: Final = Query(f"""
     RETURNING budget_id, spent_micro, reserved_micro
 """)
 
+# --- the heartbeat, by which the doctor notices that cron does not work ---------------------------------------------
+
+# Record the time of this sweep.  A late one does not move it back.
+TICKED: Final = Query("""
+    INSERT INTO heartbeats (name, at_ms) VALUES ('tick', :now)
+    ON CONFLICT (name) DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)
+""")
+
 # --- due work -------------------------------------------------------------------------------------------------------
 
 # Count due tasks, due follow-ups and due outbox rows, at most :most of each rank or kind.

@@ -233,6 +233,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         query=ORGANIZATION,
         body="Template",
         answers={201: "StoredTemplate"},
+        tagged=True,
     ),
     Operation(
         method="GET",
@@ -242,6 +243,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         role="reader",
         query=ORGANIZATION,
         answers={200: "StoredTemplate"},
+        tagged=True,
     ),
     Operation(
         method="PUT",
@@ -252,6 +254,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         query=ORGANIZATION,
         body="Template",
         answers={200: "StoredTemplate"},
+        tagged=True,
     ),
     Operation(
         method="GET",

@@ -15,7 +15,8 @@ from consumer.service import queries, views
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
 from consumer.service.commands import Adopted, Submitted
 from consumer.service.new_tasks import MAX_TASKS, NewTask
-from consumer.service.people import Assignment, Receipt
+from consumer.service.people import Assignment
+from consumer.service.receipts import Receipt
 from consumer.service.restore import NewRestore, Restored
 from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 
@@ -48,11 +49,24 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "user": {"schema": _ID, "description": "Only assignments that this user may answer"},
 }
 
+HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Idempotency-Key": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+        "description": "The idempotency_key of the task; a task of a list gets it with its place in the list",
+    },
+    "If-None-Match": {"schema": {"type": "string"}, "description": "The ETag of the last answer"},
+}
+
 ANSWER_FORM: Final = {
     "type": "object",
     "properties": {
         "action": {"enum": ["submit", "accept", "decline"]},
         "reason": {"type": "string", "description": "Why it is declined"},
+        "sure": {
+            "const": "yes",
+            "description": "Confirms on the page that it is declined; a program need not send it",
+        },
+        "by": {"type": "string", "description": "Who answers, where no user is asked by name"},
         "decision": {"enum": ["approve", "edit", "reject"], "description": "Of a review"},
         "note": {"type": "string", "description": "Of a review"},
         "redo": {"const": "yes", "description": "Of a review that rejects: have the work done again"},
@@ -60,6 +74,7 @@ ANSWER_FORM: Final = {
     "required": ["action"],
     "additionalProperties": {
         "type": ["string", "array"],
+        "items": {"type": "string"},
         "description": "`output.<property>` for each property, as it is typed; `output`: the whole answer as JSON",
     },
 }
@@ -100,9 +115,21 @@ ANSWERS: Final[Mapping[str, Any]] = {
 }
 """The schemas of answers, by the names that operations use."""
 
+_STORED: Final = {
+    "input_schema": {"type": "object", "additionalProperties": True},
+    "output_schema": {"type": "object", "additionalProperties": True},
+    "route": {"$ref": "#/components/schemas/Route"},
+    "limits": {"$ref": "#/components/schemas/Limits"},
+}
+"""Parts of a stored template, which are JSON in their rows.  `views` imports no pydantic, so it names no class of them.
+"""
+
 _PART: Final = re.compile(r"\{(\w+)\}")
 _FORMS: Final = {"Answer": "application/x-www-form-urlencoded"}
 _PAGE: Final[dict[str, Any]] = {"text/html": {}}
+_TAG: Final[dict[str, Any]] = {
+    "headers": {"ETag": {"schema": {"type": "string"}, "description": "The version, as a weak tag"}}
+}
 _PAGES: Final = frozenset({"AnswerResult"})
 """Answers that a browser gets as a page, and a program as JSON."""
 
@@ -139,6 +166,9 @@ def schemas() -> dict[str, Any]:
     )
     # In `found`, the schema of a class only refers to itself; `shared` holds it under the same name.
     components: dict[str, Any] = {name: schema for (name, _), schema in found.items()} | shared["$defs"]
+    components["StoredTemplate"]["properties"] |= {
+        name: {"anyOf": [schema, {"type": "null"}]} for name, schema in _STORED.items()
+    }
     return components
 
 
@@ -151,10 +181,14 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
                 for name in _PART.findall(operation.path)
             ),
-            *({"name": name, "in": "query", **PARAMETERS[name]} for name in operation.query or ()),
+            *({"name": name, "in": "query", **_query(operation, name)} for name in operation.query or ()),
+            *({"name": name, "in": "header", **HEADERS[name]} for name in operation.headers),
         ],
         "responses": {
-            **{str(status): _answer(status, schema) for status, schema in operation.answers.items()},
+            **{
+                str(status): _answer(status, schema) | (_TAG if operation.tagged else {})
+                for status, schema in operation.answers.items()
+            },
             "default": {
                 "description": "Refused",
                 "content": {
@@ -174,6 +208,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "content": {media_type: _schema(operation.body)},
         }
     return described
+
+
+def _query(operation: Operation, name: str) -> dict[str, Any]:
+    """A parameter.  The cursor of the inbox is no id."""
+    if name == "cursor" and operation.answers.get(200) == "Inbox":
+        return {
+            "schema": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
+            "description": "From the page before",
+        }
+    return PARAMETERS[name]
 
 
 def _answer(status: int, schema: str) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Operation:
     `role`: the lowest role of a key that may call it; None: it needs no key.
     `query`: the parameters that it knows; None: other applications may add their own.
     `body`, `answers`: names of schemas in the document, see `openapi.BODIES` and `openapi.ANSWERS`.  An answer
-    '' is a page, or empty."""
+    '' is a page, or empty.
+    `headers`: headers of the request that it reads, see `openapi.HEADERS`.  `tagged`: its answers have an ETag."""
 
     method: str
     path: str
@@ -35,6 +36,8 @@ class Operation:
     query: tuple[str, ...] | None = ()
     body: str | None = None
     answers: Mapping[int, str] = field(default_factory=dict)
+    headers: tuple[str, ...] = ()
+    tagged: bool = False
 
 
 def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from consumer.ports import Unavailable
 from consumer.provider import BadSignature
 from consumer.run.schema import BrokenSchema
 from consumer.service.links import Expired
+from consumer.service.receipts import NotStored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,6 +161,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
     Gone: Kind("gone", 400, "The request was not received", "Send it again."),
     BrokenSchema: Kind("schema", 503, "The database schema is broken", "See /healthz.", _LATER),
     Unhealthy: Kind("unhealthy", 503, "Not healthy", "Each of `errors` says what to do.", _LATER),
+    NotStored: Kind("not-stored", 500, "Your answer was not stored", "Send it again, or shorten it."),
     Unavailable: Kind(
         "unavailable",
         503,

@@ -17,17 +17,44 @@ if TYPE_CHECKING:
     from consumer.web.request import RequestContext
 
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+
 async def submit(context: RequestContext) -> Response:
     """Add one task, or a list of tasks: all or none."""
-    value = await context.json()
+    value = _keyed(await context.json(), context.request.headers.get("idempotency-key"))
     is_list = isinstance(value, list)
     owner = None if context.organization is None else await context.owner()
-    submitted = await submissions.submit(context.world, owner, value if is_list else [value])
+    submitted = await submissions.submit(context.world, owner, value if isinstance(value, list) else [value])
     status = 201 if any(task.created for task in submitted) else 200
     if is_list:
         return reply({"tasks": [asdict(task) for task in submitted]}, status)
     (task,) = submitted
     return reply(asdict(task), status, {"Location": f"/v1/tasks/{task.id}"})
+
+
+def _keyed(value: object, header: str | None) -> object:
+    """The request with its tasks under the key of the header `Idempotency-Key`.
+
+    A task of a list gets the key and its place in the list.  A key in the body must agree.  Raises BadInput."""
+    if header is None:
+        return value
+    key = header.strip()
+    key = (
+        key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    )  # as the draft of the header writes it
+    if not key:
+        raise BadInput(IDEMPOTENCY_KEY, "must have 1 to 200 characters")
+    if isinstance(value, list):
+        return [
+            {"idempotency_key": f"{key}:{place}", **item} if isinstance(item, dict) else item
+            for place, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    if value.get("idempotency_key") not in (None, key):
+        raise BadInput("idempotency_key", "must be absent, or the same as the header Idempotency-Key")
+    return {**value, "idempotency_key": key}
 
 
 async def task_list(context: RequestContext) -> Response:
@@ -80,8 +107,7 @@ async def retry(context: RequestContext) -> Response:
 
 async def counts(context: RequestContext) -> Response:
     """How many tasks are in each state."""
-    found = await queries.counts(context.world, context.organization)
-    return reply(views.Counts(total=sum(found.values()), tasks=found))
+    return reply(await queries.counts(context.world, context.organization))
 
 
 async def adopt(context: RequestContext) -> Response:
@@ -92,18 +118,19 @@ async def adopt(context: RequestContext) -> Response:
 async def costs(context: RequestContext) -> Response:
     """Sums of what executions cost."""
     by = context.query.get("by", queries.COSTS_BY)
-    found = await queries.costs(context.world, context.organization, by, context.query.get("since"))
-    return reply(views.Costs(by=by, costs=found))
+    since, cursor = context.query.get("since"), query_number(context.query, "cursor")
+    return reply(await queries.costs(context.world, context.organization, by, since, cursor))
 
 
 async def inbox(context: RequestContext) -> Response:
     """The tasks that wait for people.  A link answers without a key, so a reader's key gets no links."""
     user = query_number(context.query, "user")
-    found = await queries.inbox(context.world, context.organization, user)
+    cursor = context.query.get("cursor", "")
+    found = await queries.inbox_page(context.world, context.organization, user, cursor)
     if context.role == "reader":
-        for entry in found:
+        for entry in found["assignments"]:
             entry.pop("link")
-    return reply(views.Inbox(assignments=found))
+    return reply(found)
 
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -112,10 +139,11 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         path="/v1/tasks",
         handler=submit,
         summary="Submit one task, or a list of at most 1,000: all or none.  An idempotency_key that made a task before"
-        " makes no second one; the answer is 200 if that is so for every task",
+        " makes no second one; the answer is 200 if that is so for every task, and 409 if the content differs",
         role="member",
         query=ORGANIZATION,
         body="NewTasks",
+        headers=(IDEMPOTENCY_KEY,),
         answers={200: "Submissions", 201: "Submissions"},
     ),
     Operation(
@@ -153,6 +181,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         role="reader",
         query=ORGANIZATION,
         answers={200: "LiveStatus", 304: ""},
+        headers=("If-None-Match",),
+        tagged=True,
     ),
     Operation(
         method="POST",
@@ -196,16 +226,17 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         handler=costs,
         summary="Add up what executions cost, and what is reserved for those whose cost is not known yet",
         role="reader",
-        query=("by", "since", "organization"),
+        query=("by", "since", "cursor", "organization"),
         answers={200: "Costs"},
     ),
     Operation(
         method="GET",
         path="/v1/inbox",
         handler=inbox,
-        summary="List the tasks that wait for people.  The links answer without a key, so a reader's key gets none",
+        summary="List the tasks that wait for people, 200 on a page.  The links answer without a key, so a reader's key"
+        " gets none",
         role="reader",
-        query=("user", "organization"),
+        query=("user", "cursor", "organization"),
         answers={200: "Inbox"},
     ),
 )

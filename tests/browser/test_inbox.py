@@ -197,6 +197,7 @@ def test_a_person_reports_the_outcome_of_an_unknown_call(office: Office, page: P
         seen(page, "question")
 
         page.get_by_label("Reason").fill("not in their list")
+        page.get_by_label("it was not done").check()
         page.get_by_role("button", name="It was not done").click()
         expect(page.get_by_text("Recorded as not done")).to_be_visible()
     assert office.ask("show", task)["executions"][0]["reason"] == "declined: not in their list"

@@ -121,7 +121,7 @@ class TestTasks:
         assert cli.fine("status").out == "0 tasks\n"
         submit(cli, tmp_path, HELLO)
         assert cli.fine("status").out == "1 tasks: 1 pending\n"
-        assert cli.json("status") == {"total": 1, "tasks": {"pending": 1}}
+        assert cli.json("status") == {"total": 1, "tasks": {"pending": 1}, "more": False}
         assert cli.fine("status", "1").out.startswith("task 1: pending, 20")
         assert cli.json("status", "1")["version"] == 0
 
@@ -164,7 +164,7 @@ class TestTasks:
 
 class TestOperating:
     def test_cost(self, cli: Cli) -> None:
-        assert cli.json("cost") == {"by": "profile", "costs": [], "total_micro": 0}
+        assert cli.json("cost") == {"by": "profile", "costs": [], "cursor": None, "total_micro": 0}
         for by in ("org", "profile", "provider", "template", "day"):
             assert cli.fine("cost", "--by", by, "--since", "2026-01-01").out.endswith("total $0.000000\n")
 

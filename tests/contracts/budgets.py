@@ -255,7 +255,7 @@ class BudgetContract(Suite):
         assert (await scene.executions(task))[0]["cost_micro"] == 5_000_000
         history = await queries.history(scene.world, 1, task)
         assert [one["overrun"] for one in history["executions"]] == [True]
-        (line,) = await queries.costs(scene.world, 1, "provider")
+        (line,) = (await queries.costs(scene.world, 1, "provider"))["costs"]
         assert line["overrun_micro"] == 5_000_000 - PRICE
 
     async def test_repairs_and_retries_are_admitted_like_any_call(self, scene: Scene) -> None:
@@ -350,7 +350,7 @@ class BudgetContract(Suite):
             0,
             4 * PRICE,
         )
-        (line,) = await queries.costs(scene.world, 1, "provider")
+        (line,) = (await queries.costs(scene.world, 1, "provider"))["costs"]
         assert (line["key"], line["executions"], line["cost_micro"]) == ("blind", 2, 2 * PRICE)
 
     @pytest.mark.parametrize(

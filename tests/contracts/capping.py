@@ -306,12 +306,12 @@ class CapContract(Suite):
                 1, await scene.template(route(ai("blind")), organization=owner), organization=owner
             )
         await scene.drain()
-        assert len(await queries.costs(scene.world, None, "org")) == 2
+        assert len((await queries.costs(scene.world, None, "org"))["costs"]) == 2
 
     async def test_a_time_with_an_offset_is_understood(self, scene: Scene) -> None:
         await scene.given(ai("blind"))
         await scene.drain()  # at 03:33:20Z
-        assert await queries.costs(scene.world, 1, "provider", "2033-05-17T23:00:00-07:00") == []
+        assert (await queries.costs(scene.world, 1, "provider", "2033-05-17T23:00:00-07:00"))["costs"] == []
 
     async def test_a_lowered_cap_does_not_fail_waiting_tasks(self, scene: Scene) -> None:
         await scene.given(ai("blind"), count=3)

@@ -11,7 +11,7 @@ from consumer.core.errors import Conflict
 from consumer.core.outcome import Accepted
 from consumer.core.policy import DAY, HOUR
 from consumer.provider import Verb
-from consumer.service import people, queries
+from consumer.service import people, queries, receipts
 from tests.support.assignments import WEEK, link
 from tests.support.fakes import ANSWER
 from tests.support.jobs import DONE, SILENT
@@ -74,7 +74,7 @@ class LatePeopleContract(Suite):
 
         receipt = await people.submit(scene.world, token, ANSWER)
 
-        assert (receipt.used, receipt.message) == (False, people.KEPT)
+        assert (receipt.used, receipt.message) == (False, receipts.KEPT)
         with pytest.raises(Conflict, match="it is failed: deadline"):
             await people.decline(scene.world, token, "no time")
 

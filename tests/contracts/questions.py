@@ -47,7 +47,8 @@ class QuestionContract(Suite):
         receipt = await people.submit(scene.world, token, {"answer": "found"})
 
         assert receipt.used
-        assert await people.submit(scene.world, token, {"answer": "twice"}) == receipt
+        assert await people.submit(scene.world, token, {"answer": "found"}) == receipt
+        assert not (await people.submit(scene.world, token, {"answer": "twice"})).used
         assert (await scene.task(task))["status"] == "completed"
         (execution,) = await scene.executions(task)
         assert (execution["result"], execution["cost_source"]) == ('{"answer":"found"}', "bound")

@@ -102,16 +102,32 @@ class InboxPageContract(DeploymentSuite):
 
         again = [
             await send(deployment, place, TYPED),
-            await send(deployment, place, {"output.answer": "other"}),
-        ]
-        again += [await look(deployment, place), await send(deployment, place, action="accept")]
-        again += [
-            await send(deployment, place, action="decline"),
-            await send(deployment, place, action="nonsense"),
+            await look(deployment, place),
+            await send(deployment, place, action="accept"),
         ]
 
         assert {(page.status_code, page.text) for page in again} == {(200, first.text)}
         assert await snapshot(deployment) == before
+
+    async def test_a_second_person_reads_who_answered_and_that_nothing_else_is_used(
+        self, deployment: Deployment
+    ) -> None:
+        task, place = await assigned(deployment)
+        await send(deployment, place, TYPED, by="Anna <b>")
+
+        other = await send(deployment, place, {"output.answer": "other", "output.stars": "1"}, by="Bob")
+        refusal = await send(deployment, place, action="decline", sure="yes", reason="no")
+        unreadable = await send(deployment, place, {"output.answer": "other"})
+
+        for page in (other, refusal):
+            assert page.status_code == 200
+            assert "Another answer came first" in page.text
+            assert "Anna &lt;b&gt;" in page.text
+            assert "It was kept with the task" in page.text
+        assert "was not recorded" in unreadable.text
+        assert await outcome(deployment, task) == ANSWER
+        audit = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()["audit"]
+        assert [entry["event"] for entry in audit] == ["answered", "answer not used", "answer not used"]
 
     async def test_errors_are_shown_beside_the_typed_values(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
@@ -168,7 +184,9 @@ class InboxPageContract(DeploymentSuite):
 
         assert page.status_code == 422
         assert page.text.count('class="error"') == 1
-        assert [error["field"].partition(".")[0] for error in refused(problem, 422)["errors"]] == [name]
+        assert [error["field"].split(".")[:2] for error in refused(problem, 422)["errors"]] == [
+            ["output", name]
+        ]
         assert (await deployment.ask("GET", f"/v1/tasks/{task}")).json()["status"] == "waiting"
 
     @pytest.mark.parametrize(
@@ -221,8 +239,11 @@ class InboxPageContract(DeploymentSuite):
     async def test_declining_ends_the_assignment(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment)
 
-        page = await send(deployment, place, action="decline", reason="no <time>")
-        again = await send(deployment, place, action="decline")
+        unsure = await send(deployment, place, action="decline", reason="no <time>")
+        assert (unsure.status_code, "tick the box to confirm" in unsure.text) == (422, True)
+        assert values(unsure.text, "reason") == ["no <time>"]
+        page = await send(deployment, place, action="decline", reason="no <time>", sure="yes")
+        again = await send(deployment, place, action="decline", sure="yes")
 
         assert (page.status_code, again.status_code, again.text) == (200, 200, page.text)
         shown = (await deployment.ask("GET", f"/v1/tasks/{task}")).json()

@@ -86,6 +86,37 @@ class ReviewPageContract(DeploymentSuite):
         assert (shown["status"], shown["reason"]) == ("failed", "rejected")
         assert (await send(deployment, place, decision="reject", note="wrong")).text == page.text
 
+    async def test_a_property_called_note_is_not_the_reviewers_note(self, deployment: Deployment) -> None:
+        """The form's own fields and the answer's have names of their own, in the form and in errors."""
+        names = ("note", "decision", "redo", "by", "sure", "reason", "action")
+        schema = {
+            "type": "object",
+            "properties": {name: {"type": "string", "maxLength": 5} for name in names},
+        }
+        _, place = await reviewed(deployment, dict.fromkeys(names, "fine"), schema)
+        typed = {f"output.{name}": "much too long" for name in names} | {"note": "mine"}
+
+        page = (await send(deployment, place, typed, decision="edit")).text
+        problem = refused(
+            await send(deployment, place, typed, accept="application/json", decision="edit"), 422
+        )
+
+        assert page.count('class="error"') == len(names)
+        assert 'id="note-error"' not in page
+        assert 'id="decision-error"' not in page
+        assert values(page, "note") == ["mine"]
+        assert {error["field"] for error in problem["errors"]} == {f"output.{name}" for name in names}
+
+    async def test_a_choice_that_is_called_decline_is_an_answer(self, deployment: Deployment) -> None:
+        choices = {"type": "object", "properties": {"what": {"enum": ["accept", "decline"]}}}
+        task, place = await assigned(deployment, PERSON, schema=choices)
+
+        page = (await look(deployment, place)).text
+        await send(deployment, place, {"output.what": "decline"})
+
+        assert ">Decline<" not in page
+        assert await outcome(deployment, task) == {"what": "decline"}
+
     async def test_sending_a_draft_back_has_it_done_again(self, deployment: Deployment) -> None:
         task, place = await assigned(deployment, PERSON, REVIEW)
         await send(deployment, place, TYPED)
@@ -100,6 +131,11 @@ class ReviewPageContract(DeploymentSuite):
         again = await link(deployment, task)
         assert again != place
         assert "shorter &lt;please&gt;" in (await look(deployment, again)).text
+        await send(deployment, again, TYPED)
+        await deployment.work()
+        third = (await look(deployment, await link(deployment, task))).text
+        assert "This is draft 2" in third
+        assert "shorter &lt;please&gt;" in third
 
     @pytest.mark.parametrize(
         ("typed", "field"),
@@ -107,7 +143,7 @@ class ReviewPageContract(DeploymentSuite):
             ({}, "decision"),
             ({"decision": "maybe"}, "decision"),
             ({"decision": "approve", "redo": "yes"}, "decision"),
-            ({"decision": "edit", "output.answer": ""}, "answer"),
+            ({"decision": "edit", "output.answer": ""}, "output.answer"),
         ],
     )
     async def test_an_unknown_decision_is_refused(

@@ -161,6 +161,40 @@ class OrganizationsContract(DeploymentSuite):
             value = {"template": "echo", "title": "x", "assigned_to": stranger}
             refused(await deployment.ask("POST", "/v1/tasks", value), 422, "assigned_to")
 
+    async def test_a_name_and_an_address_belong_to_one(self, deployment: Deployment) -> None:
+        person = {"email": "ada@ours.example", "name": "Ada"}
+        made = await deployment.ask("POST", "/v1/users", person, key="admin")
+
+        again = refused(
+            await deployment.ask("POST", "/v1/users", {**person, "email": "Ada@ours.example"}, key="admin"),
+            409,
+        )
+        same = refused(
+            await deployment.ask("POST", "/v1/organizations", {"name": "ours"}, key="operator"), 409
+        )
+
+        assert again["detail"].startswith(f"user {made.json()['id']} of this organization has the address")
+        assert same["detail"] == f"organization {deployment.ours} has the name 'ours' already"
+
+    async def test_a_name_that_two_rows_share_names_none_of_them(self, deployment: Deployment) -> None:
+        """Another application may have made both, or an earlier version of the worker.  They stay readable."""
+        for _ in range(2):
+            await deployment.rows("INSERT INTO organizations (name) VALUES ('twice')")
+            await deployment.rows(
+                "INSERT INTO users (organization_id, email) VALUES (?1, 'twice@ours.example')",
+                deployment.ours,
+            )
+
+        listed = await deployment.ask("GET", "/v1/organizations?name=twice", key="operator")
+        assert len(listed.json()["organizations"]) == 2
+        for key, field, value in (
+            ("member", "assigned_to", "twice@ours.example"),
+            ("operator", "organization", "twice"),
+        ):
+            task = {"template": "echo", "title": "x", "organization": deployment.ours, field: value}
+            problem = refused(await deployment.ask("POST", "/v1/tasks", task, key=key), 422, field)
+            assert "share the name" in problem["detail"]
+
     @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 201, None, 7, ["x"]])
     async def test_an_invalid_name_is_refused(self, deployment: Deployment, name: object) -> None:
         value = {"name": name}

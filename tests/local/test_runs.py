@@ -34,6 +34,7 @@ from tests.contracts.settling import AmbiguousCommitContract, OutageContract, Se
 from tests.contracts.storing import StoringContract
 from tests.contracts.sweeping import SweepContract
 from tests.contracts.tiers import TierContract
+from tests.contracts.two_people import TwoPeopleContract
 from tests.contracts.unknowns import UnknownContract
 from tests.contracts.unusual_webhooks import UnusualWebhookContract
 from tests.contracts.waking import WakeContract
@@ -179,6 +180,10 @@ class TestQuestions(QuestionContract):
 
 
 class TestLatePeople(LatePeopleContract):
+    """The contract."""
+
+
+class TestTwoPeople(TwoPeopleContract):
     """The contract."""
 
 

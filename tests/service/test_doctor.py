@@ -37,7 +37,8 @@ FINE: Final = [
     "the schema is complete",
     f"all {len(MIGRATIONS)} migrations are applied",
     "spending is not stopped",
-    *("no task gets the id of a deleted task", "no profile rests"),
+    *("no task gets the id of a deleted task", "no tick is missing yet", "no task is overdue for a worker"),
+    *("no call failed in the last hour", "no profile rests"),
     "no task is blocked",
     "no expired leases",
     "the outbox is empty",
@@ -136,21 +137,15 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
     """An ORM copies the columns that it knows, and drops the old table with its indexes and triggers."""
     sql.send(
         Statement("PRAGMA defer_foreign_keys = on"),
-        Statement(
-            "CREATE TABLE __new_tasks (id INTEGER PRIMARY KEY, title TEXT, status TEXT, priority TEXT)"
-        ),
+        Statement("CREATE TABLE __new_tasks (id INTEGER PRIMARY KEY, title TEXT, status, priority TEXT)"),
         Statement("INSERT INTO __new_tasks SELECT id, title, status, priority FROM tasks"),
         Statement("DROP TABLE tasks"),
         Statement("ALTER TABLE __new_tasks RENAME TO tasks"),
     )
     findings = await wrong(world)
 
-    lost = {name.partition("(")[0] for name in COLUMNS["tasks"].split()} - {
-        "id",
-        "title",
-        "status",
-        "priority",
-    }
+    kept = {"id", "title", "status", "priority"}
+    lost = {name.partition("(")[0] for name in COLUMNS["tasks"].split()} - kept
     reported = {finding.what.split()[1] for finding in findings if finding.what.startswith("column")}
     assert {name.partition("(")[0] for name in reported} == {f"tasks.{name}" for name in lost}
     assert {f"trigger {name}" for name in OBJECTS if name.startswith("tasks_foreign")} <= {
@@ -162,7 +157,7 @@ async def test_a_table_rebuilt_by_an_orm_is_reported(world: World, sql: Sql) -> 
 
 async def test_a_rank_that_is_an_ordinary_column_is_reported(database: SqliteDatabase, sql: Sql) -> None:
     """An ORM that rebuilds the table makes an ordinary column of the generated one."""
-    for name in ("tasks_due", "tasks_organization_due", "tasks_blocked"):
+    for name in ("tasks_due", "tasks_organization_due", "tasks_blocked", "tasks_organization_waiting"):
         sql.run(f"DROP INDEX {name}")
     sql.run("ALTER TABLE tasks DROP COLUMN rank")
     sql.run("ALTER TABLE tasks ADD COLUMN rank INTEGER")
@@ -226,7 +221,7 @@ async def test_blocked_tasks_are_counted_by_kind(world: World, sql: Sql) -> None
     for blocker in (blocker for group in blockers.values() for blocker in group):
         sql.new_task(blocked_by=blocker, run_at_ms=NEVER)
     sql.new_task(blocked_by="adopt", status="running")
-    sql.new_task()
+    sql.new_task(run_at_ms=NEVER)
 
     found = {finding.what: finding for finding in await wrong(world)}
 
@@ -309,7 +304,7 @@ async def test_webhooks_without_an_execution_are_reported(world: World, sql: Sql
 
 async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
     now = world.clock.now_ms()
-    task = sql.new_task()
+    task = sql.new_task(run_at_ms=NEVER)
     sql.new_execution(task, 1, status="waiting", wake_at_ms=1, reserved_micro=9)
     for number, until in ((2, now + HOUR), (3, None), (4, now + MINUTE)):
         sql.new_execution(
@@ -330,7 +325,7 @@ async def test_unknown_calls_are_reported(world: World, sql: Sql) -> None:
 
 async def test_executions_that_ended_without_a_cost_are_reported(world: World, sql: Sql) -> None:
     """Only the worker's: executions of other applications have no cost in micro-dollars."""
-    task = sql.new_task()
+    task = sql.new_task(run_at_ms=NEVER)
     sql.insert("task_executions", task_id=task, execution_type="ai", status="succeeded")
     sql.new_execution(task, 1, status="succeeded", cost_micro=0)
     sql.new_execution(task, 2, status="running", reserved_micro=5)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from consumer.service.queries import explain
+from consumer.service.why import Lease, explain
 
 if TYPE_CHECKING:
     from consumer.service import views
@@ -41,3 +41,20 @@ def test_a_job_is_named_only_when_it_has_a_name() -> None:
     assert explained("waiting", status="waiting") == "It waits for chat, which accepted it."
     named = explained("waiting", status="waiting", external_id="job-7")
     assert named == "It waits for chat, which accepted it as job-7."
+
+
+def test_a_lease_shows_when_its_worker_last_renewed_it_and_when_it_ends() -> None:
+    """After the death of a worker, a reader sees when its tasks are taken back."""
+    found = cast("views.Task", {"status": "running", "blocked_by": None, "reason": None, "run_at_ms": 0})
+    execution = {"profile": "chat", "status": "running"}
+
+    held = explain(found, [execution], 60_000, lease=Lease(ends_ms=300_000, length_ms=300_000))
+    over = explain(found, [execution], 400_000, lease=Lease(ends_ms=300_000, length_ms=300_000))
+
+    assert held.endswith(
+        "The worker last renewed its lease at 1970-01-01T00:00:00.000Z;"
+        " without a renewal it ends at 1970-01-01T00:05:00.000Z."
+    )
+    assert over == (
+        "Its worker is lost: its lease ended at 1970-01-01T00:05:00.000Z. The next tick takes the task back."
+    )

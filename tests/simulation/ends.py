@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core.budget import blocking, period_of
 from consumer.core.snapshot import key
+from consumer.core.strictjson import dump_json
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import micro
 from tests.simulation.journal import disagreements
@@ -253,7 +254,13 @@ def _by_task(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
 
 
 def receipts_are_true(sim: Simulation) -> str | None:
-    """An answer whose receipt says that it is used is stored to the letter."""
+    """An answer is stored to the letter if its receipt says `used`, and in the audit log if it says `kept`."""
+    for execution, sent in sim.people.kept:
+        rows = sim.database.ask(
+            "SELECT detail FROM audit_log WHERE task_id = ?1 AND event = 'answer not used'", execution.task_id
+        )
+        if not any(dump_json(sent) in str(row["detail"]) for row in rows):
+            return f"{str(sent)[:80]} to {execution.id} is kept by its receipt, but the audit log has {rows}"
     for execution, answer in sim.people.used:
         rows = sim.database.ask(
             "SELECT result, result_key FROM task_executions WHERE task_id = ?1 AND provider = 'inbox'"

@@ -24,6 +24,7 @@ class People:
         self._sim = sim
         self._asked: set[int] = set()
         self.used: list[tuple[Execution, Any]] = []
+        self.kept: list[tuple[Execution, Any]] = []
 
     def asked(self, execution: Execution) -> None:
         """Handle an assignment that has appeared in a person's inbox."""
@@ -94,4 +95,6 @@ class People:
             self._sim.note("a person", f"is answered {answer[0]}", f"{execution.id} {form} used={used}")
             if used:
                 self.used.append((execution, said.get("answer")))
+            elif isinstance(said, dict) and "It was kept with the task" in str(said.get("message")):
+                self.kept.append((execution, said.get("sent")))
         return answer

@@ -14,7 +14,7 @@ from consumer.local.migrate import apply
 from consumer.ports import Result, Statement
 from consumer.run import claim, sweep
 from consumer.service import doctor
-from consumer.store import begin, commands, facts, leases, people, publish, settle, webhooks
+from consumer.store import admin, begin, commands, facts, leases, people, publish, settle, webhooks
 from consumer.store import claim as claim_sql
 from consumer.store import queries as queries_sql
 from consumer.store import sweep as sweep_sql
@@ -150,20 +150,44 @@ def requests(template: int) -> list[Statement]:
     """Statements of callers' requests, for one organization."""
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
+    keyed = json.dumps([{"organization": 7, "key": new["key"], "submitted": "{}"}])
     return [
         commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
-        commands.SUBMIT(organization=7, at="now", rows=rows),
+        commands.SUBMIT(organization=7, at="now", rows=rows, keyed=keyed),
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
         queries_sql.EXECUTIONS(task=42),
-        queries_sql.LIST(organization=7, before=NEVER, status=None, size=5),
-        queries_sql.LIST(organization=None, before=NEVER, status=None, size=5),
-        queries_sql.INBOX(organization=7, user=None, size=10),
+        queries_sql.LIST(organization=7, before=NEVER, status=None, size=5, most=6),
+        queries_sql.LIST(organization=7, before=NEVER, status="waiting", size=5, most=100),
+        queries_sql.LIST_ALL(before=NEVER, status=None, size=5, most=6),
+        queries_sql.READ(organization=7, before=NEVER, most=100),
+        queries_sql.COUNTS_ALL(most=100),
+        *(costs(before=NEVER, most=100, since=None) for costs in queries_sql.COSTS_ALL.values()),
+        *of_organization(8),
         commands.CANCEL(task=42, organization=None, reason="r", at="now"),
         commands.CANCEL_CALLS(task=42, organization=None),
         people.NOTE_ACCEPTED(execution=execution_id(42, 1), note="n"),
         webhooks.WAKE(profile="echo", execution=None, external="unknown", event="e"),
         webhooks.UNHANDLED(execution=execution_id(42, 1), profile="echo", external="x"),
+    ]
+
+
+def of_organization(organization: int) -> list[Statement]:
+    """What callers read of one organization with few tasks.  The rows of others must not add to the cost."""
+    place, page = {"organization": organization}, {"rank": -1, "after": 0, "size": 10}
+    whole = {**place, "before": NEVER, "most": 50_000}
+    return [
+        queries_sql.INBOX(**place, **page, user=None),
+        queries_sql.INBOX_SIZE(**place, user=None),
+        queries_sql.COUNTS(**place, most=50_000),
+        queries_sql.LIST(**whole, status="failed", size=5),
+        *(costs(**whole, since=None) for costs in queries_sql.COSTS.values()),
+        queries_sql.TEMPLATES(**place, name=None, size=10),
+        queries_sql.ORGANIZATION(**place, name=None),
+        commands.USERS_NAMED(**place, names='["a@b.c"]'),
+        commands.ORGANIZATIONS_NAMED(names='["eight"]'),
+        admin.CREATE_ORGANIZATION(name="eight", at="now"),
+        admin.CREATE_USER(**place, email="a@b.c", name="n", role="member", at="now"),
     ]
 
 
@@ -226,8 +250,10 @@ def test_a_request_costs_the_same_in_a_large_database(pair: list[SqliteDatabase]
         sql = on_sqlite(made)
         sql.run("INSERT INTO organizations (id, name) VALUES (7, 'seven')")
         template = sql.insert("task_templates", organization_id=7, name="template", route="{}")
+        sql.run("INSERT INTO organizations (id, name) VALUES (8, 'eight')")
         for _ in range(6):
             sql.new_task(organization_id=7, template_id=template)
+            sql.new_task(organization_id=8, template_id=template, status="waiting")
         found.append(steps(made, requests(template)))
     same(*found)
 
@@ -243,7 +269,8 @@ async def test_the_doctors_queries_run_on_both_engines(sql: Sql) -> None:
     asked = doctor.questions(NOW["all are due"], ["echo"])
     answers = sql.send(*(statement for statement, _ in asked))
     found = [finding for (_, judge), rows in zip(asked, answers, strict=True) for finding in judge(rows)]
-    assert [finding.level for finding in found] == ["ok"] * len(asked)
+    assert len(found) >= len(asked)
+    assert {finding.level for finding in found} == {"ok"}
     assert await check.broken(cast("Database", _AsPort(sql)), FakeEntropy()) == []
 
 

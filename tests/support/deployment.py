@@ -7,6 +7,7 @@ against the OpenAPI document.
 from __future__ import annotations
 
 import io
+import json
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -165,7 +166,8 @@ def described() -> dict[str, Any]:
 @lru_cache(maxsize=100)
 def schema_of(name: str) -> Mapping[str, Any]:
     """One of the document's schemas, as a schema that stands alone."""
-    return {"$ref": f"#/components/schemas/{name}", "components": described()["components"]}
+    schemas = json.dumps(described()["components"]["schemas"]).replace("#/components/schemas/", "#/$defs/")
+    return {"$ref": f"#/$defs/{name}", "$defs": json.loads(schemas)}
 
 
 def operation_of(method: str, path: str) -> Operation | None:

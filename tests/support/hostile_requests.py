@@ -40,7 +40,7 @@ NOT_JSON: Final = {
     "two values": b"{} {}",
     "Latin-1": b'{"title":"\xe9"}',
     "UTF-16": '{"title":1}'.encode("utf-16"),
-    "UTF-8 with a mark": b"\xef\xbb\xbf{}",
+    "UTF-8 with two marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
     "surrogates in UTF-8": b'{"title":"\xed\xa0\x80"}',
     "NUL": b'{"title":"\x00"}',
     "form": b"title=1",

@@ -162,9 +162,42 @@ def test_what_it_means_to_type_nothing(part: Any, empty: Any, *, required: bool)
         if empty is BadInput:
             with pytest.raises(BadInput) as error:
                 answers.read(schema, wanted, form)
-            assert [problem.field for problem in error.value.problems] == ["p"]
+            assert [problem.field for problem in error.value.problems] == ["output.p"]
         else:
             assert answers.read(schema, wanted, form) == empty
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "value"),
+    [
+        ("number", ".5", 0.5),
+        ("number", "-.5e1", -5.0),
+        ("number", "1e3", 1000.0),
+        ("number", "+1", 1),
+        ("number", "1.", 1.0),
+        ("number", "0." + "1" * 60, float("0." + "1" * 60)),
+        ("integer", "1e3", 1000),
+        ("integer", "+1", 1),
+        ("integer", "2.0", 2),
+        ("integer", "25e-1", BadInput),
+        ("integer", "1e999", BadInput),
+        ("integer", "9007199254740992", BadInput),
+        ("number", "1e999", BadInput),
+        ("number", ".", BadInput),
+        ("number", "e5", BadInput),
+        ("number", "0x10", BadInput),
+        ("number", "Infinity", BadInput),
+        ("number", "1_000", BadInput),
+    ],
+)
+def test_a_number_is_read_in_every_form_that_a_browser_sends(kind: str, typed: str, value: Any) -> None:
+    schema = {"type": "object", "properties": {"p": {"type": kind}}}
+    form = Form([("output.p", typed)])
+    if value is BadInput:
+        with pytest.raises(BadInput):
+            answers.read(schema, fields(schema), form)
+    else:
+        assert repr(answers.read(schema, fields(schema), form)) == repr({"p": value})
 
 
 def test_a_default_stands_in_the_form() -> None:
@@ -191,10 +224,10 @@ def test_every_misfit_is_said_of_its_own_property() -> None:
         answers.read(schema, wanted, Form([(f"output.{name}", each) for name, each in typed.items()]))
 
     assert [str(problem) for problem in error.value.problems] == [
-        "a: must have at most 2 characters",
-        "b[1]: must have at most 1 character",
-        "c d.e: must be a multiple of 2",
-        "f: must be at most 1",
+        "output.a: must have at most 2 characters",
+        "output.b[1]: must have at most 1 character",
+        "output.c d.e: must be a multiple of 2",
+        "output.f: must be at most 1",
     ]
 
 
@@ -210,7 +243,9 @@ def test_a_misfit_belongs_to_the_property_with_the_longest_name_that_fits() -> N
     with pytest.raises(BadInput) as error:
         answers.read(schema, fields(schema), Form(typed))
 
-    assert [str(problem) for problem in error.value.problems] == ["a.b: must have at most 2 characters"]
+    assert [str(problem) for problem in error.value.problems] == [
+        "output.a.b: must have at most 2 characters"
+    ]
 
 
 def test_what_is_wrong_with_the_whole_is_said_of_the_whole() -> None:
@@ -224,7 +259,7 @@ def test_what_is_wrong_with_the_whole_is_said_of_the_whole() -> None:
         answers.read(schema, fields(schema), Form([]))
 
     assert [(problem.field, problem.message) for problem in error.value.problems] == [
-        ("", "must have at least 1 field")
+        ("output", "must have at least 1 field")
     ]
 
 

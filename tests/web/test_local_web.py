@@ -6,6 +6,7 @@ from tests.contracts.web import KeysContract, TasksContract
 from tests.contracts.web_faults import FaultsContract
 from tests.contracts.web_hostile import HostileContract
 from tests.contracts.web_inbox import InboxPageContract
+from tests.contracts.web_keys_once import SubmissionKeyContract
 from tests.contracts.web_review import ReviewPageContract
 from tests.contracts.web_settings import OperationContract, OrganizationsContract, TemplatesContract
 from tests.contracts.web_tiers import TierPagesContract
@@ -20,6 +21,10 @@ class TestKeys(KeysContract):
 
 
 class TestTasks(TasksContract):
+    """The contract."""
+
+
+class TestSubmissionKeys(SubmissionKeyContract):
     """The contract."""
 
 

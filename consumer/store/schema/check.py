@@ -89,6 +89,28 @@ BLOCKED: Final = Query("""
     FROM kinds WHERE kind IS NOT NULL
 """)
 
+_DUE = "SELECT run_at_ms FROM tasks WHERE status = 'pending' AND rank = {rank} AND run_at_ms <= :now ORDER BY run_at_ms LIMIT 1"
+# Read when cron last worked, when the oldest due task became due, how many workers hold tasks, and when the newest
+# executions began.
+ALIVE: Final = Query(f"""
+    SELECT (SELECT at_ms FROM heartbeats WHERE name = 'tick') AS ticked,
+      (SELECT min(run_at_ms) FROM ({" UNION ALL ".join(f"SELECT * FROM ({_DUE.replace('{rank}', str(rank))})" for rank in range(4))})) AS due,
+      (SELECT count(*) FROM (SELECT 1 FROM leases WHERE until_ms >= :now LIMIT 100)) AS leases,
+      (SELECT max(started_ms) FROM (SELECT started_ms FROM task_executions
+        WHERE id BETWEEN {FIRST_EXECUTION} AND {FIRST_FOREIGN_EXECUTION - 1} ORDER BY id DESC LIMIT 1000)) AS started
+""")
+
+# Count, among the newest executions of ours, those that began since :since and failed, by profile and by the code of the
+# reason.  People who decline are no failures.
+FAILURES: Final = Query(f"""
+    SELECT profile, substr(reason, 1, min(instr(reason || ':', ':'), instr(reason || ' ', ' ')) - 1) AS code,
+      count(*) AS failures
+    FROM (SELECT profile, provider, status, started_ms, COALESCE(reason, 'unknown') AS reason FROM task_executions
+      WHERE id BETWEEN {FIRST_EXECUTION} AND {FIRST_FOREIGN_EXECUTION - 1} ORDER BY id DESC LIMIT :limit)
+    WHERE status = 'failed' AND started_ms >= :since AND provider IS NOT 'inbox'
+    GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 20
+""")
+
 # Count the leases that the sweep should have handled by now.
 EXPIRED: Final = Query(
     "SELECT count(*) AS leases, min(until_ms) AS since FROM leases WHERE until_ms < :cutoff"

@@ -36,6 +36,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_state_insert": ("trigger", "95c70bce4e2b"),
     "executions_state_update": ("trigger", "ebd71f7aa509"),
     "executions_wake": ("index", "1e11fa7dc24d"),
+    "organizations_name": ("index", "6d08df05cb86"),
     "outbox_due": ("index", "e0f9780c2a44"),
     "tasks_blocked": ("index", "c3dce069a46e"),
     "tasks_deadline": ("index", "d3ecab28e2c6"),
@@ -55,12 +56,14 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks_needs": ("index", "f3c5938eb552"),
     "tasks_organization": ("index", "55361d47a8a6"),
     "tasks_organization_due": ("index", "06a0aa87769e"),
+    "tasks_organization_waiting": ("index", "f1d4efd251ac"),
     "tasks_raise": ("index", "9303eed0fdc6"),
     "tasks_replaced": ("trigger", "b3fb0995451e"),
     "tasks_state_insert": ("trigger", "b78370c4814c"),
     "tasks_state_update": ("trigger", "e0581f625800"),
     "templates_gone": ("trigger", "fee80b376ec2"),
     "templates_organization": ("index", "1b5511ec1b41"),
+    "users_address": ("index", "3b370a312d69"),
     "webhooks_execution": ("index", "7b1c6d78477f"),
     "webhooks_external": ("index", "941aade9ee70"),
 }
@@ -84,6 +87,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "dead_letters": """
         body message_id reason received_ms
+    """,
+    "heartbeats": """
+        at_ms name
     """,
     "leases": """
         task_ids token until_ms
@@ -117,7 +123,7 @@ COLUMNS: Final[Mapping[str, str]] = {
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
         due_date feedback id idempotency_key identity input input_from last_execution lease lost_leases
         needs_micro organization_id priority raise_at_ms rank(generated) reason redos repairs replaces
-        restored retry_of run_at_ms stage status template_id title updated_at version
+        restored retry_of run_at_ms stage status submitted template_id title updated_at version
     """,
     "users": """
         created_at email id name organization_id role

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput, Problem
 from consumer.core.schema import mismatches
 from consumer.core.strictjson import parse_json
-from consumer.web.pages.fields import ABSENT, MAX_SAFE, Field, Widget
+from consumer.web.pages.fields import ABSENT, MAX_SAFE, PREFIX, Field, Widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
     from consumer.web.request import Form
 
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,16}", re.ASCII)
-_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?", re.ASCII)
+_NUMBER: Final = re.compile(
+    r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,4})?", re.ASCII
+)
+"""More than a number field of a browser sends, which is how HTML writes numbers: `.5` and `1e3` are numbers too."""
+_SHOWN: Final = re.compile(r"-?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+MAX_DIGITS: Final = 15
+"""Digits after the first one of the largest integer that is stored exactly."""
 
 
 def read(schema: Mapping[str, Any], wanted: Sequence[Field], form: Form) -> Any:
-    """The answer.  Raises BadInput naming each property that is missing or does not fit."""
+    """The answer.  Raises BadInput naming each property that is missing or does not fit, as `output.<property>`."""
     output: Any = {}
     problems: list[Problem] = []
     for field in wanted:
@@ -36,7 +43,7 @@ def read(schema: Mapping[str, Any], wanted: Sequence[Field], form: Form) -> Any:
             output[field.name] = value
     problems = problems or _misfits(schema, wanted, output)
     if problems:
-        raise BadInput.of(problems)
+        raise BadInput.of(problems).within(PREFIX)
     return output
 
 
@@ -48,8 +55,8 @@ def unchanged(wanted: Sequence[Field], form: Form) -> bool:
 
 
 def is_number(typed: str) -> bool:
-    """Whether a text is a number."""
-    return _NUMBER.fullmatch(typed) is not None
+    """Whether a browser shows this text in a number field."""
+    return _SHOWN.fullmatch(typed) is not None
 
 
 def _value(field: Field, values: Sequence[str]) -> Any:
@@ -94,12 +101,17 @@ def _choice(field: Field, typed: str) -> Any:
 
 
 def _whole(_field: Field, typed: str) -> int:
-    if not _WHOLE.fullmatch(typed.strip()):
+    typed = typed.strip()
+    if not _NUMBER.fullmatch(typed):
         raise BadInput("", "must be a whole number, like 3")
-    number = int(typed)
+    number = Decimal(typed)
+    if number and number.adjusted() > MAX_DIGITS:
+        raise BadInput("", "is too large to be stored exactly")
+    if number != number.to_integral_value():
+        raise BadInput("", "must be a whole number, like 3")
     if abs(number) > MAX_SAFE:
         raise BadInput("", "is too large to be stored exactly")
-    return number
+    return int(number)
 
 
 def _number(field: Field, typed: str) -> int | float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from consumer.web.pages import controls
+from consumer.web.pages.fields import PREFIX
 from consumer.web.pages.format import moment, shown
 from consumer.web.pages.markup import Markup, element, page
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from consumer.core.errors import Problem
-    from consumer.service.people import Assignment, Receipt
+    from consumer.service.people import Assignment
+    from consumer.service.receipts import Receipt
     from consumer.web.pages.fields import Field
     from consumer.web.request import Form
 
@@ -26,6 +28,8 @@ DECISIONS: Final = (
     ("edit", "Approve it with my changes"),
     ("reject", "Reject it"),
 )
+OWN: Final = {"decision": "Decision", "note": "Note", "sure": "Confirmation", "by": "Your name"}
+"""The form's own controls.  A property of the answer may have the same name: its control begins with `output.`."""
 
 
 def page_of(
@@ -47,10 +51,11 @@ def page_of(
         _section(
             "Feedback on the last attempt", element("div", asked.feedback, class_="box text"), asked.feedback
         ),
+        _rounds(asked),
         _section("Input", shown(asked.value), asked.value),
         _section("The answer of the stage before", shown(asked.previous), asked.previous),
         _form(asked, wanted, form, wrong),
-        _decline(asked, form),
+        _decline(asked, form, wrong),
     ]
     title = f"Error: {asked.title}" if problems else asked.title
     return page(title[:200], *parts, status=422 if problems else 200)
@@ -74,6 +79,22 @@ def _question(asked: Assignment) -> Markup:
         ),
         class_="box",
     )
+
+
+def _rounds(asked: Assignment) -> Markup | None:
+    """The drafts that were sent back before this one."""
+    if not asked.rounds:
+        return None
+    lines = [
+        element(
+            "li",
+            element("div", f"Sent back{f' by {one.by}' if one.by else ''}:", dir="auto"),
+            element("div", one.note, class_="text", dir="auto"),
+        )
+        for one in asked.rounds
+    ]
+    title = f"This is draft {len(lines) + 1}"
+    return element("section", element("h2", title), element("ol", *lines), class_="box")
 
 
 def _section(title: str, content: Markup, value: object) -> Markup | None:
@@ -108,6 +129,7 @@ def _form(asked: Assignment, wanted: Sequence[Field], form: Form | None, wrong: 
         element("h2", "The draft" if review else "If it was done: the answer" if question else "Your answer"),
         *typed,
         _decision(form, wrong) if review else None,
+        _name(asked, form, "by"),
         buttons,
         method="post",
         novalidate=review,
@@ -160,9 +182,24 @@ def _decision(form: Form | None, wrong: dict[str, str]) -> list[Markup]:
     ]
 
 
-def _decline(asked: Assignment, form: Form | None) -> Markup:
+def _name(asked: Assignment, form: Form | None, identity: str) -> Markup | None:
+    """Who answers, where no user is asked by name: everybody who has the link can answer."""
+    if asked.assigned_to is not None:
+        return None
+    typed = form.value("by") if form else ""
+    return element(
+        "div",
+        element("label", "Your name (optional)", for_=identity),
+        element("input", type="text", name="by", value=typed, id=identity, autocomplete="name", dir="auto"),
+        class_="field",
+    )
+
+
+def _decline(asked: Assignment, form: Form | None, wrong: dict[str, str]) -> Markup:
+    """The second form.  The tick confirms it, without a script: its button stands below the other one."""
     reason = form.value("reason") if form else ""
-    question = asked.kind == "question"
+    question, unsure = asked.kind == "question", wrong.get("sure")
+    confirm = "Yes, I have checked: it was not done" if question else "Yes, give it back without my answer"
     return element(
         "form",
         element("h2", "If it was not done" if question else "If you cannot do this"),
@@ -172,9 +209,17 @@ def _decline(asked: Assignment, form: Form | None) -> Markup:
             element("textarea", reason, name="reason", id="reason", rows="2", dir="auto"),
             class_="field",
         ),
+        _name(asked, form, "by-decline"),
+        element("p", f"Error: {unsure}", class_="error") if unsure else None,
+        controls.option("sure", "yes", confirm, "sure", kind="checkbox", required=True),
         element(
             "p",
-            element("button", "It was not done" if question else "Decline", name="action", value="decline"),
+            element(
+                "button",
+                "It was not done" if question else "I cannot do this",
+                name="action",
+                value="decline",
+            ),
         ),
         method="post",
     )
@@ -190,16 +235,20 @@ def _by_control(wanted: Sequence[Field], problems: Sequence[Problem]) -> tuple[d
     wrong: dict[str, str] = {}
     general: list[str] = []
     for problem in problems:
-        control = problem.field if problem.field in ("decision", "note") else _control(wanted, problem.field)
+        control = problem.field if problem.field in OWN else _control(wanted, problem.field)
         if control is None:
-            general.append(str(problem))
+            general.append(problem.message if problem.field == PREFIX else str(problem))
         else:
             wrong.setdefault(control, problem.message)
     return wrong, general
 
 
 def _control(wanted: Sequence[Field], place: str) -> str | None:
-    """The control of the property that a place such as `tags[0]` is in; None: it is in none."""
+    """The control of the property that a place such as `output.tags[0]` is in; None: it is in none."""
+    inside = place.removeprefix(PREFIX)
+    if inside == place:
+        return None
+    place = inside.removeprefix(".")
     for field in wanted:
         if field.name is None:
             return field.control
@@ -210,7 +259,7 @@ def _control(wanted: Sequence[Field], place: str) -> str | None:
 
 def _summary(wanted: Sequence[Field], wrong: dict[str, str], general: Sequence[str]) -> Markup:
     labels = {field.control: (field.label, identity(number)) for number, field in enumerate(wanted)}
-    labels |= {"decision": ("Decision", "decision"), "note": ("Note", "note")}
+    labels |= {name: (label, name) for name, label in OWN.items()}
     lines = [element("li", message, dir="auto") for message in general]
     for control, message in wrong.items():
         label, where = labels[control]
@@ -222,11 +271,15 @@ def _summary(wanted: Sequence[Field], wrong: dict[str, str], general: Sequence[s
 
 
 def receipt(given: Receipt) -> Response:
-    """The receipt of an answer: the same page each time."""
+    """The receipt of an answer: the same page each time.  A person whose answer is not used reads which one is."""
+    title = "Thank you" if given.sent is None else "Another answer came first"
+    decision = str(given.decision) if given.decision and given.sent is None else None
     return page(
-        "Thank you",
-        element("h1", "Thank you"),
-        element("p", given.message),
-        _section("Your answer", shown(given.answer), given.answer),
+        title,
+        element("h1", title),
+        element("p", given.message, dir="auto"),
+        element("p", f"{decision}.", dir="auto") if decision else None,
+        _section("The answer", shown(given.answer), given.answer),
+        _section("What you sent", shown(given.sent), given.sent),
         element("p", f"Task {given.task}, assignment {given.execution}.", class_="hint"),
     )

@@ -7,11 +7,11 @@ and previews open the link.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput, Conflict
-from consumer.service import people
+from consumer.service import people, receipts
 from consumer.web.operation import Operation, reply
 from consumer.web.pages import answers, assignment, fields
 from consumer.web.problems import Ended
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from consumer.service.people import Assignment, Receipt
+    from consumer.service.people import Assignment
+    from consumer.service.receipts import Receipt
     from consumer.web.pages.fields import Field
     from consumer.web.request import Form, RequestContext
 
@@ -45,13 +46,12 @@ async def show_assignment(context: RequestContext) -> Response:
 
 
 async def answer(context: RequestContext) -> Response:
-    """Do what the pressed button says.  A repeated answer gets the receipt of the first one.
+    """Do what the pressed button says.  A repeated answer gets the receipt of the first one; the sender of another
+    answer reads who decided what.
 
-    Raises NotFound, Expired, Ended, BadInput."""
+    Raises NotFound, Expired, Ended, NotStored, BadInput."""
     asked = await people.assignment(context.world, context.part("token"))
     form = await context.form()
-    if asked.state == "answered":
-        return _receipt(context, _given(asked))
     wanted = fields.fields(asked.output_schema, asked.draft)
     try:
         return await _act(context, asked, wanted, form)
@@ -60,6 +60,8 @@ async def answer(context: RequestContext) -> Response:
     except BadInput as error:
         if wants_json(context.request):
             raise
+        if asked.state == "answered":
+            return _receipt(context, replace(_given(asked), used=False, message=receipts.NOT_RECORDED))
         return assignment.page_of(asked, wanted, form, error.problems)
 
 
@@ -69,16 +71,21 @@ async def _act(context: RequestContext, asked: Assignment, wanted: list[Field], 
         raise BadInput("decision", "must be approve, edit or reject")
     if "redo" in form and form.value("redo") != "yes":
         raise BadInput("redo", "must be yes or absent")
+    by = form.value("by")
     match form.value("action"):
+        case "accept" if asked.state == "answered":
+            return _receipt(context, _given(asked))
         case "accept":
             return _assignment(context, await people.accept(context.world, token), form)
+        case "decline" if form.value("sure") != "yes" and not wants_json(context.request):
+            raise BadInput("sure", "tick the box to confirm")
         case "decline":
-            return _receipt(context, await people.decline(context.world, token, form.value("reason")))
+            return _receipt(context, await people.decline(context.world, token, form.value("reason"), by))
         case "submit" if asked.kind == "review":
             return _receipt(context, await _review(context, asked, wanted, form))
         case "submit":
             output = answers.read(asked.output_schema, wanted, form)
-            return _receipt(context, await people.submit(context.world, token, output))
+            return _receipt(context, await people.submit(context.world, token, output, by))
         case _:
             raise BadInput("action", "must be submit, accept or decline")
 
@@ -92,6 +99,7 @@ async def _review(context: RequestContext, asked: Assignment, wanted: list[Field
         raise BadInput("decision", 'choose "Reject it", or untick "have it done again"')
     if (
         decision == "approve"
+        and asked.state == "open"
         and any(field.control in form for field in wanted)
         and not answers.unchanged(wanted, form)
     ):
@@ -99,13 +107,16 @@ async def _review(context: RequestContext, asked: Assignment, wanted: list[Field
     if decision == "edit":
         output = answers.read(asked.output_schema, wanted, form)
     return await people.review(
-        context.world, context.part("token"), decision, output, form.value("note"), redo
+        context.world, context.part("token"), decision, output, form.value("note"), redo, form.value("by")
     )
 
 
 def _given(asked: Assignment) -> Receipt:
     """The receipt of the answer that was given before."""
-    return people.Receipt(asked.execution, asked.task, used=True, answer=asked.answer, message=people.USED)
+    message = receipts.USED if asked.used else receipts.KEPT
+    return receipts.Receipt(
+        asked.execution, asked.task, asked.answer, message, asked.used, decision=asked.decision
+    )
 
 
 def _assignment(context: RequestContext, asked: Assignment, form: Form | None = None) -> Response:
@@ -131,7 +142,8 @@ OPERATIONS: Final = (
         method="POST",
         path="/inbox/{token}",
         handler=answer,
-        summary="Answer, accept or decline an assignment.  A repeated answer gets the receipt of the first one",
+        summary="Answer, accept or decline an assignment.  A repeated answer gets the receipt of the first one; the"
+        " receipt of another answer names who decided what",
         query=None,
         body="Answer",
         answers={200: "AnswerResult"},

@@ -14,7 +14,8 @@ from consumer.execution import call as perform
 from consumer.ports import PortError, Statement
 from consumer.run import claim as claiming
 from consumer.run import flight, sweep
-from consumer.run.run import Run, Summary
+from consumer.run.run import Run
+from consumer.run.summary import Summary
 from consumer.store import batch as committing
 from consumer.store import begin, claim, facts, leases, settle
 from consumer.store import commands as commands_sql

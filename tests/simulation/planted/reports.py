@@ -11,7 +11,7 @@ from consumer.execution.settlement import Settlement, row_of
 from consumer.ports import PortError, Statement
 from consumer.provider import standard_webhook
 from consumer.run.run import Run
-from consumer.service import people
+from consumer.service import people, receipts
 from consumer.store import publish as publish_sql
 from consumer.store import webhooks as webhooks_sql
 from consumer.store.batch import commit
@@ -121,14 +121,24 @@ def forged_webhook_taken(patch: Patch) -> None:
 
 @bug
 def receipt_always_says_used(patch: Patch) -> None:
-    """Every receipt says that the answer is used."""
+    """A receipt does not compare what was sent with what is stored: it says that this answer is used."""
     original = people._receipt
 
-    def receipt(fact: Any, answer: Any, message: str, *, used: bool) -> Any:
-        hoped = used or message == people.KEPT
-        return original(fact, answer, message, used=hoped)
+    def receipt(fact: Any, answer: Any, message: str, **more: Any) -> Any:
+        sent = more.pop("sent", None)
+        return original(fact, answer if sent is None else sent, message, **{**more, "used": True})
 
     patch.set(people, "_receipt", receipt)
+
+
+@bug
+def words_not_kept(patch: Patch) -> None:
+    """A receipt says that an answer which is not used was kept, and nothing is written."""
+
+    async def keep(*_arguments: Any) -> bool:
+        return True
+
+    patch.set(receipts, "keep", keep)
 
 
 @bug
