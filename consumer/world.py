@@ -147,6 +147,11 @@ class World:
         except TimeoutError:
             raise NoAnswer(f"no answer within {limit:g} s") from None
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether a profile limits its calls."""
+        return any(a.profile.rate or a.profile.concurrency for a in self.accounts.values())
+
     async def rows(self, statement: Statement) -> Sequence[Row]:
         """The rows of one statement that may be sent twice.  Raises `Unavailable`, `Refused`."""
         batch = self.batch()

@@ -7,6 +7,7 @@
 --   budget_periods   the money that is spent and reserved in one period of a budget
 --   ledger           the costs of executions that were deleted
 --   stops            the switch of the operator that stops all spending
+--   rests            profiles that fail or are limited, and when they may be called again
 --   heartbeats       when cron last worked
 --   outbox           effects outside the database that are still to happen
 --   webhooks         reports of providers, stored before they are handled
@@ -251,6 +252,35 @@ CREATE TABLE stops (
   -- The reason that the operator gave.
   reason TEXT NOT NULL
 );
+
+-- Profiles that fail, that get too many calls, or that have limits of their own. A healthy profile without limits has no
+-- row. A worker writes the next version of a row, and nothing if another worker wrote it first.
+CREATE TABLE rests (
+  -- The name of the profile.
+  profile TEXT PRIMARY KEY,
+  -- The number of times that the row was written.
+  version INTEGER NOT NULL,
+  -- A random text of the last write. An execution that needs it begins only if this write was applied.
+  writer TEXT NOT NULL,
+  -- The failures in a row.
+  failures INTEGER NOT NULL,
+  -- The rests in a row, 0 while the profile does not rest.
+  level INTEGER NOT NULL,
+  -- The refusals for too many calls in a row.
+  limits INTEGER NOT NULL,
+  -- The time when the last rest or wait began.
+  began_ms INTEGER NOT NULL,
+  -- The time before which no call begins.
+  until_ms INTEGER NOT NULL,
+  -- The code of the last failure.
+  reason TEXT,
+  -- The calls that count for the rate, as a JSON list of pairs of a time slot and a number.
+  recent TEXT NOT NULL,
+  -- The calls in flight that count for the concurrency, as a JSON object of runs.
+  holders TEXT NOT NULL,
+  -- The time of the last write.
+  changed_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 
 -- When something last happened that should happen all the time. The doctor reports it when it does not.
 CREATE TABLE heartbeats (

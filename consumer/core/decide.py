@@ -18,7 +18,8 @@ decides how the task goes on:
     ---------   -----------------    -------------------------------------------------------------------
     Succeeded   succeeded            the next stage begins, or the task completes
     Accepted    waiting              waits for the job or the person
-    Retry       failed               the same candidate later; without attempts left, as Failed
+    Retry       failed               the same candidate later; as Failed without attempts left, and where another
+                                     candidate is sooner there
     Invalid     failed               the same candidate immediately; without repairs left, as Failed
     Failed      failed               the next candidate immediately; without one left, the task fails
     Rejected    failed               the stage before again, with the note; or the task fails
@@ -235,11 +236,19 @@ def _resume_waiting(at: Situation) -> TaskMove | None:
 
 
 def _retry(at: Situation, outcome: Retry) -> TaskMove:
-    task = _task(at)
-    if task.position.attempt + 1 >= at.limits.attempts:
+    """The same candidate later, or the next one, if that is sooner or no attempt is left.
+
+    A profile that rests, or that gets too many calls, refuses every task alike: that counts no attempt."""
+    position = _task(at).position
+    rests = at.rests_until_ms > at.now_ms and not outcome.limited
+    if not (rests or outcome.limited):
+        if position.attempt + 1 >= at.limits.attempts:
+            return _next_candidate(at, outcome.why)
+        position = replace(position, attempt=position.attempt + 1)
+    delay = policy.retry_delay(_task(at).position.attempt, at.draw, outcome.after_ms)
+    delay = max(delay, at.rests_until_ms - at.now_ms)
+    if _candidates_left(at) and (rests or delay > policy.PATIENCE or _is_too_late(at, delay)):
         return _next_candidate(at, outcome.why)
-    position = replace(task.position, attempt=task.position.attempt + 1)
-    delay = policy.retry_delay(task.position.attempt, at.draw, outcome.after_ms)
     return _later(at, position, delay, outcome.why)
 
 
@@ -260,12 +269,17 @@ def _rejected(at: Situation, outcome: Rejected) -> TaskMove:
 
 def _next_candidate(at: Situation, why: str) -> TaskMove:
     position = _task(at).position
-    stages = at.route.stages
-    # The template may have fewer stages than when the task began: it can be changed at any time.
-    candidates = stages[position.stage].candidates if position.stage < len(stages) else ()
-    if position.candidate + 1 >= len(candidates):
+    if not _candidates_left(at):
         return _move(at, TaskEvent.FAIL, position, reason=why)
     return _go_on(at, position.next_candidate())
+
+
+def _candidates_left(at: Situation) -> bool:
+    """Whether the stage has a candidate after the present one."""
+    position, stages = _task(at).position, at.route.stages
+    # The template may have fewer stages than when the task began: it can be changed at any time.
+    candidates = stages[position.stage].candidates if position.stage < len(stages) else ()
+    return position.candidate + 1 < len(candidates)
 
 
 def _unknown(at: Situation, outcome: Unknown) -> Decision:
@@ -313,6 +327,7 @@ def _move_of_unknown(at: Situation, why: str) -> TaskMove | None:
     position = _task(at).position
     if _may_repeat(at):
         delay = policy.retry_delay(position.attempt, at.draw, None)
+        delay = max(delay, at.rests_until_ms - at.now_ms)
         return _later(at, position.repeat_of(at.execution.id), delay, why)
     if at.execution.state is ExecutionState.UNKNOWN:
         return None
@@ -350,7 +365,13 @@ def _go_on(at: Situation, position: Position, *, feeds_next: bool = False) -> Ta
 def _later(at: Situation, position: Position, delay_ms: int, why: str) -> TaskMove:
     """The task goes on after a delay, or fails if its deadline comes first."""
     task, run_at = _task(at), at.now_ms + delay_ms
-    if task.deadline_ms is not None and run_at >= task.deadline_ms:
+    if _is_too_late(at, delay_ms):
         return _move(at, TaskEvent.FAIL, task.position, reason=f"deadline: {why}")
     event = TaskEvent.RETRY if task.held else TaskEvent.RESUME
     return replace(_move(at, event, position, reason=why), run_at_ms=run_at)
+
+
+def _is_too_late(at: Situation, delay_ms: int) -> bool:
+    """Whether the task's deadline comes before the end of this delay."""
+    deadline = _task(at).deadline_ms
+    return deadline is not None and at.now_ms + delay_ms >= deadline

@@ -48,10 +48,13 @@ class Accepted(Charge):
 class Retry(Charge):
     """The work was certainly not done, and another try may succeed.
 
-    `after_ms`: the milliseconds that the provider asks us to wait, if it asks."""
+    `after_ms`: the milliseconds that the provider asks us to wait, if it asks.
+    `limited`: the provider refused the call because it gets too many, which says nothing about the task: no attempt is
+    counted.  The worker sets it for every reply with the status 429."""
 
     why: str
     after_ms: int | None = None
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

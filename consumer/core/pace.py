@@ -39,11 +39,11 @@ class Load(NamedTuple):
 
     `stop_at_ms`: from then on nothing new may start.  `cut_at_ms`: the hard limit, when calls in flight are cut off.
     `ready`: claimed tasks that were not begun.  `follow_ups`: open executions to follow up.  `releases`: tasks to give
-    up.  `in_flight`: calls and follow-ups.  `following_up`: the follow-ups among them.  `room`, `connections`: how many
-    more calls may start, and how many of those over the network.  `ended`: calls that have ended and were not settled,
-    the first of them at `first_ended_ms`.  `exhausted`: the last claim found nothing.  `stalled`: the next task needs a
-    connection, and none is free.  `sent`: statements sent so far.  `handed_over`: the run has left the rest to another
-    one."""
+    up.  `in_flight`: calls and follow-ups.  `following_up`: the follow-ups among them.  `may_follow_up`: one more may
+    start.  `room`, `connections`: how many more calls may start, and how many of those over the network.  `ended`:
+    calls that have ended and were not settled, the first of them at `first_ended_ms`.  `exhausted`: the last claim
+    found nothing.  `stalled`: the next task needs a connection, and none is free.  `sent`: statements sent so far.
+    `handed_over`: the run has left the rest to another one."""
 
     now_ms: int
     stop_at_ms: int
@@ -55,6 +55,7 @@ class Load(NamedTuple):
     releases: int = 0
     in_flight: int = 0
     following_up: int = 0
+    may_follow_up: bool = True
     room: int = 0
     connections: int = 0
     ended: int = 0
@@ -156,4 +157,6 @@ def should_settle(load: Load, pace: Pace, *, begins: bool) -> bool:
 def _can_start(load: Load) -> bool:
     if load.room <= 0:
         return False
-    return bool(load.ready and not load.stalled) or bool(load.follow_ups and load.connections > 0)
+    return bool(load.ready and not load.stalled) or bool(
+        load.follow_ups and load.may_follow_up and load.connections > 0
+    )

@@ -18,6 +18,8 @@ BACKOFF_CAP: Final = 15 * MINUTE
 """The longest wait before a retry, however many came before it."""
 LONGEST_WAIT: Final = 7 * DAY
 """The longest wait that a provider may ask for.  A longer one is cut to this, so that no task waits for ever."""
+PATIENCE: Final = 1 * MINUTE
+"""The longest wait for a candidate while another one is left.  A longer wait moves on to the other one."""
 
 LEASE: Final = 5 * MINUTE
 """How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from consumer.core.errors import BadInput
-from consumer.core.model import Model, Name, parse
+from consumer.core.model import WHOLE, Model, Name, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +32,14 @@ class Price(Model):
     """Dollars for each answer: a reward with all fees."""
 
 
+class Rate(Model):
+    """How many calls may begin in a time."""
+
+    calls: Annotated[int, Field(ge=1, le=1_000_000, strict=True), WHOLE]
+    per_s: Annotated[int, Field(ge=1, le=3_600, strict=True), WHOLE]
+    """The length of the time in seconds.  Any time of this length counts, not only whole minutes."""
+
+
 class Profile(Model):
     """One account with a provider.  `key` and `webhook_secret` are the NAMES of secrets of the deployment."""
 
@@ -47,6 +55,10 @@ class Profile(Model):
     """Headers with secret values: for each header, the NAME of a secret of the deployment."""
     organizations: tuple[int, ...] | None = None
     """The organizations that may use the profile; None: all of them."""
+    rate: Rate | None = None
+    """The most calls that all workers together begin in a time."""
+    concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True), WHOLE] | None = None
+    """The most calls that all workers together have in flight."""
     price: Price | None = None
     price_book: str | None = None
     """The provider's name in the price book `genai-prices`, which is used instead of a declared price."""

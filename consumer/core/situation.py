@@ -101,7 +101,8 @@ class ExecutionView:
 class Situation:
     """Everything that a decision depends on besides the outcome.
 
-    `now_ms`: milliseconds UTC.  `draw`: a random number from 0 to just below 1, for the jitter of delays."""
+    `now_ms`: milliseconds UTC.  `draw`: a random number from 0 to just below 1, for the jitter of delays.
+    `rests_until_ms`: the profile that was called rests until then, after this outcome; 0: it does not rest."""
 
     task: TaskView | None
     execution: ExecutionView
@@ -109,6 +110,7 @@ class Situation:
     limits: Limits
     now_ms: int
     draw: float
+    rests_until_ms: int = 0
 
     @property
     def needed(self) -> bool:

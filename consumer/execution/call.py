@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import httpx2
@@ -34,6 +35,7 @@ MAX_PLAN_BYTES: Final = 6_000_000
 """Bytes of plans that are remembered, about 12 for each character of a template."""
 KEY_PREFIX: Final = "bizq"
 SIGNATURE_LENGTH: Final = 32
+TOO_MANY_CALLS: Final = 429
 PREVIOUS: Final = "The answer of the stage before:"
 """What a model reads above that answer, where the prompt does not name it."""
 NEVER_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -305,6 +307,8 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
         outcome: object = provider.reply(call, verb, reply)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
+    if isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS:
+        return replace(outcome, limited=True)
     if isinstance(outcome, Outcome):
         return without_secrets(call.account, outcome)
     log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(outcome).__name__)

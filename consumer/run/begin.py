@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 RESTORED: Final = "the database was restored: this call may have been made before"
 """Why the outcome of an execution is unknown that a restore may have removed.  The follow-up asks the provider."""
+BLOCKED_BY_REST: Final = "rest"
+"""The blocker of a task that waits for a profile; the name of the profile follows."""
 RECHECK_MS: Final = 15 * policy.MINUTE
 """When a task that this deployment cannot do now is tried again."""
 
@@ -68,6 +70,8 @@ class Intent:
     reserved_micro: int
     periods: list[Period]
     started_ms: int
+    ticket: str | None = None
+    """The write of its profile's state that must have been applied (`run/traffic.py`)."""
 
     @property
     def immediate_outcome(self) -> Outcome | None:
@@ -89,6 +93,9 @@ class Intent:
             "reserved_micro": self.reserved_micro,
             "budgets": json.dumps([period.id for period in self.periods]) if self.periods else None,
             "assigned_to": self.provider.person(self.call),
+            "candidate": self.task.position.candidate,
+            "attempt": self.task.position.attempt,
+            "ticket": self.ticket,
         }
 
 
@@ -105,6 +112,12 @@ class Release(NamedTuple):
     reason: str | None = None
     needs_micro: int | None = None
     unsent: int | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether readers of the live status should know.  A rest of a profile leaves a task as pending as before."""
+        rests = self.blocked_by is not None and self.blocked_by.startswith(f"{BLOCKED_BY_REST}:")
+        return bool(self.blocked_by or self.reason) and not rests
 
     def row(self) -> dict[str, Any]:
         """The row that RELEASE and UNSENT read."""
@@ -123,7 +136,7 @@ class Release(NamedTuple):
 
 def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
     """The next execution of a claimed task, or the release that says why there is none."""
-    release = _impossible(task, now_ms)
+    release = impossible(task, now_ms)
     if release is not None or task.plan is None:
         return release or Release(task, TaskState.PENDING, policy.NEVER, task.why_not)
     number = number_of(task.newest) + 1 if task.newest else 1
@@ -144,7 +157,7 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
         return Release(task, TaskState.PENDING, now_ms + RECHECK_MS, f"bad_settings:{error}"[:200])
 
 
-def _impossible(task: Claimed, now_ms: int) -> Release | None:
+def impossible(task: Claimed, now_ms: int) -> Release | None:
     """The release of a task that cannot begin, independent of its route."""
     if task.open_execution is not None:
         return Release(task, TaskState.WAITING, reason="open_execution: waits for an open execution")
@@ -236,6 +249,9 @@ def _refused(intent: Intent, periods: Iterable[Row], now_ms: int) -> Release:
         if row["refused"] == "fail":
             return Release(intent.task, TaskState.FAILED, reason=_why_failed(row, needs))
     if not full:
+        if intent.ticket is not None:  # another worker counted a call of the profile at the same time
+            rests = f"{BLOCKED_BY_REST}:{intent.account.name}"
+            return Release(intent.task, TaskState.PENDING, policy.NEVER, rests)
         return Release(intent.task, TaskState.PENDING, now_ms)
     last = max(full, key=lambda row: integer(row, "ends_ms"))
     blocked_by = blocker(text(last, "tier"), integer(last, "budget"))
@@ -252,9 +268,16 @@ def _why_failed(row: Row, needs: int) -> str:
 
 
 def ended_by_call(
-    world: World, intent: Intent, outcome: Outcome, now_ms: int, work: Work | None = None
+    world: World,
+    intent: Intent,
+    outcome: Outcome,
+    now_ms: int,
+    rests_until_ms: int = 0,
+    work: Work | None = None,
 ) -> Ended:
-    """An execution that this run began, with the outcome of its call."""
+    """An execution that this run began, with the outcome of its call.
+
+    `rests_until_ms`: until when its profile rests or waits, after this outcome."""
     task = intent.task
     assert task.plan is not None  # noqa: S101  # an intent is made from a plan
     execution = ExecutionView(
@@ -270,7 +293,7 @@ def ended_by_call(
     draw = world.entropy.draw()
     judged = judge_output(task.plan, outcome, work)
     return Ended(
-        Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw),
+        Situation(view, execution, task.plan.route, task.plan.limits, now_ms, draw, rests_until_ms),
         judged,
         Rated(judged),
         judged.usage,

@@ -150,6 +150,8 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
         half=max(1, size // 2),
         start=start,
         hops=SCAN_HOPS,
+        few=min(size, SCAN_HOPS),
+        kept=max(1, size // 5),
     )
     batch.add(lease, sql.CLAIM_TASKS(token=token, at=iso(now_ms)))
     return Claiming(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from consumer.execution.settlement import Ended, Settlement
     from consumer.run.begin import Intent
     from consumer.run.leases import Leases
+    from consumer.run.traffic import Traffic
     from consumer.world import World
 
 LONGEST_NAP_S: Final = 1.0
@@ -44,12 +45,14 @@ LONGEST_NAP_S: Final = 1.0
 class Flight:
     """The calls of one run, at most `concurrency` of them, and `connections` of those over the network.
 
-    `may_ask`: whether a follow-up may still send a request.  `work`: what checking the run's answers may still cost."""
+    `may_ask`: whether a follow-up may still send a request.  `work`: what checking the run's answers may still cost.
+    `traffic`: the profiles that it calls."""
 
     world: World
     leases: Leases
     may_ask: Callable[[], bool]
     work: Work
+    traffic: Traffic
     publishing: Publishing = field(init=False)
     calls: dict[asyncio.Task[None], Intent | None] = field(default_factory=dict)
     ended: list[tuple[Intent, Stored]] = field(default_factory=list)
@@ -123,7 +126,8 @@ class Flight:
 
     async def _stored(self, intent: Intent, outcome: Outcome) -> Stored:
         before, now = self.work.left, self.world.clock.now_ms()
-        settlement = decide_and_price(ended_by_call(self.world, intent, outcome, now, self.work))
+        rests = self.traffic.note(intent, outcome, now)
+        settlement = decide_and_price(ended_by_call(self.world, intent, outcome, now, rests, self.work))
         try:
             if before - self.work.left > LONG_CHECK:
                 await asyncio.sleep(0)  # calls, requests and timers go on between two long checks

@@ -34,21 +34,15 @@ from consumer.execution.settle import (
 )
 from consumer.execution.settlement import Settlement, decide_and_price
 from consumer.ports import Refused
-from consumer.run.begin import (
-    Intent,
-    Release,
-    begin,
-    ended_by_call,
-    prepare,
-    release,
-    report_release,
-    why_refused,
-)
+from consumer.run.begin import Intent, Release, begin, ended_by_call, release, report_release, why_refused
+from consumer.run.choose import choose
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight, after_settle
 from consumer.run.leases import Leases
 from consumer.run.meter import Metered
 from consumer.run.summary import Summary
+from consumer.run.traffic import Traffic
+from consumer.store import rests as rests_sql
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -79,7 +73,8 @@ class Run:
         self.summary = Summary()
         self.leases = Leases(config.lease_ms, now + RENEW_EVERY)
         self.work = Work(RUN_WORK, cuts=False)
-        self.flight = Flight(self.world, self.leases, self._has_time, self.work)
+        self.traffic = Traffic(world, world.entropy.token(), world.has_limits)
+        self.flight = Flight(self.world, self.leases, self._has_time, self.work, self.traffic)
         self.publishing = self.flight.publishing
         self.ready: deque[Claimed] = deque()
         self.follow_ups: deque[int] = deque()
@@ -128,6 +123,7 @@ class Run:
             stopping=self.stopping(),
             ready=len(self.ready),
             follow_ups=len(self.follow_ups),
+            may_follow_up=self._may_follow_up(),
             releases=len(self.releases),
             in_flight=len(flight.calls),
             following_up=flight.following_up,
@@ -166,14 +162,20 @@ class Run:
         intents = self._next_intents(now)
         ends = await self._ends(intents, now)
         releases, self.releases = self.releases, []
+        for due in self.traffic.take_due(now):
+            self._ring_at(due)
+        self.traffic.hold([*filter(None, self.flight.calls.values()), *intents], now)
         self.settling = bool(ends)
 
         batch = self.world.batch()
+        changes = self.traffic.statements(now)
+        batch.add(*changes)
         begun = begin(batch, intents, now)
         release(batch, releases, now)  # before the settles, which wake what a budget keeps back
         settling = settle(batch, [stored for _, stored in ends], now)
         batch.add(*self.leases.statements(now))
         claiming = self._claim(batch, now)
+        rests = batch.add(rests_sql.RESTS()) if changes or claiming is not None else None
         if not batch:
             return
         try:
@@ -184,6 +186,8 @@ class Run:
             log().error(Event.UNSTORABLE, error=str(error)[:200], count=len(ends))
             await self._one_by_one(intents, ends, releases, now)
             return
+        if rests is not None:
+            self.traffic.read(results.rows(rests))
         left_out = await self._begun(intents, results.rows(begun))
         ends = [(intent, stored) for intent, stored in ends if intent.execution not in left_out]
         await self._settled(ends, settling.read(results))
@@ -192,6 +196,8 @@ class Run:
         await self.publishing.head_start()
         if claiming is not None:
             await self._take(claiming, results)
+        if rests is not None and self.traffic.may_wake(now):
+            self.exhausted = False
 
     async def _one_by_one(
         self, intents: list[Intent], ends: list[tuple[Intent, Stored]], releases: list[Release], now: int
@@ -228,6 +234,7 @@ class Run:
     def _claim(self, batch: Batch, now: int) -> Claiming | None:
         if not pace.can_claim(self._load(), self.pace):
             return None
+        batch.add(*self.traffic.wake(now))
         return claim(batch, self.world, self.world.entropy.token(), now)
 
     async def _take(self, claiming: Claiming, results: Results) -> None:
@@ -246,32 +253,22 @@ class Run:
             self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.unhandled))
 
     def _start_follow_ups(self) -> None:
-        while self.follow_ups and self._has_room():
+        while self.follow_ups and self._may_follow_up() and not self._is_over():
             self.flight.follow_up(self.follow_ups.popleft())
 
-    def _has_room(self) -> bool:
-        return self.flight.room > 0 and self.flight.free_connections > 0 and not self._is_over()
+    def _may_follow_up(self) -> bool:
+        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
+        flight, most = self.flight, max(1, self.world.config.connections - 1)
+        return flight.following_up < most and flight.room > 0 and flight.free_connections > 0
 
     def _next_intents(self, now: int) -> list[Intent]:
-        """As many claimed tasks as there is room for; a task that needs no call needs no room."""
-        chosen: list[Intent] = []
-        room = 0 if self._is_over() else min(self.flight.room, self.world.config.begin_size)
-        connections = self.flight.free_connections
-        while self.ready and room > 0:
-            prepared = prepare(self.world, self.ready[0], now)
-            if isinstance(prepared, Intent) and prepared.immediate_outcome is None:
-                if prepared.provider.needs_base_url:
-                    if connections == 0:
-                        self.stalled = True
-                        break
-                    connections -= 1
-                room -= 1
-            self.ready.popleft()
-            if isinstance(prepared, Intent):
-                chosen.append(prepared)
-            else:
-                self.releases.append(prepared)
-        return chosen
+        """As many claimed tasks as there is room for, those of all organizations in turn."""
+        if self._is_over():
+            return []
+        chosen = choose(self.world, self.ready, self.flight, self.traffic, now)
+        self.stalled |= chosen.stalled
+        self.releases += chosen.releases
+        return chosen.intents
 
     async def _begun(self, intents: list[Intent], admitted: Sequence[Row]) -> set[int]:
         """Start the calls of admitted intents; release the others, whose executions are returned.
@@ -304,7 +301,8 @@ class Run:
         ended = self.flight.take_ended() if settles else []
         for intent in intents:
             if intent.immediate_outcome is not None:
-                end = ended_by_call(self.world, intent, intent.immediate_outcome, now, self.work)
+                rests = self.traffic.note(intent, intent.immediate_outcome, now)
+                end = ended_by_call(self.world, intent, intent.immediate_outcome, now, rests, self.work)
                 ended.append((intent, await store_result(self.world, decide_and_price(end))))
         return ended
 
@@ -348,7 +346,7 @@ class Run:
 
     def _released(self, releases: Sequence[Release]) -> None:
         """Publish tasks that failed or are blocked; a task that was given back unchanged needs no new status."""
-        changed = {r.task.id: r.task.token for r in releases if r.blocked_by or r.reason}
+        changed = {r.task.id: r.task.token for r in releases if r.is_news}
         if changed:
             self.publishing.republish(changed)
         for released in releases:
@@ -389,7 +387,7 @@ class Run:
         """Drop the last leases, and ring for what becomes due soon or was left."""
         await self.publishing.finish()
         batch = self.world.batch()
-        batch.add(*self.leases.statements(self.world.clock.now_ms()))
+        batch.add(*self.leases.statements(self.world.clock.now_ms()), *self.traffic.let_go())
         await batch.commit()
         if self.summary.more and not self.rung and not self.stopping():
             self.doorbells.add(0)

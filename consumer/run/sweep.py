@@ -12,6 +12,7 @@ from consumer.core import policy
 from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.ports import PortError
+from consumer.store import rests as rests_sql
 from consumer.store import room
 from consumer.store import sweep as sweep_sql
 from consumer.store.sql import integer
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
+FORGET_AFTER_MS: Final = 2 * policy.HOUR
+"""How long the state of a profile is kept after its last change: longer than the period of any rate."""
 ALERT_PERCENT: Final = 80
 """The percentage of its cap at which a budget raises an alert."""
 
@@ -52,6 +55,7 @@ async def sweep(world: World) -> Swept:
     ended = batch.add(*end_overdue(now))
     unblocked = batch.add(*unblock(now))
     alerts = batch.add(*alert(now))
+    batch.add(*end_rests(now))
     counted = batch.add(_due(world, now))
     batch.add(sweep_sql.TICKED(now=now))
     results = await batch.commit()
@@ -110,6 +114,15 @@ def unblock(now: int) -> list[Statement]:
     """Make tasks due that were blocked by a budget which has room again, or which was deleted."""
     since = now - policy.WOKEN_FOR
     return [room.WAKE(now=now, since=since, most=WAKE_MOST), room.WAKE_GONE(now=now, most=WAKE_MOST)]
+
+
+def end_rests(now: int) -> list[Statement]:
+    """Make tasks due that wait for profiles which may be called again, and forget profiles that are well."""
+    return [
+        rests_sql.WAKE_FIRST(now=now),
+        rests_sql.WAKE_FORGOTTEN(now=now),
+        rests_sql.FORGET(idle=now - FORGET_AFTER_MS),
+    ]
 
 
 def alert(now: int) -> list[Statement]:

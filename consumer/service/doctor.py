@@ -13,7 +13,9 @@ from consumer.core import policy
 from consumer.core.money import show
 from consumer.core.times import iso
 from consumer.ports import Refused
+from consumer.service import rests
 from consumer.service.findings import Finding, Level
+from consumer.store import rests as rests_sql
 from consumer.store import stops
 from consumer.store.schema import check
 from consumer.store.schema.expected import MIGRATIONS
@@ -70,6 +72,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
         (check.REUSED_IDS(), _reused_ids),
         (check.ALIVE(now=now_ms), partial(_alive, now_ms)),
         (check.FAILURES(since=now_ms - policy.HOUR, limit=MAX_COUNTED), _failures),
+        (rests_sql.RESTS(), partial(_rests, now_ms)),
         (check.BLOCKED(limit=MAX_COUNTED), _blocked),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, limit=MAX_COUNTED), _backlog),
@@ -133,6 +136,7 @@ _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
         "under a budget, and the most that they can cost is unknown",
         "set a price in the profile, or a `max_cost` in the route",
     ),
+    "rest": ("warning", "whose profile is not called at the moment", "they are done when it answers again"),
     "budget": ("warning", "for which a budget has no room", "raise the cap, or wait for the next period"),
     "storage": (
         "warning",
@@ -167,6 +171,15 @@ def _reused_ids(found: Sequence[Row]) -> Iterator[Finding]:
         " let your own applications do so too, or do not delete the newest task"
     )
     yield Finding("warning", what, advice)
+
+
+def _rests(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:
+    words = [text for row in found if (text := rests.in_words(row, now_ms)) is not None]
+    if not words:
+        yield Finding("ok", "no profile rests")
+    for what in words:
+        advice = "look at the provider's status, and at the address and the key; the worker calls it again by itself"
+        yield Finding("warning", what, advice)
 
 
 def _alive(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:

@@ -16,12 +16,13 @@ from consumer.core.errors import BadInput, Forbidden, NotFound
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import large, publish
-from consumer.service import links, views
+from consumer.service import links, rests, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
 from consumer.service.why import Lease, explain
 from consumer.store import leases as leases_sql
 from consumer.store import queries, room
+from consumer.store import rests as rests_sql
 from consumer.store import stops as stops_sql
 from consumer.store.batch import NOTHING
 from consumer.store.schema.check import broken
@@ -151,12 +152,15 @@ async def history(world: World, organization: int | None, number: int) -> views.
     executions = batch.add(queries.EXECUTIONS(task=number))
     audit = batch.add(queries.AUDIT(task=number))
     stop = batch.add(stops_sql.STOPPED())
+    resting = batch.add(rests_sql.RESTS())
     leased = batch.add(leases_sql.LEASE(task=number))
     results = await batch.commit()
     rows = results.rows(executions)
     held = results.first(leased)
     lease = None if held is None else Lease(integer(held, "until_ms"), world.config.lease_ms)
     why = explain(found, rows, now, results.first(full), lease)
+    if found["status"] == "pending" and (found["blocked_by"] or "").startswith(rests.BLOCKER):
+        why = rests.why(str(found["blocked_by"]), results.rows(resting), now)
     stopped = results.first(stop)
     if stopped is not None and found["status"] == "pending":
         why = f"All spending is stopped: {stopped['reason']}. {why}"

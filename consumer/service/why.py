@@ -95,6 +95,7 @@ _BLOCKED: Final = {
     "bad_settings": "its route's settings no longer fit the provider",
     "storage": "the result of the previous stage cannot be read at the moment",
     "unpriced": "a budget applies and the maximum cost of the call is unknown: declare a price or a max_cost",
+    "rest": "its profile is not called at the moment",
     "budget": "a budget has no room",
     "stopped": "an operator holds it by hand (docs/deploy.md, Hold some of the work)",
 }

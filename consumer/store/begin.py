@@ -18,18 +18,24 @@ BEGIN_PERIODS: Final = Query("""
     ON CONFLICT (id) DO NOTHING
 """)
 
-# Insert the intents, each with its reservation.  The trigger `executions_admission` checks the budgets that an intent
+# Insert the intents, each with its reservation.  An intent names its candidate, because the candidates before it may have
+# been passed over.  The trigger `executions_admission` checks the budgets that an intent
 # names.  A budget that was set after the claim is not among them; it keeps the task out until the task is claimed again.
+# An intent with a ticket is the probe of a resting profile, or counts for a limit of its profile: it begins only if the
+# row of the profile was written with this ticket.
 # Only the previous execution may be in the way: an older open one was deliberately repeated or superseded.
 BEGIN: Final = Query("""
     INSERT INTO task_executions (id, task_id, execution_type, provider, profile, status, stage, candidate, attempt,
       lease, started_at, started_ms, wake_at_ms, reserved_micro, budgets, assigned_to)
     SELECT value ->> 'execution', tasks.id, value ->> 'execution_type', value ->> 'provider', value ->> 'profile',
-      'running', tasks.stage, tasks.candidate, tasks.attempt, tasks.lease, :at, :now, -1, value ->> 'reserved_micro',
+      'running', tasks.stage, COALESCE(value ->> 'candidate', tasks.candidate),
+      COALESCE(value ->> 'attempt', tasks.attempt), tasks.lease, :at, :now, -1, value ->> 'reserved_micro',
       value ->> 'budgets', value ->> 'assigned_to'
     FROM json_each(:rows) AS intent CROSS JOIN tasks ON tasks.id = value ->> 'task'
     WHERE tasks.version = value ->> 'version' AND tasks.status = 'running' AND NOT EXISTS (SELECT 1 FROM stops)
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = value ->> 'execution')
+      AND (value ->> 'ticket' IS NULL
+        OR EXISTS (SELECT 1 FROM rests WHERE profile = value ->> 'profile' AND writer = value ->> 'ticket'))
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = (value ->> 'execution') - 1
         AND e.status IN {OPEN} AND e.id IS NOT tasks.replaces)
       AND NOT EXISTS (SELECT 1 FROM budgets

@@ -15,7 +15,9 @@ from consumer.store.sql import Query
 # the operator's stop is set.
 #
 # Fairness: when one organization, the dominant one, would fill more than :half of the batch, other organizations get
-# their share of the other half.  Only then are other organizations read at all, so the usual claim stays cheap.
+# their share of the other half.  When several organizations fill it together, :kept places are kept for organizations
+# that are not among them, so that a single task does not wait for the hundreds in front of it.  Other organizations are
+# read only when the first tasks fill the batch: otherwise all that is due fits, and the claim stays cheap.
 #
 # Safety: a task that lost a worker before may be what kills workers.  It is claimed alone, so that it takes no other
 # task along.
@@ -49,25 +51,35 @@ CLAIM_LEASE: Final = Query("""
         WHERE status = 'pending' AND rank = 2 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)
       UNION ALL SELECT * FROM (SELECT id, organization_id, rank, run_at_ms, lost_leases FROM tasks
         WHERE status = 'pending' AND rank = 3 AND run_at_ms <= :now ORDER BY run_at_ms, id LIMIT :size)) LIMIT :size),
-    -- The organization with more than :half of these tasks; no row in the usual case, then the next three are empty.
+    -- The organization with more than :half of these tasks, if there is one.
     dominant (organization_id) AS MATERIALIZED (
       SELECT organization_id FROM first_due GROUP BY organization_id HAVING count(*) > :half),
-    -- Organizations with pending tasks, stepping by index from a random one (:start) and from the first, :hops steps each.
+    -- The steps of the scan for other organizations, and the places for them; no row when all that is due fits.
+    sought (hops, places) AS MATERIALIZED (
+      SELECT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN :hops ELSE :few END,
+        CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN :half ELSE :kept END
+      FROM first_due LIMIT 1 OFFSET :size - 1),
+    -- Organizations with pending tasks, stepping by index from a random one (:start) and from the first.
     organization_scan (organization_id, hop) AS (
       SELECT (SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= :start % (1 + (
           SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= 0
           ORDER BY organization_id DESC LIMIT 1))
-        ORDER BY organization_id LIMIT 1), 0 FROM dominant
+        ORDER BY organization_id LIMIT 1), 0 FROM sought
       UNION ALL SELECT (SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= 0
-        ORDER BY organization_id LIMIT 1), 0 FROM dominant
+        ORDER BY organization_id LIMIT 1), 0 FROM sought
       UNION ALL SELECT (SELECT organization_id FROM tasks WHERE status = 'pending'
         AND organization_id > organization_scan.organization_id ORDER BY organization_id LIMIT 1), hop + 1
-        FROM organization_scan WHERE organization_scan.organization_id IS NOT NULL AND hop < :hops),
-    -- The organizations that the scan met, without the dominant one.
+        FROM organization_scan WHERE organization_scan.organization_id IS NOT NULL AND hop < (SELECT hops FROM sought)),
+    -- The organizations that the scan met, without the dominant one or, if none is, without those in front.
     other_organizations (organization_id) AS MATERIALIZED (
       SELECT DISTINCT organization_id FROM organization_scan
-      WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM dominant)),
-    -- The first due tasks of each of them in each rank: at most :half, and fewer where there are many organizations.
+      WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM dominant)
+        AND (EXISTS (SELECT 1 FROM dominant) OR organization_id NOT IN (SELECT organization_id FROM first_due))
+      LIMIT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN -1 ELSE 2 * :kept END),
+    -- The number of tasks that each of them may take before the places that are left are given out: their places, divided.
+    share_each (tasks) AS MATERIALIZED (
+      SELECT CAST((places + count(*) - 1) / max(1, count(*)) AS INTEGER) FROM other_organizations, sought),
+    -- The first due tasks of each of them in each rank: its share, and beside a dominant organization up to :half.
     others_due AS (
       SELECT tasks.id, tasks.organization_id, tasks.rank, tasks.run_at_ms, tasks.lost_leases
       FROM other_organizations
@@ -76,21 +88,24 @@ CLAIM_LEASE: Final = Query("""
         SELECT id FROM tasks AS due WHERE due.status = 'pending'
           AND due.organization_id = other_organizations.organization_id
           AND due.rank = ranks.rank AND due.run_at_ms <= :now ORDER BY due.run_at_ms, due.id
-        LIMIT (SELECT max(1, min(:half, CAST(4 * :half / count(*) AS INTEGER))) FROM other_organizations))),
-    -- The number of tasks that each of them may take before the places that are left are given out: their half, divided.
-    share_each (tasks) AS MATERIALIZED (
-      SELECT CAST((:half + count(*) - 1) / max(1, count(*)) AS INTEGER) FROM other_organizations),
+        LIMIT (SELECT max(1, CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN min(:half, CAST(4 * :half / count(*) AS INTEGER))
+          ELSE (SELECT tasks FROM share_each) END) FROM other_organizations))),
     -- All candidates, each with its turn among the tasks of its organization.
     ranked AS (
       SELECT id, organization_id, rank, run_at_ms, lost_leases,
+        organization_id IN (SELECT organization_id FROM other_organizations) AS is_other,
         row_number() OVER (PARTITION BY organization_id ORDER BY rank, run_at_ms, id) AS turn
       FROM (SELECT * FROM first_due WHERE EXISTS (SELECT 1 FROM other_organizations) UNION SELECT * FROM others_due)),
+    -- The last of the tasks in front, which make room for others when no organization is dominant.
+    last_in_front (id) AS MATERIALIZED (
+      SELECT id FROM ranked WHERE NOT is_other AND NOT EXISTS (SELECT 1 FROM dominant)
+      ORDER BY rank DESC, run_at_ms DESC, id DESC LIMIT :kept),
     -- The batch: `first_due` in the usual case; otherwise halves and shares, then the rest of the others, then of all.
     chosen (id, lost_leases) AS (
       SELECT id, lost_leases FROM first_due WHERE NOT EXISTS (SELECT 1 FROM other_organizations)
       UNION ALL SELECT * FROM (SELECT id, lost_leases FROM ranked
-        ORDER BY 2 * (turn > :half) + (organization_id IN (SELECT organization_id FROM other_organizations)
-            AND turn > (SELECT tasks FROM share_each)),
+        ORDER BY 2 * (turn > :half) + (is_other AND turn > (SELECT tasks FROM share_each))
+            + (id IN (SELECT id FROM last_in_front)),
           rank, run_at_ms, id LIMIT :size))
     SELECT :token, :until,
       CASE WHEN max(lost_leases) > 0 THEN json_array(min(CASE WHEN lost_leases > 0 THEN id END))

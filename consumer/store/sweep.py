@@ -102,9 +102,9 @@ OVERDUE_CALLS: Final = Query(f"""
       ON e.id BETWEEN {{ids of overdue.id}} AND +e.status IN ('waiting', 'unknown'))
 """)
 
-# Fail the overdue tasks; last, because the statements above find them by their status.
+# Fail the overdue tasks, with what kept them from being done; last, because the statements above find them by their status.
 OVERDUE_TASKS: Final = Query(f"""
-    UPDATE tasks SET status = 'failed', reason = 'deadline', version = version + 1, updated_at = :at
+    UPDATE tasks SET status = 'failed', reason = 'deadline' || COALESCE(': ' || blocked_by, ''), version = version + 1, updated_at = :at
     WHERE id IN ({_OVERDUE}) RETURNING id
 """)
 

@@ -125,13 +125,14 @@ class BudgetRoomContract(Suite):
         assert (await scene.tick()).alerts == 1
 
     async def test_a_stop_ends_all_spending_immediately(self, scene: Scene) -> None:
-        task, hold = await scene.given(ai("blind"), count=30), Hold()
-        scene.network.script("blind", hold)
+        task, holds = await scene.given(ai("blind"), count=30), [Hold() for _ in range(4)]
+        scene.network.script("blind", *holds)
         async with scene.draining():
-            await hold.begun.wait()
+            await holds[3].begun.wait()
             sent = scene.network.count()
             await stops.stop(scene.world, "a runaway loop", "tester")
-            hold.release()
+            for hold in holds:
+                hold.release()
         await scene.drain()
         await scene.later(MINUTE)
 

@@ -351,7 +351,7 @@ class CapContract(Suite):
     ) -> None:
         await scene.given(ai("blind"), count=9)
         await scene.budget(10 * PRICE)
-        scene.configure(connections=9, all_connections=20)
+        scene.configure(connections=10, all_connections=20)
         hold = [Hold(Succeeded(ANSWER, charged=Decimal("0.001"))) for _ in range(9)]
         scene.network.script("blind", *hold)
         async with scene.draining():

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer.app import RETRY_S, App
-from consumer.core.outcome import Retry
+from consumer.core.outcome import Retry, Succeeded
 from consumer.execution import doorbells
 from consumer.ports import Refused, Unavailable
 from consumer.run.run import Run
 from consumer.run.schema import BrokenSchema
-from tests.support.fakes import Hold
+from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash, RecordingMessage
 from tests.support.scene import LEASE_OVER, Scene, Suite, ai
 
@@ -227,8 +227,9 @@ class DoorbellContract(Suite):
         assert await scene.count("dead_letters") == 0
 
     async def test_many_retries_at_different_times_ring_few_doorbells(self, scene: Scene) -> None:
-        await scene.given(ai("blind"), count=40)
-        scene.network.script("blind", *[Retry("busy", 1_000 * number) for number in range(1, 41)])
+        await scene.given(ai("blind"), count=80)
+        for number in range(1, 41):  # with an answer in between, so that the profile does not rest
+            scene.network.script("blind", Retry("busy", 1_000 * number), Succeeded(ANSWER))
 
         await scene.drain()
 

@@ -85,7 +85,7 @@ class RouteContract(Suite):
     async def test_attempts_are_limited_then_the_next_candidate_is_asked_then_the_task_fails(
         self, scene: Scene
     ) -> None:
-        task = await scene.given(ai("blind", "other"), attempts=3)
+        task = await scene.given(ai("blind", "other"), attempts=2)
         scene.network.script("blind", *[Retry("busy")] * 10)
         scene.network.script("other", *[Retry("full")] * 10)
 
@@ -93,7 +93,7 @@ class RouteContract(Suite):
 
         row = await scene.task(task)
         assert (row["status"], row["reason"]) == ("failed", "full")
-        assert (scene.network.count("blind"), scene.network.count("other")) == (3, 3)
+        assert (scene.network.count("blind"), scene.network.count("other")) == (2, 2)
         assert (await scene.live(task))["status"] == "failed"
 
     async def test_a_retry_after_the_deadline_fails_the_task_immediately(self, scene: Scene) -> None:

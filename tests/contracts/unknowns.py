@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
-from consumer.core.policy import RESOLVE_WITHOUT_EVIDENCE
+from consumer.core.policy import MINUTE, RESOLVE_WITHOUT_EVIDENCE
 from tests.support.fakes import ANSWER, LOST, LOST_REASON, Hold
 from tests.support.jobs import SILENT
 from tests.support.ports import Crash
@@ -100,6 +100,7 @@ class UnknownContract(Suite):
         scene.network.script("blind", LOST, *then)
 
         await scene.finish()
+        await scene.later(MINUTE)  # after three failures in a row the profile rests
 
         assert (await scene.task(task))["status"] == "completed"
         assert scene.network.count("blind") == calls

@@ -149,10 +149,11 @@ def test_without_attempts_left_the_next_candidate_follows() -> None:
 
 def test_a_retry_later_than_the_deadline_fails_the_task() -> None:
     view = task(deadline_ms=NOW_MS + 60_000)
-    decision = decide(at(view, draw=0.0), Retry("http_503", after_ms=60_000))
+    alone = route("ai", candidates=1)
+    decision = decide(at(view, path=alone, draw=0.0), Retry("http_503", after_ms=60_000))
     move = moved(decision)
     assert (move.event, move.reason) == (TaskEvent.FAIL, "deadline: http_503")
-    in_time = decide(at(view, draw=0.0), Retry("http_503", after_ms=59_999))
+    in_time = decide(at(view, path=alone, draw=0.0), Retry("http_503", after_ms=59_999))
     assert moved(in_time).event is TaskEvent.RETRY
 
 

@@ -11,7 +11,7 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 
 from consumer.core.errors import BadInput
-from consumer.core.profile import Account, Price, Profile, accounts, secrets_named
+from consumer.core.profile import Account, Price, Profile, Rate, accounts, secrets_named
 from consumer.provider import Verb
 from providers import PROVIDERS
 from scripts.stage import ROOT
@@ -43,7 +43,9 @@ def default(model: type[BaseModel], field: str) -> str:
     return str(value) if isinstance(value, Decimal) else "empty"
 
 
-@pytest.mark.parametrize(("model", "column", "number"), [(Profile, "field", 0), (Price, "price", 1)])
+@pytest.mark.parametrize(
+    ("model", "column", "number"), [(Profile, "field", 0), (Price, "price", 1), (Rate, "rate", 2)]
+)
 def test_every_field_has_a_row_with_its_default(model: type[BaseModel], column: str, number: int) -> None:
     rows = tables(PAGE, "Fields")[number]
 

@@ -11,6 +11,7 @@ from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
 from tests.contracts.evidence import EvidenceContract
+from tests.contracts.fairness import FairnessContract
 from tests.contracts.foreign import ForeignContract
 from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
@@ -23,6 +24,7 @@ from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
 from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
+from tests.contracts.resting import LimitContract, RestContract
 from tests.contracts.restoring import RestoreContract
 from tests.contracts.reused_ids import ReusedIdContract
 from tests.contracts.reviews import ReviewContract
@@ -46,6 +48,18 @@ class TestRuns(RunContract):
 
 
 class TestClaims(ClaimContract):
+    """The contract."""
+
+
+class TestFairness(FairnessContract):
+    """The contract."""
+
+
+class TestRests(RestContract):
+    """The contract."""
+
+
+class TestLimits(LimitContract):
     """The contract."""
 
 

@@ -46,7 +46,9 @@ def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql,
     task = sql.run("SELECT * FROM tasks")[0]
     assert (task["organization_id"], task["blocked_by"], task["rank"]) == (1, None, 2)
     claim = [
-        claim_sql.CLAIM_LEASE(token="x", until=1, now=MAX_INTEGER, size=10, half=5, start=0, hops=25),
+        claim_sql.CLAIM_LEASE(
+            token="x", until=1, now=MAX_INTEGER, size=10, half=5, start=0, hops=25, few=10, kept=2
+        ),
         claim_sql.CLAIM_TASKS(token="x", at="now"),
         claim_sql.CLAIMED(token="x"),
         claim_sql.CLAIMED_TEMPLATES(token="x"),

@@ -22,7 +22,8 @@ def test_the_batch_is_divided_as_the_example_says(sql: Sql, start: int) -> None:
         for place in range(count):
             sql.new_task(organization_id=organization, run_at_ms=since + place, template_id=None)
 
-    sql.send(claim.CLAIM_LEASE(token="t", until=9_000, now=5_000, size=10, half=5, start=start, hops=25))
+    sizes = {"size": 10, "half": 5, "kept": 2, "hops": 25, "few": 4}
+    sql.send(claim.CLAIM_LEASE(token="t", until=9_000, now=5_000, start=start, **sizes))
 
     chosen = sql.run(
         "SELECT organization_id, count(*) AS tasks, max(run_at_ms) AS last FROM tasks"

@@ -135,9 +135,7 @@ class Scene:
 
     async def anew(self) -> Scene:
         """Another scene on the same database, emptied."""
-        tables = (
-            "task_executions budget_periods budgets tasks task_templates users organizations leases outbox"
-        )
+        tables = "task_executions budget_periods budgets tasks task_templates users organizations leases outbox rests"
         names = f"{tables} webhooks dead_letters audit_log api_keys ledger".split()
         await self.database.inner.batch(
             [Statement(f"DELETE FROM {name}") for name in (*names, "sqlite_sequence")]
