@@ -82,18 +82,18 @@ def log() -> FilteringBoundLogger:
     return found
 
 
-_CODE: Final = re.compile(
-    r"[a-z][a-z0-9_]{0,39}(?=:|$)|(?=[a-z0-9]+_)[a-z][a-z0-9_]{0,39}(?= )|cancelled(?= by )", re.ASCII
-)
-"""A code stands alone, before a colon, or, like `http_400`, before a space.  The first word of a sentence is none."""
+_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 
 
 def reason_code(reason: str | None) -> str | None:
-    """The part of a reason that a log line may carry: its first word, which is a code of ours.
+    """The part of a reason that a log line may carry: the code of ours at its beginning, if it has one.
 
-    The text after it may come from a provider."""
-    found = _CODE.match(reason or "")
-    return found[0] if found else None
+    A code stands alone, before a colon, or, like `http_400`, before a space; the first word of a sentence is none.  The
+    text after it may come from a provider."""
+    head, _, _ = (reason or "").partition(":")
+    word, _, rest = head.partition(" ")
+    is_code = not rest or "_" in word or head.startswith("cancelled by ")
+    return word if is_code and _CODE.fullmatch(word) else None
 
 
 def silence() -> None:

@@ -71,6 +71,7 @@ def test_another_server_for_the_model(empty: Cli, model_url: str) -> None:
         assert empty.json("status") == {
             "total": 24 * run,
             "tasks": {"completed": 18 * run, "waiting": 6 * run},
+            "more": False,
         }
     assert sql(empty, "SELECT count(*) AS n FROM organizations") == [{"n": 2}]
     assert sql(empty, "SELECT count(*) AS n FROM task_templates") == [{"n": 8}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -161,6 +162,8 @@ class WatchedDatabase(SqliteDatabase):
         self._connection.executescript(";".join(PLANTED))
         self._connection.create_function("julianday", -1, self._julianday)
         self._connection.create_function("strftime", -1, self._strftime)
+        chance = random.Random(0)  # noqa: S311  # the same identities in each run of a seed
+        self._connection.create_function("randomblob", 1, chance.randbytes)
         self._plain = sqlite3.connect(":memory:")
         for table, (kind, rows_of) in _WATCHED.items():
             self._connection.create_function(f"sim_{table}", -1, self._noted(kind, rows_of))
