@@ -2,7 +2,7 @@
 # node_modules when a target first needs it, and checks the hashes in requirements/ and package-lock.json.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bench-peers bill chaos fuzz sim sim-planted bundle expected-modules \
+.PHONY: help setup demo dev test test-workerd check bench bench-peers bench-scale bill chaos fuzz sim sim-planted bundle expected-modules \
 	compare-pywrangler lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -47,6 +47,9 @@ bench: $(DONE)/dev  ## measure throughput and latency on this machine
 
 bench-peers: $(DONE)/dev $(DONE)/peers  ## measure well-known queues beside this worker; Redis and PostgreSQL must be installed
 	$(BIN)/python -m tests.bench.peers
+
+bench-scale: $(DONE)/dev  ## count what claims, sweeps, lists and sums cost with 0.1, 1 and 5 million tasks
+	$(BIN)/python -m tests.bench.scale
 
 sim: $(DONE)/dev  ## simulate the whole system with crashes and faults on a virtual clock: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)
