@@ -1,7 +1,7 @@
 """Counts what the usual statements cost in a database of 0.1, 1 and 5 million tasks: `make bench-scale`.
 
 The cost is counted in steps of SQLite's virtual machine, so it does not depend on the machine.  There is a table for
-each mixture of states: most tasks are finished, most are due, or most wait for people.  One in two hundred tasks belongs
+each mixture of states: most tasks are finished, most are due, or most wait for people.  One task in two hundred belongs
 to the organization that asks.  Its counts and sums read its newest 50,000 tasks at most.
 """
 
