@@ -27,6 +27,7 @@ from rich.table import Table
 
 from consumer import telemetry
 from consumer.app import App
+from consumer.core import snapshot
 from consumer.core.profile import accounts
 from consumer.local import migrate
 from consumer.local.blobs import FileBlobs
@@ -140,7 +141,8 @@ async def drain(world: World, count: int) -> float:
     query = "SELECT count(*) AS n FROM task_executions WHERE status = 'succeeded' AND cost_micro = 0"
     done = (await world.database.batch([Statement(query)]))[0].rows[0]["n"]
     assert done == count, f"{done} of {count} recorded"
-    assert await world.kv.get(f"status:{count}") is not None
+    (last,) = await world.rows(Statement("SELECT id, identity FROM tasks ORDER BY id DESC LIMIT 1"))
+    assert await world.kv.get(snapshot.key(count, str(last["identity"]))) is not None
     return took
 
 
