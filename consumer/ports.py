@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 Value = str | int | float | None
-"""The value of a column or of a bound parameter.  Not bytes, which D1 returns as lists, and not bool.
+"""The value of a column or of a bound parameter.  Not bool, and no parameter is bytes.
+
+A column into which another application wrote bytes arrives as a list of numbers, as D1 returns it.  `store/sql.py` has
+the functions that read a column.
 
 D1 binds every number as REAL, so every host does: `?1 / 2` of 7 is 3.5, and `?1 || ''` is `7.0`.  INTEGER columns,
 keys, comparisons and LIMIT work as usual; text, JSON and division need CAST(?1 AS INTEGER)."""

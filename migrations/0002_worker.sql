@@ -401,6 +401,8 @@ CREATE INDEX tasks_needs ON tasks (blocked_by, needs_micro) WHERE status = 'pend
 CREATE INDEX tasks_raise ON tasks (raise_at_ms) WHERE status = 'pending' AND raise_at_ms IS NOT NULL;
 -- The sweep finds overdue tasks.
 CREATE INDEX tasks_deadline ON tasks (deadline_ms) WHERE status IN ('pending', 'running', 'waiting') AND deadline_ms IS NOT NULL;
+-- The sweep finds tasks that another application has set to running.
+CREATE INDEX tasks_taken ON tasks (run_at_ms) WHERE status = 'running' AND lease IS NULL;
 -- A task that is submitted twice under one key is inserted once.
 CREATE UNIQUE INDEX tasks_idempotency ON tasks (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 -- The API lists the tasks of an organization, the newest first.

@@ -67,10 +67,14 @@ BEGIN
   SELECT RAISE(ABORT, 'task_executions.status must be running, waiting, unknown, succeeded, failed or cancelled');
 END;
 
--- An ended execution keeps its state and its result. Its cost may become known later.
+-- An ended execution keeps its state and its result. Its cost may become known later, and one without a result may get an
+-- answer that came too late to be used: the worker writes it together with this note.
 CREATE TRIGGER executions_finished BEFORE UPDATE OF status, result, result_key ON task_executions
 WHEN OLD.status IN ('succeeded', 'failed', 'cancelled')
-  AND (NEW.status IS NOT OLD.status OR NEW.result IS NOT OLD.result OR NEW.result_key IS NOT OLD.result_key)
+  AND (NEW.status IS NOT OLD.status
+    OR (NEW.result IS NOT OLD.result OR NEW.result_key IS NOT OLD.result_key)
+      AND (OLD.status = 'succeeded' OR OLD.result IS NOT NULL OR OLD.result_key IS NOT NULL
+        OR NEW.note IS NOT 'late answer, not used'))
 BEGIN
   SELECT RAISE(ABORT, 'an ended execution keeps its status and result: only its cost, usage and note can still change');
 END;
@@ -315,6 +319,15 @@ BEGIN
   WHERE id = NEW.id;
   UPDATE tasks SET run_at_ms = CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)
   WHERE id = NEW.id AND blocked_by IS NULL;
+END;
+
+-- A task waits while its row holds a value that the worker cannot read, such as bytes as its title. When another
+-- application corrects the row, the task is due.
+CREATE TRIGGER tasks_corrected AFTER UPDATE OF title, description, input, assigned_to, deadline_ms ON tasks
+WHEN NEW.status = 'pending' AND NEW.blocked_by GLOB 'bad_row:*'
+BEGIN
+  UPDATE tasks SET run_at_ms = CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER), blocked_by = NULL
+  WHERE id = NEW.id;
 END;
 
 -- A status that changes without the version was changed by another application. Move the version, so that a worker that

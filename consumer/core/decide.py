@@ -194,7 +194,8 @@ def _succeeded(at: Situation, output: Any) -> Decision:  # JSON is any value
         return Decision(state, _resume_waiting(at), reason="late", result=output, has_result=True)
     task = _task(at)
     state = execution_after(at.execution.state, ExecutionEvent.SUCCEED)
-    if at.execution.stage + 1 == len(at.route.stages):
+    # The route may have fewer stages than when the task began: its last answer is then the result.
+    if at.execution.stage + 1 >= len(at.route.stages):
         move = _move(at, TaskEvent.COMPLETE, task.position)
     else:
         move = _go_on(at, task.position.next_stage(), feeds_next=True)
@@ -269,6 +270,9 @@ def _rejected(at: Situation, outcome: Rejected) -> TaskMove:
 
 def _next_candidate(at: Situation, why: str) -> TaskMove:
     position = _task(at).position
+    if position.stage >= len(at.route.stages):
+        # The template can be changed at any time.  Without this stage, the answer of the stage before is the result.
+        return _go_on(at, position)
     if not _candidates_left(at):
         return _move(at, TaskEvent.FAIL, position, reason=why)
     return _go_on(at, position.next_candidate())

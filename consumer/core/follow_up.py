@@ -30,7 +30,8 @@ from consumer.core.outcome import Accepted, Failed, Outcome, Succeeded, Unknown
 CANCELLED: Final = "cancelled"
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
 MAX_FRUITLESS: Final = policy.LOST_LEASES
-"""After so many follow-ups that killed their workers, nothing is done until the time of the execution is over."""
+"""After so many follow-ups that killed their workers, only the 4th, the 8th, the 16th and so on does anything, until
+the time of the execution is over.  They may have died of another cause, and an answer must not wait for a day."""
 LAST_ASK_MS: Final = 15 * policy.MINUTE
 """How long after the time of an execution the worker still asks its provider.  So a follow-up that killed its worker is
 tried again before the worker gives the outcome up."""
@@ -93,7 +94,7 @@ class View(NamedTuple):
 
 def given_up(view: View) -> Action | None:
     """What to do with an execution whose follow-ups keep killing their workers; None for any other one."""
-    if view.fruitless <= MAX_FRUITLESS:
+    if view.fruitless <= MAX_FRUITLESS or view.fruitless.bit_count() == 1:
         return None
     over = view.expired or view.at.execution.resolve_by_ms is None
     return _time_is_over(view.at) if over else Nothing()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
+from consumer.core.errors import BadInput
 from consumer.core.model import WHOLE, Id, Model, Name, Text, dollars
 from consumer.core.prompt import check_prompt
 from consumer.core.schema import SchemaCheck, check_schema
@@ -152,6 +153,7 @@ class Plan(Model):
     """The part of a template that a claimed task needs.  The worker builds it once for each text of a template."""
 
     prompt: str = ""
+    input_schema: dict[str, Any] | None = None
     output_schema: dict[str, Any]
     route: Route
     limits: Limits
@@ -161,6 +163,19 @@ class Plan(Model):
         stages = self.route.stages
         own = stages[stage].prompt if stage < len(stages) else None
         return self.prompt if own is None else own
+
+    def misfit(self, value: object) -> BadInput | None:
+        """Why a task's input does not fit the input schema; None when it fits.
+
+        The API has checked a task that it took.  Another application inserts any task, and an invented answer to an
+        input without the field that matters would be paid."""
+        if self._input_check is None or (problem := self._input_check.mismatch(value)) is None:
+            return None
+        return BadInput.of([problem]).within("input")
+
+    @cached_property
+    def _input_check(self) -> SchemaCheck | None:
+        return None if self.input_schema is None else SchemaCheck(self.input_schema)
 
     @cached_property
     def _answer_check(self) -> SchemaCheck:

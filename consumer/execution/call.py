@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MAX_PLAN_BYTES: Final = 6_000_000
 """Bytes of plans that are remembered, about 12 for each character of a template."""
 KEY_PREFIX: Final = "bizq"
+PLAN_TEXTS: Final = ("prompt", "output_schema", "route", "limits", "input_schema")
+"""The columns of a template that a plan is made of.  Without the last one, the plan checks no input."""
 SIGNATURE_LENGTH: Final = 32
 TOO_MANY_CALLS: Final = 429
 PREVIOUS: Final = "The answer of the stage before:"
@@ -335,25 +337,26 @@ def read_plan(row: Mapping[str, Any]) -> Plan:
     missing = [name for name in ("route", "output_schema") if row[name] is None]
     if missing:
         raise BadInput(missing[0], f"the template has no {missing[0]}")
-    return _plan(
-        str(row["prompt"] or ""), str(row["output_schema"]), str(row["route"]), str(row["limits"] or "{}")
-    )
+    unreadable = [name for name in PLAN_TEXTS if isinstance(row.get(name), list)]
+    if unreadable:
+        raise BadInput(unreadable[0], "is not text")
+    return _plan(*(str(row.get(name) or "") for name in PLAN_TEXTS))
 
 
 _PLANS: Final[Cache[Plan]] = Cache(MAX_PLAN_BYTES)
 
 
-def _plan(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
+def _plan(*texts: str) -> Plan:
     """Parse each text once: a template changes rarely and is used often."""
-    texts = (prompt, output_schema, route, limits)
     return _PLANS.get(texts, lambda: (_parsed(*texts), 4_000 + 12 * sum(map(len, texts))))
 
 
-def _parsed(prompt: str, output_schema: str, route: str, limits: str) -> Plan:
+def _parsed(prompt: str, output_schema: str, route: str, limits: str, input_schema: str) -> Plan:
     value = {
         "prompt": prompt,
         "output_schema": parse_json(output_schema, "output_schema"),
         "route": parse_json(route, "route"),
-        "limits": parse_json(limits, "limits"),
+        "limits": parse_json(limits or "{}", "limits"),
+        "input_schema": parse_json(input_schema, "input_schema") if input_schema else None,
     }
     return parse(Plan, value)

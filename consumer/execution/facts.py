@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Final, NamedTuple, TypedDict
 
 from consumer.core.decide import ExecutionView, Situation, TaskView, cause_in, was_asked
 from consumer.core.errors import BadInput
@@ -12,7 +12,7 @@ from consumer.core.template import Candidate, Limits, Route, Stage
 from consumer.execution.call import read_plan
 from consumer.execution.inputs import position
 from consumer.store import facts as facts_sql
-from consumer.store.sql import integer, optional_integer, optional_text
+from consumer.store.sql import bad_column, integer, optional_integer, optional_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from consumer.ports import Row
     from consumer.provider import Provider
     from consumer.world import World
+
+
+CALL_TEXTS: Final = ("title", "description", "input", "feedback")
+"""The columns of a task that its calls show."""
 
 
 class Facts(NamedTuple):
@@ -76,13 +80,21 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
         accepted=row["external_id"] is not None,
         asked=was_asked(reason),
         cause=cause_in(reason),
-        **traits(provider, has_job=row["external_id"] is not None),
+        **_traits(row, provider),
     )
-    route = plan.route if plan else _blind_route(stage)
+    route = plan.route if plan else _blind_route(stage, gone=row["template"] is None)
     limits = plan.limits if plan else Limits()
     return Facts(
         row, Situation(_task_view(row), execution, route, limits, now_ms, draw), plan, account, provider
     )
+
+
+def _traits(row: Row, provider: Provider | None) -> Traits:
+    """The traits of an execution.  A call is not repeated under its key with a title that cannot be read."""
+    known = traits(provider, has_job=row["external_id"] is not None)
+    if bad_column(row, CALL_TEXTS, ()) is not None:
+        known["repeatable"] = False
+    return known
 
 
 class Traits(TypedDict):
@@ -107,10 +119,13 @@ def traits(provider: Provider | None, *, has_job: bool) -> Traits:
     )
 
 
-def _blind_route(stage: int) -> Route:
-    """A route that ends at this stage."""
-    candidate = Candidate(profile="unknown")
-    return Route(stages=tuple(Stage(kind="ai", candidates=(candidate,)) for _ in range(stage + 1)))
+def _blind_route(stage: int, *, gone: bool) -> Route:
+    """A route that ends at this stage if the template is gone.
+
+    A template that cannot be read may be corrected, and a review may follow.  So after an answer the task goes on, and
+    is blocked (`no_route`) until then."""
+    blind = Stage(kind="ai", candidates=(Candidate(profile="unknown"),))
+    return Route.model_construct(stages=(blind,) * (stage + (1 if gone else 2)))
 
 
 def _task_view(row: Row) -> TaskView | None:

@@ -28,6 +28,14 @@ def task_input(row: Row) -> Any:  # JSON is any value
     return parse_json(stored, "input")
 
 
+def known_input(row: Row) -> Any:  # JSON is any value
+    """The task's input; None for one that cannot be read, because another application wrote it."""
+    try:
+        return task_input(row)
+    except BadInput:
+        return None
+
+
 async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
     """The result that `input_from` names, from its row or from the blob store; None if it names none.
 

@@ -1,12 +1,16 @@
-"""Outcomes that come for an execution that has ended: use the answer if the task still needs one, record the cost."""
+"""Outcomes that come for an execution that has ended: use the answer if the task still needs one, else keep it.
+
+The cost is recorded in both cases."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState
-from consumer.core.outcome import Outcome, Succeeded
+from consumer.core.outcome import Invalid, Outcome, Succeeded
+from consumer.core.strictjson import dump_json
 from consumer.execution.facts import Facts, same
 from consumer.execution.settle import (
     MAX_SETTLE_ATTEMPTS,
@@ -14,6 +18,7 @@ from consumer.execution.settle import (
     Verdict,
     announce,
     ended_by,
+    place_result,
     publisher_of,
     rebill,
     rebilling,
@@ -35,7 +40,8 @@ if TYPE_CHECKING:
 async def handle_late_outcome(world: World, execution: int, lease: str | None, outcome: Outcome) -> None:
     """Handle an outcome for an execution that already ended.
 
-    Its answer is used if the task still needs one.  Its cost is always recorded.  Raises `Unavailable`."""
+    Its answer is used if the task still needs one, and else kept with the execution.  Its cost is always recorded.
+    Raises `Unavailable`."""
     for _ in range(MAX_SETTLE_ATTEMPTS):
         fact = await same(world, execution, lease)
         if fact is None:
@@ -50,6 +56,8 @@ async def handle_late_outcome(world: World, execution: int, lease: str | None, o
             usable = False
         if not usable:
             await rebill(world, ended_by(world, fact, outcome))
+            if unanswered:
+                await keep_unused(world, execution, outcome)
             return
     gave_up = f"gave up after {MAX_SETTLE_ATTEMPTS} concurrent changes of the task"
     log().error(Event.UNSTORABLE, execution=execution, error=gave_up)
@@ -64,6 +72,17 @@ async def overtaken(world: World, ended: Ended, verdict: Verdict) -> None:
         verdict = (await settle_without_lease(world, found, ended.outcome)).verdict
     if verdict is Verdict.OVERTAKEN:
         await handle_late_outcome(world, ended.execution.id, ended.lease, ended.outcome)
+
+
+async def keep_unused(world: World, execution: int, outcome: Outcome) -> None:
+    """Keep a paid answer that its task does not need any more, or that does not fit, with its execution."""
+    if not isinstance(outcome, Succeeded | Invalid) or outcome.output is None:
+        return
+    try:
+        result, key = await place_result(world, execution, dump_json(outcome.output))
+        await world.write(sql.KEEP_UNUSED(execution=execution, result=result, key=key))
+    except (BadInput, TypeError, ValueError, Refused) as error:  # no row can hold it
+        log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
 
 
 async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:

@@ -17,6 +17,7 @@ from consumer.core.strictjson import dump_flat
 from consumer.core.times import iso
 from consumer.ports import NoAnswer, PortError, TooSoon
 from consumer.store import publish
+from consumer.store.sql import readable
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def report_failure(value: Mapping[str, Any], error: PortError) -> None:
 async def current(world: World, tasks: Iterable[int]) -> list[dict[str, Any]]:
     """Snapshots made from the database; tasks that no longer exist are left out."""
     wanted = json.dumps(list(tasks))
-    return [snapshot(row) for row in await world.rows(publish.SNAPSHOTS(tasks=wanted))]
+    rows = await world.rows(publish.SNAPSHOTS(tasks=wanted))
+    return [snapshot({name: readable(value) for name, value in row.items()}) for row in rows]
 
 
 async def republish(world: World, tasks: Iterable[int]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from consumer.core.errors import BadInput
 from consumer.core.template import Candidate
 from consumer.execution.call import Attempt, build_call, first_step, perform
 from consumer.execution.inputs import previous_result, refused_answer, task_input
-from consumer.store.sql import integer, optional_integer, optional_text, text
+from consumer.store.sql import integer, known_integer, optional_text, text
 
 if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
@@ -55,12 +55,12 @@ async def call_of(world: World, fact: Facts) -> Call | None:
         subject = Subject(
             title=text(fact.row, "title"),
             description=text(fact.row, "description"),
-            assigned_to=optional_integer(fact.row, "assigned_to"),
+            assigned_to=known_integer(fact.row, "assigned_to"),
             value=task_input(fact.row),
             previous=await previous_result(world, fact.row),
             feedback=optional_text(fact.row, "feedback"),
             refused=refused_answer(fact.row),
-            repairs=optional_integer(fact.row, "repairs") or 0,
+            repairs=known_integer(fact.row, "repairs") or 0,
         )
         return build_call(world, fact.plan, attempt, subject, now, begun=True)
     except BadInput:

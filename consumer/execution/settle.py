@@ -86,23 +86,28 @@ async def store_result(world: World, settlement: Settlement) -> Stored:
         log().error(Event.UNSTORABLE, execution=settlement.execution, error=settlement.refused)
     result = settlement.result
     if result is None:
-        return stored_in_row(settlement)
+        return Stored(settlement, row_of(settlement, None, None))
+    return Stored(settlement, row_of(settlement, *await place_result(world, settlement.execution, result)))
+
+
+async def place_result(world: World, execution: int, result: str) -> tuple[str | None, str | None]:
+    """The result as its row keeps it, or the key under which it is stored."""
     data = result.encode()
     if len(data) <= INLINE_RESULT_MAX:
-        return stored_in_row(settlement)
+        return result, None
     # The key carries a digest of the content: two answers of one execution never share a key, whichever is used.
-    key = f"results/{settlement.execution}-{hashlib.sha256(data).hexdigest()[:16]}"
+    key = f"results/{execution}-{hashlib.sha256(data).hexdigest()[:16]}"
     try:
         await world.within(world.blobs.put(key, data))
     except PortError as error:
-        log().error(Event.UNSTORABLE, execution=settlement.execution, error=str(error)[:200])
+        log().error(Event.UNSTORABLE, execution=execution, error=str(error)[:200])
         if len(data) <= ROW_RESULT_MAX:  # the row takes the paid answer, so that it is not lost
-            return stored_in_row(settlement)
+            return result, None
         try:
             await large.park(world, key, result)
         except PortError:  # the database is away too, or refuses it: the settle will say so
-            return stored_in_row(settlement)
-    return Stored(settlement, row_of(settlement, None, key))
+            return result, None
+    return None, key
 
 
 def stored_in_row(settlement: Settlement) -> Stored:
@@ -267,9 +272,9 @@ def ended_by(world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
 
 
 def calls_back(world: World, account: Account | None) -> bool:
-    """Whether the account's provider sends webhooks."""
+    """Whether the account's provider may send webhooks: one that the deployment no longer knows may."""
     provider = None if account is None else world.providers.get(account.profile.provider)
-    return provider is not None and provider.abilities.webhook
+    return provider is None or provider.abilities.webhook
 
 
 async def settle_without_lease(  # the outcome of one call has this many parts

@@ -126,6 +126,14 @@ _SAFE_INTEGER: Final = 2**53 - 1
 _INFINITY: Final = float("inf")
 
 
+_UNDECODABLE: Final = "Could not decode to UTF-8"
+"""What Python's module says of a text that is not UTF-8.  Such a batch is repeated with a slower reader."""
+
+
+class UndecodableText(Exception):
+    """A column holds a text that is not UTF-8."""
+
+
 class SqliteDatabase:
     """`Database` on a file.  It works on the event loop's own thread and never suspends.
 
@@ -161,6 +169,16 @@ class SqliteDatabase:
 
     def run(self, statements: Sequence[Statement]) -> list[Result]:
         """`batch` for callers without an event loop: migrations and the command line."""
+        try:
+            return self._transact(statements)
+        except UndecodableText:
+            self._connection.text_factory = _decode
+            try:
+                return self._transact(statements)
+            finally:
+                self._connection.text_factory = str
+
+    def _transact(self, statements: Sequence[Statement]) -> list[Result]:
         if not statements:
             raise Refused("a batch needs at least one statement")
         reads = self._reads
@@ -180,6 +198,8 @@ class SqliteDatabase:
         except BaseException as error:
             self._roll_back()
             if isinstance(error, (sqlite3.Error, sqlite3.Warning, UnicodeError, MemoryError)):
+                if _UNDECODABLE in str(error):
+                    raise UndecodableText from error
                 raise self._port_error(error) from error
             raise
         return results
@@ -322,10 +342,15 @@ def _rows(cursor: sqlite3.Cursor) -> Sequence[Row]:
     return [dict(zip(names, record, strict=True)) for record in records]
 
 
+def _decode(text: bytes) -> str:
+    """Text as D1 returns it: what is not UTF-8 becomes U+FFFD."""
+    return text.decode(errors="replace")
+
+
 def _read(value: Value | bytes) -> Value:
     """The value of a column as D1 returns it, through JavaScript and JSON."""
     if isinstance(value, bytes):
-        raise Refused("a column holds bytes, which D1 does not return")
+        return list(value)  # type: ignore[return-value]  # see `ports.Value`
     if isinstance(value, float):
         if value.is_integer():
             return int(value) if abs(value) <= _SAFE_INTEGER else value

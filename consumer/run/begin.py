@@ -10,7 +10,7 @@ from consumer.core import policy
 from consumer.core.budget import OPERATOR, Period, blocker, period_of
 from consumer.core.decide import ExecutionView, Situation, TaskView
 from consumer.core.errors import BadInput
-from consumer.core.lifecycle import ExecutionState, TaskState
+from consumer.core.lifecycle import TASK_FINAL, ExecutionState, TaskState
 from consumer.core.money import show
 from consumer.core.outcome import Unknown
 from consumer.core.prompt import Unfillable
@@ -100,8 +100,9 @@ class Intent:
 
 
 class Release(NamedTuple):
-    """A claimed task that is given up unbegun: back to `pending` with its blocker, on to `waiting`, or `failed`.
+    """A claimed task that is given up unbegun: back to `pending` with its blocker, on to `waiting`, or ended.
 
+    `last_execution`: the execution whose answer is the result of a task that completes.
     `needs_micro`: the room in micro-dollars that it needs in the budget that blocks it.  `unsent`: the execution whose
     begin was refused."""
 
@@ -112,6 +113,7 @@ class Release(NamedTuple):
     reason: str | None = None
     needs_micro: int | None = None
     unsent: int | None = None
+    last_execution: int | None = None
 
     @property
     def is_news(self) -> bool:
@@ -131,6 +133,7 @@ class Release(NamedTuple):
             "reason": self.reason,
             "execution": self.unsent,
             "lease": self.task.token,
+            "last_execution": self.last_execution,
         }
 
 
@@ -143,9 +146,11 @@ def prepare(world: World, task: Claimed, now_ms: int) -> Intent | Release:
     if number > MAX_EXECUTIONS:
         return Release(task, TaskState.FAILED, reason=f"too_many_executions: more than {MAX_EXECUTIONS}")
     at = task.position
-    if at.stage >= len(task.plan.route.stages) or at.candidate >= len(
-        task.plan.route.stages[at.stage].candidates
-    ):
+    stages = task.plan.route.stages
+    if at.stage >= len(stages) and task.input_from is not None and task.plan.mismatch(task.previous) is None:
+        reason = "route_shortened: the last stage that is left has answered"
+        return Release(task, TaskState.COMPLETED, reason=reason, last_execution=task.input_from)
+    if at.stage >= len(stages) or at.candidate >= len(stages[at.stage].candidates):
         return Release(task, TaskState.FAILED, reason="no_candidate: the route was shortened")
     try:
         return _intent(world, task, execution_id(task.id, number), now_ms)
@@ -163,6 +168,8 @@ def impossible(task: Claimed, now_ms: int) -> Release | None:
         return Release(task, TaskState.WAITING, reason="open_execution: waits for an open execution")
     if task.deadline_ms is not None and now_ms >= task.deadline_ms:
         return Release(task, TaskState.FAILED, reason="deadline")
+    if task.bad_row is not None:
+        return Release(task, TaskState.PENDING, policy.NEVER, f"bad_row:{task.bad_row}")
     if task.unreadable is not None:
         return Release(task, TaskState.FAILED, reason=task.unreadable)
     if task.unreachable is not None:
@@ -309,8 +316,8 @@ def ended_by_call(
 
 
 def report_release(released: Release) -> None:
-    """Log the end of a task that failed without a call."""
-    if released.to is TaskState.FAILED:
+    """Log the end of a task that ended without a call."""
+    if released.to in TASK_FINAL:
         task, reason = released.task, reason_code(released.reason)
         fields = {"task": task.id, "organization": task.organization, "reason": reason}
         log().info(Event.TASK_ENDED, status=released.to.value, **fields)

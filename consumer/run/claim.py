@@ -13,7 +13,7 @@ from consumer.execution.call import read_plan
 from consumer.execution.inputs import bounded, position, previous_result, refused_answer, task_input
 from consumer.ports import PortError
 from consumer.store import claim as sql
-from consumer.store.sql import integer, optional_integer, optional_text, text
+from consumer.store.sql import bad_column, integer, known_integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +26,22 @@ if TYPE_CHECKING:
 
 SCAN_HOPS: Final = 25
 """Organizations read from each of two places when one organization would fill more than half a batch."""
+CLAIMED_TEXTS: Final = ("title", "description", "input", "feedback", "previous", "previous_key")
+"""The columns of a claimed task that hold text, if they hold anything."""
+CLAIMED_NULLS: Final = (
+    "organization_id",
+    "assigned_to",
+    "deadline_ms",
+    "replaces",
+    "newest",
+    "open_execution",
+    "restored",
+)
+"""Those that hold an integer or NULL."""
+POSITION: Final = ("stage", "candidate", "attempt", "repairs", "redos")
+"""Those that count."""
+CLAIMED_INTEGERS: Final = ("version", *POSITION, *CLAIMED_NULLS)
+"""Those that hold an integer, or NULL where they may."""
 
 
 @dataclass(slots=True)
@@ -33,8 +49,9 @@ class Claimed:
     """A task under our lease, at the version that the claim gave it.
 
     `restored`: the execution that may have begun in the time that a restore has removed.
-    `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be read.
-    `unreachable`: why its input cannot be read at the moment."""
+    `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be used.
+    `unreachable`: why its input cannot be read at the moment.  `bad_row`: the column of its row that holds a value of
+    another type.  `input_from`: the execution whose answer is `previous`."""
 
     id: int
     identity: str
@@ -58,6 +75,8 @@ class Claimed:
     budgets: Sequence[Row] = field(default_factory=tuple)
     unreadable: str | None = None
     unreachable: str | None = None
+    bad_row: str | None = None
+    input_from: int | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
         """The task after a settle that continues it under our lease.
@@ -165,15 +184,25 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
 
 
 async def _claimed(world: World, token: str, row: Row, template: Row | None) -> Claimed:
+    bad_row = bad_column(row, CLAIMED_TEXTS, CLAIMED_INTEGERS, POSITION)
+    if bad_row is not None:
+        row = {**row, **dict.fromkeys(CLAIMED_TEXTS), **_integers(row)}
     plan, why_not = _plan(row, template)
     value = previous = refused = unreadable = unreachable = None
     try:
-        value, previous = task_input(row), await previous_result(world, row)
-        refused = refused_answer(row)
+        value = task_input(row)
     except BadInput as error:
-        unreadable = str(error)[:200]
+        bad_row = bad_row or str(error)[:200]
+    try:
+        previous, refused = await previous_result(world, row), refused_answer(row)
+    except BadInput as error:
+        unreadable = f"lost_result: {error}"[:200]
     except PortError as error:
         unreachable = str(error)[:200]
+    at = position(row)
+    if plan is not None and bad_row is None and at.stage == at.redos == 0:
+        misfit = plan.misfit(value)
+        unreadable = unreadable or (f"bad_input: {misfit}"[:200] if misfit else None)
     return Claimed(
         id=integer(row, "id"),
         identity=text(row, "identity"),
@@ -188,7 +217,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         previous=previous,
         feedback=optional_text(row, "feedback"),
         refused=refused,
-        position=position(row),
+        position=at,
         newest=optional_integer(row, "newest"),
         restored=optional_integer(row, "restored"),
         open_execution=optional_integer(row, "open_execution"),
@@ -196,7 +225,17 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         why_not=why_not,
         unreadable=unreadable,
         unreachable=unreachable,
+        bad_row=bad_row,
+        input_from=known_integer(row, "input_from"),
     )
+
+
+def _integers(row: Row) -> dict[str, int | None]:
+    """The integers of a row that cannot be read as a whole."""
+    return {
+        name: known_integer(row, name) if name in CLAIMED_NULLS else max(0, known_integer(row, name) or 0)
+        for name in CLAIMED_INTEGERS
+    }
 
 
 def _plan(row: Row, template: Row | None) -> tuple[Plan | None, str | None]:

@@ -22,6 +22,7 @@ from consumer.ports import PortError
 from consumer.provider import Verb
 from consumer.run.begin import ended_by_call
 from consumer.run.publishing import HEAD_START_S, Publishing
+from consumer.store.sql import number_of
 from consumer.telemetry import Event, log
 
 if TYPE_CHECKING:
@@ -172,7 +173,10 @@ class Flight:
             _, one = self.slow.popleft()
             if one.execution not in active:
                 continue
-            self.publishing.put(one.task.token, running_snapshot(one, now))
+            if number_of(one.execution) == 1:
+                self.publishing.put(one.task.token, running_snapshot(one, now))
+            else:  # only the database knows what the earlier calls have cost
+                self.publishing.republish({one.task.id: one.task.token})
 
     async def end(self, grace_ms: int) -> None:
         """Give the calls a grace period, then cut them off: each still ends with an outcome."""
@@ -184,7 +188,7 @@ class Flight:
 
 
 def running_snapshot(intent: Intent, now_ms: int) -> dict[str, object]:
-    """The snapshot of a task whose call is slow."""
+    """The snapshot of a task whose first call is slow: nothing has a cost yet."""
     task = intent.task
     return publish.snapshot_after(
         task.id,

@@ -53,7 +53,7 @@ async def sweep(world: World) -> Swept:
     leases = batch.add(*repair_leases(now))
     raised = batch.add(*raise_ranks(now))
     ended = batch.add(*end_overdue(now))
-    unblocked = batch.add(*unblock(now))
+    unblocked = batch.add(*unblock(now), *take_back(now))
     alerts = batch.add(*alert(now))
     batch.add(*end_rests(now))
     counted = batch.add(_due(world, now))
@@ -122,6 +122,16 @@ def end_rests(now: int) -> list[Statement]:
         rests_sql.WAKE_FIRST(now=now),
         rests_sql.WAKE_FORGOTTEN(now=now),
         rests_sql.FORGET(idle=now - FORGET_AFTER_MS),
+    ]
+
+
+def take_back(now: int) -> list[Statement]:
+    """Make tasks due that another application set to running a while ago."""
+    since = now - policy.TAKEN
+    return [
+        sweep_sql.TAKEN_STATUS(now=now, since=since),
+        sweep_sql.TAKEN_AUDIT(now=now, since=since),
+        sweep_sql.TAKEN_BACK(now=now, since=since, at=iso(now)),
     ]
 
 

@@ -74,6 +74,7 @@ def questions(now_ms: int, profiles: Iterable[str]) -> list[tuple[Statement, Jud
         (check.FAILURES(since=now_ms - policy.HOUR, limit=MAX_COUNTED), _failures),
         (rests_sql.RESTS(), partial(_rests, now_ms)),
         (check.BLOCKED(limit=MAX_COUNTED), _blocked),
+        (check.TAKEN(never=policy.NEVER, limit=MAX_COUNTED), _taken),
         (check.EXPIRED(cutoff=cron - policy.CLOCK_SLACK), _expired),
         (check.BACKLOG(since=cron, limit=MAX_COUNTED), _backlog),
         (check.DEAD_LETTERS(limit=MAX_COUNTED), _dead_letters),
@@ -115,6 +116,11 @@ def _many(count: int, singular: str, plural: str = "") -> str:
 
 _BLOCKED: Final[Mapping[str, tuple[Level, str, str]]] = {
     "adopt": ("warning", "older than the installation", "run `bizq adopt` to let them run, or cancel them"),
+    "bad_row": (
+        "error",
+        "with a value that cannot be read in their rows",
+        "`bizq show` names the column: correct it by SQL, then they run; or cancel them",
+    ),
     "no_organization": (
         "warning",
         "without an organization",
@@ -242,6 +248,20 @@ def _blocked(found: Sequence[Row]) -> Iterator[Finding]:
             kind, ("warning", f"blocked by {kind!r}", "run `bizq show` for one of these tasks")
         )
         yield Finding(level, f"{_many(integer(row, 'tasks'), 'pending task')} {why}", advice)
+
+
+def _taken(found: Sequence[Row]) -> Iterator[Finding]:
+    row = found[0]
+    count = integer(row, "tasks")
+    if not count:
+        yield Finding("ok", "another application has set no task to running")
+        return
+    since = iso(integer(row, "since"))
+    what = f"{_many(count, 'task')} set to running by another application, the first at {since}"
+    advice = (
+        "the worker takes each one back after an hour: `waiting` holds a task for longer (docs/database.md)"
+    )
+    yield Finding("warning", what, advice)
 
 
 def _expired(found: Sequence[Row]) -> Iterator[Finding]:

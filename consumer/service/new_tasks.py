@@ -22,7 +22,7 @@ from consumer.core.times import iso, parse_time
 from consumer.ports import MAX_INTEGER
 from consumer.service.commands import GENERATED_KEY_PREFIX
 from consumer.store import commands
-from consumer.store.sql import optional_integer, optional_text
+from consumer.store.sql import known_integer, optional_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -281,7 +281,7 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         "due_date": iso(due) if due is not None else None,
         "run_at": run_at,
         "raise_at": policy.raise_at(now, due),
-        "deadline": policy.deadline(now, optional_integer(template, "task_s")),
+        "deadline": policy.deadline(now, known_integer(template, "task_s")),
         "input": _input(task, template, work),
         "key": key,
         "retry_of": None,

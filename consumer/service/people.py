@@ -20,7 +20,7 @@ from consumer.core.prompt import render
 from consumer.core.strictjson import parse_json
 from consumer.execution import large
 from consumer.execution.facts import Facts, facts
-from consumer.execution.inputs import previous_result, task_input
+from consumer.execution.inputs import known_input, previous_result
 from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.ports import Refused
@@ -346,7 +346,7 @@ async def _assignment(world: World, fact: Facts) -> Assignment:
     row, kind, view, execution = fact.row, _kind(fact), _view(fact), fact.situation.execution.id
     is_first = fact.situation.execution.stage == 0
     previous = None if is_first else await previous_result(world, row)
-    given = task_input(row)
+    given = known_input(row)
     known = {"title": text(row, "title"), "description": text(row, "description"), "input": given}
     prompt = fact.plan.prompt_of(fact.situation.execution.stage) if fact.plan else ""
     instructions = render(prompt, known | ({} if is_first else {"previous": previous}), lenient=True)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,14 +18,14 @@ from consumer.execution import large, publish
 from consumer.service import links, rests, views
 from consumer.service.keys import ROLES, hash_key
 from consumer.service.views import shown
-from consumer.service.why import Lease, explain
+from consumer.service.why import Lease, explain, explain_taken
 from consumer.store import leases as leases_sql
 from consumer.store import queries, room
 from consumer.store import rests as rests_sql
 from consumer.store import stops as stops_sql
 from consumer.store.batch import NOTHING
 from consumer.store.schema.check import broken
-from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
+from consumer.store.sql import integer, known_integer, mark_of, one, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,11 +83,20 @@ async def task(world: World, organization: int | None, number: int) -> views.Tas
     return shown(
         views.Task,
         row,
-        input=parse_json(stored) if stored else None,
+        input=_object(stored),
         result=result,
         outcome=result,
         cost_micro=row["total_micro"],
     )
+
+
+def _object(stored: str | None) -> dict[str, Any] | None:
+    """An object that is stored as JSON.  None for any other text, which another application may have written."""
+    try:
+        value = parse_json(stored) if stored else None
+    except BadInput:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 async def _task(world: World, organization: int | None, number: int) -> Row:
@@ -154,6 +162,7 @@ async def history(world: World, organization: int | None, number: int) -> views.
     stop = batch.add(stops_sql.STOPPED())
     resting = batch.add(rests_sql.RESTS())
     leased = batch.add(leases_sql.LEASE(task=number))
+    taken = batch.add(queries.TAKEN(task=number))
     results = await batch.commit()
     rows = results.rows(executions)
     held = results.first(leased)
@@ -161,6 +170,8 @@ async def history(world: World, organization: int | None, number: int) -> views.
     why = explain(found, rows, now, results.first(full), lease)
     if found["status"] == "pending" and (found["blocked_by"] or "").startswith(rests.BLOCKER):
         why = rests.why(str(found["blocked_by"]), results.rows(resting), now)
+    if (row := results.first(taken)) is not None:
+        why = explain_taken(known_integer(row, "run_at_ms") or 0)
     stopped = results.first(stop)
     if stopped is not None and found["status"] == "pending":
         why = f"All spending is stopped: {stopped['reason']}. {why}"
@@ -310,9 +321,9 @@ async def template(world: World, organization: int | None, number: int) -> tuple
     row = one(await world.rows(queries.TEMPLATE(id=number, organization=organization)))
     if row is None:
         raise NotFound(f"no template {number}")
-    stored = {name: optional_text(row, name) for name in ("input_schema", "output_schema", "route", "limits")}
-    parsed = {name: json.loads(value) if value else None for name, value in stored.items()}
-    return shown(views.StoredTemplate, row, **parsed), integer(row, "version")
+    names = ("input_schema", "output_schema", "route", "limits")
+    parsed = {name: _object(optional_text(row, name)) for name in names}
+    return shown(views.StoredTemplate, row, **parsed), known_integer(row, "version") or 0
 
 
 async def budgets(

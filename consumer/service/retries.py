@@ -14,7 +14,7 @@ from consumer.core.times import iso
 from consumer.execution import doorbells
 from consumer.service.commands import GENERATED_KEY_PREFIX, Submitted
 from consumer.store import commands, queries
-from consumer.store.sql import integer, one, optional_integer, text
+from consumer.store.sql import bad_column, integer, known_integer, one, optional_integer, text
 
 if TYPE_CHECKING:
     from consumer.ports import Row, Value
@@ -33,6 +33,9 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     owner = optional_integer(row, "organization_id")
     if owner is None or row["route"] is None:
         raise Conflict(f"task {task} cannot be retried: it has no organization, or its template has no route")
+    bad = bad_column(row, ("title", "description", "priority", "due_date", "input"), ("assigned_to",))
+    if bad is not None:
+        raise Conflict(f"task {task} cannot be retried: {bad}")
     now = world.clock.now_ms()
     part = json.dumps([await _copy(world, row, owner, now)])
     batch = world.batch()
@@ -63,7 +66,7 @@ async def _copy(world: World, row: Row, organization: int, now: int) -> dict[str
         "due_date": row["due_date"],
         "run_at": now,
         "raise_at": None,
-        "deadline": policy.deadline(now, optional_integer(earlier, "task_s")),
+        "deadline": policy.deadline(now, known_integer(earlier, "task_s")),
         "input": row["input"],
         "key": f"{prefix}{earlier['ended']}",
         "submitted": None,

@@ -17,6 +17,7 @@ from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.service.commands import Submitted
 from consumer.service.findings import Finding
 from consumer.service.notes import about, one_of, time
+from consumer.store.sql import readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +42,12 @@ MicroOrNull = Annotated[int | None, about("Millionths of a US dollar; null: not 
 
 
 def shown(view: type[V], row: Mapping[str, object], **more: object) -> V:
-    """The view of a row, and of values that the row does not have.  Drops every column that the view does not name."""
-    values = {**row, **more}
-    return cast("V", {name: values[name] for name in view.__annotations__})
+    """The view of a row, and of values that the row does not have.  Drops every column that the view does not name.
+
+    Bytes that another application wrote are shown as text, as SQL writes them."""
+    return cast(
+        "V", {name: more[name] if name in more else readable(row[name]) for name in view.__annotations__}
+    )
 
 
 # --- tasks ----------------------------------------------------------------------------------------------------------

@@ -68,6 +68,14 @@ def _explain_running(latest: Row | None, now_ms: int, lease: Lease | None) -> st
     return f"{held}. The worker last renewed its lease at {renewed}; without a renewal it ends at {ends}."
 
 
+def explain_taken(since_ms: int) -> str:
+    """The sentence of a task that another application set to running, at this time or never."""
+    until = "" if since_ms >= policy.NEVER else f"; a worker takes it back at {iso(since_ms + policy.TAKEN)}"
+    return (
+        f"Another application set it to running{until}. It goes on when that application sets it to pending."
+    )
+
+
 def _explain_waiting(latest: Row | None) -> str:
     if latest is None or latest["status"] not in EXECUTION_OPEN:
         return "Another application set it to waiting; it goes on when that application sets it to pending."
@@ -89,6 +97,7 @@ def _explain_waiting(latest: Row | None) -> str:
 
 _BLOCKED: Final = {
     "adopt": "it is older than the installation: run `bizq adopt`",
+    "bad_row": "its row holds a value that cannot be read; correct it by SQL, or cancel the task",
     "no_organization": "it has no organization: its template or its creator must belong to one",
     "no_route": "its template has no valid route: write one with `bizq template put`",
     "no_candidate": "this deployment has no such profile for it",

@@ -70,11 +70,18 @@ UNSENT: Final = Query("""
         WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND tasks.status = 'running')
 """)
 
-# Give claimed tasks up: back to pending with their blocker, on to waiting, or failed.
+# Give claimed tasks up: back to pending with their blocker, on to waiting, or to their end.  If the execution that was never sent
+# is the repeat of an unknown one, it takes the place of that one in `replaces`: the next execution is still the repeat,
+# and is not repeated again (`was_repeated` in core/situation.py).
 RELEASE: Final = Query("""
     UPDATE tasks SET status = value ->> 'status', lease = NULL, version = version + 1, updated_at = :at,
       run_at_ms = COALESCE(value ->> 'run_at_ms', run_at_ms), blocked_by = value ->> 'blocked_by',
-      needs_micro = value ->> 'needs_micro', reason = COALESCE(value ->> 'reason', reason),
+      needs_micro = value ->> 'needs_micro', last_execution = COALESCE(value ->> 'last_execution', last_execution),
+      stage = COALESCE((SELECT e.stage FROM task_executions e WHERE e.id = value ->> 'last_execution'), stage),
+      reason = COALESCE(value ->> 'reason', reason),
+      replaces = CASE WHEN replaces = (value ->> 'execution') - 1 AND EXISTS (
+        SELECT 1 FROM task_executions e WHERE e.id = value ->> 'execution' AND e.reason = 'never_sent')
+        THEN value ->> 'execution' ELSE replaces END,
       lost_leases = CASE WHEN value ->> 'blocked_by' IS NULL THEN lost_leases ELSE 0 END
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND tasks.status = 'running'

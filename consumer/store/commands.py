@@ -18,7 +18,7 @@ ORGANIZATIONS_NAMED: Final = Query("""
 
 # Find the templates that tasks of one organization name, by id or by name.
 TEMPLATES_NAMED: Final = Query("""
-    SELECT id, name, input_schema, route, limits ->> 'task_s' AS task_s FROM task_templates
+    SELECT id, name, input_schema, route, CASE WHEN json_valid(limits) THEN limits ->> 'task_s' END AS task_s FROM task_templates
     WHERE organization_id = :organization
       AND (id IN (SELECT value FROM json_each(:names)) OR name IN (SELECT value FROM json_each(:names)))
     ORDER BY id
@@ -61,7 +61,7 @@ SUBMITTED: Final = Query("""
 # Count the retries of a task that have ended, and read how long a task of its template may take.  The keys of retries
 # begin with the same text: they lie between :first and :beyond.
 RETRIES: Final = Query("""
-    SELECT count(*) AS ended, (SELECT limits ->> 'task_s' FROM task_templates WHERE id = :template) AS task_s FROM tasks
+    SELECT count(*) AS ended, (SELECT CASE WHEN json_valid(limits) THEN limits ->> 'task_s' END FROM task_templates WHERE id = :template) AS task_s FROM tasks
     WHERE organization_id = :organization AND idempotency_key >= :first AND idempotency_key < :beyond AND status IN {FINISHED}
 """)
 

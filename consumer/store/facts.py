@@ -23,7 +23,7 @@ SITUATIONS: Final = Query("""
       (SELECT f.result FROM task_executions f WHERE tasks.repairs > 0 AND f.id BETWEEN {ids of tasks.id} AND f.id < e.id
         AND f.stage = e.stage AND f.candidate = e.candidate AND f.status = 'failed' AND f.result IS NOT NULL
         ORDER BY f.id DESC LIMIT 1) AS refused,
-      t.prompt, t.output_schema, t.route, t.limits
+      t.id AS template, t.prompt, t.output_schema, t.route, t.limits
     FROM task_executions e LEFT JOIN tasks ON tasks.id = e.task_id
       LEFT JOIN task_templates t ON t.id = tasks.template_id
     WHERE e.id IN (SELECT value FROM json_each(:executions))

@@ -48,6 +48,9 @@ READ: Final = Query(_READ.replace("{whose}", _OF_ONE))
 # The same for all organizations.
 READ_ALL: Final = Query(_READ.replace("{whose}", _OF_ALL))
 
+# The time since when a task is running that another application set to running: a task of a worker has a lease.
+TAKEN: Final = Query("SELECT run_at_ms FROM tasks WHERE id = :task AND +status = 'running' AND lease IS NULL")
+
 # All executions of a task, oldest first.  While a lease holds one, its wake time is -1, which is no time.
 EXECUTIONS: Final = Query("""
     SELECT id, execution_type, provider, profile, status, stage, candidate, attempt, started_at, completed_at, cost_micro,

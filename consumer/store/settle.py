@@ -97,6 +97,12 @@ INSERT_LATE_ANSWER: Final = Query("""
       AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.id = :execution)
 """)
 
+# Keep an answer that came after the end of its execution and is not used, unless the execution has one already.
+KEEP_UNUSED: Final = Query("""
+    UPDATE task_executions SET result = :result, result_key = :key, note = 'late answer, not used'
+    WHERE id = :execution AND status NOT IN {OPEN} AND status <> 'succeeded' AND result IS NULL AND result_key IS NULL
+""")
+
 # Find the execution that carries the late answer of another one.
 LATE_ANSWER_USED: Final = Query("""
     SELECT result, result_key FROM task_executions

@@ -6,7 +6,7 @@ D1 knows numbered parameters only, so `Query` numbers the names.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from consumer.core.strictjson import dump_flat
 from consumer.ports import Statement
@@ -43,6 +43,8 @@ APPLIES: Final = """(budgets.scope = 'organization' AND budgets.scope_id = tasks
 CHUNK_BYTES: Final = 1_000_000
 """The size of the JSON in one parameter, in bytes: half of the 2 MB that D1 accepts as one value."""
 
+MAX_SHOWN_BYTES: Final = 1_000
+"""Bytes of a value that is no text, of which a reader is shown so many."""
 _IDS: Final = re.compile(r"\{ids of ([^{}]+)\}")
 _ID_RANGE: Final = (
     rf"({FIRST_EXECUTION} + \1 * {PER_TASK}) AND ({FIRST_EXECUTION} + \1 * {PER_TASK} + {PER_TASK - 1})"
@@ -120,31 +122,63 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+def known_integer(row: Row, name: str) -> int | None:
+    """An integer column that may be NULL, or hold another value that another application wrote; None for these."""
+    value = row[name]
+    return value if isinstance(value, int) else None
+
+
+class BadRow(TypeError):
+    """A column holds a value of another type than the worker needs.  Another application wrote it."""
+
+
 def integer(row: Row, name: str) -> int:
-    """An integer column that is never NULL.  Raises TypeError for any other value."""
+    """An integer column that is never NULL.  Raises BadRow for any other value."""
     value = row[name]
     if not isinstance(value, int):
-        msg = f"{name} is not an integer"
-        raise TypeError(msg)
+        raise BadRow(f"{name} is not an integer")
     return value
 
 
 def optional_integer(row: Row, name: str) -> int | None:
-    """An integer column that may be NULL.  Raises TypeError for any other value."""
+    """An integer column that may be NULL.  Raises BadRow for any other value."""
     value = row[name]
     return None if value is None else integer(row, name)
 
 
 def text(row: Row, name: str) -> str:
     """A text column; NULL is the empty text."""
-    value = row[name]
-    return "" if value is None else str(value)
+    return optional_text(row, name) or ""
 
 
 def optional_text(row: Row, name: str) -> str | None:
-    """A text column that may be NULL."""
+    """A text column that may be NULL.  A number is read as its text, bytes as SQL writes them."""
     value = row[name]
-    return None if value is None else str(value)
+    return value if value is None or type(value) is str else str(readable(value))
+
+
+def readable(value: object) -> object:
+    """A value of a column, as a reader can be shown it: bytes become text like X'68656C6C6F', as SQL writes them."""
+    if not isinstance(value, list):
+        return value
+    more = "..." if len(value) > MAX_SHOWN_BYTES else ""
+    return f"X'{bytes(value[:MAX_SHOWN_BYTES]).hex().upper()}{more}'"
+
+
+def bad_column(
+    row: Row, texts: Iterable[str], integers: Iterable[str], counts: Iterable[str] = ()
+) -> str | None:
+    """The fault of the first of these columns that holds bytes, a value that is no integer, or a count below 0."""
+    for name in texts:
+        if isinstance(cast("object", row[name]), list):
+            return f"{name} is not text"
+    for name in integers:
+        if not isinstance(row[name], int | None):
+            return f"{name} is not an integer"
+    for name in counts:
+        if (known_integer(row, name) or 0) < 0:
+            return f"{name} is below 0"
+    return None
 
 
 def one(rows: Sequence[Row]) -> Row | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from consumer.core.policy import NEVER
 from consumer.store.sql import Query
 
 # --- expired leases: the row of a lease names all tasks that a lost worker may have left behind ---------------------
@@ -106,6 +107,32 @@ OVERDUE_CALLS: Final = Query(f"""
 OVERDUE_TASKS: Final = Query(f"""
     UPDATE tasks SET status = 'failed', reason = 'deadline' || COALESCE(': ' || blocked_by, ''), version = version + 1, updated_at = :at
     WHERE id IN ({_OVERDUE}) RETURNING id
+""")
+
+# --- tasks that another application has set to running --------------------------------------------------------------
+
+# Up to 100 tasks that another application set to running before :since; a task of a worker has a lease.
+_TAKEN = """SELECT id FROM tasks WHERE status = 'running' AND lease IS NULL AND blocked_by IS NULL AND run_at_ms <= :since
+      ORDER BY run_at_ms LIMIT 100"""
+
+# Publish the status of these tasks.
+TAKEN_STATUS: Final = Query(f"""
+    INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :now FROM ({_TAKEN}) WHERE true
+    ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
+""")
+
+# Record that the worker takes them back.
+TAKEN_AUDIT: Final = Query(f"""
+    INSERT INTO audit_log (at_ms, organization_id, task_id, actor, event, detail)
+    SELECT :now, organization_id, id, 'worker', 'taken back', 'running -> pending' FROM tasks WHERE id IN ({_TAKEN})
+""")
+
+# Make them pending again; last, because the statements above find them by their status.
+TAKEN_BACK: Final = Query(f"""
+    UPDATE tasks SET status = 'pending', version = version + 1, updated_at = :at,
+      blocked_by = CASE WHEN organization_id IS NULL THEN 'no_organization' END,
+      run_at_ms = CASE WHEN organization_id IS NULL THEN {NEVER} ELSE :now END
+    WHERE id IN ({_TAKEN}) RETURNING id
 """)
 
 # --- alerts: one for each budget period that is nearly full ---------------------------------------------------------

@@ -17,9 +17,10 @@ RECEIVE: Final = Query("""
 """)
 
 # Wake the open execution that an unhandled webhook belongs to.  While its call is in flight, its wake time is not
-# used; WAKE_FOR_EARLY wakes it once it is accepted.
+# used; WAKE_FOR_EARLY wakes it once it is accepted.  A webhook may bring the answer, so the next follow-up reads it even
+# if the follow-ups before were lost with their workers (MAX_FRUITLESS in core/follow_up.py).
 WAKE: Final = Query("""
-    UPDATE task_executions SET wake_at_ms = 0
+    UPDATE task_executions SET wake_at_ms = 0, follow_ups = min(follow_ups, 2)
     WHERE +status IN ('waiting', 'unknown') AND profile = :profile
       AND (id = :execution OR (:execution IS NULL AND :external IS NOT NULL AND external_id = :external))
       AND EXISTS (SELECT 1 FROM webhooks WHERE profile = :profile AND event_id = :event AND handled_ms IS NULL)

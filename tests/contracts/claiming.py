@@ -293,8 +293,8 @@ class ClaimContract(Suite):
         await scene.drain()
 
         row = await scene.task(task)
-        assert (row["status"], row["reason"].partition(":")[0]) == ("failed", "input")
-        assert await scene.statuses() == {"failed": 1, "completed": 9}
+        assert (row["status"], row["blocked_by"].partition(": ")[0]) == ("pending", "bad_row:input")
+        assert await scene.statuses() == {"pending": 1, "completed": 9}
 
     async def test_a_run_without_time_left_releases_tasks_that_it_did_not_begin(
         self, scene: Scene, template: int

@@ -55,6 +55,23 @@ class ValueContract:
             database, "SELECT t, length(t) AS n, hex(t) AS h, t = ?1 AS same FROM texts", "a\0b"
         ) == [{"t": "a\0b", "n": 1, "h": "610062", "same": 1}]
 
+    async def test_bytes_of_another_application_come_back_as_a_list(self, database: Database) -> None:
+        await script(database, "CREATE TABLE texts(t TEXT)", "INSERT INTO texts VALUES (X'6869'), (X'')")
+
+        assert await rows(database, "SELECT t FROM texts") == [{"t": [104, 105]}, {"t": []}]
+
+    @pytest.mark.parametrize("stored", ["EDA080", "FF", "6AFF6B"])
+    async def test_text_that_is_not_utf_8_comes_back_with_replacement_characters(
+        self, database: Database, stored: str
+    ) -> None:
+        """Another application may write such a text.  It must not keep any statement from reading its row."""
+        await script(database, "CREATE TABLE texts(t TEXT)")
+        await run(database, f"INSERT INTO texts VALUES (CAST(X'{stored}' AS TEXT)), ('plain')")
+
+        broken, plain = await column(database, "SELECT t FROM texts")
+        assert "\ufffd" in str(broken)
+        assert plain == "plain"
+
     @pytest.mark.parametrize("number", NUMBERS)
     async def test_numbers_come_back_as_they_were(self, database: Database, number: float) -> None:
         await script(database, "CREATE TABLE numbers(i INTEGER, r REAL, n NUMERIC, untyped)")

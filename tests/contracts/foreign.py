@@ -251,15 +251,17 @@ class ForeignContract(Suite):
         assert not receipt.used
         assert (await queries.task(scene.world, 1, task))["outcome"] is None
 
-    @pytest.mark.parametrize("status", ["running", "waiting"])
+    @pytest.mark.parametrize(("status", "hold"), [("running", HOUR - MINUTE), ("waiting", 100 * DAY)])
     async def test_a_task_that_another_application_runs_is_left_to_it(
-        self, scene: Scene, status: str
+        self, scene: Scene, status: str, hold: int
     ) -> None:
+        """A task may stay `waiting` for any time, and `running` for an hour."""
         task = await scene.given(ai("blind"))
 
         await scene.sql("UPDATE tasks SET status = ?1 WHERE id = ?2", status, task)
+        await scene.sql("UPDATE tasks SET run_at_ms = ?1 WHERE id = ?2", scene.clock.ms, task)
         await scene.drain()
-        await scene.later(DAY)
+        await scene.later(hold)
 
         assert (await scene.task(task))["status"] == status
         assert scene.network.count() == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from consumer.core.outcome import Accepted, Failed
+from consumer.core.outcome import Accepted, Failed, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.execution import follow_up
 from consumer.ports import Refused
@@ -313,10 +313,9 @@ class InterleavingContract(Suite):
 
         assert (await scene.task(task))["status"] == "completed"
 
-    async def test_a_begin_that_commits_after_its_refusal_is_taken_back(self, scene: Scene) -> None:
-        """The batch is given up and repeated.  The repetition finds no room; the first copy commits later."""
-        task = await scene.given(ai("blind"))
-        budget = await scene.budget(0, period="total")
+    async def refused_and_late(self, scene: Scene) -> int:
+        """Let a run repeat a refused begin; room appears for a moment, in which the first copy is applied late."""
+        (budget,) = await scene.sql("SELECT id, cap_micro FROM budgets")
         inner, begins = scene.database.batch, list[Any]()
 
         async def batch(statements: Any) -> Any:
@@ -324,15 +323,37 @@ class InterleavingContract(Suite):
             if any(one.sql == begin.BEGIN.sql for one in statements):
                 begins.append(statements)
             elif begins and any(one.sql == begin.FULL_PERIODS.sql for one in statements):
-                await scene.sql(
-                    "UPDATE budgets SET cap_micro = ?1", PRICE
-                )  # room appears, and the delayed copy arrives
+                await scene.sql("UPDATE budgets SET cap_micro = cap_micro + ?1", PRICE)
                 await scene.database.inner.batch(begins[0])
-                await scene.sql("UPDATE budgets SET cap_micro = 0")
+                await scene.sql("UPDATE budgets SET cap_micro = ?1", budget["cap_micro"])
             return results
 
         with instead(scene, batch):
             await scene.drain()
+        return int(str(budget["id"]))
+
+    async def test_a_repeat_whose_begin_was_taken_back_is_not_repeated_once_more(self, scene: Scene) -> None:
+        """The execution that was never sent takes the id after the unknown one, so the repeat gets the next."""
+        task = await scene.given(ai("blind"))
+        await scene.budget(PRICE, period="total")
+        scene.network.script("blind", Unknown("lost"), Unknown("lost again"))
+        await scene.drain()
+        scene.clock.advance(MINUTE)
+        await self.refused_and_late(scene)
+        assert await scene.states(task) == ["unknown", "cancelled"]
+
+        await scene.sql("UPDATE budgets SET cap_micro = ?1", 9 * PRICE)
+        for _ in range(3):
+            await scene.later(MINUTE)
+
+        assert await scene.states(task) == ["unknown", "cancelled", "unknown"]
+        assert scene.network.count() == 2
+
+    async def test_a_begin_that_commits_after_its_refusal_is_taken_back(self, scene: Scene) -> None:
+        """The batch is given up and repeated.  The repetition finds no room; the first copy commits later."""
+        task = await scene.given(ai("blind"))
+        await scene.budget(0, period="total")
+        budget = await self.refused_and_late(scene)
         assert scene.network.count() == 0
         (unsent,) = await scene.executions(task)
         assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never_sent", 0)

@@ -39,9 +39,9 @@ class LostFollowUpContract(Suite):
         assert await self.lost_follow_up(scene) == [second]
         assert await self.lost_follow_up(scene) == [third]
 
-    async def test_after_three_lost_follow_ups_only_its_deadline_counts(self, scene: Scene) -> None:
+    async def test_after_many_lost_follow_ups_few_are_done_before_its_deadline(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)
-        await scene.sql("UPDATE task_executions SET follow_ups = 3 WHERE id = ?1", first)
+        await scene.sql("UPDATE task_executions SET follow_ups = 4 WHERE id = ?1", first)
 
         await scene.later(HOUR)
         asked = {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
@@ -51,6 +51,30 @@ class LostFollowUpContract(Suite):
         await scene.later(DAY)
         (row,) = await scene.sql("SELECT reason, cost_source FROM task_executions WHERE id = ?1", first)
         assert (row["reason"], row["cost_source"]) == ("unknown_outcome: lost", "bound")
+
+    async def test_after_lost_follow_ups_an_answer_waits_for_as_long_again_at_most(
+        self, scene: Scene
+    ) -> None:
+        """The workers may have died of another cause."""
+        first, *_ = await self.doubts(scene)
+        await scene.sql("UPDATE task_executions SET follow_ups = 4 WHERE id = ?1", first)
+
+        for _ in range(4):
+            assert first not in {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
+            await scene.later(LEASE)
+
+        assert first in {call.execution_id for call in scene.network.calls("evident", Verb.LOOKUP)}
+
+    async def test_a_webhook_is_read_although_follow_ups_were_lost_before(self, scene: Scene) -> None:
+        first, *_ = await self.doubts(scene)
+        await scene.sql("UPDATE task_executions SET follow_ups = 9 WHERE id = ?1", first)
+
+        said = '{"output": {"answer": "late"}}'
+        await webhooks.receive(scene.world, "evident", first, "event-1", None, said)
+        await scene.drain()
+
+        (row,) = await scene.sql("SELECT status FROM task_executions WHERE id = ?1", first)
+        assert row["status"] == "succeeded"
 
     async def test_a_call_whose_every_follow_up_kills_its_worker_still_ends(self, scene: Scene) -> None:
         first, *_ = await self.doubts(scene)

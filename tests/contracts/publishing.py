@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from consumer.core.policy import SECOND
 from consumer.execution import publish
 from consumer.service import commands
 from tests.support.fakes import Hold
-from tests.support.scene import Scene, Suite, ai, person
+from tests.support.scene import PRICE, Scene, Suite, ai, person, until
 
 
 class PublishContract(Suite):
@@ -79,6 +81,25 @@ class PublishContract(Suite):
 
         assert (await scene.live(task))["status"] == "cancelled"
         assert await scene.count("outbox") == 0
+
+    async def test_the_running_status_of_a_later_call_shows_what_the_earlier_ones_cost(
+        self, scene: Scene
+    ) -> None:
+        task, hold = await scene.given(ai("blind"), ai("other")), Hold()
+        scene.network.script("other", hold)
+        scene.configure(running_snapshot_ms=0)
+
+        async with scene.draining():
+            await hold.begun.wait()
+            await until(lambda: self.shows(scene, task, "running", 1))
+            assert (await scene.live(task))["cost_micro"] == PRICE
+            hold.release()
+
+    async def shows(self, scene: Scene, task: int, status: str, stage: int) -> bool:
+        with suppress(AssertionError):  # nothing is published yet
+            live = await scene.live(task)
+            return (live["status"], live["stage"]) == (status, stage)
+        return False
 
     async def test_a_slow_write_of_a_running_status_is_corrected(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()

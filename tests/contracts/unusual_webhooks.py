@@ -18,7 +18,7 @@ from consumer.ports import Unavailable
 from consumer.provider import Abilities, Settings, Verb
 from consumer.service import queries
 from consumer.store.sql import execution_id
-from tests.support.fakes import Fake, Hold, Job
+from tests.support.fakes import ANSWER, Fake, Hold, Job
 from tests.support.jobs import DONE, LATER, SILENT
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, route
 
@@ -222,6 +222,49 @@ class UnusualWebhookContract(Suite):
         await scene.later(HOUR)
         await scene.later(DAY)
         assert None not in [c.external_id for c in scene.network.calls("job", Verb.POLL)]
+
+    async def ended_job(self, scene: Scene) -> int:
+        """A task that another candidate completed after its first one had failed."""
+        task = await scene.given(ai("job", "blind"))
+        scene.network.script("job", Failed("no"))
+        await scene.drain()
+        assert (await scene.task(task))["status"] == "completed"
+        return task
+
+    @pytest.mark.parametrize("output", [{"answer": "late"}, {"answer": 7}, {"answer": "x" * 70_000}])
+    async def test_an_answer_that_no_task_needs_any_more_is_kept_with_its_execution(
+        self, scene: Scene, output: dict[str, Any]
+    ) -> None:
+        task = await self.ended_job(scene)
+
+        await scene.webhook(task, "event-1", {"output": output})
+        await scene.webhook(task, "event-2", {"output": {"answer": "later still"}})
+
+        first, _ = (await queries.history(scene.world, None, task))["executions"]
+        assert (first["status"], first["note"]) == ("failed", "late answer, not used")
+        assert (first["result"], first["used"]) == (output, False)
+        assert (await queries.task(scene.world, None, task))["result"] == ANSWER
+
+    async def test_a_webhook_is_not_forgotten_when_its_profile_is_removed_at_the_end(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(ai("job"))
+        scene.network.script("job", Accepted("job-1", HOUR))
+        await scene.drain()
+        known = scene.world
+        scene.world = replace(known, accounts={k: v for k, v in known.accounts.items() if k != "job"})
+        await scene.webhook(task, "event-1", DONE)
+        for _ in range(10):
+            await scene.later(DAY)
+        assert await scene.states(task) == ["failed"]
+
+        scene.world = known
+        await scene.later(HOUR)
+
+        (execution,) = await scene.executions(task)
+        assert (execution["note"], execution["result"] is not None) == ("late answer, not used", True)
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
+        assert await scene.sql("SELECT 1 FROM outbox WHERE kind = 'webhook'") == []
 
     async def test_a_webhook_that_cannot_be_read_at_the_end_is_handled_once_it_can(
         self, scene: Scene

@@ -172,10 +172,11 @@ def test_without_another_candidate_the_task_fails() -> None:
     )
 
 
-def test_a_stage_that_was_removed_from_the_template_has_no_candidate_left() -> None:
+def test_a_stage_that_was_removed_from_the_template_leaves_the_last_answer() -> None:
+    """The worker that claims the task finds the answer of the stage before (`prepare` in run/begin.py)."""
     situation = at(task(TaskState.WAITING, position=SECOND), execution(ExecutionState.WAITING, stage=1))
-    assert moved(decide(situation, Failed("http_500"))).event is TaskEvent.FAIL
-    assert moved(decide(situation, Succeeded(1))).position == Position(stage=2)
+    assert moved(decide(situation, Failed("http_500"))).event is TaskEvent.RESUME
+    assert moved(decide(situation, Succeeded(1))).event is TaskEvent.COMPLETE
 
 
 def test_the_same_candidate_repairs_an_answer_that_does_not_fit() -> None:

@@ -172,9 +172,11 @@ def test_a_few_follow_ups_without_a_result_are_no_reason_to_give_up(fruitless: i
     assert given_up(view(JOB, fruitless=fruitless)) is None
 
 
-def test_an_execution_that_kills_its_workers_only_waits_for_its_time() -> None:
-    often: dict[str, Any] = {"fruitless": MAX_FRUITLESS + 1}
+def test_an_execution_that_kills_its_workers_is_followed_up_ever_more_rarely() -> None:
+    often: dict[str, Any] = {"fruitless": MAX_FRUITLESS + 2}
     assert given_up(view(JOB, **often)) == Nothing()
+    done = [count for count in range(1, 100) if given_up(view(JOB, fruitless=count)) is None]
+    assert done == [1, 2, 3, 4, 8, 16, 32, 64]
     assert given_up(view(JOB | OVER, **often)) == Settle(Unknown("deadline"))
     assert given_up(view(DOUBT | OVER, **often)) == BOUND
     assert given_up(view(LOST, **often)) == Settle(Unknown("worker_lost"))

@@ -69,7 +69,7 @@ def test_every_blocker_of_the_code_has_a_row() -> None:
     sources += [file.read_text() for file in sorted((ROOT / "migrations").glob("*.sql"))]
     written = set(
         re.findall(
-            r"""["'](budget|rest|no_(?!evidence)[a-z]+|bad_settings|unpriced|storage|adopt)[:"']""",
+            r"""["'](budget|rest|no_(?!evidence)[a-z]+|bad_settings|bad_row|unpriced|storage|adopt)[:"']""",
             "".join(sources),
         )
     )

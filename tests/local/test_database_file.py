@@ -115,10 +115,6 @@ class TestDatabaseFile:
 
         assert await rows(database, "SELECT * FROM items") == []
 
-    async def test_bytes_in_a_column_are_refused(self, database: SqliteDatabase) -> None:
-        """D1 would return a list of integers."""
-        assert "bytes" in await refuses(database, "SELECT x'00' AS blob")
-
     async def test_a_whole_number_that_javascript_cannot_hold_exactly_stays_a_float(
         self, database: SqliteDatabase
     ) -> None:

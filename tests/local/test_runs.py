@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from consumer.cli.journal import entries
+from consumer.service import queries
 from tests.contracts.budget_room import BudgetRoomContract
 from tests.contracts.budgets import BudgetContract
 from tests.contracts.callbacks import CallbackContract
@@ -10,9 +12,11 @@ from tests.contracts.capping import CapContract
 from tests.contracts.claiming import ClaimContract
 from tests.contracts.deleting import DeleteContract
 from tests.contracts.doorbells import DoorbellContract
+from tests.contracts.edited_routes import EditedRouteContract
 from tests.contracts.evidence import EvidenceContract
 from tests.contracts.fairness import FairnessContract
 from tests.contracts.foreign import ForeignContract
+from tests.contracts.foreign_rows import ForeignRowContract
 from tests.contracts.interleaving import InterleavingContract
 from tests.contracts.jobs import JobContract
 from tests.contracts.late_people import LatePeopleContract
@@ -39,6 +43,7 @@ from tests.contracts.unknowns import UnknownContract
 from tests.contracts.unusual_webhooks import UnusualWebhookContract
 from tests.contracts.waking import WakeContract
 from tests.local import host
+from tests.support.scene import Scene
 
 migrated, database, kv, blobs, queue = host.migrated, host.database, host.kv, host.blobs, host.queue
 
@@ -105,6 +110,22 @@ class TestReviews(ReviewContract):
 
 class TestForeign(ForeignContract):
     """The contract."""
+
+
+class TestEditedRoutes(EditedRouteContract):
+    """The contract."""
+
+
+class TestForeignRows(ForeignRowContract):
+    """The contract, and the journal, which only this host has."""
+
+    async def test_a_journal_shows_sizes_of_what_cannot_be_read(self, scene: Scene) -> None:
+        tasks = await self.rows_with(scene, "tasks", "title")
+        await scene.drain()
+
+        for task in tasks:
+            (line, *_) = entries(await queries.history(scene.world, None, task))
+            assert line["title"] is None or line["title"].keys() == {"bytes", "sha256"}
 
 
 class TestCancels(CancelContract):

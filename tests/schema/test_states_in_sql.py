@@ -71,6 +71,7 @@ STATES_OF_INDEXES: Final = {
     "tasks_needs": PENDING,
     "tasks_raise": PENDING,
     "tasks_deadline": UNFINISHED,
+    "tasks_taken": frozenset({TaskState.RUNNING.value}),
     "tasks_organization_waiting": frozenset({TaskState.WAITING.value}),
     "executions_wake": FOLLOWED_UP,
 }

@@ -40,6 +40,7 @@ FINE: Final = [
     *("no task gets the id of a deleted task", "no tick is missing yet", "no task is overdue for a worker"),
     *("no call failed in the last hour", "no profile rests"),
     "no task is blocked",
+    "another application has set no task to running",
     "no expired leases",
     "the outbox is empty",
     "no dead letters",

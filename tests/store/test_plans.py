@@ -34,6 +34,8 @@ DUE: Final = (
     "the due rows, from the beginning of an index whose order is their time, and no more than a limit"
 )
 
+TAKEN: Final = "tasks that other applications set to running, by an index that has no others, up to a limit"
+
 EXEMPT: Final = {
     "store.restore.NEWEST_TASK": "the highest id, by the order of the ids",
     "store.restore.RESTORE_AUDIT": "the highest id, by the order of the ids; once for each restore",
@@ -45,6 +47,8 @@ EXEMPT: Final = {
     "store.claim.CLAIM_OUTBOX": DUE,
     "store.sweep.DUE": DUE,
     "store.schema.check.BACKLOG": DUE,
+    "store.schema.check.TAKEN": TAKEN,
+    **{f"store.sweep.{name}": TAKEN for name in ("TAKEN_STATUS", "TAKEN_AUDIT", "TAKEN_BACK")},
     "store.schema.check.UNKNOWN": DUE,
     "store.schema.check.UNHANDLED": "the unhandled webhooks, by an index that has no others, up to :limit",
     "store.schema.check.DEAD_LETTERS": "stops after :limit",

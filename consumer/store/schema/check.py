@@ -111,6 +111,13 @@ FAILURES: Final = Query(f"""
     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 20
 """)
 
+# Count the tasks that another application has set to running.
+TAKEN: Final = Query("""
+    SELECT count(*) AS tasks, min(run_at_ms) AS since
+    FROM (SELECT run_at_ms FROM tasks
+      WHERE status = 'running' AND lease IS NULL AND blocked_by IS NULL AND run_at_ms < :never ORDER BY run_at_ms LIMIT :limit)
+""")
+
 # Count the leases that the sweep should have handled by now.
 EXPIRED: Final = Query(
     "SELECT count(*) AS leases, min(until_ms) AS since FROM leases WHERE until_ms < :cutoff"
