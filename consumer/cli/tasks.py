@@ -58,7 +58,8 @@ def submit(file: TextIO, org: str | None, target: Target, *, as_json: bool) -> N
     """Add the tasks of FILE (`-` is standard input), all or none.
 
     Each line is one task, a JSON object.  Required: template (id or name), title.  Optional: description, input,
-    priority, assigned_to (a user's id or e-mail), due_date, run_at, idempotency_key, organization (id or name)."""
+    priority, assigned_to (a user's id or e-mail), due_date, deadline, run_at, idempotency_key, organization (id or
+    name)."""
     lines = read_lines(file)
     submitted, skipped = asyncio.run(_submit(target, org, lines))
     created = sum(task["created"] for task in submitted)

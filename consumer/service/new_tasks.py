@@ -40,7 +40,17 @@ REQUEST_WORK: Final = 3 * BUDGET
 MAX_INPUT_BYTES: Final = 256_000
 """Bytes of a task's input as JSON."""
 COMPARED: Final = (
-    *("template", "title", "description", "input", "priority", "assigned_to", "due_date", "run_at"),
+    *(
+        "template",
+        "title",
+        "description",
+        "input",
+        "priority",
+        "assigned_to",
+        "due_date",
+        "run_at",
+        "deadline",
+    ),
 )
 """Fields by which a repeated submission is compared with the first one."""
 ORGANIZATION_NEEDED: Final = "an operator must name it in each task, or in the query: ?organization=ID"
@@ -84,6 +94,7 @@ class NewTask(Model):
     assigned_to: IdOrName | None = None
     due_date: Time | None = None
     run_at: Time | None = None
+    deadline: Time | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^~]"), PLAIN] | None = (
         None
     )
@@ -270,6 +281,10 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         raise BadInput("assigned_to", _ambiguous("users", task.assigned_to, known.shared) or missing)
     due = parse_time(task.due_date, "due_date") if task.due_date is not None else None
     given_run_at = parse_time(task.run_at, "run_at") if task.run_at is not None else None
+    deadline = parse_time(task.deadline, "deadline") if task.deadline is not None else None
+    ends = [
+        end for end in (deadline, policy.deadline(now, known_integer(template, "task_s"))) if end is not None
+    ]
     run_at = max(now, given_run_at or now)
     key = task.idempotency_key or generated_key
     row: dict[str, Any] = {
@@ -281,18 +296,19 @@ def _check(item: Placed, known: _Known, generated_key: str, now: int, work: Work
         "due_date": iso(due) if due is not None else None,
         "run_at": run_at,
         "raise_at": policy.raise_at(now, due),
-        "deadline": policy.deadline(now, known_integer(template, "task_s")),
+        "deadline": min(ends, default=None),
         "input": _input(task, template, work),
         "key": key,
         "retry_of": None,
     }
-    row["submitted"] = None if task.idempotency_key is None else _submitted(row, given_run_at)
+    row["submitted"] = None if task.idempotency_key is None else _submitted(row, given_run_at, deadline)
     return CheckedTask(item.place, item.organization, key, run_at, row)
 
 
-def _submitted(row: Mapping[str, Any], run_at: int | None) -> str:
+def _submitted(row: Mapping[str, Any], run_at: int | None, deadline: int | None) -> str:
     """A short hash of each field that was submitted.  The order of the names in an input does not matter."""
-    values = {**row, "run_at": run_at, "input": row["input"] and json.loads(row["input"])}
+    given = {"run_at": run_at, "deadline": deadline}
+    values = {**row, **given, "input": row["input"] and json.loads(row["input"])}
     texts = {name: json.dumps(values[name], sort_keys=True) for name in COMPARED if values[name] is not None}
     return dump_flat({name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()})
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from consumer.core.outcome import Failed, Outcome, Retry, Succeeded, Unknown
-from consumer.core.policy import LONGEST_WAIT, MINUTE
+from consumer.core.outcome import Accepted, Failed, Outcome, Retry, Succeeded, Unknown
+from consumer.core.policy import HOUR, LONGEST_WAIT, MINUTE, SECOND
+from consumer.core.times import iso
 from consumer.provider import Call
+from consumer.service import submissions
 from consumer.store.sql import execution_id, task_of
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import PRICE, Scene, Suite, ai, route, until
@@ -106,6 +109,25 @@ class RouteContract(Suite):
 
         row = await scene.task(task)
         assert (row["status"], row["reason"]) == ("failed", "deadline: busy")
+
+    @pytest.mark.parametrize(("limits", "seconds"), [({}, 120), ({"task_s": 600}, 120), ({"task_s": 60}, 60)])
+    async def test_a_task_ends_at_its_own_deadline_or_at_its_templates_limit(
+        self, scene: Scene, limits: dict[str, Any], seconds: int
+    ) -> None:
+        await scene.organization(1)
+        template = await scene.template(route(ai("job")), **limits)
+        scene.network.script("job", Accepted("job-1", HOUR))
+        deadline = iso(scene.clock.ms + 2 * MINUTE)
+        new = {"organization": 1, "template": template, "title": "t", "deadline": deadline}
+        (made,) = await submissions.submit(scene.world, None, [new])
+        await scene.drain()
+
+        await scene.later((seconds - 1) * SECOND)
+        assert (await scene.task(made.id))["status"] == "waiting"
+        await scene.later(SECOND)
+
+        row = await scene.task(made.id)
+        assert (row["status"], row["reason"]) == ("failed", "deadline")
 
     # --- candidates ---------------------------------------------------------------------------------
 

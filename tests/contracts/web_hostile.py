@@ -233,7 +233,7 @@ class HostileContract(DeploymentSuite):
                 assert known <= set(response.headers["allow"].split(", ")) <= known | {"HEAD"}
 
     async def test_impossible_dates_are_refused(self, deployment: Deployment) -> None:
-        for name in ("due_date", "run_at"):
+        for name in ("due_date", "run_at", "deadline"):
             for text in (
                 "9999-12-31T23:59:59-23:59",
                 "2026-02-30",

@@ -29,6 +29,7 @@ class SubmissionKeyContract(DeploymentSuite):
             ("priority", "low"),
             ("due_date", "2031-01-01T00:00:00Z"),
             ("run_at", "2031-01-01T00:00:00Z"),
+            ("deadline", "2031-01-01T00:00:00Z"),
         ],
     )
     async def test_a_key_with_other_content_is_a_conflict_that_names_the_field(

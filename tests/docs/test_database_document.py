@@ -105,6 +105,14 @@ class TestTheDocument(Suite):
 
         assert (await scene.task(task))["deadline_ms"] is None
 
+    async def test_a_deadline_may_be_written_by_sql(self, scene: Scene) -> None:
+        task = await self.insert(scene)
+        await scene.sql("UPDATE tasks SET deadline_ms = ?1 WHERE id = ?2", scene.clock.ms - 1, task)
+
+        await scene.tick()
+
+        assert ((await scene.task(task))["status"], scene.network.count()) == ("failed", 0)
+
     async def test_a_task_without_a_route_runs_when_its_template_is_written(self, scene: Scene) -> None:
         task = await self.insert(scene)
         await scene.sql("UPDATE task_templates SET route = NULL")
