@@ -28,7 +28,7 @@ RENEW_EVERY: Final = 1 * MINUTE
 """How often a worker renews its lease: three renewals may fail before the lease ends."""
 CLOCK_SLACK: Final = 30 * SECOND
 """The largest difference between the clocks of two workers that does no harm."""
-TAKEN: Final = 1 * HOUR
+TAKEN: Final = 1 * DAY
 """How long a task stays `running` that another application set to `running`.  An application that saves all columns of
 a row may write a status that it read long ago, and a task must not stay parked because of that."""
 LOST_LEASES: Final = 3

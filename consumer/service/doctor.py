@@ -259,7 +259,7 @@ def _taken(found: Sequence[Row]) -> Iterator[Finding]:
     since = iso(integer(row, "since"))
     what = f"{_many(count, 'task')} set to running by another application, the first at {since}"
     advice = (
-        "the worker takes each one back after an hour: `waiting` holds a task for longer (docs/database.md)"
+        "the worker takes each one back after a day: `waiting` holds a task for longer (docs/database.md)"
     )
     yield Finding("warning", what, advice)
 

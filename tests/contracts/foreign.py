@@ -251,11 +251,11 @@ class ForeignContract(Suite):
         assert not receipt.used
         assert (await queries.task(scene.world, 1, task))["outcome"] is None
 
-    @pytest.mark.parametrize(("status", "hold"), [("running", HOUR - MINUTE), ("waiting", 100 * DAY)])
+    @pytest.mark.parametrize(("status", "hold"), [("running", DAY - MINUTE), ("waiting", 100 * DAY)])
     async def test_a_task_that_another_application_runs_is_left_to_it(
         self, scene: Scene, status: str, hold: int
     ) -> None:
-        """A task may stay `waiting` for any time, and `running` for an hour."""
+        """A task may stay `waiting` for any time, and `running` for a day."""
         task = await scene.given(ai("blind"))
 
         await scene.sql("UPDATE tasks SET status = ?1 WHERE id = ?2", status, task)
