@@ -80,7 +80,9 @@ class WebhooksContract(DeploymentSuite):
         }
         assert len(await kept(deployment)) == 1
 
-    async def test_a_webhook_after_the_end_changes_only_the_bill(self, deployment: Deployment) -> None:
+    async def test_a_webhook_after_the_end_changes_the_bill_and_leaves_its_answer_unused(
+        self, deployment: Deployment
+    ) -> None:
         task, execution = await waiting(deployment)
         await deployment.ask("POST", f"/v1/tasks/{task}/cancel")
         await deployment.work()
@@ -91,6 +93,12 @@ class WebhooksContract(DeploymentSuite):
         await deployment.work()
 
         after = (await deployment.ask("GET", f"/v1/tasks/{task}/history")).json()
+        (late,) = after["executions"]
+        assert (late.pop("result"), late.pop("used")) == (ANSWER, False)
+        assert late.pop("note").startswith("late answer, not used")
+        for row in before["executions"]:
+            for name in ("result", "used", "note"):
+                row.pop(name)
         for history in (before, after):
             for row in (history["task"], *history["executions"]):
                 for bill in ("cost_micro", "total_micro", "cost_source", "usage"):
