@@ -31,11 +31,12 @@ def main() -> int:
     ignore = frozenset(given.ignore)
     plans = [Plan(given.first + number, given.tasks, ignore=ignore) for number in range(given.seeds)]
     began = time.monotonic()
-    events, days, checks, faults = 0, 0.0, Counter[str](), Counter[str]()
+    events, days, cpu_s, checks, faults = 0, 0.0, 0.0, Counter[str](), Counter[str]()
     violated: list[Report] = []
     with multiprocessing.get_context("spawn").Pool(PROCESSES, seldom_collecting) as pool:
         for number, report in enumerate(pool.imap(summarize, plans, chunksize=2), start=1):
             events, days = events + report.events, days + report.days
+            cpu_s += report.cpu_s
             checks.update(report.checks)
             faults.update(report.faults)
             if report.violation is not None:
@@ -43,6 +44,7 @@ def main() -> int:
                 print(f"\n{command(report.plan)}\n    {report.violation}", flush=True, file=sys.stderr)
             _progress(number, len(plans), events, days, len(violated), time.monotonic() - began)
     print(f"\nseeds simulated     {len(plans)} ({days / 365:.1f} years)")
+    print(f"hours per CPU second {days * 24 / max(cpu_s, 0.001):.0f} (simulated hours)")
     print(f"events              {events:,}")
     print(f"invariants checked  {checks.total():,} times, {len(checks)} of them")
     print(f"faults injected     {sum(faults.values()):,}")

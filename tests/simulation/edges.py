@@ -29,6 +29,12 @@ def no_internal_error(sim: Simulation, request: str, status: int, said: Any) -> 
     sim.books.must("no_internal_error", status != 500, "{}: {}", request, said)
 
 
+def an_invocation_ends_in_time(sim: Simulation, what: str, began: float) -> None:
+    """No service that hangs keeps an invocation until the platform ends it, except the database."""
+    away = sim.weather.was_away("database", began)
+    sim.books.must("an_invocation_ends_in_time", away, "{} began at {:.0f} s and does not end", what, began)
+
+
 def no_unexpected_exception_escapes(sim: Simulation, where: str, error: BaseException) -> None:
     """Every failure outside becomes an outcome or an error of a port; no other exception leaves the worker."""
     sim.books.must("no_unexpected_exception_escapes", None, "{} raised {!r}", where, error)

@@ -30,6 +30,8 @@ T = TypeVar("T")
 LINK_SECRET: Final = "the secret of the links of the simulation"
 INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
 """The current invocation; tasks that it starts inherit it."""
+LONGEST_INVOCATION_S: Final = 900.0
+"""The time after which the platform ends a consumer of a queue and a tick of cron."""
 LONGEST_OPERATION: Final = 40
 """A worker that will be killed is killed within this number of operations."""
 
@@ -95,6 +97,21 @@ class Isolate:
                 if task is not current:
                     task.cancel()
 
+    async def limited(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
+        """Run an invocation that the platform ends after 15 minutes."""
+        loop = asyncio.get_running_loop()
+        end = loop.call_later(LONGEST_INVOCATION_S, self._too_long, what, loop.time())
+        try:
+            return await self.invoke(what, work)
+        finally:
+            end.cancel()
+
+    def _too_long(self, what: str, began: float) -> None:
+        if self.alive:
+            self.sim.dice.counts["platform.ends"] += 1
+            edges.an_invocation_ends_in_time(self.sim, what, began)
+            self.die("the platform ends an invocation")
+
     async def invoke(self, what: str, work: Coroutine[Any, Any, T]) -> T | None:
         """Run an invocation; None if the worker died or could not reach its database."""
         task = asyncio.current_task()
@@ -131,7 +148,12 @@ class Isolate:
             there += dice.between(f"{kind}.slowness", 0.5, longest)
         before = dice.hit(f"{kind}.before", 0.03 * sim.storm(kind))
         after = dice.hit(f"{kind}.after", 0.03)
-        if ghost and dice.hit(f"{kind}.ghost", 0.01):
+        if sim.weather.hangs(kind):
+            if dice.stream(f"{kind}.hung").random() < 0.5:  # it is carried out, and nobody hears of it
+                loop.call_later(there, _apply, effect)
+        elif sim.weather.over(kind):
+            loop.call_later(there, _fail, answer, f"{what}: the service is down")
+        elif ghost and dice.hit(f"{kind}.ghost", 0.01):
             loop.call_later(there, _fail, answer, f"{what}: connection lost")
             loop.call_later(there + dice.between(f"{kind}.haunt", 0.0, 5.0), _apply_later, sim, effect)
         elif before:
@@ -155,11 +177,15 @@ def _do(answer: asyncio.Future[T], effect: Callable[[], T], error: str | None) -
     loop.call_later(0.002, _settle, answer, result, Unavailable(error) if error else None)
 
 
+def _apply(effect: Callable[[], object]) -> None:
+    with suppress(PortError):
+        effect()
+
+
 def _apply_later(sim: Simulation, effect: Callable[[], object]) -> None:
     """An operation that was given up happens later, maybe after its own repetition."""
     sim.books.haunted = True
-    with suppress(PortError):
-        effect()
+    _apply(effect)
     sim.books.haunted = False
 
 

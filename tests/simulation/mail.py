@@ -148,11 +148,11 @@ class MessageQueue:
         try:
             if fresh:
                 deliveries += [Delivery(sim, isolate, letter) for letter in fresh]
-                await isolate.invoke("on_messages", isolate.app.on_messages(deliveries))
+                await isolate.limited("on_messages", isolate.app.on_messages(deliveries))
             if dead:
                 letters = [Delivery(sim, isolate, letter) for letter in dead]
                 deliveries += letters
-                await isolate.invoke("on_dead_letters", isolate.app.on_dead_letters(letters))
+                await isolate.limited("on_dead_letters", isolate.app.on_dead_letters(letters))
         finally:
             self._active -= 1
             for one in deliveries:

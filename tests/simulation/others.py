@@ -104,7 +104,7 @@ class Others:
         self, method: str, target: str, value: Any = None, key: str = KEY
     ) -> tuple[int, Any] | None:
         """Repeat a request until there is an answer; None if there never was one."""
-        for pause in (0.5, 2, 10, 60, 300, 3_000):
+        for pause in (0.5, 2, 10, 60, 300, 3_000, 4_000, 8_000):
             answer = await self._sim.web.json(method, target, value, key)
             if answer is not None and answer[0] < 500:
                 return answer

@@ -81,7 +81,7 @@ class People:
 
     async def _insist(self, execution: Execution, path: str, form: dict[str, str]) -> None:
         """Submit the form until there is an answer."""
-        for pause in (1, 5, 60, 600, 3_600):
+        for pause in (1, 5, 60, 600, 3_600, 4_000):
             answer = await self._post(execution, path, form)
             if answer is not None and answer[0] < 500:
                 return

@@ -82,7 +82,10 @@ class Services:
         sim, dice = self._sim, self._sim.dice
         name, verb = request.url.host.partition(".")[0], request.url.path.rpartition("/")[2]
         body = json.loads(request.content)
-        if dice.hit("provider.unreachable", 0.03):
+        outage = sim.weather.over(name)
+        if outage is not None and outage.hangs:
+            return
+        if outage is not None or dice.hit("provider.unreachable", 0.03):
             _break(answer, httpx2.ConnectError("no route"))
             return
         await asyncio.sleep(dice.between("provider.way", 0.005, 0.05))

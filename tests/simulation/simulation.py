@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Coroutine, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from tests.simulation.people import People
 from tests.simulation.readers import Readers
 from tests.simulation.services import Services
 from tests.simulation.watch import Change, WatchedDatabase
+from tests.simulation.weather import Weather
 from tests.simulation.web import Web
 
 START_MS: Final = 1_801_435_200_000
@@ -76,6 +78,7 @@ class Report:
     commits: int = 0
     checks: Counter[str] = field(default_factory=Counter)
     days: float = 0.0
+    cpu_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     happened: list[str] = field(default_factory=list)
     timeline: list[tuple[float, str, str, object]] = field(default_factory=list)
@@ -99,6 +102,7 @@ class Simulation:
         self.invocations = 0
         self.skewed = plan.seed % 3 != 0
         self.stormy_until: dict[str, float] = {}
+        self.weather = Weather(self)
         self.books = Books(self)
         self.database = WatchedDatabase(self.now_ms)
         self.database.watch = self._committed
@@ -298,7 +302,7 @@ class Simulation:
     async def _tick(self) -> None:
         isolate = self.isolate()
         self.events += 1
-        await isolate.invoke("on_tick", isolate.app.on_tick())
+        await isolate.limited("on_tick", isolate.app.on_tick())
 
     def _logged(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         self.note("log", event.pop("event"), event)
@@ -324,4 +328,7 @@ def simulate(plan: Plan) -> Report:
 
 def summarize(plan: Plan) -> Report:
     """Run one seed without a timeline, which would be expensive to send to another process."""
-    return Simulation(plan, timeline=False).run()
+    began = time.process_time()
+    report = Simulation(plan, timeline=False).run()
+    report.cpu_s = time.process_time() - began
+    return report
