@@ -138,8 +138,9 @@ class Traffic:
         return [sql.LET_GO(holder=self.token)] if held else []
 
     def read(self, rows: Sequence[Row]) -> None:
-        """Take over the states in the database."""
-        self.states = {text(row, "profile"): _state(row) for row in rows}
+        """Take over the states in the database, except of profiles whose calls ended during the round trip."""
+        unwritten = {name: self.states[name] for name in self.changed}
+        self.states = {text(row, "profile"): _state(row) for row in rows} | unwritten
 
     def may_wake(self, now_ms: int) -> bool:
         """Whether tasks may wait for a profile that may be called now, and that the last claim did not know."""

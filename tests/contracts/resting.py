@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 
 from consumer.core.outcome import Outcome, Retry, Succeeded
 from consumer.core.policy import HOUR, MINUTE, NEVER, SECOND
 from consumer.core.profile import accounts
+from consumer.run.run import Run
 from consumer.service import doctor
 from tests.contracts.replies import GOOD
 from tests.support.fakes import ANSWER, Hold
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from consumer.provider import Call
+    from consumer.run.begin import Intent
 
 DOWN = Retry("http_503: down")
 
@@ -44,6 +47,18 @@ class RestContract(Suite):
         await scene.drain()
 
         assert await scene.count("rests") == 0
+
+    async def test_a_failure_during_a_round_trip_is_written_by_the_next_one(self, scene: Scene) -> None:
+        traffic, now = Run(scene.world).traffic, scene.clock.now_ms()
+        account = scene.world.accounts["blind"]
+        ended = cast("Intent", SimpleNamespace(account=account, immediate_outcome=None, started_ms=now))
+
+        assert traffic.statements(now) == []  # the batch is sent,
+        traffic.note(ended, DOWN, now)  # a call ends in the meantime,
+        traffic.read([])  # and the states come back as they were before
+
+        await scene.world.write(*traffic.statements(now))
+        assert [row["failures"] for row in await scene.sql("SELECT failures FROM rests")] == [1]
 
     async def test_a_provider_that_is_down_for_an_hour_costs_no_task(self, scene: Scene) -> None:
         first = await scene.given(ai("blind"), count=40)
