@@ -253,13 +253,19 @@ def _by_task(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
+def _whole(sim: Simulation, detail: str) -> str:
+    """An entry of the audit log, with the text that it names where a row could not hold it."""
+    key = re.search(r"stored as (\S+)", detail)
+    return detail if key is None else detail + (sim.blob(key[1]) or "")
+
+
 def receipts_are_true(sim: Simulation) -> str | None:
     """An answer is stored to the letter if its receipt says `used`, and in the audit log if it says `kept`."""
     for execution, sent in sim.people.kept:
         rows = sim.database.ask(
             "SELECT detail FROM audit_log WHERE task_id = ?1 AND event = 'answer not used'", execution.task_id
         )
-        if not any(dump_json(sent) in str(row["detail"]) for row in rows):
+        if not any(dump_json(sent) in _whole(sim, str(row["detail"])) for row in rows):
             return f"{str(sent)[:80]} to {execution.id} is kept by its receipt, but the audit log has {rows}"
     for execution, answer in sim.people.used:
         rows = sim.database.ask(

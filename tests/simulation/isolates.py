@@ -54,7 +54,7 @@ class Isolate:
         self.stopping = False
         self.operations = 0
         self.kill_at = 0
-        self.running: set[asyncio.Task[Any]] = set()
+        self.running: dict[asyncio.Task[Any], None] = {}  # in order, so that a seed repeats
         self.tokens: set[str] = set()
         self.skew_ms = int(sim.dice.between("skew", -14_000, 14_000)) if sim.skewed else 0
         dice = sim.dice
@@ -116,7 +116,7 @@ class Isolate:
         """Run an invocation; None if the worker died or could not reach its database."""
         task = asyncio.current_task()
         assert task is not None
-        self.running.add(task)
+        self.running[task] = None
         self.sim.invocations += 1
         INVOCATION.set(self.sim.invocations)
         try:
@@ -131,7 +131,7 @@ class Isolate:
             edges.no_unexpected_exception_escapes(self.sim, what, error)
             return None
         finally:
-            self.running.discard(task)
+            self.running.pop(task, None)
 
     async def reach(
         self, kind: str, effect: Callable[[], T], low: float, high: float, what: str, *, ghost: bool = False

@@ -144,8 +144,16 @@ class Simulation:
 
     def stored(self, result: str | None, result_key: str | None) -> Any:
         """The answer that a row or its blob holds; None if there is none."""
-        text = self.blobs.get(result_key) if result_key is not None else result
+        text = self.blob(result_key) if result_key is not None else result
         return None if text is None else json.loads(text)
+
+    def blob(self, key: str) -> str | None:
+        """A large text: in the blob store, or in parts in the database."""
+        found = self.blobs.get(key)
+        if found is not None:
+            return found.decode()
+        parts = self.database.ask("SELECT data FROM blob_parts WHERE key = ?1 ORDER BY part", key)
+        return "".join(row["data"] for row in parts) or None
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a background task; the seed does not end before it."""
