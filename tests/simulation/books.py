@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import CommitInvariants
 from tests.simulation.effect_invariants import EffectInvariants
-from tests.simulation.isolates import INVOCATION
+from tests.simulation.platform import INVOCATION
 from tests.simulation.seen import ENDED, FINISHED
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from consumer.store.sql import task_of
-from tests.simulation.isolates import INVOCATION
+from tests.simulation.platform import INVOCATION
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate

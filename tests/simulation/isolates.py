@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx2
@@ -21,6 +20,7 @@ from consumer.ports import PortError, Result, Statement, Unavailable
 from consumer.web.app import build
 from consumer.world import World
 from tests.simulation import edges
+from tests.simulation.services import submitted_execution
 from tests.support.ports import FakeEntropy
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LINK_SECRET: Final = "the secret of the links of the simulation"
-INVOCATION: Final[ContextVar[int]] = ContextVar("invocation", default=0)
-"""The current invocation; tasks that it starts inherit it."""
 LONGEST_INVOCATION_S: Final = 900.0
 """The time after which the platform ends a consumer of a queue and a tick of cron."""
 LONGEST_OPERATION: Final = 40
@@ -117,8 +115,7 @@ class Isolate:
         task = asyncio.current_task()
         assert task is not None
         self.running[task] = None
-        self.sim.invocations += 1
-        INVOCATION.set(self.sim.invocations)
+        self.sim.platform.begin(what)
         try:
             return await work
         except (Killed, asyncio.CancelledError):
@@ -162,7 +159,11 @@ class Isolate:
             loop.call_later(there, _do, answer, effect, f"{what}: connection lost" if after else None)
         if before or after:
             sim.note(self.name, f"{kind} fails", "before" if before else "after")
-        result = await answer
+        if kind == "database":
+            result = await answer
+        else:
+            async with sim.platform.connection():
+                result = await answer
         self.gate(f"after {what}")
         return result
 
@@ -231,6 +232,7 @@ class Database:
         check_batch(statements)
         isolate = self._isolate
         isolate.sim.books.nothing_after_acknowledgement(isolate.name)
+        isolate.sim.platform.count(len(statements))
         database = isolate.sim.database
         results = await isolate.reach(
             "database",
@@ -317,7 +319,8 @@ class Wire(httpx2.AsyncClient):
         isolate = self._isolate
         isolate.gate("before a request")
         isolate.sim.events += 1
-        answer = isolate.sim.services.receive(isolate, request)
-        response = await answer
+        with isolate.sim.platform.call(isolate, submitted_execution(request)):
+            async with isolate.sim.platform.connection():
+                response = await isolate.sim.services.receive(isolate, request)
         isolate.gate("after a reply")
         return response

@@ -60,6 +60,8 @@ ROUTES: Final[tuple[tuple[list[dict[str, Any]], dict[str, Any]], ...]] = (
     ([person("human", "crowd", "inbox")], {"job_s": HOUR, "person_s": 5 * HOUR, "call_s": 20}),
     ([ai("echo", **ECHO), ai("plain")], {"call_s": 20, "unknown": "wait"}),
     ([ai("keyed"), ai("plain")], {"call_s": 5, "unknown": "retry"}),
+    ([ai("plain")], {"call_s": 240}),
+    ([ai("chat", "both")], {"call_s": 240}),
 )
 BUDGETS: Final = (
     # scope, scope_id, period, cap in micro-dollars, refused

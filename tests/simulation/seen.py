@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from consumer.core.template import Limits
+from consumer.store.sql import task_of
 from tests.simulation.scenario import ROUTES, organization_of
 from tests.simulation.watch import Budget
 
@@ -61,6 +62,12 @@ class Seen:
         new = Budget(0, scope, scope_id, period, 0, "wait")
         wanted = new[1:4]
         return next((found for found in self.budgets.values() if found[1:4] == wanted), new)
+
+    def call_s(self, execution: int) -> float:
+        """The time limit of a call; 0 if its task is unknown."""
+        task = self.tasks.get(task_of(execution))
+        limits = None if task is None else self.limits.get(task.template_id or 0)
+        return 0.0 if limits is None else limits.call_s
 
     def budgets_of(self, task: int, template: int) -> set[int]:
         """The budgets that apply to a task now."""

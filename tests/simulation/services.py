@@ -23,6 +23,7 @@ HONOURS_KEYS: Final = frozenset({"keyed", "both"})
 ASYNCHRONOUS: Final = frozenset({"jobs", "calls", "crowd"})
 INPUT_RATE: Final = Decimal("1.07") / 1_000_000
 OUTPUT_RATE: Final = Decimal("2.03") / 1_000_000
+BARE_STATUSES: Final = (408, 500, 502, 503, 504)
 LARGE: Final = 70_000
 """The length of an answer that is stored in a blob."""
 
@@ -58,13 +59,16 @@ class Refusal(Exception):
 
 
 class Services:
-    """All providers.  `ledger`: the exact charge of each execution; `answers`: the answers for each task."""
+    """All providers.  `uncounted`: executions whose tokens the reply did not count.
+
+    `ledger`: the exact charge of each execution; `answers`: the answers for each task."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.hooks = Hooks(sim)
         self.jobs: dict[str, Job] = {}
         self.refused_keys: set[str] = set()
+        self.uncounted: set[int] = set()
         self.ledger: dict[int, Decimal] = {}
         self.answers: dict[int, list[Any]] = defaultdict(list)
         self._answers = 0
@@ -127,6 +131,8 @@ class Services:
 
     async def _think(self) -> None:
         dice = self._sim.dice
+        if dice.hit("provider.long", 0.04):
+            await asyncio.sleep(dice.between("provider.length", 50, 240))
         slow = dice.hit("provider.slow", 0.04)
         await asyncio.sleep(
             dice.between("provider.slowness", 2, 50) if slow else dice.between("think", 0.1, 2.0)
@@ -232,9 +238,27 @@ class Services:
         made = int(dice.between("chat.out", 1, body["max_tokens"]))
         self.ledger[execution] = given * INPUT_RATE + made * OUTPUT_RATE
         content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(execution))
+        if dice.hit(
+            "chat.status", 0.04
+        ):  # a server on the way answers by itself, although the work is done and paid for
+            return dice.stream("chat.status.which").choice(BARE_STATUSES), {}
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+        if dice.hit("chat.counts_nothing", 0.04):
+            usage = dict.fromkeys(usage, 0)
+            self.uncounted.add(execution)
         message = {"message": {"content": content}, "finish_reason": "stop"}
         return 200, {"model": body["model"], "choices": [message], "usage": usage}
+
+
+def submitted_execution(request: httpx2.Request) -> int | None:
+    """The execution that a request submits; None for a poll, a lookup or a cancel."""
+    named = request.headers.get("x-execution")
+    if named is not None:
+        return int(named)
+    if not request.url.path.endswith("/submit"):
+        return None
+    execution: int = json.loads(request.content)["execution"]
+    return execution
 
 
 def _break(answer: asyncio.Future[httpx2.Response], error: Exception) -> None:

@@ -17,7 +17,6 @@ import structlog
 from consumer.core.profile import accounts
 from consumer.ports import PortError, Result
 from consumer.run.schema import SchemaTrust
-from consumer.world import Config
 from providers import PROVIDERS
 from tests.simulation import edges, ends, scenario
 from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
@@ -29,6 +28,7 @@ from tests.simulation.mail import MessageQueue, StatusStore
 from tests.simulation.operators import Operators
 from tests.simulation.others import Others
 from tests.simulation.people import People
+from tests.simulation.platform import Platform, config_of
 from tests.simulation.readers import Readers
 from tests.simulation.services import Services
 from tests.simulation.watch import Change, WatchedDatabase
@@ -106,7 +106,8 @@ class Simulation:
         self.books = Books(self)
         self.database = WatchedDatabase(self.now_ms)
         self.database.watch = self._committed
-        self.config = Config(status_ttl_s=400 * 86_400, public_url="http://bizq.test")
+        self.config = config_of(plan.seed)
+        self.platform = Platform(self)
         self.providers = {**PROVIDERS, **{each.name: each() for each in (*ADAPTERS, Chat)}}
         self.accounts = accounts(PROFILES, {"HOOK": HOOK_SECRET})
         self.queue = MessageQueue(self)

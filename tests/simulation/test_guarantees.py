@@ -8,11 +8,12 @@ from pathlib import Path
 from tests.simulation import edges, ends
 from tests.simulation.commit_invariants import CommitInvariants
 from tests.simulation.effect_invariants import EffectInvariants
+from tests.simulation.platform import Platform
 from tests.simulation.readers import Readers
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-CLASSES = (CommitInvariants, EffectInvariants, Readers)
+CLASSES = (CommitInvariants, EffectInvariants, Readers, Platform)
 HOMES = (*ends.ENDS, *vars(edges).values(), *(value for home in CLASSES for value in vars(home).values()))
 COLUMNS = {"cost_source", "blocked_by"}
 FUNCTIONS = {found.__name__: found for found in HOMES if callable(found) and hasattr(found, "__name__")}

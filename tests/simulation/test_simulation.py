@@ -32,6 +32,7 @@ def test_every_invariant_holds(seed: int) -> None:
 
 
 SELDOM = {
+    "no_call_is_cut_off_early": "only a call that its worker cancels is checked",
     "an_invocation_ends_in_time": "only a long outage of the database makes an invocation long",
     "authentic_webhooks_are_taken": "few seeds have a webhook that fails the first time",
     "no_unexpected_exception_escapes": "it is counted only when it is violated",
