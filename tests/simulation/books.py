@@ -33,7 +33,7 @@ class Books(CommitInvariants, EffectInvariants):
                 self._lease(token, lease)
             self._limited(change)
         for change in changes:
-            for name in change.periods:
+            for name in (one for one, period in change.periods.items() if period):
                 self.counters_are_sums(name)
                 self.budget_is_kept(name)
 
@@ -114,6 +114,8 @@ class Books(CommitInvariants, EffectInvariants):
     def _limited(self, change: Change) -> None:
         """Note changed budgets, periods and stops."""
         self.budgets |= {number: budget for number, budget in change.budgets.items() if budget}
+        for number in [one for one, budget in change.budgets.items() if budget is None]:
+            self.budgets.pop(number, None)
         self.periods |= {name: period for name, period in change.periods.items() if period}
         for stop in change.stops.values():
             self.stopped_at = None if stop is None else self.sim.loop.time()

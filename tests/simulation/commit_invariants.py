@@ -94,7 +94,7 @@ class CommitInvariants(Seen):
 
     def a_completed_task_has_a_result(self, task: Task) -> None:
         """The execution that a completed task names as its result exists."""
-        if task.status == "completed" and task.last_execution is not None:
+        if task.status == "completed" and task.last_execution is not None and not self.deleted[task.id]:
             done = self.executions.get(task.last_execution)
             self.must("a_completed_task_has_a_result", done is not None, "{} has no execution", task)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
 
+from consumer.store.sql import task_of
 from tests.simulation import edges
 from tests.simulation.adapters import HOOK_SECRET
 
@@ -34,6 +35,13 @@ class Hooks:
         self.bare: set[int] = set()
         self.forged: set[tuple[str, str]] = set()
         self._numbers = 0
+
+    def forget(self, task: int) -> None:
+        """The rows of a task were deleted."""
+        self.accepted = {event: number for event, number in self.accepted.items() if task_of(number) != task}
+        self.bare = {number for number in self.bare if task_of(number) != task}
+        for number in [one for one in self.reported_charges if task_of(one) == task]:
+            del self.reported_charges[number]
 
     async def tell(self, job: Job) -> None:
         """Send the event about the end of a job, with its faults."""
@@ -71,6 +79,8 @@ class Hooks:
             status = await self._post(path, query, self._signed(said, event))
             if status is not None and 200 <= status < 300:
                 self._sim.note(job.provider, "reports", f"{event}: {said['status']} of {job.execution}")
+                if job.era != self._sim.services.era(job.execution):
+                    return
                 self.accepted[job.provider, event] = job.execution
                 if job.bare:
                     self.bare.add(job.execution)

@@ -146,7 +146,7 @@ class Isolate:
         before = dice.hit(f"{kind}.before", 0.03 * sim.storm(kind))
         after = dice.hit(f"{kind}.after", 0.03)
         if sim.weather.hangs(kind):
-            if dice.stream(f"{kind}.hung").random() < 0.5:  # it is carried out, and nobody hears of it
+            if dice.stream(f"{kind}.hung").random() < 0.5:  # it is carried out, without a reply
                 loop.call_later(there, _apply, effect)
         elif sim.weather.over(kind):
             loop.call_later(there, _fail, answer, f"{what}: the service is down")

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from consumer.ports import PortError, Statement
 from tests.simulation.scenario import ORGANIZATIONS, ROUTES, organization_of
 from tests.simulation.seen import FINISHED
 
@@ -38,7 +39,11 @@ class Operators:
                 await asyncio.sleep(dice.between("operator.moment", 0.0, 2.0))
             chance = dice.stream("operator.what")
             what, much = chance.random(), chance.random()
-            if what < 0.35:
+            if dice.hit("operator.deletes", 0.25):
+                self._delete(much)
+            elif what < 0.1:
+                await self._change_a_cap(0.0 if what < 0.05 else much, factor=0.02)
+            elif what < 0.35:
                 await self._change_a_cap(much)
             elif what < 0.6:
                 await self._set_a_cap(chance.choice(("organization", "template", "task")), much)
@@ -47,14 +52,14 @@ class Operators:
             else:
                 await self._retry(much)
 
-    async def _change_a_cap(self, much: float) -> None:
-        """A new cap, between half and four times the old one."""
+    async def _change_a_cap(self, much: float, factor: float | None = None) -> None:
+        """A new cap: `factor` times the old one, often below what is spent, or between half and four times."""
         books = self._sim.books
         if books.budgets:
             number = sorted(books.budgets)[int(much * len(books.budgets))]
             budget = books.budgets[number]
-            factor = 0.5 * 8 ** ((much * 7919) % 1)
-            await self._put(budget, int(budget.cap_micro * factor))
+            times = 0.5 * 8 ** ((much * 7919) % 1) if factor is None else factor
+            await self._put(budget, int(budget.cap_micro * times))
 
     async def _set_a_cap(self, scope: str, much: float) -> None:
         """A new budget, for a few answers or for many."""
@@ -68,6 +73,30 @@ class Operators:
             period = PERIODS[int((much * 7919) % 1 * 3)]
             cap = int(10_000 * 100 ** ((much * 104_729) % 1))
             await self._put(books.budget(scope, number, period), cap)
+
+    def _delete(self, much: float) -> None:
+        """Delete the executions of an ended task, mostly of the newest one, mostly with the task: its id may return."""
+        sim = self._sim
+        ended = sorted(task.id for task in sim.books.tasks.values() if task.status in FINISHED)
+        if not ended:
+            return
+        task = ended[-1] if much < 0.6 else ended[int(much * len(ended))]
+        statements = [Statement("DELETE FROM task_executions WHERE task_id = ?1", (task,))]
+        if much < 0.8:
+            statements.append(Statement("DELETE FROM tasks WHERE id = ?1", (task,)))
+            if sim.reuses_ids:
+                statements.append(
+                    Statement(
+                        "UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM tasks) WHERE name = 'tasks'"
+                    )
+                )
+        try:
+            sim.database.commit("an operator", statements)
+        except PortError as error:
+            sim.note("an operator", "is refused", f"{task}: {error}")
+        else:
+            sim.books.forget(task)
+            sim.note("an operator", "deletes", task)
 
     def _some_task(self, much: float) -> int:
         """A task, preferably one that a worker runs now."""

@@ -96,6 +96,8 @@ class Others:
         edges.no_good_request_is_refused(self._sim, status, said)
         if status not in (200, 201):
             return
+        if self._sim.books.deleted[self.made.get(one.number, 0)]:  # its key is free again
+            return
         before = self.made.setdefault(one.number, said["id"])
         edges.one_task_per_key(self._sim, before, said["id"])
         self._sim.note("a caller", "submitted", said["id"])

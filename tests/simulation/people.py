@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from consumer.service import links
-from consumer.store.sql import mark_of
+from consumer.store.sql import mark_of, task_of
 from tests.simulation.isolates import LINK_SECRET
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ class People:
         self._asked: set[int] = set()
         self.used: list[tuple[Execution, Any]] = []
         self.kept: list[tuple[Execution, Any]] = []
+
+    def forget(self, task: int) -> None:
+        """The rows of a task were deleted: nothing shows its answers any more, and its ids may come back."""
+        self._asked = {number for number in self._asked if task_of(number) != task}
+        self.used = [one for one in self.used if one[0].task_id != task]
+        self.kept = [one for one in self.kept if one[0].task_id != task]
 
     def asked(self, execution: Execution) -> None:
         """Handle an assignment that has appeared in a person's inbox."""

@@ -79,7 +79,7 @@ class Platform:
 
     @contextmanager
     def call(self, isolate: Isolate, execution: int | None) -> Iterator[None]:
-        """A call to a provider lasts until here; whoever cancels it must have had a reason."""
+        """A call to a provider lasts until here; a worker that cancels it must have a reason."""
         began, now = self._sim.loop.time(), INVOCATION.get()
         self._calls[now] += 1
         self.calls_leave_a_connection_to_storage(self._calls[now])

@@ -46,7 +46,11 @@ class Readers:
         pause = self._sim.dice.stream("reader.pause").uniform(1, 40)
         for _ in range(READS):
             await asyncio.sleep(pause)
+            if self._sim.books.deleted[reader.task]:
+                return
             shown = await self._look(reader)
+            if self._sim.books.deleted[reader.task]:
+                return
             if shown is not None and not self.never_backwards(reader, shown):
                 return
             if reader.status in FINAL:

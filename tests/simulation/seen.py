@@ -45,8 +45,22 @@ class Seen:
         self.haunted = False
         self.left_to_the_sweep: set[str] = set()
         self.sent: set[int] = set()
+        self.former: dict[int, set[tuple[int, str]]] = defaultdict(set)
+        """The versions and statuses of tasks that had an id before."""
+        self.deleted: Counter[int] = Counter()
+        """How often the rows of a task were deleted."""
         self.checked: Counter[str] = Counter()
         self.taken = asyncio.Event()
+
+    def forget(self, task: int) -> None:
+        """Its rows were deleted, and its ids may come back: what providers did under them belongs to no row now."""
+        self.deleted[task] += 1
+        gone = set(self.of_task.pop(task, []))
+        self.former[task] |= set(self.states[task].items())
+        for known in (self.ever_unknown, self.overran, self.sent):
+            known.difference_update(gone)
+        self.sim.services.forget(task)
+        self.sim.people.forget(task)
 
     def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
         """Count a check of an invariant, and report a violation.  `why` is formatted only then."""

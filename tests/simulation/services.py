@@ -30,13 +30,15 @@ LARGE: Final = 70_000
 
 @dataclass(slots=True)
 class Job:
-    """A provider's record of one submission.  `bare`: its webhook comes without the query of the callback address."""
+    """A provider's record of one submission.  `era`: how often the rows of its task had been deleted before.
+    `bare`: its webhook comes without the query of the callback address."""
 
     provider: str
     key: str
     execution: int
     callback: str | None
     bare: bool
+    era: int
     status: str = "working"
     answer: Any = None
     charged: Decimal | None = None
@@ -73,6 +75,18 @@ class Services:
         self.answers: dict[int, list[Any]] = defaultdict(list)
         self._answers = 0
         self._storm_until: dict[str, float] = {}
+
+    def era(self, execution: int) -> int:
+        """How often the rows of its task were deleted so far: what began in an earlier era belongs to no row."""
+        return self._sim.books.deleted[task_of(execution)]
+
+    def forget(self, task: int) -> None:
+        """The rows of a task were deleted: what its calls cost or still do is not compared any more."""
+        for number in [one for one in self.ledger if task_of(one) == task]:
+            del self.ledger[number]
+            self.uncounted.discard(number)
+        self.hooks.forget(task)
+        self.answers.pop(task, None)
 
     def receive(self, isolate: Isolate, request: httpx2.Request) -> asyncio.Future[httpx2.Response]:
         """Handle a request; the work is done even if its sender dies."""
@@ -138,24 +152,26 @@ class Services:
             dice.between("provider.slowness", 2, 50) if slow else dice.between("think", 0.1, 2.0)
         )
 
-    def _charge(self, execution: int, most_micro: int) -> Decimal:
+    def _charge(self, execution: int, most_micro: int, era: int) -> Decimal:
         """An amount up to the declared maximum, with more digits than micro-dollars; rarely above the maximum."""
         draw = self._sim.dice.between("charge", 0.0, 1.0)
         amount = (Decimal(most_micro) * Decimal(f"{draw:.5f}")) / 1_000_000
         if self._sim.dice.hit("provider.overrun", 0.01):
             amount += Decimal(most_micro) / 400_000
             self._sim.books.overran.add(execution)
-        self.ledger[execution] = self.ledger.get(execution, Decimal(0)) + amount
+        if era == self.era(execution):
+            self.ledger[execution] = self.ledger.get(execution, Decimal(0)) + amount
         return amount
 
-    def _sentence(self, execution: int) -> Any:
+    def _sentence(self, execution: int, era: int) -> Any:
         """A unique answer; rarely one that does not fit the schema, or that a row can hardly hold."""
         if self._sim.dice.hit("provider.invalid", 0.05):
             return {"wrong": 1}
         self._answers += 1
         long = "!" * LARGE if self._sim.dice.stream("answer.size").random() < 0.02 else ""
         answer = {"answer": f"yes, {self._answers}{long}"}
-        self.answers[task_of(execution)].append(answer)
+        if era == self.era(execution):
+            self.answers[task_of(execution)].append(answer)
         return answer
 
     async def _ask(
@@ -175,7 +191,7 @@ class Services:
             return 404, {}
         if verb == "cancel" and job.status == "working":
             job.status = "cancelled"
-            job.charged = self._charge(job.execution, PRICE_MICRO // 4)
+            job.charged = self._charge(job.execution, PRICE_MICRO // 4, job.era)
         return 200, job.said()
 
     async def _submit(
@@ -193,17 +209,17 @@ class Services:
         job = self.jobs.get(key)
         if job is None or name not in HONOURS_KEYS:
             bare = dice.stream("webhook.bare").random() < 0.2
-            job = self.jobs[key] = Job(name, key, execution, body.get("callback"), bare)
+            job = self.jobs[key] = Job(name, key, execution, body.get("callback"), bare, self.era(execution))
             if name in ASYNCHRONOUS:
                 sim.start(self._work(job))
                 await asyncio.sleep(dice.between("accept", 0.05, 3.0))
                 return 202, {"status": "accepted", "id": job.id, "check_after_ms": None}
             if dice.hit("provider.refuses", 0.05):
-                job.status, job.charged = "failed", self._charge(execution, PRICE_MICRO // 2)
+                job.status, job.charged = "failed", self._charge(execution, PRICE_MICRO // 2, job.era)
                 return 200, job.said()
             await self._think()
-            job.status, job.answer = "done", self._sentence(execution)
-            job.charged = self._charge(execution, PRICE_MICRO)
+            job.status, job.answer = "done", self._sentence(execution, job.era)
+            job.charged = self._charge(execution, PRICE_MICRO, job.era)
         while job.status == "working":  # noqa: ASYNC110  # the server checks once a second
             await asyncio.sleep(1.0)
         if dice.hit("provider.crash", 0.02):
@@ -218,8 +234,8 @@ class Services:
         if job.status != "working":
             return
         job.status = "failed" if dice.hit("job.fails", 0.08) else "done"
-        job.answer = self._sentence(job.execution) if job.status == "done" else None
-        job.charged = self._charge(job.execution, PRICE_MICRO)
+        job.answer = self._sentence(job.execution, job.era) if job.status == "done" else None
+        job.charged = self._charge(job.execution, PRICE_MICRO, job.era)
         if job.callback is not None:
             await self.hooks.tell(job)
 
@@ -233,11 +249,13 @@ class Services:
         self._sim.books.submitted(isolate.name, execution, again=False)
         if "poison" in str(body):
             isolate.die("poisoned by a request")
+        era = self.era(execution)
         await self._think()
         given = int(dice.between("chat.in", 1, len(request.content) // 2))
         made = int(dice.between("chat.out", 1, body["max_tokens"]))
-        self.ledger[execution] = given * INPUT_RATE + made * OUTPUT_RATE
-        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(execution))
+        if era == self.era(execution):
+            self.ledger[execution] = given * INPUT_RATE + made * OUTPUT_RATE
+        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(execution, era))
         if dice.hit(
             "chat.status", 0.04
         ):  # a server on the way answers by itself, although the work is done and paid for

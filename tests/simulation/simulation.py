@@ -101,6 +101,7 @@ class Simulation:
         self.events = 0
         self.invocations = 0
         self.skewed = plan.seed % 3 != 0
+        self.reuses_ids = plan.seed % 4 < 2
         self.stormy_until: dict[str, float] = {}
         self.weather = Weather(self)
         self.books = Books(self)
