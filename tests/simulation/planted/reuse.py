@@ -1,27 +1,8 @@
-"""Bugs in ids that come back, deleted rows, and budgets of two tiers."""
+"""Bugs in what deleted rows leave behind."""
 
 from __future__ import annotations
 
-from consumer.execution import call
-from consumer.store import settle
 from tests.simulation.planted.patch import Patch, bug
-
-
-@bug
-def key_of_a_call_is_its_id(patch: Patch) -> None:
-    """The key of a call depends on ids alone, so that a later task with the same id gets an old answer."""
-
-    def provider_key(execution: int, _identity: str, stage: int, candidate: int, attempt: int) -> str:
-        return f"bizq-{execution}-{stage}-{candidate}-{attempt}"
-
-    patch.everywhere(call.provider_key, provider_key)
-
-
-@bug
-def settle_without_its_lease(patch: Patch) -> None:
-    """A settle names the execution by its id alone."""
-    patch.sql(settle.SETTLE_EXECUTIONS, "AND task_executions.lease IS value ->> 'lease'", "")
-    patch.sql(settle.SETTLE_TASKS, "AND e.lease IS value ->> 'lease'", "")
 
 
 @bug
