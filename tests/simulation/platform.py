@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from consumer.core.template import MAX_CALL_S
@@ -31,12 +32,12 @@ ROUNDING_S: Final = 0.5
 
 def config_of(seed: int) -> Config:
     """The settings of a seed: in some, an invocation is short, so that its calls outlast it."""
-    usual = {"status_ttl_s": 400 * 86_400, "public_url": "http://bizq.test"}
+    usual = Config(status_ttl_s=400 * 86_400, public_url="http://bizq.test")
     if seed % 3 == 1:
-        return Config(invocation_ms=SHORT_MS, cut_ms=SHORT_MS + 1000 * (MAX_CALL_S + 30), **usual)
+        return replace(usual, invocation_ms=SHORT_MS, cut_ms=SHORT_MS + 1000 * (MAX_CALL_S + 30))
     if seed % 3 == 2:
-        return Config(statements=FEW - 100, all_statements=FEW, **usual)
-    return Config(**usual)
+        return replace(usual, statements=FEW - 100, all_statements=FEW)
+    return usual
 
 
 class Platform:
