@@ -148,7 +148,11 @@ class DeployedWorker:
 
     def later(self) -> None:
         """Make all unfinished work due."""
-        self.sql("UPDATE tasks SET run_at_ms = 0 WHERE status = 'pending' AND blocked_by IS NULL")
+        self.sql("UPDATE rests SET until_ms = 0")
+        self.sql(
+            "UPDATE tasks SET run_at_ms = 0"
+            " WHERE status = 'pending' AND (blocked_by IS NULL OR blocked_by LIKE 'rest:%')"
+        )
         self.sql("UPDATE task_executions SET wake_at_ms = 0 WHERE status IN ('waiting', 'unknown')")
         self.sql("UPDATE outbox SET due_ms = 0")
 
@@ -164,6 +168,7 @@ class DeployedWorker:
         self.worker.faults()
         self.sql("DELETE FROM leases")
         self.sql("DELETE FROM outbox")
+        self.sql("DELETE FROM rests")
         self.sql(
             "UPDATE tasks SET blocked_by = 'over', run_at_ms = 9007199254740990 WHERE status = 'pending'"
         )

@@ -50,7 +50,8 @@ def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: Deploye
     (answer,) = deployed.executions(cancelled)
     assert (answer["status"], answer["cost_micro"]) == ("cancelled", 30)  # late, but paid
     (doubtful,) = deployed.executions(late)
-    assert (doubtful["status"], doubtful["reason"]) == ("unknown", "timeout: no answer within 1 s")
+    assert doubtful["status"] == "unknown"
+    assert doubtful["reason"].startswith("timeout: no answer within 1 s from 127.0.0.1:")
     assert deployed.task(late)["status"] == "waiting"
     (letter,) = deployed.sql("SELECT reason, body FROM dead_letters WHERE message_id = 'poison'")
     assert "unknown version" in letter["body"]

@@ -44,7 +44,7 @@ def test_a_reply_without_headers_is_given_up(deployed: DeployedWorker) -> None:
         "slow", Answer(json=completion("x" * 100_000), delay_s=1.6), call_s=1, unknown="wait"
     )
     found = ended(deployed, template)
-    assert found == ("waiting", "unknown", "timeout: no answer within 1 s")
+    assert found == ("waiting", "unknown", "timeout: no answer within 1 s from 127.0.0.1:PORT")
 
 
 def test_too_many_requests_are_repeated_when_the_provider_says(deployed: DeployedWorker) -> None:
@@ -61,7 +61,7 @@ def test_too_many_requests_are_repeated_when_the_provider_says(deployed: Deploye
     assert [one["status"] for one in deployed.executions(task)] == ["failed", "succeeded"]
 
 
-@pytest.mark.parametrize(("status", "expected"), [(500, "pending"), (502, "waiting"), (400, "failed")])
+@pytest.mark.parametrize(("status", "expected"), [(500, "waiting"), (502, "waiting"), (400, "failed")])
 def test_each_status_has_its_meaning(deployed: DeployedWorker, status: int, expected: str) -> None:
     template = deployed.asks(f"status-{status}", Answer(status=status, body=b"<h1>no</h1>"), unknown="wait")
     assert ended(deployed, template)[0] == expected
