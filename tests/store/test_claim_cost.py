@@ -173,13 +173,13 @@ def requests(template: int) -> list[Statement]:
 
 
 def of_organization(organization: int) -> list[Statement]:
-    """What callers read of one organization with few tasks.  The rows of others must not add to the cost."""
+    """What callers read of one organization, at most three tasks.  The rows of others must not add to the cost."""
     place, page = {"organization": organization}, {"rank": -1, "after": 0, "size": 10}
-    whole = {**place, "before": NEVER, "most": 50_000}
+    whole = {**place, "before": NEVER, "most": 3}
     return [
         queries_sql.INBOX(**place, **page, user=None),
         queries_sql.INBOX_SIZE(**place, user=None),
-        queries_sql.COUNTS(**place, most=50_000),
+        queries_sql.COUNTS(**place, most=3),
         queries_sql.LIST(**whole, status="failed", size=5),
         *(costs(**whole, since=None) for costs in queries_sql.COSTS.values()),
         queries_sql.TEMPLATES(**place, name=None, size=10),
