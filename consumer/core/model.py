@@ -108,13 +108,12 @@ Text = Annotated[str, PLAIN]
 
 
 def dollars(digits: int) -> WithJsonSchema:
-    """The JSON Schema of an amount in dollars below ten to the power of `digits`.
+    """The JSON Schema of an amount in dollars up to ten to the power of `digits`.
 
     It documents the usual ways to write an amount.  Others that Python's Decimal reads are accepted too."""
     number = {"type": "number", "minimum": 0, "maximum": 10**digits}
-    return WithJsonSchema(
-        {"anyOf": [number, {"type": "string", "pattern": rf"^[0-9]{{1,{digits}}}(\.[0-9]{{1,30}})?$"}]}
-    )
+    below, limit = rf"[0-9]{{1,{digits}}}(\.[0-9]{{1,30}})?", rf"10{{{digits}}}(\.0{{1,30}})?"
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^({below}|{limit})$"}]})
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]

@@ -214,7 +214,7 @@ def _query(operation: Operation, name: str) -> dict[str, Any]:
     """A parameter.  The cursor of the inbox is no id."""
     if name == "cursor" and operation.answers.get(200) == "Inbox":
         return {
-            "schema": {"type": "string", "pattern": "^[0-9]+-[0-9]+$"},
+            "schema": {"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,15}$"},
             "description": "From the page before",
         }
     return PARAMETERS[name]

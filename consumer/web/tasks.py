@@ -125,8 +125,10 @@ async def costs(context: RequestContext) -> Response:
 async def inbox(context: RequestContext) -> Response:
     """The tasks that wait for people.  A link answers without a key, so a reader's key gets no links."""
     user = query_number(context.query, "user")
-    cursor = context.query.get("cursor", "")
-    found = await queries.inbox_page(context.world, context.organization, user, cursor)
+    cursor = context.query.get("cursor")
+    if cursor == "":
+        raise BadInput("cursor", "must be the cursor of a page, or absent")
+    found = await queries.inbox_page(context.world, context.organization, user, cursor or "")
     if context.role == "reader":
         for entry in found["assignments"]:
             entry.pop("link")

@@ -18,7 +18,7 @@ from tests.support.deployment import Deployment, DeploymentSuite, budget, refuse
 from tests.support.hostile_requests import BROKEN, NOT_JSON, NUMBERS, PLAIN, TEXTS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 
 class HostileContract(DeploymentSuite):
@@ -177,13 +177,15 @@ class HostileContract(DeploymentSuite):
     async def test_a_body_that_grows_too_large_is_refused(self, deployment: Deployment) -> None:
         sent = 0
 
-        async def stream() -> AsyncIterator[bytes]:
+        async def stream() -> AsyncGenerator[bytes, None]:
             nonlocal sent
             while True:
                 sent += 65_536
                 yield b" " * 65_536
 
-        refused(await deployment.ask("POST", "/v1/tasks", content=stream()), 413)
+        body = stream()
+        refused(await deployment.ask("POST", "/v1/tasks", content=body), 413)
+        await body.aclose()
         assert sent < MAX_BODY + 3 * 65_536
 
     async def test_bodies_are_accepted_up_to_exactly_the_limit(self, deployment: Deployment) -> None:

@@ -64,8 +64,9 @@ EXAMPLES: Final[dict[str, dict[str, list[Any]]]] = {
 _ROUTED: Final = r"route|route\.stages\[\d+\]\.candidates\[\d+\]\.(profile|settings\b.*)"
 _TEMPLATE: Final = rf"id|organization|organization_id|prompt|(in|out)put_schema(?!\.type$).*|{_ROUTED}"
 UNSAYABLE: Final = {
-    "/v1/tasks": r"(tasks\[\d+\]\.)?(organization|template|assigned_to)|tasks",
+    "/v1/tasks": r"(tasks\[\d+\]\.)?(organization|template|assigned_to|deadline|idempotency_key)|tasks",
     "/v1/users": "organization",
+    "/v1/restore": "revoke",
     "/v1/templates": _TEMPLATE,
     "/v1/templates/{id}": _TEMPLATE,
     "/v1/budgets": "organization|scope_id",

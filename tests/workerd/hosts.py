@@ -10,7 +10,11 @@ from typing import Any, Final
 
 import pytest
 
-NOT_IN_WORKERD: Final[dict[str, str]] = {}
+NOT_IN_WORKERD: Final[dict[str, str]] = {
+    "ForeignRowContract.test_a_row_that_cannot_be_read_keeps_no_other_task_from_being_done": (
+        "for one column the runtime reports that the code hung, and ends the tests around it; the cause is not found"
+    ),
+}
 """Qualified names of contract tests, with the reason."""
 NOT_LOCAL: Final[dict[str, str]] = {}
 

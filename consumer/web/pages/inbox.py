@@ -71,6 +71,8 @@ async def _act(context: RequestContext, asked: Assignment, wanted: list[Field], 
         raise BadInput("decision", "must be approve, edit or reject")
     if "redo" in form and form.value("redo") != "yes":
         raise BadInput("redo", "must be yes or absent")
+    if "sure" in form and form.value("sure") != "yes":
+        raise BadInput("sure", "must be yes or absent")
     by = form.value("by")
     match form.value("action"):
         case "accept" if asked.state == "answered":
