@@ -21,17 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx2
 from rich.console import Console
 from rich.table import Table
 
 from consumer import telemetry
 from consumer.app import App
 from consumer.core import snapshot
-from consumer.core.profile import accounts
 from consumer.local import migrate
-from consumer.local.blobs import FileBlobs
-from consumer.local.clock import SystemClock, SystemEntropy
+from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
@@ -40,6 +37,7 @@ from consumer.provider import Call, Verb
 from consumer.service import new_tasks, submissions
 from consumer.world import LOCAL, World
 from providers.echo import Echo
+from tests.bench.world import world_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
@@ -87,21 +85,9 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
         clock, echo = SystemClock(), Watched()
         database = SqliteDatabase(place / "tasks.sqlite3", synchronous=synchronous)
         migrate.apply(database, ROOT / "migrations")
-        kv = SqliteKeyValue(place / "kv.sqlite3", clock)
-        queue = LocalQueue(place / "queue.sqlite3", "doorbells", clock)
-        world = World(
-            database=database,
-            kv=kv,
-            blobs=FileBlobs(place / "blobs"),
-            queue=queue,
-            clock=clock,
-            entropy=SystemEntropy(),
-            http=httpx2.AsyncClient(),
-            providers={"echo": echo},
-            accounts=accounts({"echo": {"provider": "echo", "price": {"per_task": "0"}}}, {}),
-            link_secret="the secret of the links of the bench",
-            config=LOCAL,
-        )
+        world = world_of(place, database, clock, echo, LOCAL)
+        assert isinstance(world.kv, SqliteKeyValue)
+        assert isinstance(world.queue, LocalQueue)
         settings = {"delay_ms": delay_ms, "output": {"title": "done"}}
         route = {"stages": [{"kind": "ai", "candidates": [{"profile": "echo", "settings": settings}]}]}
         columns = "id, organization_id, name, output_schema, route"
@@ -115,8 +101,8 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
         try:
             yield world, echo
         finally:
-            queue.close()
-            kv.close()
+            world.queue.close()
+            world.kv.close()
             database.close()
 
 

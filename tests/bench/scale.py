@@ -15,24 +15,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import httpx2
 from rich.console import Console
 from rich.table import Table
 
 from consumer.core.policy import NEVER
-from consumer.core.profile import accounts
 from consumer.local import migrate
-from consumer.local.blobs import FileBlobs
-from consumer.local.clock import SystemEntropy
 from consumer.local.database import SqliteDatabase
-from consumer.local.kv import SqliteKeyValue
-from consumer.local.queue import LocalQueue
 from consumer.ports import Statement
 from consumer.run import claim, sweep
 from consumer.service import doctor, queries
 from consumer.store.sql import Query
 from consumer.world import Config, World
 from providers.echo import Echo
+from tests.bench.world import world_of
 from tests.support.ports import FakeClock
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -88,23 +83,6 @@ def fill(database: SqliteDatabase, size: int, mixture: str, now: int) -> None:
     database.run([Statement(str(row["sql"])) for row in kept])
 
 
-def opened(place: Path, database: SqliteDatabase, clock: FakeClock) -> World:
-    """A world on the database."""
-    return World(
-        database=database,
-        kv=SqliteKeyValue(place / "kv.sqlite3", clock),
-        blobs=FileBlobs(place / "blobs"),
-        queue=LocalQueue(place / "queue.sqlite3", "doorbells", clock),
-        clock=clock,
-        entropy=SystemEntropy(),
-        http=httpx2.AsyncClient(),
-        providers={"echo": Echo()},
-        accounts=accounts({"echo": {"provider": "echo", "price": {"per_task": "0"}}}, {}),
-        link_secret="x" * 32,
-        config=Config(),
-    )
-
-
 async def take(world: World) -> None:
     """Claim ten tasks."""
     batch = world.batch()
@@ -130,7 +108,7 @@ async def measure(size: int, mixture: str, directory: Path) -> dict[str, int]:
         place, clock = Path(name), FakeClock()
         database = SqliteDatabase(place / "tasks.sqlite3", synchronous="NORMAL")
         fill(database, size, mixture, clock.now_ms())
-        world, found = opened(place, database, clock), {}
+        world, found = world_of(place, database, clock, Echo(), Config()), {}
         await sweep.sweep(world)  # the first one after an installation does more
         for operation, work in OPERATIONS.items():
             with database.vm_steps() as steps:

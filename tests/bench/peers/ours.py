@@ -7,21 +7,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import httpx2
-
 from consumer import telemetry
 from consumer.app import App
-from consumer.core.profile import accounts
-from consumer.local.blobs import FileBlobs
-from consumer.local.clock import SystemClock, SystemEntropy
+from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
-from consumer.local.kv import SqliteKeyValue
 from consumer.local.queue import LocalConsumer, LocalQueue
 from consumer.provider import Call, Pause, Verb
 from consumer.service import new_tasks, submissions
 from consumer.world import LOCAL, World
 from providers.echo import Echo
 from tests.bench.peers.record import CONCURRENCY, KINDS, Record, Send, main
+from tests.bench.world import world_of
 
 if TYPE_CHECKING:
     from consumer.ports import Message
@@ -45,29 +41,17 @@ class Noting(Echo):
         return super().request(call, verb)
 
 
-def opened(echo: Echo) -> World:
+def open_data(echo: Echo) -> World:
     """The world of one process on the data directory of the run."""
-    place, clock = Path(os.environ["BENCH_DATA"]), SystemClock()
-    return World(
-        database=SqliteDatabase(place / "tasks.sqlite3"),
-        kv=SqliteKeyValue(place / "kv.sqlite3", clock),
-        blobs=FileBlobs(place / "blobs"),
-        queue=LocalQueue(place / "queue.sqlite3", "doorbells", clock),
-        clock=clock,
-        entropy=SystemEntropy(),
-        http=httpx2.AsyncClient(),
-        providers={"echo": echo},
-        accounts=accounts({"echo": {"provider": "echo", "price": {"per_task": "0"}}}, {}),
-        link_secret="x" * 32,
-        config=LOCAL,
-    )
+    place = Path(os.environ["BENCH_DATA"])
+    return world_of(place, SqliteDatabase(place / "tasks.sqlite3"), SystemClock(), echo, LOCAL)
 
 
 async def work(record: Record) -> None:
     """Handle doorbells until the process is stopped.  A task counts as ended when its run has stored everything."""
     telemetry.configure("WARNING")
     echo = Noting(record)
-    world = opened(echo)
+    world = open_data(echo)
     app = App(world)
 
     async def handle(messages: list[Message]) -> None:
@@ -84,7 +68,7 @@ async def work(record: Record) -> None:
 
 async def sender() -> Send:
     """Many tasks are one submission."""
-    world = opened(Echo())
+    world = open_data(Echo())
 
     async def send(kind: str, numbers: range) -> None:
         tasks = [{"template": TEMPLATES[kind], "title": str(number)} for number in numbers]
