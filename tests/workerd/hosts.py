@@ -18,9 +18,6 @@ NOT_IN_WORKERD: Final[dict[str, str]] = {
             "test_a_status_that_lands_after_its_time_limit_is_corrected",
         )
     },
-    "ForeignRowContract.test_a_row_that_cannot_be_read_keeps_no_other_task_from_being_done": (
-        "for one column the runtime reports that the code hung, and ends the tests around it; the cause is not found"
-    ),
 }
 """Qualified names of contract tests, with the reason."""
 NOT_LOCAL: Final[dict[str, str]] = {}

@@ -82,3 +82,13 @@ def run(worker: Workerd, cases: Sequence[str], *options: str) -> Report:
         raise RuntimeError(f"pytest inside ended at {last}: {error}\n{words[-1:]}") from error
     tests = {name: Result(**result) for name, result in said["tests"].items()}
     return Report(said["status"], tests, said["errors"], said["output"])
+
+
+def together(reports: Sequence[Report]) -> Report:
+    """One report of several runs: the worst status, and everything else joined."""
+    return Report(
+        max(report.status for report in reports),
+        {name: result for report in reports for name, result in report.tests.items()},
+        [error for report in reports for error in report.errors],
+        "\n".join(report.output for report in reports),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,15 +28,24 @@ CONTRACTS: Final = "tests/contracts_inside.py"
 TRANSPORT: Final = "tests/transport_inside.py"
 TOGETHER: Final = 50
 """Tests per event: pytest starts once for them, and a test that ends the event affects only these."""
+MOST_SETS: Final = 25
+"""Sets of parameters per event of one test.
+
+Python in the runtime does not clear the timer of a time limit that was not needed, and workerd refuses the 10,001st
+timer of an event.  A test with fifty runs in one event reaches that; one invocation of the product, with its 1,000
+statements, does not.
+"""
 QUEUES: Final = 100
 """The number of queues: a new one for each test that needs one."""
 
-CASES: Final = {
-    f"{CONTRACTS}::{name}::{test}": getattr(suite, test).__qualname__
+FUNCTIONS: Final = {
+    f"{CONTRACTS}::{name}::{test}": getattr(suite, test)
     for name, suite in contracts.bound().items()
     for test in dir(suite)
     if test.startswith("test_")
 }
+"""The functions of the tests inside, by their ids."""
+CASES: Final = {case: function.__qualname__ for case, function in FUNCTIONS.items()}
 """The ids of the tests inside, with the names of the functions."""
 
 
@@ -88,12 +98,14 @@ class ContractRunner:
 
     def _run(self, cases: Sequence[str]) -> pytest_inside.Report | RuntimeError:
         self._worker = self._worker or self._started()
+        parts = max(map(_parts, cases))
         try:
-            return pytest_inside.run(self._worker, cases)
+            reports = [pytest_inside.run(self._worker, cases, f"--part={n}/{parts}") for n in range(parts)]
         except RuntimeError as error:
             self._worker.stop()
             self._worker = None
             return error
+        return pytest_inside.together(reports)
 
     def _started(self) -> Workerd:
         tests: dict[str, Path | str] = {
@@ -119,13 +131,21 @@ class ContractRunner:
         return worker
 
 
+def _parts(case: str) -> int:
+    """The number of events for a test."""
+    marks = [mark for mark in getattr(FUNCTIONS.get(case), "pytestmark", []) if mark.name == "parametrize"]
+    return math.ceil(math.prod(len(list(mark.args[1])) for mark in marks) / MOST_SETS)
+
+
 def _selected(items: list[pytest.Item], case: str) -> tuple[str, ...]:
     """The tests of this session that run in one event with a case."""
     calls = [
         item.callspec for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     ]
     cases = [str(call.params["case"]) for call in calls if call.params.get("case") in CASES]
-    ours = [name for name in cases if CASES[name] not in NOT_IN_WORKERD]
+    if _parts(case) > 1:
+        return (case,)
+    ours = [name for name in cases if CASES[name] not in NOT_IN_WORKERD and _parts(name) == 1]
     start = ours.index(case) // TOGETHER * TOGETHER
     return tuple(ours[start : start + TOGETHER])
 

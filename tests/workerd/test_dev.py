@@ -148,7 +148,7 @@ def test_killing_the_server_loses_no_task(toolchain: Toolchain, tmp_path: Path) 
         assert let_leases_end(data) > 0
         with dev(data, *asked) as second:
             assert second.cli("show", echo)["task"]["outcome"] == {"title": "an echo"}
-            people = until_only_people_are_waited_for(second)
+            people = until_only_people_are_waited_for(second, tmp_path / "log")
             ended = {"completed": 1 + len(tasks) - people, "waiting": people}
             assert second.cli("status", key="operator_key")["tasks"] == ended
             watched = second.cli("watch", tasks[0], "--timeout", "60", key="operator_key")
@@ -166,8 +166,11 @@ def in_the_middle(running: Running) -> None:
         assert time.monotonic() < end
 
 
-def until_only_people_are_waited_for(running: Running) -> int:
-    """Tick until each task has ended or waits in the inbox; return the number of waiting ones."""
+def until_only_people_are_waited_for(running: Running, log: Path) -> int:
+    """Tick until each task has ended or waits in the inbox; return the number of waiting ones.
+
+    If that takes too long, the message shows the end of the server's log.
+    """
     end = time.monotonic() + 150
     while True:
         running.cli("tick", key="operator_key")
@@ -175,7 +178,7 @@ def until_only_people_are_waited_for(running: Running) -> int:
         people = len(running.cli("inbox", key="operator_key"))
         if counts.keys() <= FINAL | {"waiting"} and counts.get("waiting", 0) == people:
             return people
-        assert time.monotonic() < end, counts
+        assert time.monotonic() < end, f"{counts}\n{log.read_text()[-20_000:]}"
 
 
 def test_two_servers_do_not_share_a_directory(toolchain: Toolchain, tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ class _Results:
             test["text"] += f"{report.when}: {report.longreprtext}\n{report.caplog}{report.capstdout}"
 
 
+class _Part:
+    """Adds the option `--part=I/N`, which runs every N-th test from the I-th on."""
+
+    def pytest_addoption(self, parser: Any) -> None:
+        parser.addoption("--part", default="0/1")
+
+    def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
+        first, _, parts = config.getoption("--part").partition("/")
+        items[:] = items[int(first) :: int(parts)]
+
+
 def run(argument: str) -> str:
     """Run pytest with the given arguments; return its exit status, results, collection errors and output."""
     asyncio.Runner = _Runner  # type: ignore[assignment, misc]
@@ -77,7 +88,7 @@ def run(argument: str) -> str:
     output = io.StringIO()
     arguments = ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--color=no", *json.loads(argument)]
     with redirect_stdout(output), redirect_stderr(output):
-        status = pytest.main(arguments, plugins=[results])
+        status = pytest.main(arguments, plugins=[results, _Part()])
     _forget(sys.modules)
     return json.dumps(
         {"status": int(status), "tests": results.tests, "errors": results.errors, "output": output.getvalue()}
