@@ -245,6 +245,7 @@ class OutageOfServicesContract(Suite):
                 await asyncio.sleep(0.001)
             scene.kv.hangs = False
             hold.release()
+        scene.configure(storage_s=10.0)  # a write that works may take longer than the hanging one was given
         await scene.later(5 * SECOND)
         shown = await scene.live(task)
         assert shown["status"] == "completed"

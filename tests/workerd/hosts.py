@@ -10,15 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-NOT_IN_WORKERD: Final[dict[str, str]] = {
-    **{
-        f"OutageOfServicesContract.{name}": "it waits for real time limits, and a loaded runtime is slower"
-        for name in (
-            "test_a_running_status_that_hangs_holds_up_no_settle",
-            "test_a_status_that_lands_after_its_time_limit_is_corrected",
-        )
-    },
-}
+NOT_IN_WORKERD: Final[dict[str, str]] = {}
 """Qualified names of contract tests, with the reason."""
 NOT_LOCAL: Final[dict[str, str]] = {}
 
