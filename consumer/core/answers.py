@@ -78,7 +78,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class DraftRejected:
     """The reviewer rejected the draft.  `late`: the task had been cancelled before."""
 
     late: bool = False
@@ -92,14 +92,14 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AssignmentEnded:
     """The assignment ended without an answer.  `keeps_answers`: an answer that comes now is still recorded."""
 
     reason: str
     keeps_answers: bool = False
 
 
-AnswerState = Open | Withdrawn | LateOpen | Answered | Kept | Rejected | Declined | Ended
+AnswerState = Open | Withdrawn | LateOpen | Answered | Kept | DraftRejected | Declined | AssignmentEnded
 
 
 def answer_state(at: AssignmentView) -> AnswerState:
@@ -107,13 +107,13 @@ def answer_state(at: AssignmentView) -> AnswerState:
     return _given(at) or _without_answer(at)
 
 
-def _given(at: AssignmentView) -> Answered | Rejected | Kept | Declined | None:
+def _given(at: AssignmentView) -> Answered | DraftRejected | Kept | Declined | None:
     """The answer that its person gave; None if there is no answer yet."""
     cancelled_with_result = at.execution is ExecutionState.CANCELLED and at.has_result
     if at.execution is ExecutionState.SUCCEEDED:
         return Answered()
     if at.kind == "review" and at.cause == REJECTED:
-        return Rejected(late=cancelled_with_result)
+        return DraftRejected(late=cancelled_with_result)
     if cancelled_with_result:
         return Kept(end_reason(at))
     if at.cause == DECLINED:
@@ -121,20 +121,20 @@ def _given(at: AssignmentView) -> Answered | Rejected | Kept | Declined | None:
     return None
 
 
-def _without_answer(at: AssignmentView) -> Open | Withdrawn | LateOpen | Ended:
+def _without_answer(at: AssignmentView) -> Open | Withdrawn | LateOpen | AssignmentEnded:
     if at.task is None or at.task is TaskState.CANCELLED:
-        return Ended(end_reason(at))
+        return AssignmentEnded(end_reason(at))
     if at.execution not in EXECUTION_FINAL:
         if at.kind == "question" and at.execution is not ExecutionState.UNKNOWN:
             return Withdrawn(end_reason(at))
         return Open()
     if at.cause not in ENDED_WITHOUT_ANSWER:
-        return Ended(end_reason(at))
+        return AssignmentEnded(end_reason(at))
     # The page of a question shows that its time is over.  An answer is still recorded: it may come from a page that was
     # opened before.
     if at.needed and at.kind != "question":
         return LateOpen()
-    return Ended(end_reason(at), keeps_answers=True)
+    return AssignmentEnded(end_reason(at), keeps_answers=True)
 
 
 def shown_as(state: AnswerState) -> Shown:
@@ -142,9 +142,9 @@ def shown_as(state: AnswerState) -> Shown:
     match state:
         case Open() | LateOpen():
             return "open"
-        case Answered() | Rejected():
+        case Answered() | DraftRejected():
             return "answered"
-        case Withdrawn() | Kept() | Declined() | Ended():
+        case Withdrawn() | Kept() | Declined() | AssignmentEnded():
             return "ended"
         case _:
             assert_never(state)
@@ -152,7 +152,7 @@ def shown_as(state: AnswerState) -> Shown:
 
 def is_used(state: AnswerState) -> bool:
     """Whether the answer that was given is the task's answer for this stage."""
-    return isinstance(state, Answered) or (isinstance(state, Rejected) and not state.late)
+    return isinstance(state, Answered) or (isinstance(state, DraftRejected) and not state.late)
 
 
 def end_reason(at: AssignmentView) -> str:

@@ -68,7 +68,7 @@ def find_candidate(
     return provider, account
 
 
-class Subject(Protocol):
+class TaskParts(Protocol):
     """The parts of a task that a call needs, whether the task was just claimed or an execution is followed up.
 
     `value`: the task's input.  `previous`: the result of the previous stage.  `refused`: the last answer of the same
@@ -111,7 +111,7 @@ class Attempt(NamedTuple):
 
 
 def build_call(
-    world: World, plan: Plan, attempt: Attempt, task: Subject, now_ms: int, *, begun: bool = False
+    world: World, plan: Plan, attempt: Attempt, task: TaskParts, now_ms: int, *, begun: bool = False
 ) -> Call:
     """The call of an execution.
 
@@ -146,7 +146,7 @@ def build_call(
     )
 
 
-def known_to_prompt(task: Subject, stage: int) -> dict[str, Any]:
+def known_to_prompt(task: TaskParts, stage: int) -> dict[str, Any]:
     """What the placeholders of a prompt can name.  A model and a person are shown the same."""
     known = {"title": task.title, "description": task.description, "input": task.value}
     return known if stage == 0 else known | {"previous": task.previous}
@@ -166,7 +166,7 @@ def _prompt(prompt: str, provider: Provider, known: Mapping[str, Any], *, begun:
     return "\n\n".join(parts)
 
 
-def _draft(plan: Plan, stage: int, task: Subject) -> Any:
+def _draft(plan: Plan, stage: int, task: TaskParts) -> Any:
     """The draft that a reviewer judges, the answer to repair, or the draft that a reviewer sent back to stage 0."""
     stages = plan.route.stages
     if task.refused is not None and task.feedback is not None:
@@ -199,11 +199,11 @@ def sign(world: World, profile: str, execution: int, mark: str) -> str:
     return hmac.digest(world.link_secret.encode(), message, "sha256").hex()[:SIGNATURE_LENGTH]
 
 
-Step = httpx2.Request | Pause
+FirstStep = httpx2.Request | Pause
 """How a call proceeds: by a request, or by a pause and an outcome without one."""
 
 
-def first_step(provider: Provider, call: Call, verb: Verb = Verb.SUBMIT) -> Step:
+def first_step(provider: Provider, call: Call, verb: Verb = Verb.SUBMIT) -> FirstStep:
     """The adapter's request.  If the adapter raises, nothing was sent, so a submission has certainly failed."""
     try:
         return provider.request(call, verb)
@@ -229,12 +229,12 @@ def quote_of(provider: Provider, call: Call) -> Quote:
         return Quote(output_tokens=None)
 
 
-def immediate_outcome(step: Step) -> Outcome | None:
+def immediate_outcome(step: FirstStep) -> Outcome | None:
     """The outcome of a step that needs neither a request nor time; None for all others."""
     return step.outcome if isinstance(step, Pause) and step.after_ms == 0 else None
 
 
-async def perform(world: World, provider: Provider, call: Call, verb: Verb, step: Step) -> Outcome:
+async def perform(world: World, provider: Provider, call: Call, verb: Verb, step: FirstStep) -> Outcome:
     """Carry out the step and read its outcome.  Raises only CancelledError."""
     try:
         async with asyncio.timeout(call.timeout_s):
@@ -287,11 +287,11 @@ def _other_form(provider: Provider, call: Call, verb: Verb, reply: Reply) -> htt
         return None
 
 
-def _from(step: Step) -> str:
+def _from(step: FirstStep) -> str:
     return f" from {address(step)}" if isinstance(step, httpx2.Request) else ""
 
 
-def _network_error(world: World, verb: Verb, step: Step, error: Exception) -> Outcome:
+def _network_error(world: World, verb: Verb, step: FirstStep, error: Exception) -> Outcome:
     """Retry what was certainly not sent.  After any other error the work may have been done."""
     why = (
         network_reason(step, error)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-class Subject(NamedTuple):
+class RebuiltTask(NamedTuple):
     """The parts of a task that a call needs."""
 
     title: str
@@ -52,7 +52,7 @@ async def call_of(world: World, fact: Facts) -> Call | None:
     )
     now = world.clock.now_ms()
     try:
-        subject = Subject(
+        subject = RebuiltTask(
             title=text(fact.row, "title"),
             description=text(fact.row, "description"),
             assigned_to=known_integer(fact.row, "assigned_to"),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from consumer.core.checker import Work
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
-    from consumer.execution.call import Step
+    from consumer.execution.call import FirstStep
     from consumer.ports import Row
     from consumer.provider import Call, Provider
     from consumer.run.claim import Claimed
@@ -66,7 +66,7 @@ class Intent:
     provider: Provider
     account: Account
     call: Call
-    step: Step
+    step: FirstStep
     reserved_micro: int
     periods: list[Period]
     started_ms: int

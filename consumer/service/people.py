@@ -116,7 +116,7 @@ async def decline(world: World, token: str, reason: str, by: str = "") -> Receip
                 await _keep(world, fact, sent)
             decision = await decision_on(world, fact.situation.execution.id)
             return _receipt(fact, None, message, used=False, decision=decision)
-        case answers.Answered() | answers.Kept() | answers.Rejected():
+        case answers.Answered() | answers.Kept() | answers.DraftRejected():
             return await _stored_receipt(world, fact, sent)
         case _:
             raise await _refusal(world, fact, sent)
@@ -164,7 +164,7 @@ async def _reject(world: World, fact: Facts, sent: Sent) -> Receipt:
         outcome = Rejected(sent.content, sent.content["note"], sent.content["redo"])
         fact = await _settle(world, fact, outcome, sent, answers.REJECTED)
     match answers.answer_state(_view(fact)):
-        case answers.Answered() | answers.Kept() | answers.Rejected():
+        case answers.Answered() | answers.Kept() | answers.DraftRejected():
             return await _stored_receipt(world, fact, sent)
         case _:
             raise await _refusal(world, fact, sent)
@@ -172,16 +172,18 @@ async def _reject(world: World, fact: Facts, sent: Sent) -> Receipt:
 
 async def _answer(world: World, fact: Facts, sent: Sent) -> Receipt:
     """Record a new answer, or compare it with the one that is stored."""
-    if not isinstance(answers.answer_state(_view(fact)), answers.Answered | answers.Kept | answers.Rejected):
+    if not isinstance(
+        answers.answer_state(_view(fact)), answers.Answered | answers.Kept | answers.DraftRejected
+    ):
         _check(fact, sent.content)
     if isinstance(answers.answer_state(_view(fact)), answers.Open | answers.Withdrawn):
         # Read the state back and ignore the verdict: two answers at the same moment make the same move, so the verdict
         # may be `mine` for both of them.
         fact = await _settle(world, fact, Succeeded(sent.content), sent, "")
     match answers.answer_state(_view(fact)):
-        case answers.Answered() | answers.Kept() | answers.Rejected():
+        case answers.Answered() | answers.Kept() | answers.DraftRejected():
             return await _stored_receipt(world, fact, sent)
-        case answers.LateOpen() | answers.Ended(keeps_answers=True):
+        case answers.LateOpen() | answers.AssignmentEnded(keeps_answers=True):
             return await _record_late_answer(world, fact, sent)
         case _:
             raise await _refusal(world, fact, sent)

@@ -55,7 +55,7 @@ class Unauthenticated(BizQError):
     """The request has no key, or one that is unknown or revoked."""
 
 
-class Ended(Conflict):
+class LinkEnded(Conflict):
     """The assignment behind a link has ended, for good."""
 
 
@@ -147,7 +147,7 @@ KINDS: Final[Mapping[type[Exception], Kind]] = {
         "conflict", 409, "Conflict with the current state", "Read the task's current state first."
     ),
     Expired: Kind("expired", 410, "This link has expired", "Ask for a new one."),
-    Ended: Kind("ended", 410, "This assignment has ended", "The assignment takes no more answers."),
+    LinkEnded: Kind("ended", 410, "This assignment has ended", "The assignment takes no more answers."),
     TooMany: Kind(
         "too-many",
         429,

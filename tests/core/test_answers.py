@@ -10,14 +10,14 @@ from consumer.core.answers import (
     ENDED_WITHOUT_ANSWER,
     Answered,
     AnswerState,
+    AssignmentEnded,
     AssignmentView,
     Declined,
-    Ended,
+    DraftRejected,
     Kept,
     Kind,
     LateOpen,
     Open,
-    Rejected,
     Withdrawn,
     answer_state,
     end_reason,
@@ -73,30 +73,33 @@ VIEWS = st.builds(
             ASKED._replace(execution=ExecutionState.CANCELLED, has_result=True, reason="late"),
             Kept("this assignment has ended: the task went on without it"),
         ),
-        (REVIEW._replace(execution=ExecutionState.FAILED, reason="rejected", has_result=True), Rejected()),
+        (
+            REVIEW._replace(execution=ExecutionState.FAILED, reason="rejected", has_result=True),
+            DraftRejected(),
+        ),
         (
             REVIEW._replace(execution=ExecutionState.CANCELLED, reason="rejected", has_result=True),
-            Rejected(late=True),
+            DraftRejected(late=True),
         ),
         (
             ASKED._replace(execution=ExecutionState.FAILED, reason="declined: on holiday"),
             Declined("this assignment has ended: you declined"),
         ),
-        (CANCELLED, Ended("the task was cancelled by the boss")),
-        (ASKED._replace(task=None), Ended("the task no longer exists")),
+        (CANCELLED, AssignmentEnded("the task was cancelled by the boss")),
+        (ASKED._replace(task=None), AssignmentEnded("the task no longer exists")),
         (
             TIMED_OUT._replace(task=TaskState.CANCELLED, task_reason="cancelled by x", needed=False),
-            Ended("the task was cancelled by x"),
+            AssignmentEnded("the task was cancelled by x"),
         ),
         (TIMED_OUT, LateOpen()),
         (TIMED_OUT._replace(kind="review", reason="unknown_outcome"), LateOpen()),
         (
             TIMED_OUT._replace(needed=False, task=TaskState.FAILED, task_reason="deadline"),
-            Ended("this assignment has ended: its time is over", keeps_answers=True),
+            AssignmentEnded("this assignment has ended: its time is over", keeps_answers=True),
         ),
         (
             QUESTION._replace(execution=ExecutionState.FAILED, reason="unknown_outcome"),
-            Ended("this assignment has ended: the question's time is over", keeps_answers=True),
+            AssignmentEnded("this assignment has ended: the question's time is over", keeps_answers=True),
         ),
         (
             ASKED._replace(
@@ -106,11 +109,11 @@ VIEWS = st.builds(
                 task_reason="deadline",
                 needed=False,
             ),
-            Ended("the task has ended: it is failed: deadline", keeps_answers=True),
+            AssignmentEnded("the task has ended: it is failed: deadline", keeps_answers=True),
         ),
         (
             ASKED._replace(execution=ExecutionState.FAILED, reason="invalid_output: x"),
-            Ended("this assignment has ended: its answer does not fit"),
+            AssignmentEnded("this assignment has ended: its answer does not fit"),
         ),
     ],
 )
@@ -124,11 +127,11 @@ def test_the_state_of_an_answer(view: AssignmentView, expected: AnswerState) -> 
         (Open(), "open"),
         (LateOpen(), "open"),
         (Answered(), "answered"),
-        (Rejected(), "answered"),
+        (DraftRejected(), "answered"),
         (Withdrawn("x"), "ended"),
         (Kept("x"), "ended"),
         (Declined("x"), "ended"),
-        (Ended("x"), "ended"),
+        (AssignmentEnded("x"), "ended"),
     ],
 )
 def test_what_a_page_shows(state: AnswerState, shown: str) -> None:
@@ -162,7 +165,7 @@ def test_an_open_assignment_has_an_open_execution_and_a_late_one_has_not(view: A
 def test_a_late_answer_is_never_refused_because_of_its_deadline(view: AssignmentView) -> None:
     asked = view._replace(execution=ExecutionState.FAILED, reason="deadline", task=TaskState.WAITING)
     state = answer_state(asked)
-    assert isinstance(state, LateOpen) or (isinstance(state, Ended) and state.keeps_answers)
+    assert isinstance(state, LateOpen) or (isinstance(state, AssignmentEnded) and state.keeps_answers)
 
 
 @pytest.mark.parametrize("output", [None, "yes", {"answer": "late answer: x"}, [1, "ä"]])

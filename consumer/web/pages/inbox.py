@@ -14,7 +14,7 @@ from consumer.core.errors import BadInput, Conflict
 from consumer.service import people, receipts
 from consumer.web.operation import Operation, reply
 from consumer.web.pages import answers, assignment, fields
-from consumer.web.problems import Ended
+from consumer.web.problems import LinkEnded
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,12 +36,12 @@ def wants_json(request: Request) -> bool:
 
 
 async def show_assignment(context: RequestContext) -> Response:
-    """The form, or the receipt of an answer.  Raises NotFound, Expired, Ended."""
+    """The form, or the receipt of an answer.  Raises NotFound, Expired, LinkEnded."""
     asked = await people.assignment(context.world, context.part("token"))
     if asked.state == "answered":
         return _receipt(context, _given(asked))
     if asked.state == "ended":
-        raise Ended(asked.reason or "this assignment has ended")
+        raise LinkEnded(asked.reason or "this assignment has ended")
     return _assignment(context, asked)
 
 
@@ -49,14 +49,14 @@ async def answer(context: RequestContext) -> Response:
     """Do what the pressed button says.  A repeated answer gets the receipt of the first one; the sender of another
     answer reads who decided what.
 
-    Raises NotFound, Expired, Ended, NotStored, BadInput."""
+    Raises NotFound, Expired, LinkEnded, NotStored, BadInput."""
     asked = await people.assignment(context.world, context.part("token"))
     form = await context.form()
     wanted = fields.fields(asked.output_schema, asked.draft)
     try:
         return await _act(context, asked, wanted, form)
     except Conflict as error:
-        raise Ended(str(error)) from None
+        raise LinkEnded(str(error)) from None
     except BadInput as error:
         if wants_json(context.request):
             raise
