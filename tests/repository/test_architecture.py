@@ -119,6 +119,20 @@ def test_every_provider_module_is_registered() -> None:
     assert registered == modules - {"providers.__init__"}
 
 
+def test_the_worker_imports_an_adapter_when_a_profile_names_it() -> None:
+    """The time to start is limited, and no deployment uses every adapter."""
+    code = (
+        "import sys, providers\n"
+        "assert 'echo' in providers.PROVIDERS\n"
+        "adapters = {f'providers.{name}' for name in providers.PROVIDERS}\n"
+        "assert not adapters & set(sys.modules)\n"
+        "assert providers.PROVIDERS.get('os') is None\n"
+        "providers.PROVIDERS['echo']\n"
+        "assert adapters & set(sys.modules) == {'providers.echo'}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_no_file_names_a_package_registry() -> None:
     """The person who installs the packages chooses where they come from."""
     named = {
