@@ -29,10 +29,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from consumer.core.errors import BadInput
+from consumer.core.excerpt import excerpt as excerpt  # noqa: PLC0414  # adapters import it from here
 from consumer.core.model import Model
 from consumer.core.outcome import Failed
-from consumer.core.plain import words
-from consumer.core.redact import redacted
 from consumer.core.strictjson import parse_json
 from consumer.core.waits import asked_wait_ms
 
@@ -145,21 +144,6 @@ def strict_json(text: str | bytes) -> Any:
         return parse_json(text)
     except BadInput as error:
         raise ValueError(str(error)) from None
-
-
-def excerpt(text: object, account: Account, limit: int = 300) -> str:
-    """A text of a provider, made fit for a reason: one line of at most `limit` characters, without our secrets.
-
-    Some providers repeat the key that they refuse.  JSON and markup are left out, because a person reads it.  Empty if
-    `text` is not a text."""
-    if not isinstance(text, str):
-        return ""
-    plain = "".join(
-        c if c.isprintable() else " " for c in redacted(words(text), account.secrets)[: 4 * limit]
-    )
-    # Once more: a secret with a tab in it is another text in one line.
-    line = redacted(" ".join(plain.split()), account.secrets)
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

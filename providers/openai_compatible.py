@@ -13,13 +13,14 @@ import httpx2
 from pydantic import Field
 
 from consumer.core.errors import BadInput
+from consumer.core.http_api import RefusedForms, ending_of, headers_of, object_in, refused, unreadable
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage, reported_amount
-from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.outcome import Failed, Retry, Succeeded
 from consumer.core.refusals import first, read_refusal
-from consumer.core.statuses import Proof, proof_of
 from consumer.core.strict import allows_strict
 from consumer.core.strictjson import dump_json
+from consumer.core.turns import turns
 from consumer.core.usage import read_usage
 from consumer.core.wrapped import json_object, unwrapped
 from consumer.provider import Provider, Quote, Settings, excerpt
@@ -27,6 +28,7 @@ from consumer.provider import Provider, Quote, Settings, excerpt
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from consumer.core.http_api import Ending
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.core.refusals import Refusal
@@ -68,10 +70,8 @@ _SET_BY_ADAPTER: Final = frozenset(
 )
 """Fields that `extra_body` cannot set: answers would become unreadable, or cost more than their reservation."""
 
-_Ending = type[Failed] | type[Retry] | type[Unknown]
-
 # fmt: off
-CODES: Final[dict[str, _Ending]] = {
+CODES: Final[dict[str, Ending]] = {
     "insufficient_quota": Failed,          # OpenAI, as 429: the account has no money left, and waiting brings none
     "billing_hard_limit_reached": Failed,
     "budget_exceeded": Failed,             # LiteLLM, as 429: the budget of the key is used up
@@ -87,7 +87,6 @@ WRITTEN: Final = frozenset({"json_validate_failed"})
 _WARMER: Final = 0.3
 """How much each repair of an answer raises the temperature, up to 1."""
 _WRONG_REQUEST: Final = (400, 422)
-_MAX_LOOSE: Final = 1_000
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Fields where vLLM and SGLang put an answer bound to a schema if they take all of it for reasoning."""
 
@@ -100,8 +99,8 @@ class OpenAICompatible(Provider):
     settings = ChatSettings
 
     def __init__(self) -> None:
-        self._loose: set[tuple[str, str, str]] = set()
-        """Forms that were refused in strict mode since the process began.  To forget one costs a refused request."""
+        self._loose = RefusedForms()
+        """Forms that were refused in strict mode."""
 
     def check(self, account: Account) -> None:
         super().check(account)
@@ -118,14 +117,8 @@ class OpenAICompatible(Provider):
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
         profile = call.account.profile
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "user-agent": "bizq-task-worker",
-        }
-        if call.account.key is not None:
-            headers["authorization"] = f"Bearer {call.account.key}"
-        headers |= {name.lower(): value for name, value in call.account.headers.items()}
+        key = call.account.key
+        headers = headers_of(call.account, {} if key is None else {"authorization": f"Bearer {key}"})
         address = f"{(profile.base_url or '').rstrip('/')}/chat/completions"
         return httpx2.Request("POST", address, headers=headers, content=self._body(call))
 
@@ -133,16 +126,14 @@ class OpenAICompatible(Provider):
         """The same request without strict mode, if the server refuses the schema in that mode."""
         if reply.status not in _WRONG_REQUEST or not self._is_strict(call):
             return None
-        refusal = read_refusal(_data(reply), "")
+        refusal = read_refusal(object_in(reply), "")
         if not refusal.about_schema or not WRITTEN.isdisjoint(refusal.codes):
             return None
-        if len(self._loose) >= _MAX_LOOSE:
-            self._loose.clear()
-        self._loose.add(_form(call))
+        self._loose.add(call, _settings(call).model)
         return self.request(call, verb)
 
     def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # the only verb is SUBMIT
-        data = _data(reply)
+        data = object_in(reply)
         refusal = read_refusal(data, reply.text)
         if not 200 <= reply.status < 300 or refusal.stated:
             return _refused(call, reply, data, refusal)
@@ -154,21 +145,9 @@ class OpenAICompatible(Provider):
     def _is_strict(self, call: Call) -> bool:
         """Whether the request asks for strict mode."""
         bound = _settings(call).structured == "json_schema" and _options(call).strict
-        return bound and allows_strict(call.output_schema) and _form(call) not in self._loose
-
-
-def _form(call: Call) -> tuple[str, str, str]:
-    """What a server may refuse in strict mode: a profile, a model and a schema."""
-    return call.account.name, _settings(call).model, dump_json(call.output_schema)
-
-
-def _data(reply: Reply) -> dict[str, Any]:
-    """The JSON object in a reply, or in the list that Google's server puts around an error; empty if there is none."""
-    try:
-        read = reply.json()
-    except ValueError:
-        return {}
-    return first(read) if isinstance(read, list) else _object(read)
+        return (
+            bound and allows_strict(call.output_schema) and not self._loose.has(call, _settings(call).model)
+        )
 
 
 def _settings(call: Call) -> ChatSettings:
@@ -209,33 +188,9 @@ def _body(call: Call, *, strict: bool) -> bytes:
 
 def _messages(call: Call) -> list[dict[str, str]]:
     settings = _settings(call)
-    parts = [call.prompt or _plain_prompt(call)]
-    if settings.structured != "json_schema":
-        parts.append(
-            f"Answer with one JSON object that fits this JSON Schema:\n{dump_json(call.output_schema)}"
-        )
     messages = [{"role": "system", "content": settings.system}] if settings.system else []
-    feedback = f"That answer was not accepted: {call.feedback}\nGive the whole answer again, corrected."
-    if call.feedback and call.draft is None:
-        # It is not a message of its own, because many chat templates refuse two user messages in a row.
-        parts.append(feedback.replace("That", "An earlier", 1))
-    messages.append({"role": "user", "content": "\n\n".join(parts)})
-    if call.feedback and call.draft is not None:
-        last = call.draft if isinstance(call.draft, str) else dump_json(call.draft)
-        messages.append({"role": "assistant", "content": last})
-        messages.append({"role": "user", "content": feedback})
-    return messages
-
-
-def _plain_prompt(call: Call) -> str:
-    """The prompt of a template that has none: the task's title, description and input."""
-    first = call.task_input is None
-    values = {
-        "Input": call.value if first else call.task_input,
-        "The answer of the stage before": None if first else call.value,
-    }
-    given = [f"{name}:\n{dump_json(value)}" for name, value in values.items() if value is not None]
-    return "\n\n".join(part for part in (call.title, call.description, *given) if part)
+    asked = turns(call, schema=settings.structured != "json_schema")
+    return messages + [{"role": turn.role, "content": turn.text} for turn in asked]
 
 
 # ------------------------------------------------------------------------------------- the reply
@@ -282,57 +237,21 @@ def _content(content: Any) -> Any:
 
 def _unreadable(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     """The outcome of a reply that holds neither an answer nor an error."""
-    text = reply.text
-    if text.startswith("<"):
-        return Failed(
-            f"not_an_api: the reply is a web page: {excerpt(text, call.account)}".removesuffix(": ")
-        )
     usage = _usage(call, data, worked=False, wrote=False)
     charged = _charged(call, reply, data, usage)
     if usage is not None:
         return Failed("no_answer: the reply has a usage and no choices", usage=usage, charged=charged)
-    if not text:
-        what = "it is empty"
-    elif data:
-        what = "it is JSON without choices"
-    else:
-        what = excerpt(text, call.account) or f"its JSON breaks off or is not valid, {len(reply.body)} bytes"
-    return Unknown(f"unreadable_reply: {what}", charged=charged)
+    return unreadable(call, reply, known=bool(data), missing="choices", charged=charged)
 
 
 def _refused(call: Call, reply: Reply, data: dict[str, Any], refusal: Refusal) -> Outcome:
     """The outcome of a reply that reports an error: in its status, or in its body."""
-    code = excerpt(f"http_{reply.status} {refusal.name}", call.account, 100)
-    why = f"{code}: {excerpt(refusal.sentence, call.account)}".removesuffix(": ")
     usage = _usage(call, data, worked=False, wrote=False)
     if usage is None and not WRITTEN.isdisjoint(refusal.codes):
         usage = Usage(model=_model(call, data))
     charged = _charged(call, reply, data, usage)
-    ending = _ending(call, reply, refusal)
-    if ending is Retry:
-        return Retry(why, reply.retry_after_ms(call.now_ms), usage=usage, charged=charged)
-    return ending(why, usage=usage, charged=charged)
-
-
-def _ending(call: Call, reply: Reply, refusal: Refusal) -> _Ending:
-    """The class of the outcome of an error, from its codes and its status."""
-    for code in refusal.codes:
-        if code in CODES:
-            return CODES[code]
-    status = reply.status
-    if 200 <= status < 300:
-        # OpenRouter reports an error after the work began as 200.  Its code is the status that the error would have.
-        status = next((int(code) for code in refusal.codes if code.isdecimal() and len(code) == 3), 500)
-    advice = reply.headers.get("x-should-retry")
-    match proof_of(status):
-        case Proof.REFUSED:
-            return Retry if advice == "true" else Failed
-        case Proof.BUSY_IF_SAID if not refusal.stated and reply.retry_after_ms(call.now_ms) is None:
-            return Unknown
-        case Proof.BUSY | Proof.BUSY_IF_SAID:
-            return Failed if advice == "false" else Retry
-        case Proof.NONE:
-            return Unknown
+    ending = ending_of(call, reply, refusal, CODES)
+    return refused(call, reply, refusal, ending, usage=usage, charged=charged)
 
 
 # ------------------------------------------------------------------------------------- the money
