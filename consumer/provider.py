@@ -26,6 +26,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from consumer.core.errors import BadInput
@@ -212,11 +213,13 @@ class Quote(NamedTuple):
     """The most that a call can consume.  The worker prices it and reserves that amount before it sends the call.
 
     `output_tokens` is None if the call has no bound.  It then begins only if no budget applies, its price is zero, or
-    its candidate has a `max_cost`.  `model`: the name under which the price book has the model."""
+    its candidate has a `max_cost`.  `model`: the name under which the price book has the model.  `context`: as in
+    `Usage`; the higher price counts, of this and of the standard way."""
 
     input_tokens: int = 0
     output_tokens: int | None = 0
     model: str | None = None
+    context: Mapping[str, str] = MappingProxyType({})
 
 
 class Settings(Model):

@@ -26,8 +26,10 @@ class Usage:
     """The tokens that a call consumed; None: the provider did not report them.
 
     `input_tokens` includes the tokens that were read from a cache or written to it, and `output_tokens` includes
-    reasoning.  `model`: the model that answered.  `raw`: the provider's own report, unchanged.  `further`: more counts,
-    under the names that the price book has for them (`core/usage.py`)."""
+    reasoning.  `model`: the model that answered.  `raw`: the provider's own report, and its names for the exchange, by
+    which its support finds the call.  `further`: more counts, under the names that the price book has for them
+    (`core/usage.py`).  `context`: how the call was processed, where that changes its price, such as
+    `{"service_tier": "flex"}`.  Empty: in the standard way."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -36,6 +38,7 @@ class Usage:
     model: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, int] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 import genai_prices
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import TieredPrices
 
-from consumer.execution.price_corrections import correction
+from consumer.execution.price_corrections import correction, discounted
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice
+    from collections.abc import Mapping
+
+    from genai_prices.types import ModelInfo, ModelPrice
 
     from consumer.core.money import Usage
+
+NO_CONTEXT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def total(provider: str, model: str, usage: Usage, tokens: tuple[int, int], at_ms: int) -> Decimal | None:
     """The price of a usage, `tokens` in and out; None for a model without rates.  Raises whatever the book raises."""
-    if _priced(provider, model, at_ms) is None:
+    rate, context = discounted(provider, usage.context)
+    if _priced(provider, model, at_ms, context) is None:
         return None
     corrected = correction(provider, model, at_ms)
     if corrected is not None and corrected.own:
@@ -33,24 +39,39 @@ def total(provider: str, model: str, usage: Usage, tokens: tuple[int, int], at_m
         **usage.further,
     )
     price = genai_prices.calc_price(
-        counted, model, provider_id=provider, genai_request_timestamp=_time(at_ms)
+        counted,
+        model,
+        provider_id=provider,
+        genai_request_timestamp=_time(at_ms),
+        price_context=context or None,
     )
-    return price.total_price
+    return price.total_price * rate
 
 
-def highest(provider: str, model: str, at_ms: int) -> tuple[Decimal, Decimal, Decimal] | None:
-    """The highest rates of a model, of the book or of its correction, as `listed` gives them."""
+def highest(
+    provider: str, model: str, at_ms: int, context: Mapping[str, str]
+) -> tuple[Decimal, Decimal, Decimal] | None:
+    """The highest rates of a model, of the book or of its correction, as `listed` gives them.
+
+    A provider may process a call in the standard way although another one was requested, and may charge either."""
+    _, context = discounted(provider, context)
     found, corrected = listed(provider, model, at_ms), correction(provider, model, at_ms)
-    if found is None or corrected is None:
-        return found
-    return found[0], max(found[1], corrected.input), max(found[2], corrected.output)
+    special = listed(provider, model, at_ms, context) if context else found
+    if found is None or special is None:
+        return None
+    call, given, made = (max(pair) for pair in zip(found, special, strict=True))
+    if corrected is None:
+        return call, given, made
+    return call, max(given, corrected.input), max(made, corrected.output)
 
 
-def listed(provider: str, model: str, at_ms: int) -> tuple[Decimal, Decimal, Decimal] | None:
+def listed(
+    provider: str, model: str, at_ms: int, context: Mapping[str, str] = NO_CONTEXT
+) -> tuple[Decimal, Decimal, Decimal] | None:
     """The highest rates of a model in the book: for a call, a million input tokens, a million output tokens.
 
     None for a model without rates, or with a price for citations, whose number we cannot limit."""
-    price = _priced(provider, model, at_ms)
+    price = _priced(provider, model, at_ms, context)
     if price is None or price.output_citation_mtok is not None:
         return None
     return (
@@ -67,13 +88,27 @@ def listed(provider: str, model: str, at_ms: int) -> tuple[Decimal, Decimal, Dec
     )
 
 
-def _priced(provider: str, model: str, at_ms: int) -> ModelPrice | None:
+def _priced(provider: str, model: str, at_ms: int, context: Mapping[str, str]) -> ModelPrice | None:
     """The price book's rates; None for a model that it lists without rates, whose cost it would compute as 0.
 
-    Raises LookupError for a model that it does not list."""
+    None also for a context that it does not have for this model, where it would compute the standard price.  Raises
+    LookupError for a model that it does not list."""
     _, found = get_snapshot().find_provider_model(model, None, provider, None)
-    price = found.get_prices(_time(at_ms))
+    at = _time(at_ms)
+    if not _has(found, context, at):
+        return None
+    price = found.get_prices(at, dict(context) or None)
     return None if price.input_mtok is None or price.output_mtok is None else price
+
+
+def _has(found: ModelInfo, context: Mapping[str, str], at: datetime) -> bool:
+    """Whether the book has a price of this model for each entry of the context, at this time."""
+    active = [
+        variant.when
+        for variant in found.price_variants or ()
+        if variant.constraint is None or variant.constraint.active(at)
+    ]
+    return all(any(when.get(key) == value for when in active) for key, value in context.items())
 
 
 def _highest(price: Decimal | TieredPrices | None) -> Decimal:

@@ -1,5 +1,6 @@
-"""Models whose rates in the price book are lower than another published source says, each with its date and source.
+"""Models whose rates in the price book are lower than another published source says, and discounts that it lacks.
 
+Each has its date and its source.
 A reservation is made at the higher of the two rates, so that it stays an upper bound whichever is right.  A correction
 whose source is the provider itself also replaces the book's price of a call.  Remove a line when a newer release of
 the book has the rate: `tests/execution/test_price_corrections.py` says which lines have become needless.
@@ -9,7 +10,10 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Correction(NamedTuple):
@@ -51,6 +55,37 @@ CORRECTIONS: Final = (
         " half of it below (xAI's page of models, 25 September 2026); read 28 November 2026",
     ),
 )  # fmt: skip
+
+
+class Discount(NamedTuple):
+    """A part of the standard price that a provider charges, where the book does not have it.
+
+    `key`, `value`: the entry of `Usage.context`.  `rate`: what is left of the price.  `source`: as above."""
+
+    provider: str
+    key: str
+    value: str
+    rate: Decimal
+    source: str
+
+
+_WINDOWS: Final = (
+    "OpenAI's guide of flex processing: 30 % and 40 % below standard prices; read 28 November 2026"
+)
+DISCOUNTS: Final = (
+    Discount("openai", "completion_window", "2h", Decimal("0.7"), source=_WINDOWS),
+    Discount("openai", "completion_window", "8h", Decimal("0.6"), source=_WINDOWS),
+)
+
+
+def discounted(provider: str, context: Mapping[str, str]) -> tuple[Decimal, dict[str, str]]:
+    """What is left of the standard price of a call, and the entries of its context that no discount is for."""
+    rate, rest = Decimal(1), dict(context)
+    for each in DISCOUNTS:
+        if each.provider == provider and rest.get(each.key) == each.value:
+            rate *= each.rate
+            del rest[each.key]
+    return rate, rest
 
 
 def correction(provider: str, model: str, at_ms: int) -> Correction | None:

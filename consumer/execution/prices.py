@@ -122,5 +122,5 @@ def _highest_rates(account: Account, quote: Quote, at_ms: int) -> _Rates | None:
         return None
     from consumer.execution import price_book  # noqa: PLC0415  # see the top of this file
 
-    highest = price_book.highest(book, quote.model, at_ms)
+    highest = price_book.highest(book, quote.model, at_ms, quote.context)
     return None if highest is None else _Rates(*highest)

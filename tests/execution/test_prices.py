@@ -108,6 +108,42 @@ def test_the_price_book_knows_models(usage: Usage, micro: int) -> None:
     assert cost_of_call(account(**BOOK), answer(usage), NOW_MS) == Cost(micro, "price_book")
 
 
+@pytest.mark.parametrize(
+    ("context", "micro"),
+    [
+        ({}, 450),
+        ({"service_tier": "flex"}, 225),
+        ({"service_tier": "priority"}, 810),
+        ({"completion_window": "2h"}, 315),
+        ({"completion_window": "8h"}, 270),
+        ({"completion_window": "1h"}, None),
+        ({"service_tier": "ultrafast"}, None),
+        ({"service_tier": "flex", "inference_geo": "us"}, None),
+    ],
+)
+def test_a_price_depends_on_how_the_call_was_processed(context: dict[str, str], micro: int | None) -> None:
+    """The book would charge the standard price for a context that it does not know: the cost is unknown then."""
+    usage = Usage(1000, 100, model="gpt-5-mini", context=context)
+
+    assert cost_of_call(account(**BOOK), answer(usage), NOW_MS).micro == micro
+
+
+@pytest.mark.parametrize(
+    ("context", "micro"),
+    [
+        ({}, 450),
+        ({"service_tier": "flex"}, 450),  # it may be processed in the standard way
+        ({"service_tier": "priority"}, 810),
+        ({"completion_window": "8h"}, 450),
+        ({"service_tier": "ultrafast"}, None),
+    ],
+)
+def test_the_highest_price_that_may_be_charged_is_reserved(
+    context: dict[str, str], micro: int | None
+) -> None:
+    assert bound(account(**BOOK), Quote(1000, 100, "gpt-5-mini", context), None, NOW_MS) == micro
+
+
 def test_the_price_is_that_of_the_day_of_the_call() -> None:
     """o3 became cheaper on 2025-06-10: 10 and 40 dollars a million before, 2 and 8 after."""
     usage = Usage(1_000_000, 0, model="o3")
