@@ -252,6 +252,22 @@ class Abilities:
         return self.lookup or self.webhook
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What people read about an adapter beside its abilities: `bizq providers` prints it.
+
+    `structured`: how an answer is bound to a schema.  `price`: where the price of a call comes from.  `limits`: what
+    the adapter understands of the API's limits.  `webhooks`: how they are signed.  `inputs`: what a call can carry.
+    `tried`: what the adapter was tried against."""
+
+    structured: str = "none"
+    price: str = "price of the profile"
+    limits: str = "rate and concurrency of the profile"
+    webhooks: str = "Standard Webhooks"
+    inputs: str = "text"
+    tried: str = "its own tests"
+
+
 class Provider(ABC):
     """An adapter for one AI API, or for one source of people.
 
@@ -266,6 +282,8 @@ class Provider(ABC):
     """The class of the settings in a route."""
     needs_base_url: ClassVar[bool] = True
     """Whether a profile must have a `base_url`.  An adapter without one sends no requests, and takes no connection."""
+    about: ClassVar[About] = About()
+    """What people read about it."""
 
     def check(self, account: Account) -> None:
         """Check a profile when the deployment starts.  Raises BadInput naming the field of the profile.

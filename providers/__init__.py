@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consumer.provider import Provider
 
 _CLASSES: Final[dict[str, str]] = {
+    "anthropic": "Anthropic",
     "echo": "Echo",
     "inbox": "Inbox",
     "openai_compatible": "OpenAICompatible",

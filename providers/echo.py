@@ -19,6 +19,7 @@ from consumer.core.schema import mismatch
 from consumer.core.strictjson import dump_json
 from consumer.provider import (
     Abilities,
+    About,
     Event,
     Pause,
     Provider,
@@ -85,6 +86,11 @@ class Echo(Provider):
     kind = "ai"
     abilities = Abilities(poll=True, lookup=True, cancel=True, webhook=True)
     settings = EchoSettings
+    about = About(
+        structured="makes an answer that fits the schema",
+        price="charge of its settings, else price of the profile",
+        tried="live: it sends nothing",
+    )
     needs_base_url = False
 
     def quote(self, call: Call) -> Quote:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from consumer.core.outcome import Accepted, Failed
-from consumer.provider import Abilities, Pause, Provider, Quote, Settings, Verb
+from consumer.provider import Abilities, About, Pause, Provider, Quote, Settings, Verb
 
 if TYPE_CHECKING:
     from consumer.provider import Call
@@ -33,6 +33,11 @@ class Inbox(Provider):
     kind = "human"
     abilities = Abilities(cancel=True)
     settings = InboxSettings
+    about = About(
+        structured="a form made from the schema",
+        price="per_task of the profile",
+        tried="live: it is a part of the worker",
+    )
     needs_base_url = False
 
     def quote(self, call: Call) -> Quote:  # the price of a person is the profile's `per_task`

@@ -23,7 +23,7 @@ from consumer.core.strictjson import dump_json
 from consumer.core.turns import turns
 from consumer.core.usage import read_usage
 from consumer.core.wrapped import json_object, unwrapped
-from consumer.provider import Provider, Quote, Settings, excerpt
+from consumer.provider import About, Provider, Quote, Settings, excerpt
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -97,6 +97,12 @@ class OpenAICompatible(Provider):
     name = "openai_compatible"
     kind = "ai"
     settings = ChatSettings
+    about = About(
+        structured="json_schema (strict where the server has it), json_object, prompt",
+        price="reported charge (LiteLLM, OpenRouter), else price or price_book",
+        limits="429, 503, 529, retry-after, x-ratelimit-*, try again in",
+        tried="live: llama.cpp and LiteLLM; recorded shapes of the others",
+    )
 
     def __init__(self) -> None:
         self._loose = RefusedForms()

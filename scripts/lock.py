@@ -44,7 +44,7 @@ def lock(name: str, *arguments: str) -> None:
 def main() -> None:
     """Write every lock file."""
     same = ("--constraints", "requirements/dev.txt")
-    lock("requirements/dev.txt", "pyproject.toml", *groups("local", "model", "dev"), *NATIVE)
+    lock("requirements/dev.txt", "pyproject.toml", *groups("local", "model", "dev", "clients"), *NATIVE)
     lock("requirements/run.txt", "pyproject.toml", *groups("local", "model"), *NATIVE, *same)
     lock("requirements/peers.txt", *groups("peers"), *NATIVE)
     lock("requirements/uv.txt", *groups("bootstrap"), *NATIVE)

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "resume": ("consumer.cli.operate", "Continue after a stop."),
     "restore": ("consumer.cli.restore", "Finish a restore of the database to an earlier time."),
     "doctor": ("consumer.cli.operate", "Check everything that the worker depends on."),
+    "providers": ("consumer.cli.providers", "The adapters: what each of them can do."),
     "org": ("consumer.cli.configure", "Organizations (org for short): create."),
     "user": ("consumer.cli.configure", "People of an organization: create."),
     "key": ("consumer.cli.configure", "API keys: create, revoke."),

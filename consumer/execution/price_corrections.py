@@ -60,7 +60,7 @@ CORRECTIONS: Final = (
 class Discount(NamedTuple):
     """A part of the standard price that a provider charges, where the book does not have it.
 
-    `key`, `value`: the entry of `Usage.context`.  `rate`: what is left of the price.  `source`: as above."""
+    `key`, `value`: the entry of `Usage.context`.  `rate`: the part that is charged.  `source`: as above."""
 
     provider: str
     key: str
@@ -79,7 +79,7 @@ DISCOUNTS: Final = (
 
 
 def discounted(provider: str, context: Mapping[str, str]) -> tuple[Decimal, dict[str, str]]:
-    """What is left of the standard price of a call, and the entries of its context that no discount is for."""
+    """The part of the standard price that a call costs, and the entries of its context that no discount is for."""
     rate, rest = Decimal(1), dict(context)
     for each in DISCOUNTS:
         if each.provider == provider and rest.get(each.key) == each.value:

@@ -10,6 +10,8 @@ import pytest
 from consumer.core import outcome
 from consumer.provider import Reply, Verb
 from providers import PROVIDERS
+from providers.anthropic import CODES as ANTHROPIC_CODES
+from providers.anthropic import AnthropicOptions
 from providers.openai_compatible import CODES, ChatOptions
 from scripts.stage import ROOT
 from tests.support.adapters import make_call
@@ -22,6 +24,7 @@ PAGE: Final = ROOT / "docs" / "providers.md"
 CHAT: Final = PROVIDERS["openai_compatible"]
 SETTINGS: Final = "Settings in a route"
 MEANING: Final = "What a reply means"
+TRIED: Final = "How each was tried"
 
 
 def default(model: type[BaseModel], field: str) -> str:
@@ -44,21 +47,42 @@ def test_every_adapter_has_a_row() -> None:
     assert dict(rows) == {name: provider.kind for name, provider in PROVIDERS.items()}
 
 
-@pytest.mark.parametrize(
-    ("model", "number"),
-    [
-        (CHAT.settings, 0),
-        (ChatOptions, 1),
-        (PROVIDERS["inbox"].settings, 2),
-        (PROVIDERS["echo"].settings, 3),
-    ],
-)
-def test_every_setting_has_a_row_with_its_default(model: type[BaseModel], number: int) -> None:
-    rows = [list(row.values()) for row in tables(PAGE, SETTINGS)[number]]
+def test_every_adapter_has_a_row_that_says_how_it_was_tried() -> None:
+    rows = {row["adapter"].strip("`"): row["tried"] for row in tables(PAGE, TRIED)[0]}
+    assert rows == {name: provider.about.tried for name, provider in PROVIDERS.items()}
 
-    assert {name.strip("`"): written for name, written, _ in rows} == {
-        name: default(model, name) for name in model.model_fields
-    }
+
+OPTIONS: Final[dict[str, type[BaseModel]]] = {
+    "openai_compatible": ChatOptions,
+    "anthropic": AnthropicOptions,
+}
+"""The options of the profiles of each adapter that has some."""
+
+
+def tables_of(adapter: str) -> list[dict[str, str]]:
+    """The tables of settings and options below the name of an adapter: each as defaults by name."""
+    below = re.split(r"^\*\*(\w+)\*\*", sections(PAGE)[SETTINGS], flags=re.MULTILINE)
+    names = below[1::2]
+    before = 0
+    for name in names:
+        number = 1 + (name in OPTIONS)
+        if name == adapter:
+            found = tables(PAGE, SETTINGS)[before : before + number]
+            return [
+                {cells[0].strip("`"): cells[1] for cells in map(list, map(dict.values, rows))}
+                for rows in found
+            ]
+        before += number
+    pytest.fail(f"no settings of {adapter}")
+
+
+@pytest.mark.parametrize("adapter", PROVIDERS)
+def test_every_setting_has_a_row_with_its_default(adapter: str) -> None:
+    models = [PROVIDERS[adapter].settings, *([OPTIONS[adapter]] if adapter in OPTIONS else [])]
+
+    assert tables_of(adapter) == [
+        {name: default(model, name) for name in model.model_fields} for model in models
+    ]
 
 
 def test_every_adapter_has_a_table_of_its_settings() -> None:
@@ -72,8 +96,15 @@ def test_every_outcome_of_an_adapter_has_a_row() -> None:
 
 
 def test_every_code_has_a_row() -> None:
-    rows = {row["code"].strip("`"): row["outcome"].strip("`") for row in tables(PAGE, MEANING)[1]}
-    assert rows == {code: ending.__name__ for code, ending in CODES.items()}
+    rows = {
+        (row["adapter"], row["code"].strip("`")): row["outcome"].strip("`")
+        for row in tables(PAGE, MEANING)[1]
+    }
+    assert rows == {
+        (adapter, code): ending.__name__
+        for adapter, codes in (("openai_compatible", CODES), ("anthropic", ANTHROPIC_CODES))
+        for code, ending in codes.items()
+    }
 
 
 def documented(status: int) -> str:
