@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _CLASSES: Final[dict[str, str]] = {
     "anthropic": "Anthropic",
     "echo": "Echo",
+    "gemini": "Gemini",
     "inbox": "Inbox",
     "openai_compatible": "OpenAICompatible",
 }

@@ -22,7 +22,7 @@ from consumer.core.outcome import Failed, Succeeded
 from consumer.core.refusals import read_refusal
 from consumer.core.strictjson import dump_json
 from consumer.core.turns import turns
-from consumer.core.usage import count, read_usage
+from consumer.core.usage import count, read_usage, storable
 from consumer.core.wrapped import unwrapped
 from consumer.provider import About, Provider, Quote, Settings
 
@@ -281,8 +281,7 @@ def _usage(call: Call, reply: Reply, data: dict[str, Any], *, wrote: bool) -> Us
         return None
     names = {"id": data.get("id"), "request_id": _request_id(reply, data)}
     evidence = {name: value for name, value in names.items() if isinstance(value, str) and len(value) <= 100}
-    raw = {**reported, **evidence} if usage.raw else evidence
-    return replace(usage, raw=raw, context=_context(reported))
+    return replace(usage, raw={**storable(reported), **evidence}, context=_context(reported))
 
 
 def _context(reported: dict[str, Any]) -> dict[str, str]:

@@ -67,7 +67,7 @@ def read_usage(reported: Any, model: str, *, worked: bool, wrote: bool) -> Usage
         _first(given, *_CACHE_READ) or _first(reported, *_CACHE_READ) or 0,
         _first(given, *_CACHE_WRITE) or _first(reported, *_CACHE_WRITE) or 0,
         model,
-        _storable(reported),
+        storable(reported),
         {
             **_named(given, _FURTHER_INPUT),
             **_named(written, _FURTHER_OUTPUT),
@@ -96,7 +96,7 @@ def _named(reported: dict[str, Any], names: dict[str, str]) -> dict[str, int]:
     return {named: found for name, named in names.items() if (found := count(reported.get(name)))}
 
 
-def _storable(reported: dict[str, Any]) -> dict[str, Any]:
+def storable(reported: dict[str, Any]) -> dict[str, Any]:
     """The usage as the server reported it; empty if it is larger than a row needs it, or nested too deeply."""
     try:
         return reported if len(dump_json(reported).encode()) <= _MAX_RAW else {}

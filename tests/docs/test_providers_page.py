@@ -9,10 +9,10 @@ import pytest
 
 from consumer.core import outcome
 from consumer.provider import Reply, Verb
-from providers import PROVIDERS
-from providers.anthropic import CODES as ANTHROPIC_CODES
+from providers import PROVIDERS, anthropic, gemini, openai_compatible
 from providers.anthropic import AnthropicOptions
-from providers.openai_compatible import CODES, ChatOptions
+from providers.gemini import GeminiOptions
+from providers.openai_compatible import ChatOptions
 from scripts.stage import ROOT
 from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
@@ -55,8 +55,15 @@ def test_every_adapter_has_a_row_that_says_how_it_was_tried() -> None:
 OPTIONS: Final[dict[str, type[BaseModel]]] = {
     "openai_compatible": ChatOptions,
     "anthropic": AnthropicOptions,
+    "gemini": GeminiOptions,
 }
 """The options of the profiles of each adapter that has some."""
+
+CODES_OF: Final = {
+    "openai_compatible": openai_compatible.CODES,
+    "anthropic": anthropic.CODES,
+    "gemini": gemini.CODES,
+}
 
 
 def tables_of(adapter: str) -> list[dict[str, str]]:
@@ -102,7 +109,7 @@ def test_every_code_has_a_row() -> None:
     }
     assert rows == {
         (adapter, code): ending.__name__
-        for adapter, codes in (("openai_compatible", CODES), ("anthropic", ANTHROPIC_CODES))
+        for adapter, codes in CODES_OF.items()
         for code, ending in codes.items()
     }
 

@@ -158,18 +158,6 @@ def test_every_code_means_what_the_table_says(code: str) -> None:
 # ------------------------------------------------------------------------------------------------ money
 
 
-def test_cache_writes_and_reads_have_their_own_prices() -> None:
-    """By hand, from Anthropic's page of prices for Claude Haiku 4.5: $1 in, $5 out, $0.10 read from the cache, $1.25
-    and $2 written to it for 5 minutes and an hour, each for a million tokens (noted 28 November 2026, from memory of
-    that page and a list of prices that agrees with it).
-
-    21 * 1 + 1000 * 0.1 + 200 * 1.25 + 100 * 2 + 40 * 5 = 771 micro-dollars."""
-    (recorded,) = [each for each in FIXTURES.replies if each.name == "tokens of the cache"]
-    account = make_account(Anthropic(), price_book="anthropic")
-
-    assert cost_of_call(account, recorded.outcome, NOW_MS).micro == 771
-
-
 def test_a_way_of_processing_without_a_known_price_has_an_unknown_cost() -> None:
     (recorded,) = [each for each in FIXTURES.replies if each.name == "priority, in one place, fast"]
     account = make_account(Anthropic(), price_book="anthropic")
