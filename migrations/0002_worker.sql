@@ -84,6 +84,8 @@ ALTER TABLE tasks ADD COLUMN raise_at_ms INTEGER;
 ALTER TABLE tasks ADD COLUMN deadline_ms INTEGER;
 -- The token of the lease under which the task is running.
 ALTER TABLE tasks ADD COLUMN lease TEXT;
+-- The version of the task when another application last changed a value that the worker had read before.
+ALTER TABLE tasks ADD COLUMN edited_version INTEGER;
 -- The leases that the task has lost since something was last settled. The third one fails it.
 ALTER TABLE tasks ADD COLUMN lost_leases INTEGER NOT NULL DEFAULT 0;
 -- The stage of the route, counted from 0.

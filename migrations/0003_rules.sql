@@ -330,6 +330,14 @@ BEGIN
   WHERE id = NEW.id;
 END;
 
+-- The same while a worker holds the task: it has read the old values. The statement that sets the task aside reads this
+-- version, and makes the task due instead.
+CREATE TRIGGER tasks_edited AFTER UPDATE OF title, description, input, assigned_to, deadline_ms, template_id, created_by, organization_id ON tasks
+WHEN NEW.status = 'running' AND NEW.lease IS NOT NULL
+BEGIN
+  UPDATE tasks SET edited_version = version WHERE id = NEW.id;
+END;
+
 -- A status that changes without the version was changed by another application. Move the version, so that a worker that
 -- holds the task cannot change it any more. Make the task due, or blocked. Have its status published. If the application
 -- ended the task, make its open executions due for a follow-up, which cancels them. Record the change.

@@ -121,8 +121,13 @@ class Release(NamedTuple):
         rests = self.blocked_by is not None and self.blocked_by.startswith(f"{BLOCKED_BY_REST}:")
         return bool(self.blocked_by or self.reason) and not rests
 
+    @property
+    def sets_aside(self) -> bool:
+        """Whether the task waits until its row or its template is corrected."""
+        return self.run_at_ms == policy.NEVER and (self.task.bad_row or self.task.why_not) is not None
+
     def row(self) -> dict[str, Any]:
-        """The row that RELEASE and UNSENT read."""
+        """The row that RELEASE, UNSENT and CORRECTED read."""
         return {
             "task": self.task.id,
             "version": self.task.version,
@@ -134,6 +139,7 @@ class Release(NamedTuple):
             "execution": self.unsent,
             "lease": self.task.token,
             "last_execution": self.last_execution,
+            "template_version": self.task.template_version,
         }
 
 
@@ -215,6 +221,7 @@ def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
     refused = (release.row() for release in releases if release.unsent is not None)
     batch.each(sql.UNSENT, chunks(refused), at=at)
     batch.each(sql.RELEASE, chunks(release.row() for release in releases), at=at)
+    batch.each(sql.CORRECTED, chunks(one.row() for one in releases if one.sets_aside), now=now_ms)
 
 
 async def why_refused(world: World, intents: Sequence[Intent]) -> list[Release]:

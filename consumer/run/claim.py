@@ -51,7 +51,8 @@ class Claimed:
     `restored`: the execution that may have begun in the time that a restore has removed.
     `why_not`: why it cannot begin, as a blocker for its row.  `unreadable`: why its input can never be used.
     `unreachable`: why its input cannot be read at the moment.  `bad_row`: the column of its row that holds a value of
-    another type.  `input_from`: the execution whose answer is `previous`."""
+    another type.  `input_from`: the execution whose answer is `previous`.
+    `template_version`: the version of the template; -1 if there is none."""
 
     id: int
     identity: str
@@ -77,6 +78,7 @@ class Claimed:
     unreachable: str | None = None
     bad_row: str | None = None
     input_from: int | None = None
+    template_version: int | None = None
 
     def moved(self, move: TaskMove, execution: int, output: Any) -> Claimed:  # JSON is any value
         """The task after a settle that continues it under our lease.
@@ -227,6 +229,7 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         unreachable=unreachable,
         bad_row=bad_row,
         input_from=known_integer(row, "input_from"),
+        template_version=-1 if template is None else known_integer(template, "version"),
     )
 
 

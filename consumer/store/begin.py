@@ -86,3 +86,15 @@ RELEASE: Final = Query("""
     FROM json_each(:rows)
     WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND tasks.status = 'running'
 """)
+
+# Make a task that RELEASE has just set aside due again, if its row or its template was corrected after the claim had
+# read it.  Later corrections make it due by themselves.  The version of a template that did not exist is -1.
+CORRECTED: Final = Query("""
+    UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
+    FROM json_each(:rows)
+    WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' + 1 AND +tasks.status = 'pending'
+      AND +tasks.blocked_by = value ->> 'blocked_by'
+      AND (tasks.edited_version = value ->> 'version' OR EXISTS (SELECT 1 FROM task_templates
+        WHERE task_templates.id = tasks.template_id AND typeof(task_templates.version) = 'integer'
+          AND task_templates.version > value ->> 'template_version'))
+""")

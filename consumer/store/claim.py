@@ -140,7 +140,7 @@ CLAIMED: Final = Query("""
 
 # Read the templates of the tasks under the lease, each once.
 CLAIMED_TEMPLATES: Final = Query("""
-    SELECT id, prompt, input_schema, output_schema, route, limits FROM task_templates WHERE id IN (
+    SELECT id, version, prompt, input_schema, output_schema, route, limits FROM task_templates WHERE id IN (
       SELECT template_id
       FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value)
 """)

@@ -12,7 +12,7 @@ import pytest
 
 from consumer.core.outcome import Accepted, Retry, Succeeded
 from consumer.core.policy import DAY, HOUR, MINUTE
-from consumer.service import people
+from consumer.service import admin, people
 from tests.support.assignments import link
 from tests.support.fakes import ANSWER
 from tests.support.scene import Scene, Suite, ai, person
@@ -153,6 +153,23 @@ class EditedRouteContract(Suite):
 
         assert (await scene.task(task))["status"] == "waiting"
         assert await scene.states(task) == ["succeeded", "waiting"]
+
+    async def test_a_route_that_is_corrected_while_a_worker_holds_the_task_is_followed(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(ai("blind"))
+        (row,) = await scene.sql("SELECT id, name FROM task_templates")
+        await scene.sql("UPDATE task_templates SET route = '{'")
+
+        async def correct() -> None:
+            value = {"id": row["id"], "name": row["name"], "output_schema": {"type": "object"}}
+            await admin.put_template(scene.world, 1, {**value, "route": {"stages": [ai("blind")]}})
+
+        scene.database.between(1, correct)
+        await scene.drain()
+        await scene.later(HOUR)
+
+        assert (await scene.task(task))["status"] == "completed"
 
     # --- limits and schema -------------------------------------------------------------------------------------------
 

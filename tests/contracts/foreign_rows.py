@@ -11,7 +11,7 @@ import pytest
 
 from consumer.core.errors import Conflict
 from consumer.core.outcome import Retry, Unknown
-from consumer.core.policy import DAY, MINUTE
+from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.strictjson import dump_json
 from consumer.ports import Refused
 from consumer.service import commands, doctor, people, queries, retries, submissions
@@ -73,6 +73,20 @@ class ForeignRowContract(Suite):
         assert [one.level for one in found] == ["error"]
         await scene.sql("UPDATE tasks SET title = 'hello' WHERE id = ?1", task)
         await scene.later(0)
+        assert (await scene.task(task))["status"] == "completed"
+        assert [call.title for call in scene.network.calls("blind")] == ["hello"]
+
+    async def test_a_row_that_is_corrected_while_a_worker_holds_it_runs(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        await scene.sql("UPDATE tasks SET title = X'68656C6C6F' WHERE id = ?1", task)
+
+        async def correct() -> None:
+            await scene.sql("UPDATE tasks SET title = 'hello' WHERE id = ?1", task)
+
+        scene.database.between(1, correct)
+        await scene.drain()
+        await scene.later(HOUR)
+
         assert (await scene.task(task))["status"] == "completed"
         assert [call.title for call in scene.network.calls("blind")] == ["hello"]
 

@@ -43,6 +43,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks_deadline": ("index", "d3ecab28e2c6"),
     "tasks_deleted": ("trigger", "c53c0c497724"),
     "tasks_due": ("index", "0eb175f93606"),
+    "tasks_edited": ("trigger", "0f52989bae9a"),
     "tasks_ended": ("trigger", "cb8baa59893a"),
     "tasks_finished": ("trigger", "c05be577c2e6"),
     "tasks_foreign_due_date": ("trigger", "028d5d14f47d"),
@@ -123,9 +124,10 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "tasks": """
         assigned_to attempt blocked_by boost candidate created_at created_by deadline_ms description
-        due_date feedback id idempotency_key identity input input_from last_execution lease lost_leases
-        needs_micro organization_id priority raise_at_ms rank(generated) reason redos repairs replaces
-        restored retry_of run_at_ms stage status submitted template_id title updated_at version
+        due_date edited_version feedback id idempotency_key identity input input_from last_execution
+        lease lost_leases needs_micro organization_id priority raise_at_ms rank(generated) reason redos
+        repairs replaces restored retry_of run_at_ms stage status submitted template_id title updated_at
+        version
     """,
     "users": """
         created_at email id name organization_id role
