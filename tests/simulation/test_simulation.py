@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.simulation.shrink import command
 from tests.simulation.simulation import Plan, simulate
 from tests.simulation.timeline import lines
 
+ROOT = Path(__file__).parents[2]
 SEEDS = 50
 QUICK = 4
 """The number of seeds that `make check` simulates."""
@@ -54,3 +58,21 @@ def test_a_seed_repeats_exactly() -> None:
     first, second = (simulate(Plan(3, 20)) for _ in range(2))
     assert first.timeline == second.timeline
     assert first.happened == second.happened
+
+
+ALONE = """
+import sys
+from tests.simulation.simulation import Plan, simulate
+print(simulate(Plan(int(sys.argv[1]), int(sys.argv[2]))).timeline)
+"""
+
+
+@pytest.mark.parametrize("seed", [4, 9])
+def test_a_seed_is_the_same_alone_in_a_process_as_after_other_seeds(seed: int) -> None:
+    """Neither what a process remembers of other seeds nor the order of its sets changes a seed."""
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    command = [sys.executable, "-c", ALONE, str(seed), "30"]
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)  # noqa: S603  # our own interpreter
+    simulate(Plan(seed + 1, 30))
+    after = simulate(Plan(seed, 30))
+    assert alone.stdout.strip() == str(after.timeline)

@@ -196,7 +196,6 @@ class WatchedDatabase(SqliteDatabase):
 
     def commit(self, who: str, statements: Sequence[Statement]) -> list[Result]:
         """Run a batch for a writer, and report its changes to `watch`."""
-        self._batch = []
         results = self.run(statements)
         self.commits += 1
         self.watch(who, self._batch)
@@ -205,6 +204,10 @@ class WatchedDatabase(SqliteDatabase):
     def ask(self, sql: str, *parameters: Value) -> list[dict[str, Any]]:
         """Read without a report to `watch`."""
         return [dict(row) for row in self.run([Statement(sql, parameters)])[0].rows]
+
+    def _transact(self, statements: Sequence[Statement]) -> list[Result]:
+        self._batch = []  # a text that is not UTF-8 makes the database roll a batch back and run it again
+        return super()._transact(statements)
 
     def _run(self, sql: str, parameters: list[Value]) -> Result:
         self._running, self._change = (sql, parameters), None
