@@ -72,7 +72,7 @@ def test_a_seed_is_the_same_alone_in_a_process_as_after_other_seeds(seed: int) -
     """Neither what a process remembers of other seeds nor the order of its sets changes a seed."""
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
     command = [sys.executable, "-c", ALONE, str(seed), "30"]
-    alone = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)  # noqa: S603  # our own interpreter
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
     simulate(Plan(seed + 1, 30))
     after = simulate(Plan(seed, 30))
     assert alone.stdout.strip() == str(after.timeline)
