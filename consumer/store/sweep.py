@@ -85,10 +85,10 @@ RAISE_WAITING_LONG: Final = tuple(Query(_WAITING_LONG.replace("{rank}", str(rank
 
 # --- deadlines: an overdue task fails; its open executions are followed up, which cancels them ----------------------
 
-# Up to 100 tasks whose deadline has passed, the longest overdue first.  A running task is left out: its worker checks the
-# deadline itself.
+# Up to 100 tasks whose deadline has passed, the longest overdue first.  A task that runs under a lease is left out: its
+# worker checks the deadline itself.  One that another application has set to running has no worker.
 _OVERDUE = """SELECT id FROM tasks WHERE status IN ('pending', 'running', 'waiting') AND deadline_ms IS NOT NULL
-      AND deadline_ms <= :now AND status <> 'running' ORDER BY deadline_ms LIMIT 100"""
+      AND deadline_ms <= :now AND (status <> 'running' OR lease IS NULL) ORDER BY deadline_ms LIMIT 100"""
 
 # Publish the status of the overdue tasks.
 OVERDUE_STATUS: Final = Query(f"""

@@ -144,6 +144,23 @@ class ForeignRowContract(Suite):
             ("worker", "taken back"),
         ]
 
+    async def test_a_task_that_an_application_left_as_running_ends_at_its_deadline(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(ai("blind"))
+        deadline = scene.clock.ms + HOUR
+        await scene.sql("UPDATE tasks SET status = 'running' WHERE id = ?1", task)
+        edit = "UPDATE tasks SET run_at_ms = ?1, deadline_ms = ?2 WHERE id = ?3"
+        await scene.sql(edit, scene.clock.ms, deadline, task)
+
+        await scene.later(HOUR - MINUTE)
+        assert (await scene.task(task))["status"] == "running"
+        await scene.later(2 * MINUTE)
+
+        row = await scene.task(task)
+        assert (row["status"], row["reason"]) == ("failed", "deadline")
+        assert scene.network.count() == 0
+
     async def test_a_task_under_a_lease_is_never_taken_back(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()
         scene.network.script("blind", hold)
