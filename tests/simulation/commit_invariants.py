@@ -78,8 +78,8 @@ class CommitInvariants(Seen):
             self.must("limits_are_kept", within and task.redos <= limits.redos, "{} has {}", task, limits)
 
     def deadlines_are_kept(self, before: Task, task: Task) -> None:
-        """A waiting task ends at its deadline: at the first tick that reaches the database."""
-        if task.deadline_ms is not None and before.status != "running":
+        """A task without a worker ends at its deadline: at the first tick that reaches the database."""
+        if task.deadline_ms is not None and (before.status != "running" or before.lease is None):
             late = self.sim.now_ms() - task.deadline_ms
             self.must("deadlines_are_kept", late < OVERDUE_MS, "{} ended {} ms too late", task, late)
 

@@ -45,11 +45,14 @@ def busy(sim: Simulation) -> bool:
 
 
 def waits_for_a_name(sim: Simulation, number: int) -> bool:
-    """Whether a task waits for a budget without room and without a near next period, or for a missing route."""
+    """Whether a task waits for a budget without room and without a near next period, for a missing route, or for a
+    value that an application never corrected."""
     task = sim.books.tasks[number]
     if task.status != "pending":
         return False
     budget = blocking(task.blocked_by)
+    if (task.blocked_by or "").startswith("bad_row:"):
+        return bool(sim.applications.unreadable.get(number))
     if budget is None:
         return re.match(r"no_route|no_organization", task.blocked_by or "") is not None
     return not _gets_room(sim, sim.books.budgets[budget], task.needs_micro or 0)

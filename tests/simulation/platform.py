@@ -28,6 +28,8 @@ FEW: Final = 300
 SHORT_MS: Final = 60_000
 """How long an invocation begins new work, in seeds that let many calls outlast it."""
 ROUNDING_S: Final = 0.5
+LARGE_BATCH: Final = 60
+"""A run that may not send so many statements more cannot write an answer any more, after a storm over the database."""
 
 
 def config_of(seed: int) -> Config:
@@ -106,10 +108,11 @@ class Platform:
         self._sim.books.must("calls_leave_a_connection_to_storage", count < CONNECTIONS, "{} calls", count)
 
     def no_call_is_cut_off_early(self, execution: int, lasted_s: float) -> None:
-        """A living worker cuts a call off at its time limit, at the hard limit of its run, or when it has to stop."""
+        """A living worker cuts a call off at its time limit, at a hard limit of its run, or when it has to stop."""
         sim = self._sim
         run_s = sim.loop.time() - self.began[INVOCATION.get()]
         over = run_s + ROUNDING_S >= sim.config.cut_ms / 1000
+        over |= self.statements[INVOCATION.get()] + LARGE_BATCH > sim.config.all_statements
         limit_s = sim.books.call_s(execution)
         right = over or lasted_s + ROUNDING_S >= limit_s
         words = "execution {} is cut off after {:.1f} s of {} s, {:.0f} s after its run began"

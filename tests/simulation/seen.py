@@ -61,6 +61,7 @@ class Seen:
             known.difference_update(gone)
         self.sim.services.forget(task)
         self.sim.people.forget(task)
+        self.sim.applications.forget(task)
 
     def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
         """Count a check of an invariant, and report a violation.  `why` is formatted only then."""

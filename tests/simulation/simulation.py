@@ -20,6 +20,7 @@ from consumer.run.schema import SchemaTrust
 from providers import PROVIDERS
 from tests.simulation import edges, ends, scenario
 from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
+from tests.simulation.applications import Applications
 from tests.simulation.books import Books
 from tests.simulation.dice import Dice
 from tests.simulation.isolates import Isolate
@@ -117,6 +118,7 @@ class Simulation:
         self.services = Services(self)
         self.people = People(self)
         self.others = Others(self)
+        self.applications = Applications(self)
         self.operators = Operators(self)
         self.readers = Readers(self)
         self.web = Web(self)
@@ -253,6 +255,7 @@ class Simulation:
         for one in scenario.wanted(self.plan.seed, self.plan.tasks, self.plan.chaos_s * 0.7):
             self.start(self.others.hand_in(one))
         self.start(self.others.edit_public_columns(self.plan.chaos_s))
+        self.start(self.applications.misbehave(self.plan.chaos_s))
         self.start(self.operators.operate(self.plan.chaos_s))
 
     async def _main(self) -> None:
