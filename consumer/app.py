@@ -10,6 +10,7 @@ from structlog.contextvars import bound_contextvars
 from consumer.core import message
 from consumer.core.errors import BadInput
 from consumer.ports import PortError
+from consumer.run.meter import metered
 from consumer.run.run import Run
 from consumer.run.schema import BrokenSchema, SchemaTrust
 from consumer.run.summary import Summary
@@ -42,13 +43,14 @@ class App:
     async def on_messages(self, messages: Sequence[Message]) -> Summary:
         """Handle doorbells: work until no task is due.  Each message is acknowledged or retried, even after an
         error."""
-        readable = await self._set_aside_unreadable(messages)
+        world = metered(self.world)
+        readable = await self._set_aside_unreadable(world, messages)
         if not readable:
             return Summary()
         try:
             with bound_contextvars(message=readable[0].id):
-                await self.trust.check(self.world)
-                summary = await Run(self.world, self.stopping).drain()
+                await self.trust.check(world)
+                summary = await Run(world, self.stopping).drain()
         except BaseException as error:
             self._retry(readable)
             if isinstance(error, PortError | BrokenSchema):
@@ -64,14 +66,14 @@ class App:
 
     async def on_dead_letters(self, messages: Sequence[Message]) -> None:
         """Store messages that were delivered too often, then acknowledge them."""
-        await self._keep(messages, ["delivered too often"] * len(messages))
+        await self._keep(self.world, messages, ["delivered too often"] * len(messages))
 
     async def on_tick(self) -> Swept:
         """Cron: the sweep.  Raises `Unavailable`, `BrokenSchema`."""
         await self.trust.check(self.world)
         return await sweep(self.world)
 
-    async def _set_aside_unreadable(self, messages: Sequence[Message]) -> list[Message]:
+    async def _set_aside_unreadable(self, world: World, messages: Sequence[Message]) -> list[Message]:
         """The doorbells among the messages.  All others are stored as dead letters."""
         readable: list[Message] = []
         unreadable: list[Message] = []
@@ -85,18 +87,18 @@ class App:
             else:
                 readable.append(candidate)
         if unreadable:
-            await self._keep(unreadable, reasons)
+            await self._keep(world, unreadable, reasons)
         return readable
 
-    async def _keep(self, messages: Sequence[Message], reasons: Sequence[str]) -> None:
+    async def _keep(self, world: World, messages: Sequence[Message], reasons: Sequence[str]) -> None:
         """Store messages as dead letters, then acknowledge them.  If the database is unavailable, retry them."""
         letters = [
             {"id": letter.id, "reason": reason, "body": repr(letter.body)[:KEPT_CHARS]}
             for letter, reason in zip(messages, reasons, strict=True)
         ]
-        now = self.world.clock.now_ms()
+        now = world.clock.now_ms()
         try:
-            await self.world.write(*(webhooks.DEAD_LETTER(rows=part, now=now) for part in chunks(letters)))
+            await world.write(*(webhooks.DEAD_LETTER(rows=part, now=now) for part in chunks(letters)))
         except PortError as error:
             log().error(Event.MESSAGES_RETRIED, count=len(messages), error=type(error).__name__)
             self._retry(messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.ports import Exhausted
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from consumer.ports import Database, Result, Statement
+    from consumer.world import World
 
 
 class Metered:
@@ -26,3 +28,8 @@ class Metered:
             raise Exhausted(f"an invocation sends at most {self._most} statements")
         self.sent += len(statements)
         return await self._database.batch(statements)
+
+
+def metered(world: World) -> World:
+    """The world of one invocation: every statement that is sent in it counts."""
+    return replace(world, database=Metered(world.database, world.config.all_statements))

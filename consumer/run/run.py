@@ -58,7 +58,8 @@ class Run:
 
     def __init__(self, world: World, stopping: Callable[[], bool] = lambda: False) -> None:
         now, config = world.clock.now_ms(), world.config
-        self.meter = Metered(world.database, config.all_statements)
+        known = world.database
+        self.meter = known if isinstance(known, Metered) else Metered(known, config.all_statements)
         self.world = replace(world, database=self.meter, keep_trying=self._keep_trying)
         self.stopping = stopping
         self.stop_at_ms = now + config.invocation_ms

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from consumer import app
 from consumer.core.outcome import Accepted, Succeeded
 from consumer.core.policy import HOUR, LEASE, MINUTE, SECOND
 from consumer.ports import PortError, Statement, Unavailable
 from consumer.provider import Verb
 from consumer.run.run import Run
 from tests.support.fakes import ANSWER, Hold
+from tests.support.ports import RecordingMessage
 from tests.support.scene import PRICE, Scene, Suite, ai, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from consumer.run.summary import Summary
 
 LARGE = {"answer": "x" * 70_000}
 STORAGE_S = 0.4
@@ -147,6 +151,25 @@ class TimeContract(Suite):
         assert len(sent) > 2
         assert max(sent) <= 400
         assert len(scene.queue.sent) - rung >= len(sent) - 1
+
+    async def test_what_an_invocation_sends_before_its_run_counts_among_its_statements(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The check of the schema, and messages that are stored as dead letters."""
+        before = len(scene.database.ran)
+        counted: list[int] = []
+
+        class Counting(Run):
+            async def drain(self) -> Summary:
+                counted.append(self.meter.sent)
+                return await super().drain()
+
+        monkeypatch.setattr(app, "Run", Counting)
+        await app.App(scene.world).on_messages([RecordingMessage("?"), RecordingMessage({"v": 1})])
+
+        sent = [len(statements) for statements, _ in scene.database.ran[before:]]
+        assert counted == [sum(sent[:2])]
+        assert counted[0] > 2
 
 
 class OutageOfServicesContract(Suite):
