@@ -10,7 +10,7 @@ from consumer.core.errors import BadInput
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.template import Candidate, Limits, Route, Stage
 from consumer.execution.call import read_plan
-from consumer.execution.inputs import position
+from consumer.execution.inputs import has_input, position
 from consumer.store import facts as facts_sql
 from consumer.store.sql import bad_column, integer, optional_integer, optional_text
 
@@ -90,9 +90,9 @@ def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
 
 
 def _traits(row: Row, provider: Provider | None) -> Traits:
-    """The traits of an execution.  A call is not repeated under its key with a title that cannot be read."""
+    """The traits of an execution.  A call is not repeated under its key with values that cannot be read."""
     known = traits(provider, has_job=row["external_id"] is not None)
-    if bad_column(row, CALL_TEXTS, ()) is not None:
+    if bad_column(row, CALL_TEXTS, ()) is not None or not has_input(row):
         known["repeatable"] = False
     return known
 

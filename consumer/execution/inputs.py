@@ -36,6 +36,15 @@ def known_input(row: Row) -> Any:  # JSON is any value
         return None
 
 
+def has_input(row: Row) -> bool:
+    """Whether the task's input can be read."""
+    try:
+        task_input(row)
+    except BadInput:
+        return False
+    return True
+
+
 async def previous_result(world: World, row: Row) -> Any:  # JSON is any value
     """The result that `input_from` names, from its row or from the blob store; None if it names none.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from consumer.core.errors import BadInput
 from consumer.core.template import Candidate
 from consumer.execution.call import Attempt, build_call, first_step, perform
-from consumer.execution.inputs import previous_result, refused_answer, task_input
+from consumer.execution.inputs import known_input, previous_result, refused_answer
 from consumer.store.sql import integer, known_integer, optional_text, text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def call_of(world: World, fact: Facts) -> Call | None:
             title=text(fact.row, "title"),
             description=text(fact.row, "description"),
             assigned_to=known_integer(fact.row, "assigned_to"),
-            value=task_input(fact.row),
+            value=known_input(fact.row),
             previous=await previous_result(world, fact.row),
             feedback=optional_text(fact.row, "feedback"),
             refused=refused_answer(fact.row),

@@ -10,15 +10,16 @@ from typing import Any, Final
 import pytest
 
 from consumer.core.errors import Conflict
-from consumer.core.outcome import Retry, Unknown
+from consumer.core.outcome import Accepted, Retry, Unknown
 from consumer.core.policy import DAY, HOUR, MINUTE
 from consumer.core.strictjson import dump_json
 from consumer.ports import Refused
+from consumer.provider import Verb
 from consumer.service import commands, doctor, people, queries, retries, submissions
 from consumer.store.schema.expected import COLUMNS
 from tests.support.assignments import link
 from tests.support.fakes import ANSWER, Hold
-from tests.support.scene import Scene, Suite, ai, person, route
+from tests.support.scene import PRICE, Scene, Suite, ai, person, route
 
 VALUES: Final = {
     "null": "NULL",
@@ -183,6 +184,36 @@ class ForeignRowContract(Suite):
         await scene.later(DAY)
 
         assert scene.network.count() == 1
+
+    @pytest.mark.parametrize("input_", ["'{'", "X'7B'", "CAST(X'22EDA08022' AS TEXT)"])
+    async def test_a_job_is_polled_and_its_webhook_is_read_although_the_input_cannot_be_read(
+        self, scene: Scene, input_: str
+    ) -> None:
+        by_poll = await scene.given(ai("job"), count=2)
+        by_webhook = by_poll + 1
+        scene.network.script("job", Accepted("job-1", HOUR), Accepted("job-2", DAY))
+        await scene.drain()
+        await scene.sql(f"UPDATE tasks SET input = {input_}")
+
+        await scene.webhook(by_webhook, "event-1", {"output": ANSWER})
+        await scene.later(HOUR)
+
+        for task in (by_poll, by_webhook):
+            assert (await scene.task(task))["status"] == "completed"
+            assert [row["cost_micro"] for row in await scene.executions(task)] == [PRICE]
+
+    async def test_a_job_of_a_cancelled_task_is_cancelled_although_its_input_cannot_be_read(
+        self, scene: Scene
+    ) -> None:
+        task = await scene.given(ai("job"))
+        scene.network.script("job", Accepted("job-1", HOUR))
+        await scene.drain()
+        await scene.sql("UPDATE tasks SET input = '{', status = 'cancelled'")
+
+        await scene.later(MINUTE)
+
+        assert scene.network.count("job", Verb.CANCEL) == 1
+        assert (await scene.executions(task))[0]["status"] != "waiting"
 
     async def test_a_finished_task_that_cannot_be_read_is_not_retried(self, scene: Scene) -> None:
         task = await scene.given(ai("blind"))
