@@ -355,8 +355,9 @@ CREATE TABLE dead_letters (
   body TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- Changes that executions do not show: a cancel, a change of status by another application, a change of a budget, a stop
--- and its end, an alert; which person answered or reviewed; and an answer that came after another person's.
+-- Changes that executions do not show: a cancel, a release, a bulk action, a change of status by another application, a
+-- change of a budget, a stop and its end, an alert; which person answered or reviewed; and an answer that came after another
+-- person's.
 CREATE TABLE audit_log (
   id INTEGER PRIMARY KEY,
   at_ms INTEGER NOT NULL,

@@ -43,6 +43,12 @@ class Client(Protocol):
 
     async def retry(self, task: int) -> dict[str, Any]: ...
 
+    async def release(self, task: int, *, questions: bool) -> dict[str, Any]: ...
+
+    async def bulk(self, organization: int | None, action: Mapping[str, Any]) -> dict[str, Any]:
+        """Count what an action on many tasks covers, or act on a page of them (`consumer.service.bulk`)."""
+        ...
+
     async def adopt(self, organization: int | None) -> dict[str, Any]: ...
 
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]: ...
@@ -160,6 +166,17 @@ class LocalClient:
         from consumer.service import retries
 
         return asdict(await retries.retry(self._world, None, task)) | {"retry_of": task}
+
+    async def release(self, task: int, *, questions: bool) -> dict[str, Any]:
+        from consumer.service import releases
+
+        return asdict(await releases.release(self._world, None, task, ACTOR, questions=questions))
+
+    async def bulk(self, organization: int | None, action: Mapping[str, Any]) -> dict[str, Any]:
+        from consumer.core.model import parse
+        from consumer.service import bulk
+
+        return dict(await bulk.act(self._world, organization, parse(bulk.BulkAction, dict(action)), ACTOR))
 
     async def adopt(self, organization: int | None) -> dict[str, Any]:
         from consumer.service import commands

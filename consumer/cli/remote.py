@@ -156,6 +156,13 @@ class RemoteClient:
     async def retry(self, task: int) -> dict[str, Any]:
         return dict(self._api.ask("POST", f"/v1/tasks/{task}/retry")) | {"retry_of": task}
 
+    async def release(self, task: int, *, questions: bool) -> dict[str, Any]:
+        query = {"questions": "true"} if questions else {}
+        return dict(self._api.ask("POST", f"/v1/tasks/{task}/release", query=query))
+
+    async def bulk(self, organization: int | None, action: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self._api.ask("POST", "/v1/bulk", query=_scope(organization), body=dict(action)))
+
     async def inbox(self, organization: int | None, user: int | None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         cursor: str | None = ""

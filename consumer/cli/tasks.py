@@ -1,4 +1,4 @@
-"""The commands about tasks: submit, show, cancel, retry, adopt, inbox."""
+"""The commands about tasks: submit, show, adopt, inbox.  `change` has those that change tasks."""
 
 from __future__ import annotations
 
@@ -218,37 +218,6 @@ def describe(found: dict[str, Any]) -> str:
     if task["result"] is not None:
         parts += ["", json.dumps(task["result"], ensure_ascii=False, indent=2)]
     return "\n".join(parts)
-
-
-@click.command()
-@click.argument("task", type=TASK)
-@anywhere
-def cancel(task: int, target: Target, *, as_json: bool) -> None:
-    """End a task.  The worker cancels its open calls at their providers; their costs stay recorded."""
-
-    async def run() -> dict[str, Any]:
-        async with opened_at(target) as client:
-            with advised(target, f"{command(f'show {task}')} shows its result"):
-                return await client.cancel(task)
-
-    say(asyncio.run(run()), f"task {task} is cancelled", as_json=as_json)
-
-
-@click.command()
-@click.argument("task", type=TASK)
-@anywhere
-def retry(task: int, target: Target, *, as_json: bool) -> None:
-    """Create a new task like one that has ended."""
-
-    async def run() -> dict[str, Any]:
-        async with opened_at(target) as client:
-            wait, end = command(f"watch {task}"), command(f"cancel {task}")
-            with advised(target, f"{wait} waits for its end, {end} ends it"):
-                return await client.retry(task)
-
-    retried = asyncio.run(run())
-    relation = "a new task like" if retried["created"] else "already the retry of"
-    say(retried, f"task {retried['id']} is {relation} task {task}", as_json=as_json)
 
 
 # ------------------------------------------------------------------------------------- many tasks

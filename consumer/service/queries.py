@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from consumer.ports import Row, Value
+    from consumer.service.task_filter import TaskFilter
     from consumer.world import World
 
 PAGE: Final = 50
@@ -41,7 +42,7 @@ LISTED: Final = 1_000
 INBOX_PAGE: Final = 200
 """Assignments on a page of the inbox."""
 MAX_READ: Final = 10_000
-"""Tasks that are read for one page of a list with a status."""
+"""Tasks that are read for one page of a list with a filter, and for one page of a bulk action."""
 MAX_SUMMED: Final = 50_000
 """Tasks that are read for counts, and for one page of costs."""
 _PLACE: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -128,26 +129,28 @@ async def _result(world: World, row: Row) -> Any:  # JSON is any value
 async def task_list(
     world: World,
     organization: int | None,
-    status: str | None = None,
+    wanted: TaskFilter | None = None,
     cursor: int | None = None,
     size: int = PAGE,
 ) -> views.TaskPage:
-    """A page of tasks, newest first.  The cursor is None on the last page.
+    """A page of the tasks that a filter wants, newest first.  The cursor is None on the last page.
 
-    With a status, a page may have few tasks and a cursor: at most `MAX_READ` tasks are read for it."""
+    With a filter, a page may have few tasks and a cursor: at most `MAX_READ` tasks are read for it."""
     size, before = min(size, MAX_PAGE), cursor or policy.NEVER
-    most = size + 1 if status is None else MAX_READ
+    filtered = wanted is not None and bool(wanted.given())
+    most = MAX_READ if filtered else size + 1
     values: dict[str, Value] = {"before": before, "most": most}
+    fields = dict.fromkeys(queries.FILTERED) if wanted is None else wanted.parameters()
     if organization is None:
-        statements = [queries.LIST_ALL(**values, status=status, size=size + 1), queries.READ_ALL(**values)]
+        statements = [queries.LIST_ALL(**values, **fields, size=size + 1), queries.READ_ALL(**values)]
     else:
         values["organization"] = organization
-        statements = [queries.LIST(**values, status=status, size=size + 1), queries.READ(**values)]
+        statements = [queries.LIST(**values, **fields, size=size + 1), queries.READ(**values)]
     rows, (read,) = await world.read_once(*statements)
     tasks = [shown(views.ListedTask, _seen(organization, row)) for row in rows[:size]]
     if len(rows) > size:
         return {"tasks": tasks, "cursor": tasks[-1]["id"]}
-    more = status is not None and read["tasks"] == most
+    more = filtered and read["tasks"] == most
     return {"tasks": tasks, "cursor": integer(read, "last") if more else None}
 
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-async def retry(world: World, organization: int | None, task: int) -> Submitted:
+async def retry(world: World, organization: int | None, task: int, *, ring: bool = True) -> Submitted:
     """Create a task like a finished one, which it names.  Until the new task has ended, each retry returns it again.
+
+    `ring`: wake a worker; a caller who retries many tasks wakes it once.
 
     Raises NotFound, Conflict when the task has not ended."""
     row = one(await world.rows(queries.TASK(task=task, organization=organization)))
@@ -43,7 +45,8 @@ async def retry(world: World, organization: int | None, task: int) -> Submitted:
     found = batch.add(commands.SUBMITTED(organization=owner, rows=part))
     results = await batch.commit()
     (made,) = results.rows(found)
-    await doorbells.ring(world, task=integer(made, "id"))
+    if ring:
+        await doorbells.ring(world, task=integer(made, "id"))
     created = results.first(inserted) is not None
     return Submitted(integer(made, "id"), text(made, "status"), created)
 

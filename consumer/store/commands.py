@@ -1,4 +1,4 @@
-"""What callers change about tasks: submit, cancel, retry, adopt.
+"""What callers change about tasks: submit, cancel, release, retry, adopt.
 
 `:organization` is the caller's own.  Where a statement allows NULL, NULL stands for an operator and every organization."""
 
@@ -94,6 +94,33 @@ CANCEL_STATUS: Final = Query("""
     INSERT INTO outbox (kind, task_id, due_ms) SELECT 'publish', id, :due FROM tasks
     WHERE id = :task AND status = 'cancelled' AND (:organization IS NULL OR organization_id = :organization)
     ON CONFLICT (kind, task_id, holder) DO UPDATE SET due_ms = excluded.due_ms
+""")
+
+# --- release: one batch --------------------------------------------------------------------------------------------
+
+RELEASABLE: Final = """+e.status = 'unknown' AND e.resolve_by_ms >= :now AND (e.follow_ups = 0 OR e.wake_at_ms <= :now)
+      AND (:profile IS NULL OR e.profile = :profile)
+      AND (:questions OR NOT (e.reason = 'asked' OR e.reason LIKE 'asked:%'))"""
+"""The condition of an execution `e` that can be released: its outcome is unknown, its time is not over, no worker is
+following it up at the moment, and no person was asked, unless questions are released too.  A worker that is following an
+execution up would write its old time back."""
+
+# Let the time of a task's executions of unknown outcome be over, and make them due for their last follow-up.
+RELEASE_CALLS: Final = Query(f"""
+    UPDATE task_executions AS e SET resolve_by_ms = :now, wake_at_ms = 0
+    WHERE e.id BETWEEN {{ids of :task}} AND {RELEASABLE}
+      AND EXISTS (SELECT 1 FROM tasks WHERE id = :task AND (:organization IS NULL OR organization_id = :organization))
+    RETURNING id
+""")
+
+# Record who released a task.
+RELEASE_AUDIT: Final = Query("""
+    INSERT INTO audit_log (at_ms, organization_id, task_id, actor, event)
+    SELECT :now, organization_id, id, :actor, 'released' FROM tasks
+    WHERE id = :task AND (:organization IS NULL OR organization_id = :organization)
+      AND EXISTS (SELECT 1 FROM task_executions AS e
+        WHERE e.id BETWEEN {ids of :task} AND +e.status = 'unknown' AND e.resolve_by_ms = :now)
+      AND NOT EXISTS (SELECT 1 FROM audit_log WHERE task_id = :task AND event = 'released' AND at_ms = :now)
 """)
 
 # --- adopt ---------------------------------------------------------------------------------------------------------

@@ -27,26 +27,45 @@ TASK: Final = Query(
 
 # Whose tasks a statement reads.  One condition with OR would read the tasks of all organizations, so a statement for one
 # organization and the same for all of them, which only an operator may send, are two statements.
-_OF_ONE, _OF_ALL = "organization_id = :organization", "true"
+OF_ONE: Final = "organization_id = :organization"
+OF_ALL: Final = "true"
+
+# Whether a reason begins with the code :reason: the code ends where a colon or a space follows.
+_HAS_CODE = """(substr(part.{column}, 1, length(:reason)) = :reason
+        AND substr(part.{column}, length(:reason) + 1, 1) IN ('', ':', ' '))"""
+MATCHES: Final = f"""(:status IS NULL OR part.status = :status)
+      AND (:submitted_after IS NULL OR julianday(part.created_at) >= julianday(:submitted_after))
+      AND (:submitted_before IS NULL OR julianday(part.created_at) < julianday(:submitted_before))
+      AND (:key_prefix IS NULL OR substr(part.idempotency_key, 1, length(:key_prefix)) = :key_prefix)
+      AND (:reason IS NULL OR {_HAS_CODE.replace("{column}", "reason")} OR {_HAS_CODE.replace("{column}", "blocked_by")})
+      AND (:template IS NULL OR EXISTS (SELECT 1 FROM task_templates AS its WHERE its.id = part.template_id
+        AND (its.name = :template OR CAST(its.id AS TEXT) = :template)))
+      AND (:profile IS NULL OR part.blocked_by = 'rest:' || :profile OR EXISTS (SELECT 1 FROM task_executions AS its
+        WHERE its.id BETWEEN {{ids of part.id}} AND its.profile = :profile))"""
+"""The condition of `TaskFilter` on a row `part` of tasks.  The parts that read further rows come last."""
+FILTERED: Final = (
+    *("template", "status", "reason", "profile", "submitted_after", "submitted_before", "key_prefix"),
+)
+"""The parameters of `MATCHES`."""
+PART: Final = "(SELECT * FROM tasks WHERE {whose} AND id < :before ORDER BY id DESC LIMIT :most) AS part"
+"""The tasks below an id that a list or a bulk action reads."""
 
 _LIST = f"""
-    SELECT {_LISTED}
-    FROM (SELECT * FROM tasks WHERE {{whose}} AND id < :before ORDER BY id DESC LIMIT :most)
-    WHERE :status IS NULL OR status = :status ORDER BY id DESC LIMIT :size
+    SELECT {_LISTED} FROM {PART} WHERE {MATCHES} ORDER BY id DESC LIMIT :size
 """
-# A page of the tasks of one organization below an id, newest first.  At most :most tasks are read to find those of a status.
-LIST: Final = Query(_LIST.replace("{whose}", _OF_ONE))
+# A page of the tasks of one organization below an id, newest first.  At most :most tasks are read to find those of a filter.
+LIST: Final = Query(_LIST.replace("{whose}", OF_ONE))
 # The same for all organizations.
-LIST_ALL: Final = Query(_LIST.replace("{whose}", _OF_ALL))
+LIST_ALL: Final = Query(_LIST.replace("{whose}", OF_ALL))
 
 _READ = """
-    SELECT count(*) AS tasks, min(id) AS last
+    SELECT count(*) AS tasks, min(id) AS last, max(id) AS first
     FROM (SELECT id FROM tasks WHERE {whose} AND id < :before ORDER BY id DESC LIMIT :most)
 """
-# How many tasks a page or a sum of one organization reads, and the last of them.
-READ: Final = Query(_READ.replace("{whose}", _OF_ONE))
+# How many tasks a page or a sum of one organization reads, the last of them and the first.
+READ: Final = Query(_READ.replace("{whose}", OF_ONE))
 # The same for all organizations.
-READ_ALL: Final = Query(_READ.replace("{whose}", _OF_ALL))
+READ_ALL: Final = Query(_READ.replace("{whose}", OF_ALL))
 
 # The time since when a task is running that another application set to running: a task of a worker has a lease.
 TAKEN: Final = Query("SELECT run_at_ms FROM tasks WHERE id = :task AND +status = 'running' AND lease IS NULL")
@@ -67,9 +86,9 @@ _COUNTS = """
     GROUP BY status ORDER BY status
 """
 # The number of tasks in each state, among the newest :most of one organization.
-COUNTS: Final = Query(_COUNTS.replace("{whose}", _OF_ONE))
+COUNTS: Final = Query(_COUNTS.replace("{whose}", OF_ONE))
 # The same for all organizations.
-COUNTS_ALL: Final = Query(_COUNTS.replace("{whose}", _OF_ALL))
+COUNTS_ALL: Final = Query(_COUNTS.replace("{whose}", OF_ALL))
 
 # An open assignment or question of a waiting task; with :user, only one that this user may answer.
 _WAITS = """FROM tasks CROSS JOIN task_executions e ON e.id BETWEEN {ids of tasks.id}
@@ -89,11 +108,11 @@ _INBOX_SIZE = f"SELECT count(*) AS assignments {_WAITS}"
 # A page of the open assignments and questions of one organization, the highest rank first.  Only its waiting tasks are read.
 INBOX: Final = Query(_INBOX.replace("{whose}", "tasks.organization_id = :organization"))
 # The same for all organizations.
-INBOX_ALL: Final = Query(_INBOX.replace("{whose}", _OF_ALL))
+INBOX_ALL: Final = Query(_INBOX.replace("{whose}", OF_ALL))
 # The number of all open assignments and questions of one organization.
 INBOX_SIZE: Final = Query(_INBOX_SIZE.replace("{whose}", "tasks.organization_id = :organization"))
 # The same for all organizations.
-INBOX_SIZE_ALL: Final = Query(_INBOX_SIZE.replace("{whose}", _OF_ALL))
+INBOX_SIZE_ALL: Final = Query(_INBOX_SIZE.replace("{whose}", OF_ALL))
 
 # The organization of a caller; with :name, only if it has that name.
 ORGANIZATION: Final = Query("""
@@ -123,9 +142,9 @@ _TEMPLATES = """
     WHERE {whose} AND (:name IS NULL OR name = :name) ORDER BY id LIMIT :size
 """
 # Templates of one organization, by id; with :name, only those of that name.
-TEMPLATES: Final = Query(_TEMPLATES.replace("{whose}", _OF_ONE))
+TEMPLATES: Final = Query(_TEMPLATES.replace("{whose}", OF_ONE))
 # The same for all organizations.
-TEMPLATES_ALL: Final = Query(_TEMPLATES.replace("{whose}", _OF_ALL))
+TEMPLATES_ALL: Final = Query(_TEMPLATES.replace("{whose}", OF_ALL))
 
 # Budgets with the counters of their current period; with :id, only that budget.  With :tier, only those of that tier.
 BUDGET: Final = Query("""
@@ -177,11 +196,11 @@ _KEYS = (
 # id, because two organizations or templates may have one name.  Deleted executions count through the ledger, which knows
 # their day and no time; those of deleted tasks count on the first page.
 COSTS: Final = {
-    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", _OF_ONE))
+    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", OF_ONE))
     for name, key, of in _KEYS
 }
 # The same for all organizations.
 COSTS_ALL: Final = {
-    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", _OF_ALL))
+    name: Query(_COSTS.replace("{key}", key).replace("{of}", of).replace("{whose}", OF_ALL))
     for name, key, of in _KEYS
 }

@@ -13,10 +13,12 @@ from consumer.ports import MAX_INTEGER
 from consumer.run.sweep import Swept
 from consumer.service import queries, views
 from consumer.service.admin import Budget, NewOrganization, NewStop, NewUser
+from consumer.service.bulk import BulkAction, BulkResult
 from consumer.service.commands import Adopted, Submitted
 from consumer.service.new_tasks import MAX_TASKS, NewTask
 from consumer.service.people import Assignment
 from consumer.service.receipts import Receipt
+from consumer.service.releases import Released
 from consumer.service.restore import NewRestore, Restored
 from consumer.web.problems import MEDIA_TYPE, ProblemDocument
 
@@ -29,7 +31,7 @@ _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INTEGER}
 
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "id": {"schema": _ID},
-    "profile": {"schema": {"type": "string"}},
+    "profile": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}},
     "token": {"schema": {"type": "string"}, "description": "Signed by the worker; it expires"},
     "organization": {
         "schema": _ID,
@@ -37,6 +39,30 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     },
     "name": {"schema": {"type": "string"}, "description": "Only rows with exactly this name"},
     "status": {"schema": {"enum": [state.value for state in TaskState]}},
+    "template": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+        "description": "An id or a name",
+    },
+    "reason": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+        "description": "The code at the beginning of the task's reason, or of what blocks it",
+    },
+    "submitted_after": {
+        "schema": {"type": "string", "format": "date-time"},
+        "description": "ISO-8601: only tasks that were submitted at this time or later",
+    },
+    "submitted_before": {
+        "schema": {"type": "string", "format": "date-time"},
+        "description": "ISO-8601: only tasks that were submitted before this time",
+    },
+    "key_prefix": {
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+        "description": "How the idempotency key begins",
+    },
+    "questions": {
+        "schema": {"enum": ["true", "false"], "default": "false"},
+        "description": "Whether to end questions that people were asked about calls, too",
+    },
     "cursor": {"schema": _ID, "description": "From the page before"},
     "by": {
         "schema": {"enum": list(queries.COSTS_KEYS), "default": queries.COSTS_BY},
@@ -88,6 +114,7 @@ BODIES: Final[Mapping[str, Any]] = {
     "NewStop": NewStop,
     "NewRestore": NewRestore,
     "NewUser": NewUser,
+    "BulkAction": BulkAction,
     "Answer": Annotated[dict[str, Any], WithJsonSchema(ANSWER_FORM)],
     "Event": Annotated[Any, Field(description="Any event of the profile's provider")],
 }
@@ -105,7 +132,16 @@ _VIEWS: Final = (
         views.Findings,
         views.Health,
     ),
-    *(views.Received, views.LiveStatus, Submitted, Adopted, Swept, ProblemDocument),
+    *(
+        views.Received,
+        views.LiveStatus,
+        BulkResult,
+        Released,
+        Submitted,
+        Adopted,
+        Swept,
+        ProblemDocument,
+    ),
 )
 ANSWERS: Final[Mapping[str, Any]] = {
     **{view.__name__: view for view in _VIEWS},

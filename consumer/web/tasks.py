@@ -1,4 +1,4 @@
-"""The API of tasks: submit, list, show, poll, cancel, retry, count, adopt, costs, inbox."""
+"""The API of tasks: submit, list, show, poll, cancel, retry, release, bulk actions, count, adopt, costs, inbox."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from consumer.core.errors import BadInput
-from consumer.core.lifecycle import TaskState
-from consumer.service import commands, queries, retries, submissions, views
+from consumer.core.model import parse
+from consumer.service import commands, queries, releases, retries, submissions, views
+from consumer.service.task_filter import TaskFilter
+from consumer.store.queries import FILTERED
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.request import query_number
 
@@ -58,12 +60,11 @@ def _keyed(value: object, header: str | None) -> object:
 
 
 async def task_list(context: RequestContext) -> Response:
-    """A page of tasks, newest first."""
-    status = context.query.get("status")
-    if status is not None and status not in set(TaskState):
-        raise BadInput("status", f"one of {', '.join(TaskState)}")
+    """A page of the tasks that fit a filter, newest first."""
+    given = {name: value for name, value in context.query.items() if name in FILTERED}
     cursor = query_number(context.query, "cursor")
-    return reply(await queries.task_list(context.world, context.organization, status, cursor))
+    wanted = parse(TaskFilter, given)
+    return reply(await queries.task_list(context.world, context.organization, wanted, cursor))
 
 
 async def task(context: RequestContext) -> Response:
@@ -103,6 +104,23 @@ async def retry(context: RequestContext) -> Response:
     made = await retries.retry(context.world, context.organization, context.number)
     status = 201 if made.created else 200
     return reply(asdict(made), status, {"Location": f"/v1/tasks/{made.id}"})
+
+
+async def release(context: RequestContext) -> Response:
+    """Release a task from calls of unknown outcome."""
+    questions = context.query.get("questions", "false")
+    if questions not in ("true", "false"):
+        raise BadInput("questions", "must be true or false")
+    scope = (context.world, context.organization, context.number, context.actor)
+    return reply(asdict(await releases.release(*scope, questions=questions == "true")))
+
+
+async def act_in_bulk(context: RequestContext) -> Response:
+    """Count what an action on many tasks covers, or act on a page of them."""
+    from consumer.service import bulk  # noqa: PLC0415  # start-up is limited, and a bulk action is rare
+
+    action = parse(bulk.BulkAction, await context.json())
+    return reply(await bulk.act(context.world, context.organization, action, context.actor))
 
 
 async def counts(context: RequestContext) -> Response:
@@ -154,8 +172,19 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         handler=task_list,
         summary="List tasks, newest first",
         role="reader",
-        query=("status", "cursor", "organization"),
+        query=(*FILTERED, "cursor", "organization"),
         answers={200: "TaskPage"},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/bulk",
+        handler=act_in_bulk,
+        summary="Retry, cancel or release all tasks that fit a filter, 50 in one request.  A dry run, the default,"
+        " counts the tasks and the money and changes nothing",
+        role="admin",
+        query=ORGANIZATION,
+        body="BulkAction",
+        answers={200: "BulkResult"},
     ),
     Operation(
         method="GET",
@@ -203,6 +232,15 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         role="member",
         query=ORGANIZATION,
         answers={200: "Submitted", 201: "Submitted"},
+    ),
+    Operation(
+        method="POST",
+        path="/v1/tasks/{id}/release",
+        handler=release,
+        summary="Let the time of the task's calls of unknown outcome be over: the worker asks for evidence a last time",
+        role="member",
+        query=("questions", "organization"),
+        answers={200: "Released"},
     ),
     Operation(
         method="GET",

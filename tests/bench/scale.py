@@ -24,6 +24,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.ports import Statement
 from consumer.run import claim, sweep
 from consumer.service import doctor, queries
+from consumer.service.task_filter import TaskFilter
 from consumer.store.sql import Query
 from consumer.world import Config, World
 from providers.echo import Echo
@@ -94,7 +95,7 @@ OPERATIONS: Final[dict[str, Callable[[World], Awaitable[Any]]]] = {
     "claim of 10": take,
     "sweep": sweep.sweep,
     "list, first page": lambda world: queries.task_list(world, OWNER),
-    "list, one state": lambda world: queries.task_list(world, OWNER, "failed"),
+    "list, one state": lambda world: queries.task_list(world, OWNER, TaskFilter(status="failed")),
     "count": lambda world: queries.counts(world, OWNER),
     "costs by profile": lambda world: queries.costs(world, OWNER),
     "inbox, first page": lambda world: queries.inbox_page(world, OWNER),

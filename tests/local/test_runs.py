@@ -6,6 +6,7 @@ from consumer.cli.journal import entries
 from consumer.service import queries
 from tests.contracts.budget_room import BudgetRoomContract
 from tests.contracts.budgets import BudgetContract
+from tests.contracts.bulk import BulkContract, FilterContract
 from tests.contracts.callbacks import CallbackContract
 from tests.contracts.cancelling import CancelCommandContract, CancelContract
 from tests.contracts.capping import CapContract
@@ -26,6 +27,7 @@ from tests.contracts.people import PeopleContract
 from tests.contracts.prompts import PromptContract
 from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
+from tests.contracts.releasing import ReleaseContract
 from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
 from tests.contracts.resting import LimitContract, RestContract
@@ -229,4 +231,16 @@ class TestReusedIds(ReusedIdContract):
 
 
 class TestRestores(RestoreContract):
+    """The contract."""
+
+
+class TestBulk(BulkContract):
+    """The contract."""
+
+
+class TestFilters(FilterContract):
+    """The contract."""
+
+
+class TestReleases(ReleaseContract):
     """The contract."""

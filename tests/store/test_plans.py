@@ -60,6 +60,7 @@ EXEMPT: Final = {
     },
     "store.queries.COUNTS_ALL": OF_ALL,
     "store.admin.BUDGET_AUDIT": "the highest id, by the order of the ids",
+    "store.bulk.RECORD": "the highest id, by the order of the ids",
     "store.begin.BEGIN": "the trigger `executions_foreign_id` reads the highest id, by the order of the ids",
     "store.settle.INSERT_LATE_ANSWER": "the same trigger",
     "store.claim.CLAIM_LEASE": "the last organization with due tasks, by the order of an index",

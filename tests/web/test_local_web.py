@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contracts.web import KeysContract, TasksContract
+from tests.contracts.web_bulk import BulkApiContract
 from tests.contracts.web_faults import FaultsContract
 from tests.contracts.web_hostile import HostileContract
 from tests.contracts.web_inbox import InboxPageContract
@@ -21,6 +22,10 @@ class TestKeys(KeysContract):
 
 
 class TestTasks(TasksContract):
+    """The contract."""
+
+
+class TestBulk(BulkApiContract):
     """The contract."""
 
 
