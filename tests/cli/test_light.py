@@ -121,7 +121,9 @@ def test_a_command_opens_its_data_before_it_imports_anything_heavy(
 
 
 def test_every_command_has_a_case() -> None:
-    assert {case.command.split()[0] for case in LIGHT} == COMMANDS.keys() - {"dev", "demo"}
+    without_data = {"providers"}  # it lists the adapters, so it imports each of them
+    long_running = {"dev", "demo"}
+    assert {case.command.split()[0] for case in LIGHT} == COMMANDS.keys() - without_data - long_running
 
 
 @pytest.mark.parametrize("name", COMMANDS)
