@@ -87,7 +87,7 @@ class Call:
 
     `timeout_s`: the seconds that the call may take; the worker ends it then.  `now_ms`: milliseconds UTC.
     `callback_url`: the address for webhooks about this execution, with its signed id; only for adapters with the
-    ability `webhook`.  `external_id`: the provider's name for the job, once it is known."""
+    abilities `webhook` and `callback`.  `external_id`: the provider's name for the job, once it is known."""
 
     execution_id: int
     key: str
@@ -237,7 +237,10 @@ class Abilities:
     cancel: bool = False
     """The API has the request POLL, LOOKUP or CANCEL."""
     webhook: bool = False
-    """The API calls `callback_url` when a job ends."""
+    """The API sends a webhook when a job ends."""
+    callback: bool = True
+    """Its webhooks go to `callback_url`, which names the execution.  Else they go to one address of the account, and
+    name only the API's own job: they are no evidence for a submission whose reply was lost."""
     verbs: frozenset[Verb] = field(init=False)
     """The requests that the API has; SUBMIT always."""
 
@@ -249,7 +252,12 @@ class Abilities:
     @property
     def evidence(self) -> bool:
         """Whether the API can report later how a submission ended whose reply was lost."""
-        return self.lookup or self.webhook
+        return self.lookup or self.calls_back
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether a call needs a `callback_url`."""
+        return self.webhook and self.callback
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _CLASSES: Final[dict[str, str]] = {
     "gemini": "Gemini",
     "inbox": "Inbox",
     "openai_compatible": "OpenAICompatible",
+    "openai_responses": "OpenAIResponses",
 }
 """The class of each adapter, by the name of its module."""
 

@@ -121,7 +121,7 @@ def build_call(
     where = f"route.stages[{stage}].candidates[{attempt.candidate}].settings"
     settings = parse(provider.settings, attempt.chosen.settings, where)
     value = task.value if stage == 0 else task.previous
-    calls_back = provider.abilities.webhook
+    calls_back = provider.abilities.calls_back
     return Call(
         execution_id=attempt.execution,
         key=provider_key(attempt.execution, attempt.identity, stage, attempt.candidate, attempt.number),

@@ -9,10 +9,11 @@ import pytest
 
 from consumer.core import outcome
 from consumer.provider import Reply, Verb
-from providers import PROVIDERS, anthropic, gemini, openai_compatible
+from providers import PROVIDERS, anthropic, gemini, openai_compatible, openai_responses
 from providers.anthropic import AnthropicOptions
 from providers.gemini import GeminiOptions
 from providers.openai_compatible import ChatOptions
+from providers.openai_responses import ResponsesOptions
 from scripts.stage import ROOT
 from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
@@ -56,6 +57,7 @@ OPTIONS: Final[dict[str, type[BaseModel]]] = {
     "openai_compatible": ChatOptions,
     "anthropic": AnthropicOptions,
     "gemini": GeminiOptions,
+    "openai_responses": ResponsesOptions,
 }
 """The options of the profiles of each adapter that has some."""
 
@@ -63,6 +65,7 @@ CODES_OF: Final = {
     "openai_compatible": openai_compatible.CODES,
     "anthropic": anthropic.CODES,
     "gemini": gemini.CODES,
+    "openai_responses": openai_responses.CODES,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumer.cli.journal import entries
 from consumer.service import queries
+from tests.contracts.background import BackgroundContract
 from tests.contracts.budget_room import BudgetRoomContract
 from tests.contracts.budgets import BudgetContract
 from tests.contracts.bulk import BulkContract, FilterContract
@@ -51,6 +52,10 @@ migrated, database, kv, blobs, queue = host.migrated, host.database, host.kv, ho
 
 
 class TestRuns(RunContract):
+    """The contract."""
+
+
+class TestBackground(BackgroundContract):
     """The contract."""
 
 
