@@ -190,11 +190,9 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
     if bad_row is not None:
         row = {**row, **dict.fromkeys(CLAIMED_TEXTS), **_integers(row)}
     plan, why_not = _plan(row, template)
-    value = previous = refused = unreadable = unreachable = None
-    try:
-        value = task_input(row)
-    except BadInput as error:
-        bad_row = bad_row or str(error)[:200]
+    value, bad_input = _input(row)
+    bad_row = bad_row or bad_input
+    previous = refused = unreadable = unreachable = None
     try:
         previous, refused = await previous_result(world, row), refused_answer(row)
     except BadInput as error:
@@ -202,9 +200,9 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
     except PortError as error:
         unreachable = str(error)[:200]
     at = position(row)
-    if plan is not None and bad_row is None and at.stage == at.redos == 0:
-        misfit = plan.misfit(value)
-        unreadable = unreadable or (f"bad_input: {misfit}"[:200] if misfit else None)
+    first = bad_row is None and at.stage == at.redos == 0
+    if plan is not None and first and (misfit := plan.misfit(value)):
+        unreadable = unreadable or f"bad_input: {misfit}"[:200]
     return Claimed(
         id=integer(row, "id"),
         identity=text(row, "identity"),
@@ -231,6 +229,14 @@ async def _claimed(world: World, token: str, row: Row, template: Row | None) -> 
         input_from=known_integer(row, "input_from"),
         template_version=-1 if template is None else known_integer(template, "version"),
     )
+
+
+def _input(row: Row) -> tuple[Any, str | None]:
+    """The task's input, and why it cannot be read."""
+    try:
+        return task_input(row), None
+    except BadInput as error:
+        return None, str(error)[:200]
 
 
 def _integers(row: Row) -> dict[str, int | None]:

@@ -150,6 +150,8 @@ def requests(template: int) -> list[Statement]:
     """Statements of callers' requests, for one organization."""
     new = {"template": template, "title": "t", "priority": "low", "run_at": 5, "key": f"new {next(_numbers)}"}
     rows = json.dumps([new])
+    every = dict.fromkeys(queries_sql.FILTERED)
+    waiting = every | {"status": "waiting"}
     keyed = json.dumps([{"organization": 7, "key": new["key"], "submitted": "{}"}])
     return [
         commands.TEMPLATES_NAMED(organization=7, names='["template"]'),
@@ -157,9 +159,9 @@ def requests(template: int) -> list[Statement]:
         commands.SUBMITTED(organization=7, rows=rows),
         queries_sql.TASK(task=42, organization=None),
         queries_sql.EXECUTIONS(task=42),
-        queries_sql.LIST(organization=7, before=NEVER, status=None, size=5, most=6),
-        queries_sql.LIST(organization=7, before=NEVER, status="waiting", size=5, most=100),
-        queries_sql.LIST_ALL(before=NEVER, status=None, size=5, most=6),
+        queries_sql.LIST(organization=7, before=NEVER, **every, size=5, most=6),
+        queries_sql.LIST(organization=7, before=NEVER, **waiting, size=5, most=100),
+        queries_sql.LIST_ALL(before=NEVER, **every, size=5, most=6),
         queries_sql.READ(organization=7, before=NEVER, most=100),
         queries_sql.COUNTS_ALL(most=100),
         *(costs(before=NEVER, most=100, since=None) for costs in queries_sql.COSTS_ALL.values()),
@@ -180,7 +182,7 @@ def of_organization(organization: int) -> list[Statement]:
         queries_sql.INBOX(**place, **page, user=None),
         queries_sql.INBOX_SIZE(**place, user=None),
         queries_sql.COUNTS(**place, most=3),
-        queries_sql.LIST(**whole, status="failed", size=5),
+        queries_sql.LIST(**whole, **dict.fromkeys(queries_sql.FILTERED) | {"status": "failed"}, size=5),
         *(costs(**whole, since=None) for costs in queries_sql.COSTS.values()),
         queries_sql.TEMPLATES(**place, name=None, size=10),
         queries_sql.ORGANIZATION(**place, name=None),
