@@ -31,7 +31,7 @@ KEPT_CHARS: Final = 10_000
 """Characters of an unreadable message that are stored."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class App:
     """The handlers of a host's events.  `stopping` returns whether the process was asked to end: then the worker
     starts nothing new."""

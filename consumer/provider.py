@@ -34,7 +34,6 @@ from consumer.core.excerpt import excerpt as excerpt  # noqa: PLC0414  # adapter
 from consumer.core.model import Model
 from consumer.core.outcome import Failed
 from consumer.core.strictjson import parse_json
-from consumer.core.waits import asked_wait_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +65,7 @@ class Verb(StrEnum):
     """End the job: its task no longer needs it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One execution, as its adapter sees it.
 
     `execution_id`: the row in `task_executions`.  `key`: our key for this execution, the same each time that it is
@@ -109,8 +107,7 @@ class Call:
     external_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A complete HTTP response of at most `MAX_REPLY_BYTES`.  The names of `headers` are in lower case."""
 
     status: int
@@ -130,6 +127,8 @@ class Reply:
         """The wait that the provider asks for, in milliseconds from `now_ms`; None if it asks for none.
 
         `core/waits.py` lists the headers and the fields of errors that it is read from."""
+        from consumer.core.waits import asked_wait_ms  # noqa: PLC0415  # start-up is limited, and few replies ask
+
         try:
             body = self.json()
         except ValueError:
@@ -147,8 +146,7 @@ def strict_json(text: str | bytes) -> Any:
         raise ValueError(str(error)) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """A step that sends no request: its outcome, which is known beforehand, after `after_ms` milliseconds."""
 
     outcome: Outcome

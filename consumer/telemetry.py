@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,11 +60,13 @@ class _Silent:
     debug = info = warning = error = critical = exception = _drop
 
 
-@dataclass(slots=True)
 class _Setup:
     """Whether `log` gives the logger that drops every line."""
 
-    silent: bool = False
+    __slots__ = ("silent",)
+
+    def __init__(self) -> None:
+        self.silent = False
 
 
 _SETUP: Final = _Setup()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Config:
     """The settings of the worker.  The end of a name is its unit: `_ms` milliseconds, `_s` seconds.
 
@@ -109,7 +109,7 @@ def check_link_secret(secret: str, name: str = "LINK_SECRET") -> None:
         raise BadInput(name, f"{why}: a new one is made by `{make}`")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class World:
     """The ports of a host and the deployment's providers and accounts, by name.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, assert_never
 
 from consumer.core.lifecycle import EXECUTION_FINAL, TASK_FINAL, ExecutionState, TaskState
+from consumer.core.outcome import REJECTED
 from consumer.core.strictjson import dump_json, parse_json
 
 Kind = Literal["human", "review", "question"]
@@ -19,8 +20,6 @@ Shown = Literal["open", "answered", "ended"]
 
 DECLINED: Final = "declined"
 """The cause of an execution whose person said no."""
-REJECTED: Final = "rejected"
-"""The cause of a review whose draft was rejected."""
 ENDED_WITHOUT_ANSWER: Final = ("deadline", "unknown_outcome", "cancelled")
 """Causes of an execution that ended without an answer.  An answer that comes later is still recorded."""
 LATE_ANSWER: Final = "late answer: "

@@ -72,8 +72,7 @@ answer and decides about it as about an open one that is not the newest (`use_la
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Final, assert_never
+from typing import Any, Final, NamedTuple, assert_never
 
 from consumer.core import policy
 from consumer.core.lifecycle import (
@@ -84,7 +83,17 @@ from consumer.core.lifecycle import (
     execution_after,
     task_after,
 )
-from consumer.core.outcome import Accepted, Failed, Invalid, Outcome, Rejected, Retry, Succeeded, Unknown
+from consumer.core.outcome import (
+    REJECTED,
+    Accepted,
+    Failed,
+    Invalid,
+    Outcome,
+    Rejected,
+    Retry,
+    Succeeded,
+    Unknown,
+)
 from consumer.core.situation import ExecutionView, Position, Situation, TaskView
 
 __all__ = [
@@ -102,8 +111,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskMove:
+class TaskMove(NamedTuple):
     """The move of the task.
 
     `run_at_ms`: when it is due, if it is pending or running afterwards.
@@ -120,8 +128,7 @@ class TaskMove:
     feedback: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The next state of an execution, and the move of its task.
 
     `task` is None when the task does not move, for example after a late answer.
@@ -177,10 +184,10 @@ def decide(at: Situation, outcome: Outcome) -> Decision:
         case Invalid():
             move = _repair(at, outcome.why) if at.current else None
             ended = _ended(at, f"invalid_output: {outcome.why}", move)
-            return replace(ended, result=outcome.output, has_result=outcome.output is not None)
+            return ended._replace(result=outcome.output, has_result=outcome.output is not None)
         case Rejected():
             move = _rejected(at, outcome) if at.current else None
-            return replace(_ended(at, "rejected", move), result=outcome.output, has_result=True)
+            return _ended(at, REJECTED, move)._replace(result=outcome.output, has_result=True)
         case Unknown():
             return _unknown(at, outcome)
         case _:
@@ -245,7 +252,7 @@ def _retry(at: Situation, outcome: Retry) -> TaskMove:
     if not (rests or outcome.limited):
         if position.attempt + 1 >= at.limits.attempts:
             return _next_candidate(at, outcome.why)
-        position = replace(position, attempt=position.attempt + 1)
+        position = position._replace(attempt=position.attempt + 1)
     delay = policy.retry_delay(_task(at).position.attempt, at.draw, outcome.after_ms)
     delay = max(delay, at.rests_until_ms - at.now_ms)
     if _candidates_left(at) and (rests or delay > policy.PATIENCE or _is_too_late(at, delay)):
@@ -257,15 +264,15 @@ def _repair(at: Situation, why: str) -> TaskMove:
     task = _task(at)
     if task.position.repairs >= at.limits.repairs:
         return _next_candidate(at, f"invalid_output: {why}")
-    position = replace(task.position, repairs=task.position.repairs + 1)
-    return replace(_go_on(at, position), feedback=why)
+    position = task.position._replace(repairs=task.position.repairs + 1)
+    return _go_on(at, position)._replace(feedback=why)
 
 
 def _rejected(at: Situation, outcome: Rejected) -> TaskMove:
     position = _task(at).position
     if not outcome.redo or position.redos >= at.limits.redos:
         return _move(at, TaskEvent.FAIL, position, reason="rejected")
-    return replace(_go_on(at, position.previous_stage()), feedback=outcome.note)
+    return _go_on(at, position.previous_stage())._replace(feedback=outcome.note)
 
 
 def _next_candidate(at: Situation, why: str) -> TaskMove:
@@ -363,7 +370,7 @@ def _move(at: Situation, event: TaskEvent, position: Position, *, reason: str | 
 def _go_on(at: Situation, position: Position, *, feeds_next: bool = False) -> TaskMove:
     """The task goes on immediately: under the same lease or, without one, as soon as a worker claims it."""
     event = TaskEvent.ADVANCE if _task(at).held else TaskEvent.RESUME
-    return replace(_move(at, event, position), run_at_ms=at.now_ms, feeds_next=feeds_next)
+    return _move(at, event, position)._replace(run_at_ms=at.now_ms, feeds_next=feeds_next)
 
 
 def _later(at: Situation, position: Position, delay_ms: int, why: str) -> TaskMove:
@@ -372,7 +379,7 @@ def _later(at: Situation, position: Position, delay_ms: int, why: str) -> TaskMo
     if _is_too_late(at, delay_ms):
         return _move(at, TaskEvent.FAIL, task.position, reason=f"deadline: {why}")
     event = TaskEvent.RETRY if task.held else TaskEvent.RESUME
-    return replace(_move(at, event, position, reason=why), run_at_ms=run_at)
+    return _move(at, event, position, reason=why)._replace(run_at_ms=run_at)
 
 
 def _is_too_late(at: Situation, delay_ms: int) -> bool:

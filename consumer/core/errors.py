@@ -5,20 +5,20 @@ BizQError
 ├── NotFound          check the id: this caller can see no such row
 ├── Conflict          read the row again: its state no longer allows this
 ├── Forbidden         use another key: the role of this one does not allow it
+├── NotStored         send it again, or shorten it
 └── IllegalTransition report a bug in this program: the lifecycle has no such move
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class BizQError(Exception):
     """The base of every error that this product raises on purpose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One wrong field.
 
     `field`: a path such as `route.stages[0].candidates`; empty for the whole value.
@@ -59,6 +59,10 @@ class Conflict(BizQError):
 
 class Forbidden(BizQError):
     """The key is valid, but its role does not allow this."""
+
+
+class NotStored(BizQError):
+    """The database refused what a person sent, and nothing was stored."""
 
 
 class IllegalTransition(BizQError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from consumer.core.errors import BadInput
 
@@ -16,8 +15,7 @@ DEAD_LETTER_QUEUE: Final = "dead-letters"
 By this name the worker distinguishes a batch of dead letters from a batch of doorbells."""
 
 
-@dataclass(frozen=True, slots=True)
-class Doorbell:
+class Doorbell(NamedTuple):
     """A doorbell.  `task` is the id of the task that caused it, for tracing only."""
 
     task: int | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Model(BaseModel):
     """A value from outside: an unknown field is an error, and the value cannot change after the check."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 M = TypeVar("M", bound=BaseModel)

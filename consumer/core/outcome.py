@@ -7,12 +7,15 @@ because failed calls cost money too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from consumer.core.money import Usage
+
+REJECTED: Final = "rejected"
+"""The reason of an execution whose draft a reviewer rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from re import _constants as op  # type: ignore[attr-defined, unused-ignore]  # mypy may know it or not
 from re import _parser  # type: ignore[attr-defined, unused-ignore]  # mypy may know it or not
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,8 +64,7 @@ class Memory:
             self.steps, self.sets, self.size = {}, {}, 0
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(NamedTuple):
     """One place in a pattern.
 
     With a `test`, a character that passes it leads to the places of `next`.  Without one, the place leads there without
@@ -76,7 +75,7 @@ class _Place:
     edge: str | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Pattern:
     """A compiled pattern.  `spend` receives the amount of work of each search, and may raise to end it."""
 

@@ -15,7 +15,6 @@ failure that is not counted that way changes little.  All functions are pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from consumer.core import policy
@@ -43,8 +42,7 @@ CUT_OFF: Final = "cut_off"
 """How the reason of a call begins that we ended ourselves: it says nothing about the profile."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The state of a profile.  `version`: counts the writes of its row.
 
     `failures`: failures in a row.  `level`: rests in a row, 0 while it does not rest.  `limits`: refusals for too many
@@ -81,7 +79,7 @@ def after(state: State, outcome: Outcome, started_ms: int, now_ms: int) -> State
         return _failed(state, outcome.why, now_ms)
     if not (state.failures or state.level or state.limits or state.until_ms):
         return state
-    return replace(state, failures=0, level=0, limits=0, until_ms=0, reason=None)
+    return state._replace(failures=0, level=0, limits=0, until_ms=0, reason=None)
 
 
 def code(why: str) -> str:
@@ -92,11 +90,10 @@ def code(why: str) -> str:
 def _failed(state: State, why: str, now_ms: int) -> State:
     failures, reason = state.failures + 1, code(why)
     if failures < FAILURES and not state.level:
-        return replace(state, failures=failures, reason=reason)
+        return state._replace(failures=failures, reason=reason)
     length = min(LONGEST_REST, FIRST_REST * 2 ** min(state.level, 20))
     until = max(state.until_ms if not state.level else 0, now_ms + length)
-    return replace(
-        state,
+    return state._replace(
         failures=min(failures, 1_000_000),
         level=min(state.level + 1, 1_000),
         began_ms=now_ms,
@@ -116,14 +113,14 @@ def _limited(state: State, outcome: Retry, started_ms: int, now_ms: int) -> Stat
         wait = min(max(outcome.after_ms, 0), LONGEST_ASKED)
     until = max(now_ms + wait, state.until_ms if is_old else 0)
     began = state.began_ms if is_old else now_ms
-    return replace(
-        state, failures=0, level=0, limits=limits, began_ms=began, until_ms=until, reason=code(outcome.why)
+    return state._replace(
+        failures=0, level=0, limits=limits, began_ms=began, until_ms=until, reason=code(outcome.why)
     )
 
 
 def probing(state: State, now_ms: int, call_ms: int) -> State:
     """The state while a probe is in flight: no other worker calls until it must have ended."""
-    return replace(state, until_ms=now_ms + call_ms + policy.CLOCK_SLACK)
+    return state._replace(until_ms=now_ms + call_ms + policy.CLOCK_SLACK)
 
 
 # --- the limits of the profile itself --------------------------------------------------------------------------------
@@ -174,7 +171,7 @@ def taken(state: State, profile: Profile, holder: str, now_ms: int) -> State:
     if profile.rate is not None:
         counted, slot = dict(_counted(state, profile.rate, now_ms)), now_ms // _width(profile.rate)
         counted[slot] = counted.get(slot, 0) + 1
-        state = replace(state, recent=tuple(sorted(counted.items())))
+        state = state._replace(recent=tuple(sorted(counted.items())))
     if profile.concurrency is not None:
         mine = (state.holders or {}).get(holder, (0, 0))[0]
         state = holding(state, holder, mine + 1, now_ms)
@@ -186,7 +183,7 @@ def holding(state: State, holder: str, calls: int, now_ms: int) -> State:
     others = {
         token: held for token, held in (state.holders or {}).items() if token != holder and held[1] > now_ms
     }
-    return replace(state, holders=others | ({holder: (calls, now_ms + policy.LEASE)} if calls else {}))
+    return state._replace(holders=others | ({holder: (calls, now_ms + policy.LEASE)} if calls else {}))
 
 
 # --- the choice of a candidate ---------------------------------------------------------------------------------------

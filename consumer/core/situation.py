@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.core.lifecycle import TASK_FINAL, ExecutionState, TaskState
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from consumer.core.template import Limits, Route
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where a task stands in its route: each number counts from 0.
 
     `attempt`, `repairs`: calls of this candidate that were retried, and answers that were repaired.
@@ -43,7 +41,7 @@ class Position:
 
     def repeat_of(self, execution: int) -> Position:
         """The same candidate again, while this unknown execution stays open."""
-        return replace(self, attempt=self.attempt + 1, replaces=execution)
+        return self._replace(attempt=self.attempt + 1, replaces=execution)
 
     def was_repeated(self, execution: int) -> bool:
         """Whether this execution was repeated already, or is itself the repeat.
@@ -52,8 +50,7 @@ class Position:
         return self.replaces is not None and execution <= self.replaces + 1
 
 
-@dataclass(frozen=True, slots=True)
-class TaskView:
+class TaskView(NamedTuple):
     """A task at the moment of a decision.
 
     `version`: the fence that the decision is written under.  `deadline_ms`: the hard end of the task, in milliseconds
@@ -67,8 +64,7 @@ class TaskView:
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
+class ExecutionView(NamedTuple):
     """The execution that the outcome belongs to.
 
     `newest`: its task has no later execution.
@@ -97,8 +93,7 @@ class ExecutionView:
     cause: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(NamedTuple):
     """Everything that a decision depends on besides the outcome.
 
     `now_ms`: milliseconds UTC.  `draw`: a random number from 0 to just below 1, for the jitter of delays.

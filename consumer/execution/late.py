@@ -4,7 +4,6 @@ The cost is recorded in both cases."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.core.errors import BadInput
@@ -95,8 +94,8 @@ async def use_late_answer(world: World, fact: Facts, outcome: Outcome) -> bool:
         return False
     billed = ended_by(world, fact, outcome)
     new = integer(fact.row, "newest") + 1
-    view = replace(late, id=new, state=ExecutionState.UNKNOWN, newest=False)
-    answer = billed._replace(situation=replace(fact.situation, execution=view), bill=Elsewhere(), lease=None)
+    view = late._replace(id=new, state=ExecutionState.UNKNOWN, newest=False)
+    answer = billed._replace(situation=fact.situation._replace(execution=view), bill=Elsewhere(), lease=None)
     stored = await store_result(world, decide_and_price(answer))
     row: SettleRow = {**stored.row, "late_of": late.id}
     publisher = publisher_of(world)

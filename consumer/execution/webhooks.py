@@ -142,7 +142,7 @@ def read(fact: Facts, call: Call | None, events: Sequence[Row]) -> tuple[Call | 
     """What webhooks mean together.  The call gets the job id that they name, if none was known before."""
     named = next((name for event in events if (name := optional_text(event, "external_id"))), None)
     if call is not None and call.external_id is None:
-        call = replace(call, external_id=named)
+        call = call._replace(external_id=named)
     outcome = combine([_read_one(fact, call, text(event, "body")) for event in events])
     if isinstance(outcome, Accepted) and outcome.external_id is None:
         outcome = replace(outcome, external_id=named)

@@ -57,7 +57,7 @@ RECHECK_MS: Final = 15 * policy.MINUTE
 """When a task that this deployment cannot do now is tried again."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Intent:
     """An execution that is about to begin, with its call."""
 

@@ -27,7 +27,7 @@ class Chosen(NamedTuple):
     stalled: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Room:
     """The calls and connections that are left, and the connections that each profile holds."""
 

@@ -44,7 +44,7 @@ CLAIMED_INTEGERS: Final = ("version", *POSITION, *CLAIMED_NULLS)
 """Those that hold an integer, or NULL where they may."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Claimed:
     """A task under our lease, at the version that the claim gave it.
 

@@ -42,7 +42,7 @@ LONGEST_NAP_S: Final = 1.0
 """Longest wait for a call before the clock is read again."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Flight:
     """The calls of one run, at most `concurrency` of them, and `connections` of those over the network.
 

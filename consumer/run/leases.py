@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from consumer.ports import Statement
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Leases:
     """The leases that a run holds, and the statuses that it has published.
 

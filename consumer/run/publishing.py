@@ -26,7 +26,7 @@ HEAD_START_S: Final = 0.25
 in a batch of their own."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Publishing:
     """Writes of one run, as many at a time as its calls leave connections.
 

@@ -21,7 +21,7 @@ class BrokenSchema(BizQError):
     """The database lacks triggers or indexes that the guarantees depend on, so the worker claims nothing."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class SchemaTrust:
     """Until when a successful check of the schema is trusted: `until_ms`, milliseconds since 1970, UTC.
 

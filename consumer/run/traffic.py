@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from consumer.world import World
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Traffic:
     """The states of profiles, as this run knows them.
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Note:
     """Keywords that a field adds to its JSON schema.  It is used as `Annotated[int, Note(description="...")]`."""
 
+    __slots__ = ("_keywords",)
+
     def __init__(self, **keywords: object) -> None:
         self._keywords = {name: value for name, value in keywords.items() if value is not None}
 

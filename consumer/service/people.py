@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core import answers
-from consumer.core.errors import BadInput, Conflict, NotFound
-from consumer.core.outcome import Failed, Rejected, Retry, Succeeded
+from consumer.core.errors import BadInput, Conflict, NotFound, NotStored
+from consumer.core.outcome import REJECTED, Failed, Rejected, Retry, Succeeded
 from consumer.core.prompt import render
 from consumer.core.strictjson import parse_json
 from consumer.execution import large
@@ -25,7 +25,7 @@ from consumer.execution.late import use_late_answer
 from consumer.execution.settle import MAX_SETTLE_ATTEMPTS, settle_without_lease
 from consumer.ports import Refused
 from consumer.service import links, receipts
-from consumer.service.receipts import KEPT, USED, Decision, NotStored, Receipt, Sent, decision_on, short
+from consumer.service.receipts import KEPT, USED, Decision, Receipt, Sent, decision_on, short
 from consumer.store import people
 from consumer.store import settle as settle_sql
 from consumer.store.sql import integer, mark_of, one, optional_integer, optional_text, text
@@ -162,7 +162,7 @@ async def review(  # a review has this many parts
 async def _reject(world: World, fact: Facts, sent: Sent) -> Receipt:
     if isinstance(answers.answer_state(_view(fact)), answers.Open):
         outcome = Rejected(sent.content, sent.content["note"], sent.content["redo"])
-        fact = await _settle(world, fact, outcome, sent, answers.REJECTED)
+        fact = await _settle(world, fact, outcome, sent, REJECTED)
     match answers.answer_state(_view(fact)):
         case answers.Answered() | answers.Kept() | answers.DraftRejected():
             return await _stored_receipt(world, fact, sent)

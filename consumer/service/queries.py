@@ -9,9 +9,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core import budget, policy
-from consumer.core.answers import REJECTED
 from consumer.core.budget import blocking, seen_by_tenant
 from consumer.core.errors import BadInput, Forbidden, NotFound
+from consumer.core.outcome import REJECTED
 from consumer.core.strictjson import parse_json
 from consumer.core.times import iso, parse_time
 from consumer.execution import large, publish

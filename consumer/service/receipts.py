@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from consumer.core.errors import BizQError
+from consumer.core.errors import NotStored
 from consumer.core.strictjson import clean, dump_json
 from consumer.core.times import iso
 from consumer.execution.settle import INLINE_RESULT_MAX
@@ -47,10 +47,6 @@ REFUSED: Final = (
 )
 CHANGING: Final = "the task was changing at the same moment, and nothing was stored: send it again"
 DELETED: Final = "the task was deleted in the meantime, so what you sent could not be stored"
-
-
-class NotStored(BizQError):
-    """The database refused what a person sent, and nothing was stored."""
 
 
 def not_stored(execution: int, error: Refused) -> NotStored:
@@ -90,8 +86,7 @@ class Receipt:
     decision: Decision | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What a person sent.  `content`: the answer, the rejection, or why it is declined.  `note`: words beside it.
     `by`: the name that the person typed."""
 

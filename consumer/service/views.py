@@ -7,9 +7,8 @@ Times in `_ms` fields are milliseconds since 1970, UTC; the other times are ISO-
 fields are millionths of a US dollar.  null means *not known* for an amount, and never zero.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypeVar, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, TypeVar, cast
 
 from typing_extensions import TypedDict  # pydantic reads the one of the standard library from Python 3.12 on
 
@@ -18,9 +17,6 @@ from consumer.service.commands import Submitted
 from consumer.service.findings import Finding
 from consumer.service.notes import about, one_of, time
 from consumer.store.sql import readable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 V = TypeVar("V")
 

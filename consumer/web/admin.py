@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.service import admin, queries, stops, views
-from consumer.service import organizations as organizations_service
+from consumer.service import queries, views
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.problems import Unhealthy
 
@@ -31,15 +30,19 @@ async def organizations(context: RequestContext) -> Response:
 
 async def post_organization(context: RequestContext) -> Response:
     """Add an organization."""
+    from consumer.service import admin, organizations
+
     value = parse(admin.NewOrganization, await context.json())
-    made = await organizations_service.create_organization(context.world, value.name)
+    made = await organizations.create_organization(context.world, value.name)
     return reply(views.Organization(id=made, name=value.name), 201)
 
 
 async def post_user(context: RequestContext) -> Response:
     """Add a person, to whom tasks can be assigned."""
+    from consumer.service import admin, organizations
+
     owner, value = await context.owner(), parse(admin.NewUser, await context.json())
-    made = await organizations_service.create_user(context.world, owner, value.email, value.name, value.role)
+    made = await organizations.create_user(context.world, owner, value.email, value.name, value.role)
     return reply(views.User(id=made, organization=owner, email=value.email), 201)
 
 
@@ -64,6 +67,8 @@ async def _template(context: RequestContext, number: int, status: int = 200) -> 
 
 async def post_template(context: RequestContext) -> Response:
     """Add a template."""
+    from consumer.service import admin
+
     owner = await context.owner()
     value = _own(await context.json(), owner, None)
     return await _template(context, await admin.put_template(context.world, owner, value), 201)
@@ -71,6 +76,8 @@ async def post_template(context: RequestContext) -> Response:
 
 async def put_template(context: RequestContext) -> Response:
     """Replace a template as a whole."""
+    from consumer.service import admin
+
     owner = await context.owner()
     value = _own(await context.json(), owner, context.number)
     return await _template(context, await admin.put_template(context.world, owner, value))
@@ -125,6 +132,8 @@ async def put_budget(context: RequestContext) -> Response:
 
 
 async def _put_budget(context: RequestContext, number: int | None) -> Response:
+    from consumer.service import admin
+
     owner = await context.owner()
     value, operates = await context.json(), context.operates
     written = await admin.put_budget(context.world, owner, value, context.actor, number, operator=operates)
@@ -137,12 +146,16 @@ async def _put_budget(context: RequestContext, number: int | None) -> Response:
 
 async def stopped(context: RequestContext) -> Response:
     """Whether all spending is stopped."""
+    from consumer.service import stops
+
     found = await stops.stopped(context.world)
     return reply(views.Stopped(stop=None if found is None else views.shown(views.Stop, found)))
 
 
 async def stop(context: RequestContext) -> Response:
     """Stop all spending."""
+    from consumer.service import admin, stops
+
     value = parse(admin.NewStop, await context.json())
     found = await stops.stop(context.world, value.reason, context.actor)
     return reply(views.Stopped(stop=views.shown(views.Stop, found)))
@@ -150,6 +163,8 @@ async def stop(context: RequestContext) -> Response:
 
 async def resume(context: RequestContext) -> Response:
     """End the stop."""
+    from consumer.service import stops
+
     return reply(views.Resumed(resumed=await stops.resume(context.world, context.actor)))
 
 
@@ -163,7 +178,7 @@ async def tick(context: RequestContext) -> Response:
 
 async def restore(context: RequestContext) -> Response:
     """Finish a restore of the database."""
-    from consumer.service import restore as service  # noqa: PLC0415  # start-up is limited, and a restore is rare
+    from consumer.service import restore as service
 
     wanted = parse(service.NewRestore, await context.json())
     return reply(await service.finish(context.world, context.actor, context.key, wanted))
@@ -171,7 +186,7 @@ async def restore(context: RequestContext) -> Response:
 
 async def examine(context: RequestContext) -> Response:
     """The findings of the doctor."""
-    from consumer.service import doctor  # noqa: PLC0415  # start-up is limited, and nothing else needs it
+    from consumer.service import doctor
 
     return reply({"findings": [asdict(finding) for finding in await doctor.examine(context.world)]})
 

@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from consumer.telemetry import Event, log
-from consumer.web import admin, problems, tasks, webhooks
+from consumer.web import admin, inbox, problems, tasks, webhooks
 from consumer.web.operation import Operation, reply
-from consumer.web.pages import inbox, site
 from consumer.web.problems import TooLong
-from consumer.web.request import RequestContext, authenticate, organization_of, read_query
+from consumer.web.request import RequestContext, authenticate, organization_of, read_query, wants_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -41,17 +40,21 @@ HEADERS: Final[Mapping[str, str]] = {
 
 async def home(_context: RequestContext) -> Response:
     """The page that says what this is."""
+    from consumer.web.pages import site
+
     return site.home()
 
 
 async def list_problems(_context: RequestContext) -> Response:
     """The page of all error types, where the `type` of a problem document leads."""
+    from consumer.web.pages import site
+
     return site.error_types()
 
 
 async def describe(context: RequestContext) -> Response:
     """The document of the API."""
-    from consumer.web import openapi  # noqa: PLC0415  # start-up CPU is limited, and nothing else needs it
+    from consumer.web import openapi
 
     return reply(openapi.document(OPERATIONS, context.world.config.public_url))
 
@@ -132,7 +135,9 @@ async def answer_refused(request: Request, error: Exception) -> Response:
         route = request.scope.get("route")
         where = route.path if isinstance(route, Route) else None
         log().error(Event.REQUEST_FAILED, error=type(error).__name__, method=request.method, route=where)
-    if request.url.path.startswith(inbox.PATH_PREFIX) and not inbox.wants_json(request):
+    if request.url.path.startswith(inbox.PATH_PREFIX) and not wants_json(request):
+        from consumer.web.pages import site
+
         return site.refused(refused)
     return problems.response(refused)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.responses import Response
 
@@ -18,8 +17,7 @@ ORGANIZATION: Final = ("organization",)
 """The query of an operation that works on one organization."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(NamedTuple):
     """One method of one address.
 
     `role`: the lowest role of a key that may call it; None: it needs no key.
@@ -35,7 +33,7 @@ class Operation:
     role: str | None = None
     query: tuple[str, ...] | None = ()
     body: str | None = None
-    answers: Mapping[int, str] = field(default_factory=dict)
+    answers: Mapping[int, str] = {}
     headers: tuple[str, ...] = ()
     tagged: bool = False
 

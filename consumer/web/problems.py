@@ -5,21 +5,19 @@ A document shows no trace, no SQL and no payload.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, NotRequired
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, NotRequired
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, Problem
+from consumer.core.errors import BadInput, BizQError, Conflict, Forbidden, NotFound, NotStored, Problem
 from consumer.core.strictjson import dump_json
 from consumer.ports import Unavailable
 from consumer.provider import BadSignature
 from consumer.run.schema import BrokenSchema
 from consumer.service.links import Expired
-from consumer.service.receipts import NotStored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,25 +86,23 @@ class Unhealthy(BizQError):
         super().__init__(f"the database has {count} {'problem' if count == 1 else 'problems'}")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """One type of refusal.  `name` is the last part of the document's `type`; `advice` says what the caller can do."""
 
     name: str
     status: int
     title: str
     advice: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """One refusal, which becomes a document or a page."""
 
     kind: Kind
     detail: str
     errors: Sequence[Problem] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 _BEARER: Final = {"WWW-Authenticate": 'Bearer realm="bizq"'}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect
@@ -54,8 +53,7 @@ class Form:
         return self.values(name)[0] if name in self else ""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(NamedTuple):
     """One request whose key and query are checked, and the application that answers it.
 
     `organization`: the caller sees and changes its rows only; None: an operator, who sees all.
@@ -219,3 +217,9 @@ def organization_of(caller: queries.Caller, query: Mapping[str, str]) -> int | N
     if wanted not in (None, caller.organization):
         raise Forbidden(f"this key is for organization {caller.organization}")
     return caller.organization
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the client is a program: it accepts JSON, and a browser accepts HTML."""
+    accepted = request.headers.get("accept", "").lower()
+    return "json" in accepted and "text/html" not in accepted

@@ -5,7 +5,6 @@ Fixtures: `database`, `kv`, `blobs`."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -95,7 +94,7 @@ class RepairContract(Suite):
         assert (await scene.task(task))["status"] == "completed"
         _, repair, repeat = scene.network.calls("keyed")
         assert (repair.draft, repair.repair) == ({"answer": 5}, 1)
-        assert replace(repeat, now_ms=repair.now_ms) == repair
+        assert repeat._replace(now_ms=repair.now_ms) == repair
 
     async def test_an_answer_that_does_not_fit_is_kept_with_its_execution(self, scene: Scene) -> None:
         refused = {"answer": ["not", "text"], "more": "x" * 70_000}

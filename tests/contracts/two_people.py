@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consumer.core.errors import Conflict, NotFound
+from consumer.core.errors import Conflict, NotFound, NotStored
 from consumer.core.outcome import Succeeded
 from consumer.core.policy import DAY
 from consumer.execution import settle
@@ -105,7 +105,7 @@ class TwoPeopleContract(Suite):
         task, token = await self.asked(scene)
         scene.database.fail(2, error=Refused("too big"))
 
-        with pytest.raises(receipts.NotStored, match="nothing was stored"):
+        with pytest.raises(NotStored, match="nothing was stored"):
             await people.submit(scene.world, token, ANSWER)
 
         assert (await scene.task(task))["status"] == "waiting"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ SECOND = Position(stage=1)
 def reviewed(**position: Any) -> dict[str, Any]:
     """A task that waits for a person's review."""
     return {
-        "view": task(TaskState.WAITING, position=replace(SECOND, **position)),
+        "view": task(TaskState.WAITING, position=SECOND._replace(**position)),
         "call": execution(ExecutionState.WAITING, stage=1, person=True, id=FIRST + 1),
         "path": REVIEWED,
     }
@@ -68,7 +67,7 @@ def test_an_older_execution_may_answer_while_its_stage_needs_an_answer() -> None
 
 @pytest.mark.parametrize("view", [None, task(TaskState.COMPLETED), task(TaskState.CANCELLED)])
 def test_a_late_answer_is_kept_and_moves_no_task(view: Any) -> None:
-    situation = replace(at(call=execution(ExecutionState.UNKNOWN)), task=view)
+    situation = at(call=execution(ExecutionState.UNKNOWN))._replace(task=view)
     assert decide(situation, Succeeded(1)) == Decision(
         ExecutionState.CANCELLED, None, reason="late", result=1, has_result=True
     )
@@ -270,4 +269,4 @@ def test_any_other_outcome_is_a_programming_error() -> None:
 
 def test_a_task_that_does_not_exist_is_not_moved() -> None:
     with pytest.raises(AssertionError, match="a task that does not exist"):
-        _task(replace(at(), task=None))
+        _task(at()._replace(task=None))

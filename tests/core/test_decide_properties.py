@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
@@ -202,7 +201,7 @@ def test_an_answer_to_a_stage_that_needs_one_is_always_used(
     *, at: Situation, newest: bool, output: int
 ) -> None:
     """Any execution of the stage may bring it."""
-    at = replace(at, execution=replace(at.execution, newest=newest))
+    at = at._replace(execution=at.execution._replace(newest=newest))
     assert at.task is not None
     decision = decide(at, Succeeded(output))
     move = decision.task
@@ -245,13 +244,13 @@ def test_an_open_execution_has_a_time_for_its_follow_up(at: Situation, outcome: 
 def test_the_time_to_resolve_is_set_once(at: Situation, known: int, outcome: Outcome) -> None:
     """Another poll or lookup does not postpone the end."""
     same = ExecutionState.WAITING if isinstance(outcome, Accepted) else ExecutionState.UNKNOWN
-    at = replace(at, execution=replace(at.execution, state=same, resolve_by_ms=known))
+    at = at._replace(execution=at.execution._replace(state=same, resolve_by_ms=known))
     assert decide(at, outcome).resolve_by_ms == known
 
 
 @given(deciding, st.none() | milliseconds)
 def test_a_retry_is_never_earlier_than_the_provider_asked_for(at: Situation, after_ms: int | None) -> None:
-    at = replace(at, limits=Limits(attempts=20))
+    at = at._replace(limits=Limits(attempts=20))
     move = decide(at, Retry("http_429", after_ms)).task
     assert move is not None
     if move.state is not TaskState.PENDING or move.reason is None:
@@ -314,7 +313,7 @@ def test_an_unknown_execution_is_repeated_once_and_only_by_policy(at: Situation,
         return
     blind = not (call.person or call.evidence or call.repeatable)
     assert at.limits.unknown == "retry" or (at.limits.unknown == "default" and blind)
-    in_doubt = replace(call, state=ExecutionState.UNKNOWN)
-    again = replace(at, task=replace(at.task, position=move.position), execution=in_doubt)
+    in_doubt = call._replace(state=ExecutionState.UNKNOWN)
+    again = at._replace(task=at.task._replace(position=move.position), execution=in_doubt)
     second = decide(again, Unknown(why)).task
     assert second is None or second.event is TaskEvent.WAIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,7 +182,7 @@ def test_a_template_may_require_a_wait(kind: Kind) -> None:
     [
         at(task(TaskState.CANCELLED)),
         at(task(TaskState.WAITING), execution(ExecutionState.UNKNOWN, newest=False)),
-        replace(at(), task=None),
+        at()._replace(task=None),
     ],
     ids=["cancelled", "superseded", "without a task"],
 )

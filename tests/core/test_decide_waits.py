@@ -68,7 +68,7 @@ def test_a_wait_counts_an_attempt_only_if_the_task_itself_failed_and_never_outla
     view = task(position=Position(attempt=case.attempt), deadline_ms=deadline)
     situation = at(view, path=route("ai", candidates=case.candidates), draw=0.0)
     if case.rests_ms:
-        situation = replace(situation, rests_until_ms=NOW_MS + case.rests_ms)
+        situation = situation._replace(rests_until_ms=NOW_MS + case.rests_ms)
 
     made = moved(decide(situation, case.outcome))
 
@@ -76,7 +76,7 @@ def test_a_wait_counts_an_attempt_only_if_the_task_itself_failed_and_never_outla
 
 
 def test_a_task_comes_back_when_the_rest_of_its_profile_is_over() -> None:
-    situation = replace(at(path=route("ai", candidates=1), draw=0.0), rests_until_ms=NOW_MS + 15_000)
+    situation = at(path=route("ai", candidates=1), draw=0.0)._replace(rests_until_ms=NOW_MS + 15_000)
     assert moved(decide(situation, DOWN)).run_at_ms == NOW_MS + 15_000
 
 

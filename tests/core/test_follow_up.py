@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -232,8 +231,8 @@ def test_a_repeat_needs_a_task_that_waits_for_it_and_no_stop(seen: View) -> None
 
 @given(views)
 def test_an_assignment_without_an_api_is_never_asked_about(seen: View) -> None:
-    person = replace(seen.at.execution, person=True)
-    action = next_action(seen._replace(at=replace(seen.at, execution=person), reachable=False))
+    person = seen.at.execution._replace(person=True)
+    action = next_action(seen._replace(at=seen.at._replace(execution=person), reachable=False))
     assert not isinstance(action, Ask)
 
 

@@ -7,9 +7,8 @@ cannot mix up the answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from consumer.core.strictjson import clean, dump_json
@@ -45,8 +44,7 @@ class Widget(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One property of the answer; with the name None, the whole answer.
 
     `control`: its name in the form.  `typed`: the texts that the form holds at first.

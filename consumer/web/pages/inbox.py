@@ -8,31 +8,22 @@ and previews open the link.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from consumer.core.errors import BadInput, Conflict
 from consumer.service import people, receipts
-from consumer.web.operation import Operation, reply
+from consumer.web.operation import reply
 from consumer.web.pages import answers, assignment, fields
 from consumer.web.problems import LinkEnded
+from consumer.web.request import wants_json
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.responses import Response
 
     from consumer.service.people import Assignment
     from consumer.service.receipts import Receipt
     from consumer.web.pages.fields import Field
     from consumer.web.request import Form, RequestContext
-
-PATH_PREFIX: Final = "/inbox/"
-"""Refusals below this path are pages, unless a program asks."""
-
-
-def wants_json(request: Request) -> bool:
-    """Whether the client is a program: it accepts JSON, and a browser accepts HTML."""
-    accepted = request.headers.get("accept", "").lower()
-    return "json" in accepted and "text/html" not in accepted
 
 
 async def show_assignment(context: RequestContext) -> Response:
@@ -129,25 +120,3 @@ def _assignment(context: RequestContext, asked: Assignment, form: Form | None = 
 
 def _receipt(context: RequestContext, given: Receipt) -> Response:
     return reply(asdict(given)) if wants_json(context.request) else assignment.receipt(given)
-
-
-OPERATIONS: Final = (
-    Operation(
-        method="GET",
-        path="/inbox/{token}",
-        handler=show_assignment,
-        summary="Show an assignment: a page with a form, or JSON to a client that accepts only JSON",
-        query=None,
-        answers={200: "AnswerResult"},
-    ),
-    Operation(
-        method="POST",
-        path="/inbox/{token}",
-        handler=answer,
-        summary="Answer, accept or decline an assignment.  A repeated answer gets the receipt of the first one; the"
-        " receipt of another answer names who decided what",
-        query=None,
-        body="Answer",
-        answers={200: "AnswerResult"},
-    ),
-)

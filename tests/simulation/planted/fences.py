@@ -160,7 +160,7 @@ def key_changes_at_retry(patch: Patch) -> None:
 
     def build_call(world: Any, *arguments: Any) -> Any:
         call = original(world, *arguments)
-        return replace(call, key=f"{call.key}-{world.clock.now_ms()}")
+        return call._replace(key=f"{call.key}-{world.clock.now_ms()}")
 
     patch.everywhere(original, build_call)
 
@@ -203,8 +203,8 @@ def redo_unbounded(patch: Patch) -> None:
 
     def rejected(at: Any, outcome: Any) -> Any:
         if outcome.redo:
-            return replace(
-                decide._go_on(at, decide._task(at).position.previous_stage()), feedback=outcome.note
+            return decide._go_on(at, decide._task(at).position.previous_stage())._replace(
+                feedback=outcome.note
             )
         return original(at, outcome)
 
