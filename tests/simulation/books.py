@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import CommitInvariants
@@ -32,6 +32,9 @@ class Books(CommitInvariants, EffectInvariants):
             for token, lease in change.leases.items():
                 self._lease(token, lease)
             self._limited(change)
+            for template in change.templates.values():
+                if template is not None:
+                    self.routes[template.id].append((self.sim.loop.time(), _length(template.route)))
         for change in changes:
             for name in (one for one, period in change.periods.items() if period):
                 self.counters_are_sums(name)
@@ -50,8 +53,12 @@ class Books(CommitInvariants, EffectInvariants):
             self.no_stale_write(who, before, task, fences)
             if task.status in FINISHED and before.status != task.status:
                 self.deadlines_are_kept(before, task)
+                since = self.claimed_s.get(number, 0.0)
+                self.lengths[number] = self.lengths_since(task.template_id, since)
         elif task.retry_of is not None:
             self.one_retry_at_a_time(task)
+        if task.lease is not None and (before is None or before.lease != task.lease):
+            self.claimed_s[number] = self.sim.loop.time()
         self.limits_are_kept(task)
         if who != APPLICATION:
             self.a_completed_task_has_a_result(task)
@@ -119,6 +126,14 @@ class Books(CommitInvariants, EffectInvariants):
         self.periods |= {name: period for name, period in change.periods.items() if period}
         for stop in change.stops.values():
             self.stopped_at = None if stop is None else self.sim.loop.time()
+
+
+def _length(route: Any) -> int | None:
+    """The number of stages of a route; None if no worker can read it."""
+    try:
+        return len(json.loads(route)["stages"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _fences(change: Change) -> dict[int, int]:

@@ -31,6 +31,11 @@ class Seen:
         self.tasks: dict[int, Task] = {}
         self.executions: dict[int, Execution] = {}
         self.of_task: dict[int, list[int]] = defaultdict(list)
+        self.routes: dict[int, list[tuple[float, int | None]]] = defaultdict(list)
+        """The times at which the route of a template changed, each with its number of stages, None: it has no route."""
+        self.claimed_s: dict[int, float] = {}
+        self.lengths: dict[int, set[int]] = {}
+        """The numbers of stages that the route of an ended task had between its last claim and its end."""
         self.periods: dict[str, Period] = {}
         self.budgets: dict[int, Budget] = {}
         self.stopped_at: float | None = None
@@ -60,6 +65,7 @@ class Seen:
         for known in (self.ever_unknown, self.overran, self.sent):
             known.difference_update(gone)
         self.sim.services.forget(task)
+        self.lengths.pop(task, None)
         self.sim.people.forget(task)
         self.sim.applications.forget(task)
 
@@ -77,6 +83,12 @@ class Seen:
         new = Budget(0, scope, scope_id, period, 0, "wait")
         wanted = new[1:4]
         return next((found for found in self.budgets.values() if found[1:4] == wanted), new)
+
+    def lengths_since(self, template: int | None, since_s: float) -> set[int]:
+        """The numbers of stages that a route had since then, the one at that time included."""
+        versions = self.routes[template or 0]
+        before = [number for number, (at_s, _) in enumerate(versions) if at_s <= since_s]
+        return {length for _, length in versions[before[-1] if before else 0 :] if length is not None}
 
     def call_s(self, execution: int) -> float:
         """The time limit of a call; 0 if its task is unknown."""

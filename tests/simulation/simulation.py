@@ -23,6 +23,7 @@ from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
 from tests.simulation.applications import Applications
 from tests.simulation.books import Books
 from tests.simulation.dice import Dice
+from tests.simulation.editors import Editors
 from tests.simulation.isolates import Isolate
 from tests.simulation.loop import Stuck, VirtualLoop
 from tests.simulation.mail import MessageQueue, StatusStore
@@ -119,6 +120,7 @@ class Simulation:
         self.people = People(self)
         self.others = Others(self)
         self.applications = Applications(self)
+        self.editors = Editors(self)
         self.operators = Operators(self)
         self.readers = Readers(self)
         self.web = Web(self)
@@ -256,6 +258,7 @@ class Simulation:
             self.start(self.others.hand_in(one))
         self.start(self.others.edit_public_columns(self.plan.chaos_s))
         self.start(self.applications.misbehave(self.plan.chaos_s))
+        self.start(self.editors.edit(self.plan.chaos_s))
         self.start(self.operators.operate(self.plan.chaos_s))
 
     async def _main(self) -> None:

@@ -79,6 +79,13 @@ class Budget(NamedTuple):
     refused: str
 
 
+class Template(NamedTuple):
+    """A template with its route."""
+
+    id: int
+    route: Any
+
+
 class Stop(NamedTuple):
     """A stop: while a row exists, no execution begins."""
 
@@ -118,6 +125,7 @@ class Change:
     statement: Statement
     tasks: dict[int, Task | None] = field(default_factory=dict)
     executions: dict[int, Execution | None] = field(default_factory=dict)
+    templates: dict[int, Template | None] = field(default_factory=dict)
     budgets: dict[int, Budget | None] = field(default_factory=dict)
     periods: dict[str, Period | None] = field(default_factory=dict)
     stops: dict[int, Stop | None] = field(default_factory=dict)
@@ -129,6 +137,7 @@ Rows = Callable[[Change], dict[Any, Any]]
 _WATCHED: Final[dict[str, tuple[type[NamedTuple], Rows]]] = {
     "tasks": (Task, attrgetter("tasks")),
     "task_executions": (Execution, attrgetter("executions")),
+    "task_templates": (Template, attrgetter("templates")),
     "budgets": (Budget, attrgetter("budgets")),
     "budget_periods": (Period, attrgetter("periods")),
     "stops": (Stop, attrgetter("stops")),
