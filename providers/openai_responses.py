@@ -344,7 +344,7 @@ def _failed(call: Call, reply: Reply, data: dict[str, Any], usage: Usage | None)
     if FAILURES.get(code) is Retry:
         # Every reply says when its limits are full again; only another header says that this one was refused for them.
         asked = {name: value for name, value in reply.headers.items() if "ratelimit" not in name}
-        return Retry(why, replace(reply, headers=asked).retry_after_ms(call.now_ms), usage=usage)
+        return Retry(why, reply._replace(headers=asked).retry_after_ms(call.now_ms), usage=usage)
     return Failed(why, usage=usage)
 
 
