@@ -127,7 +127,7 @@ class Release(NamedTuple):
         return self.run_at_ms == policy.NEVER and (self.task.bad_row or self.task.why_not) is not None
 
     def row(self) -> dict[str, Any]:
-        """The row that RELEASE, UNSENT and CORRECTED read."""
+        """The row that RELEASE, UNSENT, UNSENT_AWAITED and CORRECTED read."""
         return {
             "task": self.task.id,
             "version": self.task.version,
@@ -218,8 +218,9 @@ def begin(batch: Batch, intents: Sequence[Intent], now_ms: int) -> Handle:
 def release(batch: Batch, releases: Sequence[Release], now_ms: int) -> None:
     """Add the releases of claimed tasks to a batch, after statements that cancel executions whose begin was refused."""
     at = iso(now_ms)
-    refused = (release.row() for release in releases if release.unsent is not None)
-    batch.each(sql.UNSENT, chunks(refused), at=at)
+    refused = list(chunks(release.row() for release in releases if release.unsent is not None))
+    batch.each(sql.UNSENT, refused, at=at)
+    batch.each(sql.UNSENT_AWAITED, refused)
     batch.each(sql.RELEASE, chunks(release.row() for release in releases), at=at)
     batch.each(sql.CORRECTED, chunks(one.row() for one in releases if one.sets_aside), now=now_ms)
 

@@ -59,15 +59,26 @@ FULL_PERIODS: Final = Query("""
 
 # Cancel the execution of a refused begin that was written after all: a batch that was sent twice may be applied late,
 # when there is room again.  Only this worker knows that it sent no call.  The release moves the version, so a batch
-# that is applied after the release cannot begin the execution.
+# that is applied after the release cannot begin the execution.  If the task has ended in the meantime, or is gone, no
+# other writer waits for the execution.
 UNSENT: Final = Query("""
     UPDATE task_executions SET status = 'cancelled', reason = 'never_sent', cost_micro = 0, cost = 0,
       cost_source = 'none', completed_at = :at, wake_at_ms = NULL
     FROM json_each(:rows)
     WHERE task_executions.id = value ->> 'execution' AND task_executions.status = 'running'
       AND task_executions.lease = value ->> 'lease'
-      AND EXISTS (SELECT 1 FROM tasks
-        WHERE tasks.id = value ->> 'task' AND tasks.version = value ->> 'version' AND tasks.status = 'running')
+      AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = value ->> 'task' AND tasks.status NOT IN {FINISHED}
+        AND (tasks.version <> value ->> 'version' OR tasks.status <> 'running'))
+""")
+
+# If another writer took the task from this worker in the meantime, the task may wait for the execution.  A follow-up ends
+# it and moves the task, as after the loss of a worker.  Under its lease, the task is left to the sweep.
+UNSENT_AWAITED: Final = Query("""
+    UPDATE task_executions SET status = 'unknown', wake_at_ms = 0, reason = 'worker_lost'
+    FROM json_each(:rows)
+    WHERE task_executions.id = value ->> 'execution' AND task_executions.status = 'running'
+      AND task_executions.lease = value ->> 'lease'
+      AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = value ->> 'task' AND tasks.lease = value ->> 'lease')
 """)
 
 # Give claimed tasks up: back to pending with their blocker, on to waiting, or to their end.  If the execution that was never sent

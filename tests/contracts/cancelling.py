@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from consumer.core.errors import Conflict, NotFound
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.policy import DAY, MINUTE
+from consumer.ports import Result, Statement
+from consumer.run.run import Run
 from consumer.service import commands, queries
+from consumer.store import begin
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import Crash
 from tests.support.scene import LEASE_OVER, PRICE, Scene, Suite, ai, person
@@ -23,6 +28,22 @@ async def by_command(scene: Scene, task: int) -> None:
 
 async def by_another_application(scene: Scene, task: int) -> None:
     await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
+
+
+@contextmanager
+def late_reply(scene: Scene, act: Callable[[], Awaitable[object]]) -> Iterator[None]:
+    """Something happens between the commit of a begin and its reply, which comes when the time of its run is over."""
+
+    async def batch(statements: Sequence[Statement]) -> list[Result]:
+        results = await scene.database.inner.batch(statements)
+        if any(one.sql == begin.BEGIN.sql for one in statements):
+            await act()
+            scene.clock.advance(scene.world.config.invocation_ms)
+        return results
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.database, "batch", batch)
+        yield
 
 
 @pytest.mark.parametrize("cancel", [by_command, by_another_application])
@@ -50,6 +71,21 @@ class CancelContract(Suite):
 
         assert (await scene.task(task))["status"] == "cancelled"
         assert scene.network.count() == 1
+
+    async def test_a_begin_whose_reply_came_too_late_leaves_no_open_execution(
+        self, scene: Scene, cancel: Cancel
+    ) -> None:
+        """The reply comes after an outage, when the run may send nothing more, and the task is cancelled by then."""
+        task = await scene.given(ai("blind"))
+        budget = await scene.budget(9 * PRICE)
+
+        with late_reply(scene, lambda: cancel(scene, task)):
+            await scene.drain()
+
+        assert scene.network.count() == 0
+        (unsent,) = await scene.executions(task)
+        assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never_sent", 0)
+        assert await scene.books(budget) == (0, 0)
 
     async def test_a_call_in_flight_ends_by_itself_and_its_answer_and_cost_are_kept(
         self, scene: Scene, cancel: Cancel
@@ -222,3 +258,19 @@ class CancelCommandContract(Suite):
         assert await scene.states(task) == ["cancelled"]
         assert scene.network.count() == 1
         assert await scene.count("leases") == 0
+
+    async def test_a_task_that_was_set_to_pending_before_a_late_reply_goes_on(self, scene: Scene) -> None:
+        """Another worker claims it, and lets it wait for the execution that the first one never sends."""
+        task = await scene.given(ai("blind"))
+
+        async def taken() -> None:
+            await scene.sql("UPDATE tasks SET status = 'pending' WHERE id = ?1", task)
+            await Run(replace(scene.world, database=scene.database.inner)).drain()
+
+        with late_reply(scene, taken):
+            await scene.drain()
+        assert (await scene.task(task))["status"] == "waiting"
+        for _ in range(3):
+            await scene.later(MINUTE)
+
+        assert (await scene.task(task))["status"] == "completed"

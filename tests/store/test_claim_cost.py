@@ -135,6 +135,7 @@ def a_run(made: SqliteDatabase, token: str) -> list[Statement]:
         webhooks.UNHANDLED_OF_TASKS(tasks=ids),
         webhooks.UNQUEUE(tasks=ids),
         begin.UNSENT(rows=text, at="now"),
+        begin.UNSENT_AWAITED(rows=text),
         begin.RELEASE(rows=text, at="now"),
         publish.SNAPSHOTS(tasks=ids),
         publish.PUBLISH_LATER(tasks=ids, holder="", due=1),
