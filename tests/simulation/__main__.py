@@ -8,12 +8,12 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from tests.simulation import journal
 from tests.simulation.shrink import command, shrink
 from tests.simulation.simulation import Plan, Report, seldom_collecting, simulate, summarize
+from tests.simulation.summary import Summary
 from tests.simulation.timeline import lines
 
 PROCESSES = 2
@@ -31,25 +31,20 @@ def main() -> int:
     ignore = frozenset(given.ignore)
     plans = [Plan(given.first + number, given.tasks, ignore=ignore) for number in range(given.seeds)]
     began = time.monotonic()
-    events, days, cpu_s, checks, faults = 0, 0.0, 0.0, Counter[str](), Counter[str]()
+    sums = Summary()
     violated: list[Report] = []
     with multiprocessing.get_context("spawn").Pool(PROCESSES, seldom_collecting) as pool:
         for number, report in enumerate(pool.imap(summarize, plans, chunksize=2), start=1):
-            events, days = events + report.events, days + report.days
-            cpu_s += report.cpu_s
-            checks.update(report.checks)
-            faults.update(report.faults)
+            sums.add(report)
             if report.violation is not None:
                 violated.append(report)
                 print(f"\n{command(report.plan)}\n    {report.violation}", flush=True, file=sys.stderr)
-            _progress(number, len(plans), events, days, len(violated), time.monotonic() - began)
-    print(f"\nseeds simulated     {len(plans)} ({days / 365:.1f} years)")
-    print(f"hours per CPU second {days * 24 / max(cpu_s, 0.001):.0f} (simulated hours)")
-    print(f"events              {events:,}")
-    print(f"invariants checked  {checks.total():,} times, {len(checks)} of them")
-    print(f"faults injected     {sum(faults.values()):,}")
-    for kind, count in sorted(faults.items()):
-        print(f"  {kind:22}{count:>8,}")
+            _progress(number, len(plans), sums.events, sums.days, len(violated), time.monotonic() - began)
+    print("", *sums.lines(), sep="\n")
+    if given.coverage == Path("-"):
+        print(sums.page())
+    elif given.coverage is not None:
+        given.coverage.write_text(sums.page(), encoding="utf-8")
     for report in violated:
         print(f"{command(report.plan)}\n    {report.violation}")
     if violated:
@@ -99,6 +94,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay this one and show its timeline")
     parser.add_argument("--journal", type=Path, help="replay an export of `bizq journal`")
+    parser.add_argument(
+        "--coverage",
+        type=Path,
+        nargs="?",
+        const=Path("-"),
+        help="print which edges met which faults, or write it to this page",
+    )
     parser.add_argument("--tasks", type=int, default=100, help="tasks for each seed")
     parser.add_argument("--only", help="the accidents that may happen: kill:3,database.after:5")
     parser.add_argument("--ignore", nargs="*", default=[], help="invariants that are not checked")

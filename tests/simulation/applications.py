@@ -78,6 +78,15 @@ class Applications:
         """The rows of a task were deleted."""
         self.unreadable.pop(task, None)
 
+    def turn_back(self, unreadable: dict[int, set[str]]) -> None:
+        """After a restore: what had been corrected in the lost time is not, and the other way round."""
+        for task in {*self.unreadable, *unreadable}:
+            known = self.unreadable.setdefault(
+                task, set()
+            )  # an application may be about to correct its value
+            known.clear()
+            known.update(unreadable.get(task, ()))
+
     def _some_task(self, stream: str) -> int | None:
         """A task that is not finished."""
         tasks = sorted(task.id for task in self._sim.books.tasks.values() if task.status not in FINISHED)
@@ -148,4 +157,5 @@ class Applications:
             self._sim.note(APPLICATION, "is refused", f"{values[0]}: {error}")
             return False
         self._sim.note(APPLICATION, "writes", f"{values[0]}: {sql[:90]}")
+        self._sim.coverage.task(int(str(values[0])), "application.saves")
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from consumer.store.restore import MOVE_ON
 from consumer.store.sql import FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION
 from tests.simulation.commit_invariants import CommitInvariants
 from tests.simulation.effect_invariants import EffectInvariants
@@ -25,7 +26,7 @@ class Books(CommitInvariants, EffectInvariants):
         for change in changes:
             fences = _fences(change) if change.tasks else {}
             for number, task in change.tasks.items():
-                self._task(who, number, task, fences)
+                self._task(who, number, task, fences, given=change.statement.sql == MOVE_ON.sql)
             for number, execution in change.executions.items():
                 if FIRST_EXECUTION <= number < FIRST_FOREIGN_EXECUTION:
                     self._execution(number, execution)
@@ -40,7 +41,7 @@ class Books(CommitInvariants, EffectInvariants):
                 self.counters_are_sums(name)
                 self.budget_is_kept(name)
 
-    def _task(self, who: str, number: int, task: Task | None, fences: dict[int, int]) -> None:
+    def _task(self, who: str, number: int, task: Task | None, fences: dict[int, int], *, given: bool) -> None:
         before = self.tasks.get(number)
         if self.haunted and task is not None and task.lease is not None:
             self.left_to_the_sweep.add(task.lease)
@@ -49,16 +50,22 @@ class Books(CommitInvariants, EffectInvariants):
             return
         if before is not None:
             self.finished_stays_finished(before, task)
-            self.version_goes_up_by_one(before, task)
+            if given:
+                self.a_restored_task_gets_a_new_version(before, task)
+            else:
+                self.version_goes_up_by_one(before, task)
             self.no_stale_write(who, before, task, fences)
             if task.status in FINISHED and before.status != task.status:
                 self.deadlines_are_kept(before, task)
                 since = self.claimed_s.get(number, 0.0)
                 self.lengths[number] = self.lengths_since(task.template_id, since)
-        elif task.retry_of is not None:
-            self.one_retry_at_a_time(task)
+        else:
+            self.no_id_is_given_out_again(task)
+            if task.retry_of is not None:
+                self.one_retry_at_a_time(task)
         if task.lease is not None and (before is None or before.lease != task.lease):
             self.claimed_s[number] = self.sim.loop.time()
+        self.highest = max(self.highest, number)
         self.limits_are_kept(task)
         if who != APPLICATION:
             self.a_completed_task_has_a_result(task)
@@ -113,7 +120,13 @@ class Books(CommitInvariants, EffectInvariants):
             for name in json.loads(before.budgets):
                 charge = before.reserved_micro if before.cost_micro is None else before.cost_micro
                 self.sums[name][0] += charge
-        if before and after and after.budgets and after.cost_micro is not None and after.id in self.overran:
+        if (
+            before
+            and after
+            and after.budgets
+            and after.cost_micro is not None
+            and self.begun(after.id) in self.overran
+        ):
             over = after.cost_micro - max(before.cost_micro or 0, after.reserved_micro)
             for name in json.loads(after.budgets) if over > 0 else ():
                 self.allowed[name] = self.allowed.get(name, 0) + over

@@ -45,6 +45,18 @@ class CommitInvariants(Seen):
         right = after.version == before.version + 1 if moved else after.version - before.version in (0, 1)
         self.must("version_goes_up_by_one", right, "{} became {}", before, after)
 
+    def a_restored_task_gets_a_new_version(self, before: Task, after: Task) -> None:
+        """The version that a restore gives a task is above every one that the task had in the lost time."""
+        last = max((version for version, _ in self.former[after.id]), default=0)
+        same = before._replace(version=after.version) == after
+        right = same and after.version >= before.version and after.version > last
+        self.must("a_restored_task_gets_a_new_version", right, "{} became {}", before, after)
+
+    def no_id_is_given_out_again(self, task: Task) -> None:
+        """After a restore was finished, no new task has an id that one had before, if the table can ensure that."""
+        if self.sim.restores.finished and not self.sim.reuses_ids:
+            self.must("no_id_is_given_out_again", task.id > self.highest, "{}, after {}", task, self.highest)
+
     def no_stale_write(self, who: str, before: Task, after: Task, fences: dict[int, int]) -> None:
         """A writer that has not read the current version of a task does not move it."""
         seen = fences.get(after.id)
@@ -123,7 +135,7 @@ class CommitInvariants(Seen):
         """The recorded cost equals the provider's charge to the micro-dollar, if there is evidence."""
         if execution.provider in (None, "inbox", "echo"):
             return
-        charged = micro(self.sim.services.ledger.get(execution.id, Decimal(0)))
+        charged = micro(self.sim.services.charged(execution.id))
         cost = execution.cost_micro
         where = (
             f"execution {execution.id} of task {execution.task_id} ({execution.profile}, {execution.status})"
@@ -131,7 +143,7 @@ class CommitInvariants(Seen):
         words = f"{where}: {cost} ({execution.cost_source}), but {charged} was charged"
         if execution.cost_source == "bound":
             self.bound_covers_the_charge(execution, charged)
-        elif cost is not None or execution.id in self.sim.services.uncounted:
+        elif cost is not None or not self.sim.services.counts(execution.id):
             self.must("cost_is_what_was_charged", cost in (charged, None), "{}", words)
         else:
             self.broken("cost_is_what_was_charged", "{}", words)
@@ -139,12 +151,18 @@ class CommitInvariants(Seen):
     def bound_covers_the_charge(self, execution: Execution, charged: int) -> None:
         """Without evidence the reservation is charged, which is not less than the provider's charge."""
         cost = execution.cost_micro
-        fair = cost == execution.reserved_micro and (charged <= cost or execution.id in self.overran)
+        fair = cost == execution.reserved_micro and (
+            charged <= cost or self.begun(execution.id) in self.overran
+        )
         self.must("bound_covers_the_charge", fair, "{}, but {} was charged", execution, charged)
 
     def estimates_are_upper_bounds(self, execution: Execution) -> None:
         """The reservation covers the charge, unless the provider charged more than its declared maximum."""
-        if execution.budgets and execution.cost_micro is not None and execution.id not in self.overran:
+        if (
+            execution.budgets
+            and execution.cost_micro is not None
+            and self.begun(execution.id) not in self.overran
+        ):
             within = execution.cost_micro <= execution.reserved_micro
             self.must("estimates_are_upper_bounds", within, "{} cost more than was reserved", execution)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
 
 class Streams(dict[str, random.Random]):
@@ -30,6 +31,7 @@ class Dice:
         self.only = only
         self.happened: list[str] = []
         self.counts: Counter[str] = Counter()
+        self.watch: Callable[[str], None] = lambda _kind: None
         self._occasions: Counter[str] = Counter()
         self._streams = Streams(seed)
 
@@ -48,8 +50,13 @@ class Dice:
         if self.only is not None and name not in self.only:
             return False
         self.happened.append(name)
-        self.counts[kind] += 1
+        self.count(kind)
         return True
+
+    def count(self, kind: str) -> None:
+        """Count a fault, whether it was drawn or follows from what the system does."""
+        self.counts[kind] += 1
+        self.watch(kind)
 
     def between(self, name: str, low: float, high: float) -> float:
         """A number of the stream `name`."""

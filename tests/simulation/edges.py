@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tests.simulation.seen import Begun
     from tests.simulation.simulation import Simulation
 
 
@@ -33,6 +34,16 @@ def an_invocation_ends_in_time(sim: Simulation, what: str, began: float) -> None
     """No service that hangs keeps an invocation until the platform ends it, except the database."""
     away = sim.weather.was_away("database", began)
     sim.books.must("an_invocation_ends_in_time", away, "{} began at {:.0f} s and does not end", what, began)
+
+
+def no_key_reaches_another_task(sim: Simulation, job: str, identity: str, now: str) -> None:
+    """A provider knows a key for the calls of one task only, even if its id comes back."""
+    sim.books.must("no_key_reaches_another_task", identity == now, "{}, asked by {}", job, now)
+
+
+def no_link_reaches_another_assignment(sim: Simulation, link: Begun, now: Begun) -> None:
+    """A link opens the assignment for which it was made, even if another one has its id after a restore."""
+    sim.books.must("no_link_reaches_another_assignment", link == now, "{} opened {}", link, now)
 
 
 def no_unexpected_exception_escapes(sim: Simulation, where: str, error: BaseException) -> None:

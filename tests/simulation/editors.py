@@ -86,6 +86,15 @@ class Editors:
         self.broken.add(template)
         column, value = self._sim.dice.stream("editor.value").choice(BROKEN)
         self._commit(f"UPDATE task_templates SET {column} = {value} WHERE id = ?1", template)
+        await self._correct(template)
+
+    def turn_back(self, broken: set[int]) -> None:
+        """After a restore: what had been corrected in the lost time is corrected again."""
+        for template in broken - self.broken:
+            self.broken.add(template)
+            self._sim.start(self._correct(template))
+
+    async def _correct(self, template: int) -> None:
         await asyncio.sleep(self._sim.dice.between("editor.correction", 0.01, LONGEST_S**0.5) ** 2)
         if self._sim.dice.stream("editor.way").random() < 0.5:
             await self._put(template)
@@ -118,6 +127,7 @@ class Editors:
             answer = await sim.others.repeat_until_answered("PUT", target, self._template(template))
         edges.no_good_request_is_refused(sim, *answer)
         sim.note("an editor", "writes template", f"{template}: {self._stages[template]}")
+        sim.coverage.template(template, "editor.edits")
 
     def _template(self, template: int) -> dict[str, Any]:
         return {
@@ -131,3 +141,4 @@ class Editors:
     def _commit(self, sql: str, template: int, *values: Any) -> None:
         self._sim.database.commit(APPLICATION, [Statement(sql, (template, *values))])
         self._sim.note(APPLICATION, "edits template", f"{template}: {sql[:70]} {values[2:3]}")
+        self._sim.coverage.template(template, "editor.edits")

@@ -23,7 +23,7 @@ class EffectInvariants(Seen):
         self.one_submission_at_a_time(execution)
         self.nothing_is_sent_twice(who, execution, again=again)
         self.nothing_is_sent_long_after_a_stop(who, execution)
-        self.sent.add(execution)
+        self.sent.add(self.begun(execution))
 
     def intent_before_effect(self, who: str, execution: int) -> None:
         """Every call is written to the database, with its reservation, before it is sent."""
@@ -49,7 +49,7 @@ class EffectInvariants(Seen):
 
     def nothing_is_sent_twice(self, who: str, execution: int, *, again: bool) -> None:
         """If a provider does not honour keys, an execution is sent once."""
-        once = again or execution not in self.sent
+        once = again or self.begun(execution) not in self.sent
         self.must("nothing_is_sent_twice", once, "{} sent {} again", who, execution)
 
     def nothing_is_sent_long_after_a_stop(self, who: str, execution: int) -> None:

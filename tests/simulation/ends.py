@@ -16,6 +16,7 @@ from tests.simulation.journal import disagreements
 from tests.simulation.seen import ENDED, FINISHED, OPEN
 
 if TYPE_CHECKING:
+    from tests.simulation.seen import Begun
     from tests.simulation.simulation import Simulation
     from tests.simulation.watch import Budget
 
@@ -126,7 +127,7 @@ def no_reservation_leaks(sim: Simulation) -> str | None:
     """No budget keeps a reservation of an ended execution, unless its provider never says what it cost."""
     unknown = Counter[str]()
     for each in sim.books.executions.values():
-        if each.cost_micro is None and each.id in sim.services.uncounted:
+        if each.cost_micro is None and not sim.services.counts(each.id):
             unknown.update(dict.fromkeys(json.loads(each.budgets or "[]"), each.reserved_micro))
     left = sim.database.ask("SELECT id, reserved_micro FROM budget_periods WHERE reserved_micro > 0")
     leaks = [row for row in left if row["reserved_micro"] != unknown[row["id"]]]
@@ -187,13 +188,13 @@ def every_cost_is_right(sim: Simulation) -> str | None:
 
 def late_bills_are_kept(sim: Simulation) -> str | None:
     """A charge reported by an accepted webhook is recorded, however late it came."""
-    for execution, charged in sim.services.hooks.reported_charges.items():
-        if _cannot_be_matched(sim, execution):
+    for begun, charged in sim.services.hooks.reported_charges.items():
+        if _cannot_be_matched(sim, begun) or begun != sim.books.begun(begun.id):
             continue
-        row = sim.books.executions.get(execution)
+        row = sim.books.executions.get(begun.id)
         if row is not None and row.cost_micro != micro(charged):
             books = f"{row.cost_micro} ({row.cost_source}, {row.status})"
-            return f"execution {execution} was charged {micro(charged)} by a webhook, but the row has {books}"
+            return f"execution {begun.id} was charged {micro(charged)} by a webhook, but the row has {books}"
     return None
 
 
@@ -201,22 +202,22 @@ def each_webhook_has_one_effect(sim: Simulation) -> str | None:
     """A webhook answered with 2xx is stored and in the end handled; a forged one is not stored."""
     rows = {(row["profile"], row["event_id"]): row for row in sim.database.ask("SELECT * FROM webhooks")}
     hooks = sim.services.hooks
-    for event, number in hooks.accepted.items():
-        if event not in rows:
+    for event, begun in hooks.accepted.items():
+        lost = begun != sim.books.begun(begun.id) or _cannot_be_matched(sim, begun)
+        if event not in rows and not lost:
             return f"{event} was accepted and not stored"
-        lost = number not in sim.books.executions or _cannot_be_matched(sim, number)
-        if rows[event]["handled_ms"] is None and not lost:
-            return f"{event} of execution {number} was stored and never handled"
+        if not lost and rows[event]["handled_ms"] is None:
+            return f"{event} of execution {begun.id} was stored and never handled"
     for event in hooks.forged:
         if event in rows:
             return f"{event} is forged and was stored"
     return None
 
 
-def _cannot_be_matched(sim: Simulation, execution: int) -> bool:
+def _cannot_be_matched(sim: Simulation, begun: Begun) -> bool:
     """Whether its events name only a job id that the worker never received."""
-    hooks, row = sim.services.hooks, sim.books.executions.get(execution)
-    if execution not in hooks.bare or row is None:
+    hooks, row = sim.services.hooks, sim.books.executions.get(begun.id)
+    if begun not in hooks.bare or row is None:
         return False
     return row.external_id is None
 
@@ -247,7 +248,7 @@ def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
     for row in rows:
         answer = sim.stored(row["result"], row["result_key"])
         by_hand = row["provider"] in ("inbox", "echo")
-        if answer is None if by_hand else answer not in sim.services.answers[row["task_id"]]:
+        if answer is None if by_hand else answer not in sim.services.answers_of(row["task_id"]):
             return f"execution {row['id']} stores {str(answer)[:80]}, which is not an answer of its provider"
     return None
 

@@ -16,6 +16,7 @@ from tests.simulation import edges
 from tests.simulation.adapters import HOOK_SECRET
 
 if TYPE_CHECKING:
+    from tests.simulation.seen import Begun
     from tests.simulation.services import Job
     from tests.simulation.simulation import Simulation
 
@@ -24,45 +25,45 @@ WAITS_S: Final = (5, 60, 600, 3_600, 20_000, 40_000)
 
 
 class Hooks:
-    """Sends webhooks.  `accepted`: the events that were answered with 2xx.
+    """Sends webhooks.  `accepted`: the events that were answered with 2xx, each with the execution that it is about.
 
-    `bare`: executions that their events name by external id only."""
+    `bare`: executions that their events name by external id only.  A restore takes back what a database has
+    accepted, so `accepted` and `reported_charges` go back with it; no provider sends an accepted event again."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
-        self.accepted: dict[tuple[str, str], int] = {}
-        self.reported_charges: dict[int, Decimal] = {}
-        self.bare: set[int] = set()
+        self.accepted: dict[tuple[str, str], Begun] = {}
+        self.reported_charges: dict[Begun, Decimal] = {}
+        self.bare: set[Begun] = set()
         self.forged: set[tuple[str, str]] = set()
         self._numbers = 0
 
-    def forget(self, task: int) -> None:
-        """The rows of a task were deleted."""
-        self.accepted = {event: number for event, number in self.accepted.items() if task_of(number) != task}
-        self.bare = {number for number in self.bare if task_of(number) != task}
-        for number in [one for one in self.reported_charges if task_of(one) == task]:
-            del self.reported_charges[number]
+    def _hit(self, job: Job, kind: str, probability: float) -> bool:
+        hit = self._sim.dice.hit(kind, probability)
+        if hit:
+            self._sim.coverage.task(task_of(job.execution), kind)
+        return hit
 
     async def tell(self, job: Job) -> None:
         """Send the event about the end of a job, with its faults."""
         dice, said = self._sim.dice, job.said()
         working = {"status": "working", "id": job.id, "charged": None}
-        if dice.hit("webhook.progress", 0.2):
+        if self._hit(job, "webhook.progress", 0.2):
             await self._send(job, working)
-        if dice.hit("webhook.lost", 0.1):
+        if self._hit(job, "webhook.lost", 0.1):
             return
-        if dice.hit("webhook.late", 0.1):
+        if self._hit(job, "webhook.late", 0.1):
             await asyncio.sleep(dice.between("webhook.lateness", 600, 150_000))
         event = self._event()
         await self._send(job, said, event)
-        if dice.hit("webhook.twice", 0.15):
+        if self._hit(job, "webhook.twice", 0.15):
             await asyncio.sleep(dice.between("webhook.again", 0, 300))
             await self._send(job, said, event)
-        if dice.hit("webhook.new_id", 0.05):
+        if self._hit(job, "webhook.new_id", 0.05):
             await self._send(job, said)
-        if dice.hit("webhook.out_of_order", 0.1):
+        if self._hit(job, "webhook.out_of_order", 0.1):
             await self._send(job, working)
-        if dice.hit("webhook.forged", 0.2):
+        if self._hit(job, "webhook.forged", 0.2):
             await self._forge(job, {**said, "status": "done", "answer": {"answer": "forged"}})
 
     def _event(self) -> str:
@@ -76,16 +77,17 @@ class Hooks:
         if job.bare:
             query = ""
         for wait in WAITS_S:
+            turned = self._sim.restores.turned
             status = await self._post(path, query, self._signed(said, event))
             if status is not None and 200 <= status < 300:
                 self._sim.note(job.provider, "reports", f"{event}: {said['status']} of {job.execution}")
-                if job.era != self._sim.services.era(job.execution):
+                if turned != self._sim.restores.turned:  # it was accepted before or after the restore
                     return
-                self.accepted[job.provider, event] = job.execution
+                self.accepted[job.provider, event] = job.begun
                 if job.bare:
-                    self.bare.add(job.execution)
+                    self.bare.add(job.begun)
                 if said["charged"] is not None:
-                    self.reported_charges[job.execution] = Decimal(said["charged"])
+                    self.reported_charges[job.begun] = Decimal(said["charged"])
                 return
             if status is not None:
                 edges.authentic_webhooks_are_taken(self._sim, event, status)

@@ -20,6 +20,7 @@ from consumer.ports import PortError, Result, Statement, Unavailable
 from consumer.web.app import build
 from consumer.world import World
 from tests.simulation import edges
+from tests.simulation.platform import INVOCATION
 from tests.simulation.services import submitted_execution
 from tests.support.ports import FakeEntropy
 
@@ -54,6 +55,7 @@ class Isolate:
         self.kill_at = 0
         self.running: dict[asyncio.Task[Any], None] = {}  # in order, so that a seed repeats
         self.tokens: set[str] = set()
+        self.runs: set[int] = set()
         self.skew_ms = int(sim.dice.between("skew", -14_000, 14_000)) if sim.skewed else 0
         dice = sim.dice
         if dice.hit("kill", 0.25):
@@ -89,6 +91,7 @@ class Isolate:
         """End every task of this worker, wherever it is."""
         if self.alive:
             self.alive = False
+            self.sim.coverage.died(self.runs)
             self.sim.note(self.name, "is killed", why)
             current = asyncio.current_task()
             for task in self.running:
@@ -106,7 +109,7 @@ class Isolate:
 
     def _too_long(self, what: str, began: float) -> None:
         if self.alive:
-            self.sim.dice.counts["platform.ends"] += 1
+            self.sim.dice.count("platform.ends")
             edges.an_invocation_ends_in_time(self.sim, what, began)
             self.die("the platform ends an invocation")
 
@@ -116,6 +119,7 @@ class Isolate:
         assert task is not None
         self.running[task] = None
         self.sim.platform.begin(what)
+        self.runs.add(INVOCATION.get())
         try:
             return await work
         except (Killed, asyncio.CancelledError):

@@ -33,6 +33,7 @@ class Letter:
     id: str
     body: Any
     attempts: int = 0
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,6 +80,7 @@ class MessageQueue:
         self._sim = sim
         self._waiting: deque[Letter] = deque()
         self._pumping = False
+        self.paused = False
         self._active = 0
         self._numbers = 0
         self.delayed = 0
@@ -100,6 +102,7 @@ class MessageQueue:
                 self._sim.note("queue", "loses", letter.id)
                 continue
             copies = 2 if dice.hit("queue.twice", 0.08) else 1
+            letter.faults = ("queue.twice",) * (copies - 1)
             for _ in range(copies):
                 late = dice.between("queue.lateness", 5, 120) if dice.hit("queue.late", 0.05) else 0.0
                 self._later(letter, delay_s + late)
@@ -118,21 +121,29 @@ class MessageQueue:
         self._pump_later()
 
     def _pump_later(self) -> None:
-        if not self._pumping:
+        if not self._pumping and not self.paused:
             self._pumping = True
             asyncio.get_running_loop().call_later(BATCH_TIMEOUT_S, self._pump)
 
     def _pump(self) -> None:
         self._pumping = False
+        if self.paused:
+            return
         while self._waiting and self._active < CONCURRENCY:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             for letter in batch:
                 letter.attempts += 1
             self._deliver(batch)
             if self._active < CONCURRENCY and self._sim.dice.hit("queue.two_workers", 0.04):
-                self._deliver([Letter(letter.id, letter.body, letter.attempts) for letter in batch])
+                again = ("queue.two_workers",)
+                self._deliver([Letter(letter.id, letter.body, letter.attempts, again) for letter in batch])
         if self._waiting:
             self._pump_later()
+
+    def resume(self) -> None:
+        """Deliver again, after delivery was paused."""
+        self.paused = False
+        self._pump_later()
 
     def _deliver(self, batch: list[Letter]) -> None:
         self._active += 1
@@ -142,6 +153,7 @@ class MessageQueue:
         sim = self._sim
         isolate = sim.isolate()
         sim.events += 1
+        sim.coverage.run([sim.invocations + 1], *(name for letter in batch for name in letter.faults))
         dead = [letter for letter in batch if letter.attempts > MAX_RETRIES + 1]
         fresh = [letter for letter in batch if letter.attempts <= MAX_RETRIES + 1]
         deliveries: list[Delivery] = []
@@ -189,7 +201,7 @@ class StatusStore:
         now = self._sim.loop.time()
         before = self.entries.get(key)
         if before is not None and now - before.at < 1.0:
-            self._sim.dice.counts["kv.refused"] += 1
+            self._sim.dice.count("kv.refused")
             raise Unavailable("429: one write a second")
         shown = parse_json(value)
         self.entries[key] = Entry(value, now)

@@ -96,6 +96,7 @@ class Operators:
             sim.note("an operator", "is refused", f"{task}: {error}")
         else:
             sim.books.forget(task)
+            sim.coverage.task(task, "operator.deletes")
             sim.note("an operator", "deletes", task)
 
     def _some_task(self, much: float) -> int:

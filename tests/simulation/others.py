@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.times import iso
 from consumer.ports import PortError, Statement
-from tests.simulation import edges
+from tests.simulation import edges, scenario
 from tests.simulation.books import APPLICATION
 from tests.simulation.scenario import KEY, Wanted, member_key
 
@@ -39,8 +40,17 @@ class Others:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.made: dict[int, int] = {}
+        self._due: dict[int, str] = {}
 
     # --- submissions --------------------------------------------------------------------------------------------------
+
+    def turn_back(self, made: dict[int, int]) -> None:
+        """After a restore: who submitted a task that is gone submits it again."""
+        sim, lost = self._sim, self.made.keys() - made.keys()
+        self.made = dict(made)
+        for one in scenario.wanted(sim.plan.seed, sim.plan.tasks, 0.0):
+            if one.number in lost:
+                sim.start(self.hand_in(replace(one, at=sim.dice.between("caller.again", 1, 2_000))))
 
     async def hand_in(self, one: Wanted) -> None:
         """Submit or insert one task of the scenario."""
@@ -81,8 +91,12 @@ class Others:
             "idempotency_key": f"wanted-{one.number}",
         }
         if one.due_s is not None:
-            value["due_date"] = iso(self._sim.now_ms() + int(one.due_s * 1000))
-        answer = await self._ask_for(one, value)
+            due = iso(self._sim.now_ms() + int(one.due_s * 1000))
+            value["due_date"] = self._due.setdefault(one.number, due)
+        turned, answer = -1, None
+        while turned != self._sim.restores.turned:  # an answer from before a restore may be forgotten
+            turned = self._sim.restores.turned
+            answer = await self._ask_for(one, value)
         if answer is None:
             return
         status, said = answer
@@ -113,8 +127,10 @@ class Others:
     ) -> tuple[int, Any] | None:
         """Repeat a request until there is an answer; None if there never was one."""
         for pause in (0.5, 2, 10, 60, 300, 3_000, 4_000, 8_000):
+            restores, turned = self._sim.restores, self._sim.restores.turned
             answer = await self._sim.web.json(method, target, value, key)
-            if answer is not None and answer[0] < 500:
+            new_key = restores.under_way or turned != restores.turned  # then all keys may be revoked
+            if answer is not None and answer[0] < 500 and not (answer[0] == 401 and new_key):
                 return answer
             await asyncio.sleep(pause)
         return None
@@ -152,3 +168,4 @@ class Others:
             self._sim.note(APPLICATION, "is refused", f"{task}: {error}")
         else:
             self._sim.note(APPLICATION, "writes", f"{task}: {sql[:70]}")
+            self._sim.coverage.task(task, "meddle")

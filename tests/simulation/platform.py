@@ -77,7 +77,7 @@ class Platform:
         if found is None:
             found = self._connections[now] = asyncio.Semaphore(CONNECTIONS)
         if found.locked():
-            self._sim.dice.counts["platform.full"] += 1
+            self._sim.dice.count("platform.full")
         return found
 
     @contextmanager

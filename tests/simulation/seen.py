@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core.template import Limits
 from consumer.store.sql import task_of
@@ -23,11 +24,27 @@ OPEN = frozenset({"running", "waiting", "unknown"})
 """States in which an execution may still have an effect."""
 
 
+class Begun(NamedTuple):
+    """An execution: its id and its lease, because after a restore or a deletion another one may have its id."""
+
+    id: int
+    lease: str
+
+
 class Seen:
     """The last seen state of a database, and the check that an invariant calls."""
 
+    RESTORED: Final = (
+        *("tasks", "executions", "of_task", "periods", "budgets", "stopped_at", "sums", "allowed", "leases"),
+        *("states", "ever_unknown", "deleted", "routes", "claimed_s", "lengths"),
+    )
+    """The attributes that repeat rows, and go back with them when the database is restored.  The others tell what left
+    the worker (`sent`, `overran`, `former`), what its invocations do, and how often an invariant was checked."""
+
     def __init__(self, sim: Simulation) -> None:
         self.sim = sim
+        self.highest = 0
+        """The highest id of a task so far."""
         self.tasks: dict[int, Task] = {}
         self.executions: dict[int, Execution] = {}
         self.of_task: dict[int, list[int]] = defaultdict(list)
@@ -44,30 +61,49 @@ class Seen:
         self.leases: dict[str, int] = {}
         self.states: dict[int, dict[int, str]] = defaultdict(dict)
         self.ever_unknown: set[int] = set()
-        self.overran: set[int] = set()
+        self.overran: set[Begun] = set()
         self.limits = {number: Limits(**limits) for number, (_, limits) in enumerate(ROUTES, start=1)}
         self.acknowledged_by: set[int] = set()
         self.haunted = False
         self.left_to_the_sweep: set[str] = set()
-        self.sent: set[int] = set()
+        self.sent: set[Begun] = set()
         self.former: dict[int, set[tuple[int, str]]] = defaultdict(set)
-        """The versions and statuses of tasks that had an id before."""
+        """The versions and statuses of tasks that had an id before, and of a time that a restore has removed."""
         self.deleted: Counter[int] = Counter()
         """How often the rows of a task were deleted."""
         self.checked: Counter[str] = Counter()
         self.taken = asyncio.Event()
 
     def forget(self, task: int) -> None:
-        """Its rows were deleted, and its ids may come back: what providers did under them belongs to no row now."""
+        """Its rows were deleted, and its ids may come back."""
         self.deleted[task] += 1
         gone = set(self.of_task.pop(task, []))
         self.former[task] |= set(self.states[task].items())
-        for known in (self.ever_unknown, self.overran, self.sent):
-            known.difference_update(gone)
-        self.sim.services.forget(task)
+        self.ever_unknown.difference_update(gone)
         self.lengths.pop(task, None)
         self.sim.people.forget(task)
         self.sim.applications.forget(task)
+
+    def copied(self) -> dict[str, Any]:
+        """What a restore takes back."""
+        return copy.deepcopy({name: getattr(self, name) for name in self.RESTORED})
+
+    def turn_back(self, copied: dict[str, Any]) -> None:
+        """The database was restored.  Workers may still publish what was true in the lost time."""
+        for task, states in self.states.items():
+            self.former[task] |= set(states.items())
+        for name, value in copied.items():
+            setattr(self, name, value)
+
+    def begun(self, execution: int) -> Begun:
+        """The execution that has this id now."""
+        found = self.executions.get(execution)
+        return Begun(execution, found.lease or "" if found else "")
+
+    def who(self, execution: int) -> tuple[Begun, str]:
+        """The execution that has this id now, and the identity of its task."""
+        task = self.tasks.get(task_of(execution))
+        return self.begun(execution), task.identity if task else ""
 
     def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
         """Count a check of an invariant, and report a violation.  `why` is formatted only then."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx2
 
 from consumer.store.sql import task_of
+from tests.simulation import edges
 from tests.simulation.adapters import PRICE_MICRO
 from tests.simulation.hooks import Hooks
+from tests.simulation.seen import Begun
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
@@ -30,22 +32,27 @@ LARGE: Final = 70_000
 
 @dataclass(slots=True)
 class Job:
-    """A provider's record of one submission.  `era`: how often the rows of its task had been deleted before.
+    """A provider's record of one submission.  `begun`: the execution that it belongs to.
     `bare`: its webhook comes without the query of the callback address."""
 
     provider: str
+    number: int
     key: str
-    execution: int
+    begun: Begun
+    identity: str
     callback: str | None
     bare: bool
-    era: int
     status: str = "working"
     answer: Any = None
     charged: Decimal | None = None
 
     @property
+    def execution(self) -> int:
+        return self.begun.id
+
+    @property
     def id(self) -> str:
-        return f"{self.provider}-{self.execution}"
+        return f"{self.provider}-{self.execution}-{self.number}"
 
     def said(self) -> dict[str, Any]:
         charged = None if self.charged is None else str(self.charged)
@@ -63,30 +70,38 @@ class Refusal(Exception):
 class Services:
     """All providers.  `uncounted`: executions whose tokens the reply did not count.
 
-    `ledger`: the exact charge of each execution; `answers`: the answers for each task."""
+    `ledger`: the exact charge of each execution; `answers`: the answers for each task.  A restore does not take them
+    back: each names the lease of its execution, and one that no row has belongs to a call that was forgotten."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.hooks = Hooks(sim)
         self.jobs: dict[str, Job] = {}
         self.refused_keys: set[str] = set()
-        self.uncounted: set[int] = set()
-        self.ledger: dict[int, Decimal] = {}
-        self.answers: dict[int, list[Any]] = defaultdict(list)
+        self.uncounted: set[Begun] = set()
+        self.ledger: dict[Begun, Decimal] = {}
+        self.answers: dict[int, list[tuple[Begun, Any]]] = defaultdict(list)
+        self._by_id: dict[str, Job] = {}
+        self._chats: dict[Begun, str] = {}
         self._answers = 0
         self._storm_until: dict[str, float] = {}
 
-    def era(self, execution: int) -> int:
-        """How often the rows of its task were deleted so far: what began in an earlier era belongs to no row."""
-        return self._sim.books.deleted[task_of(execution)]
+    def charged(self, execution: int) -> Decimal:
+        """What the execution that has this id now was charged."""
+        return self.ledger.get(self._sim.books.begun(execution), Decimal(0))
 
-    def forget(self, task: int) -> None:
-        """The rows of a task were deleted: what its calls cost or still do is not compared any more."""
-        for number in [one for one in self.ledger if task_of(one) == task]:
-            del self.ledger[number]
-            self.uncounted.discard(number)
-        self.hooks.forget(task)
-        self.answers.pop(task, None)
+    def counts(self, execution: int) -> bool:
+        """Whether the reply to the execution that has this id now counted its tokens."""
+        return self._sim.books.begun(execution) not in self.uncounted
+
+    def answers_of(self, task: int) -> list[Any]:
+        """The answers to calls of a task that the database knows."""
+        return [answer for begun, answer in self.answers[task] if begun == self._sim.books.begun(begun.id)]
+
+    def taken(self, begun: Begun) -> tuple[str | None, str | None]:
+        """The identity and the key with which a provider has taken a call; None if it took none, or knows no keys."""
+        job = next((job for job in self._by_id.values() if job.begun == begun), None)
+        return (self._chats.get(begun), None) if job is None else (job.identity, job.key)
 
     def receive(self, isolate: Isolate, request: httpx2.Request) -> asyncio.Future[httpx2.Response]:
         """Handle a request; the work is done even if its sender dies."""
@@ -152,26 +167,24 @@ class Services:
             dice.between("provider.slowness", 2, 50) if slow else dice.between("think", 0.1, 2.0)
         )
 
-    def _charge(self, execution: int, most_micro: int, era: int) -> Decimal:
+    def _charge(self, begun: Begun, most_micro: int) -> Decimal:
         """An amount up to the declared maximum, with more digits than micro-dollars; rarely above the maximum."""
         draw = self._sim.dice.between("charge", 0.0, 1.0)
         amount = (Decimal(most_micro) * Decimal(f"{draw:.5f}")) / 1_000_000
         if self._sim.dice.hit("provider.overrun", 0.01):
             amount += Decimal(most_micro) / 400_000
-            self._sim.books.overran.add(execution)
-        if era == self.era(execution):
-            self.ledger[execution] = self.ledger.get(execution, Decimal(0)) + amount
+            self._sim.books.overran.add(begun)
+        self.ledger[begun] = self.ledger.get(begun, Decimal(0)) + amount
         return amount
 
-    def _sentence(self, execution: int, era: int) -> Any:
+    def _sentence(self, begun: Begun) -> Any:
         """A unique answer; rarely one that does not fit the schema, or that a row can hardly hold."""
         if self._sim.dice.hit("provider.invalid", 0.05):
             return {"wrong": 1}
         self._answers += 1
         long = "!" * LARGE if self._sim.dice.stream("answer.size").random() < 0.02 else ""
         answer = {"answer": f"yes, {self._answers}{long}"}
-        if era == self.era(execution):
-            self.answers[task_of(execution)].append(answer)
+        self.answers[task_of(begun.id)].append((begun, answer))
         return answer
 
     async def _ask(
@@ -182,7 +195,10 @@ class Services:
             return await self._submit(isolate, name, key, execution, body)
         if self._sim.dice.hit("provider.slow_look", 0.2):  # the webhook may be faster than this reply
             await asyncio.sleep(self._sim.dice.between("provider.slow_looking", 1, 15))
-        job = self.jobs.get(key)
+        job = self._by_id.get(body["external_id"] or "") or self.jobs.get(key)
+        self._sim.restores.asked(name, key, execution, verb)
+        if job is not None:
+            self._continue(job, execution)
         if verb == "lookup" and job is None:
             self.refused_keys.add(
                 key
@@ -191,7 +207,7 @@ class Services:
             return 404, {}
         if verb == "cancel" and job.status == "working":
             job.status = "cancelled"
-            job.charged = self._charge(job.execution, PRICE_MICRO // 4, job.era)
+            job.charged = self._charge(job.begun, PRICE_MICRO // 4)
         return 200, job.said()
 
     async def _submit(
@@ -204,27 +220,47 @@ class Services:
             return 429, {}
         sim.books.submitted(isolate.name, execution, again=name in HONOURS_KEYS)
         sim.books.a_stage_gets_the_previous_result(execution, body["value"])
+        sim.restores.asked(name, key, execution, "submit")
         if "poison" in str(body.get("value")):
             isolate.die("poisoned by a request")
         job = self.jobs.get(key)
         if job is None or name not in HONOURS_KEYS:
             bare = dice.stream("webhook.bare").random() < 0.2
-            job = self.jobs[key] = Job(name, key, execution, body.get("callback"), bare, self.era(execution))
+            job = self._take(
+                Job(name, len(self._by_id), key, *sim.books.who(execution), body.get("callback"), bare)
+            )
             if name in ASYNCHRONOUS:
                 sim.start(self._work(job))
                 await asyncio.sleep(dice.between("accept", 0.05, 3.0))
                 return 202, {"status": "accepted", "id": job.id, "check_after_ms": None}
             if dice.hit("provider.refuses", 0.05):
-                job.status, job.charged = "failed", self._charge(execution, PRICE_MICRO // 2, job.era)
+                job.status, job.charged = "failed", self._charge(job.begun, PRICE_MICRO // 2)
                 return 200, job.said()
             await self._think()
-            job.status, job.answer = "done", self._sentence(execution, job.era)
-            job.charged = self._charge(execution, PRICE_MICRO, job.era)
+            job.status, job.answer = "done", self._sentence(job.begun)
+            job.charged = self._charge(job.begun, PRICE_MICRO)
+        else:
+            self._continue(job, execution)
         while job.status == "working":  # noqa: ASYNC110  # the server checks once a second
             await asyncio.sleep(1.0)
         if dice.hit("provider.crash", 0.02):
             return 500, {}
         return 200, job.said()
+
+    def _take(self, job: Job) -> Job:
+        self.jobs[job.key] = self._by_id[job.id] = job
+        return job
+
+    def _continue(self, job: Job, execution: int) -> None:
+        """A request names a job again.  After a restore it belongs to the execution that replaces the forgotten one."""
+        now, identity = self._sim.books.who(execution)
+        edges.no_key_reaches_another_task(self._sim, f"{job.id} of {job.identity}", job.identity, identity)
+        if job.begun != now and job.identity == identity:
+            self.answers[task_of(execution)].append((now, job.answer))
+            self.ledger[now] = self.ledger.pop(job.begun, Decimal(0))
+            if job.begun in self._sim.books.overran:
+                self._sim.books.overran.add(now)
+            job.begun = now
 
     async def _work(self, job: Job) -> None:
         """Do a job, which takes a while, then send its webhook."""
@@ -234,8 +270,8 @@ class Services:
         if job.status != "working":
             return
         job.status = "failed" if dice.hit("job.fails", 0.08) else "done"
-        job.answer = self._sentence(job.execution, job.era) if job.status == "done" else None
-        job.charged = self._charge(job.execution, PRICE_MICRO, job.era)
+        job.answer = self._sentence(job.begun) if job.status == "done" else None
+        job.charged = self._charge(job.begun, PRICE_MICRO)
         if job.callback is not None:
             await self.hooks.tell(job)
 
@@ -249,13 +285,13 @@ class Services:
         self._sim.books.submitted(isolate.name, execution, again=False)
         if "poison" in str(body):
             isolate.die("poisoned by a request")
-        era = self.era(execution)
+        begun, identity = self._sim.books.who(execution)
+        self._chats[begun] = identity
         await self._think()
         given = int(dice.between("chat.in", 1, len(request.content) // 2))
         made = int(dice.between("chat.out", 1, body["max_tokens"]))
-        if era == self.era(execution):
-            self.ledger[execution] = given * INPUT_RATE + made * OUTPUT_RATE
-        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(execution, era))
+        self.ledger[begun] = given * INPUT_RATE + made * OUTPUT_RATE
+        content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(begun))
         if dice.hit(
             "chat.status", 0.04
         ):  # a server on the way answers by itself, although the work is done and paid for
@@ -263,7 +299,7 @@ class Services:
         usage = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
         if dice.hit("chat.counts_nothing", 0.04):
             usage = dict.fromkeys(usage, 0)
-            self.uncounted.add(execution)
+            self.uncounted.add(begun)
         message = {"message": {"content": content}, "finish_reason": "stop"}
         return 200, {"model": body["model"], "choices": [message], "usage": usage}
 

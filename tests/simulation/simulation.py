@@ -22,6 +22,7 @@ from tests.simulation import edges, ends, scenario
 from tests.simulation.adapters import ADAPTERS, HOOK_SECRET, PROFILES, Chat
 from tests.simulation.applications import Applications
 from tests.simulation.books import Books
+from tests.simulation.coverage import Cells, Coverage
 from tests.simulation.dice import Dice
 from tests.simulation.editors import Editors
 from tests.simulation.isolates import Isolate
@@ -32,6 +33,7 @@ from tests.simulation.others import Others
 from tests.simulation.people import People
 from tests.simulation.platform import Platform, config_of
 from tests.simulation.readers import Readers
+from tests.simulation.restores import Restores
 from tests.simulation.services import Services
 from tests.simulation.watch import Change, WatchedDatabase
 from tests.simulation.weather import Weather
@@ -85,6 +87,7 @@ class Report:
     happened: list[str] = field(default_factory=list)
     timeline: list[tuple[float, str, str, object]] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
+    cells: Cells = field(default_factory=Counter)
 
 
 class Violated(Exception):
@@ -107,6 +110,8 @@ class Simulation:
         self.stormy_until: dict[str, float] = {}
         self.weather = Weather(self)
         self.books = Books(self)
+        self.coverage = Coverage(self)
+        self.dice.watch = self.coverage.happened
         self.database = WatchedDatabase(self.now_ms)
         self.database.watch = self._committed
         self.config = config_of(plan.seed)
@@ -123,6 +128,7 @@ class Simulation:
         self.editors = Editors(self)
         self.operators = Operators(self)
         self.readers = Readers(self)
+        self.restores = Restores(self)
         self.web = Web(self)
         self.activity = asyncio.Event()
         self.trust = SchemaTrust()
@@ -186,7 +192,9 @@ class Simulation:
     def isolate(self) -> Isolate:
         """A living worker; sometimes a deployment replaces one, and gives it a moment to stop."""
         if len(self._pool) == POOL and self.dice.hit("deployment", 0.04):
-            self._pool.pop(0).stopping = True
+            replaced = self._pool.pop(0)
+            replaced.stopping = True
+            self.coverage.run(replaced.runs, "deployment")
         self._pool = [each for each in self._pool if each.alive]
         if len(self._pool) < POOL:
             self._isolates += 1
@@ -202,6 +210,7 @@ class Simulation:
                     isolate.gate("reading")
 
     def _committed(self, who: str, changes: list[Change]) -> None:
+        self.coverage.committed(who, changes)
         self.books.committed(who, changes)
         for change in changes:
             for number, task in change.tasks.items():
@@ -235,6 +244,7 @@ class Simulation:
         report.days = self.loop.time() / DAY_S
         report.faults = self.dice.counts
         report.happened = self.dice.happened
+        report.cells = self.coverage.cells
         report.statuses = Counter(task.status for task in self.books.tasks.values())
         self._close()
         return report
@@ -260,6 +270,7 @@ class Simulation:
         self.start(self.applications.misbehave(self.plan.chaos_s))
         self.start(self.editors.edit(self.plan.chaos_s))
         self.start(self.operators.operate(self.plan.chaos_s))
+        self.start(self.restores.operate(self.plan.chaos_s))
 
     async def _main(self) -> None:
         cron = self.loop.create_task(self._cron())

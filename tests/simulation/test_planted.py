@@ -23,7 +23,14 @@ SUBTLE: Final = {
     "task_that_kills_workers_is_never_given_up",
     "redo_unbounded",
     "reserved_outside_the_batch",
+    "callback_ignores_the_mark",
+    "key_ignores_the_identity",
+    "key_names_the_lease",
+    "link_ignores_the_mark",
+    "lost_calls_not_looked_up",
+    "lost_calls_not_reported",
     "resolve_by_ignored",
+    "status_ignores_the_identity",
     "webhook_handled_before_it_is_settled",
 }
 """Bugs that need more than a few seeds, or long ones, and are left to `make sim-planted`."""

@@ -39,6 +39,8 @@ SELDOM = {
     "no_call_is_cut_off_early": "only a call that its worker cancels is checked",
     "an_invocation_ends_in_time": "only a long outage of the database makes an invocation long",
     "authentic_webhooks_are_taken": "few seeds have a webhook that fails the first time",
+    "a_lost_call_keeps_its_key": "few restores forget a call that is made again",
+    "a_lost_call_is_looked_up": "as above, and one provider only",
     "no_unexpected_exception_escapes": "it is counted only when it is violated",
 }
 """Invariants that the first seeds need not reach, with the reason."""

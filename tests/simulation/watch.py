@@ -54,6 +54,8 @@ class Execution(NamedTuple):
     task_id: int
     status: str
     stage: int
+    candidate: int
+    attempt: int
     provider: str | None
     profile: str | None
     cost_micro: int | None
@@ -65,7 +67,7 @@ class Execution(NamedTuple):
     resolve_by_ms: int | None
     reason: str | None
     external_id: str | None
-    lease: str
+    lease: str | None
 
 
 class Budget(NamedTuple):
@@ -209,6 +211,17 @@ class WatchedDatabase(SqliteDatabase):
         self.commits += 1
         self.watch(who, self._batch)
         return results
+
+    def copied(self) -> sqlite3.Connection:
+        """A copy of this moment."""
+        made = sqlite3.connect(":memory:")
+        self._connection.backup(made)
+        return made
+
+    def turn_back(self, copy: sqlite3.Connection) -> None:
+        """Take the database back to a copy, without a report to `watch`."""
+        copy.backup(self._connection)
+        copy.close()
 
     def ask(self, sql: str, *parameters: Value) -> list[dict[str, Any]]:
         """Read without a report to `watch`."""

@@ -40,7 +40,7 @@ class Web:
     ) -> tuple[int, Any] | None:
         """A request of a program."""
         headers = {"accept": "application/json", "content-type": "application/json"}
-        if key:
+        if key := self._sim.restores.key_of(key):
             headers["authorization"] = f"Bearer {key}"
         return await self.request(
             method, target, b"" if value is None else json.dumps(value).encode(), headers
