@@ -109,7 +109,7 @@ class Anthropic(Provider):
         structured="json_schema (output_config.format), forced tool, prompt",
         price="price_book anthropic; cache writes and reads included",
         limits="429, 529, retry-after, anthropic-ratelimit-*",
-        tried="recorded shapes; anthropic's own client reads them",
+        tried="recorded shapes, with anthropic's own client; aimock",
     )
 
     def __init__(self) -> None:

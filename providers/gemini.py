@@ -120,7 +120,7 @@ class Gemini(Provider):
         structured="json_schema (responseJsonSchema), json_object, prompt",
         price="price_book google; cached tokens and thoughts included",
         limits="429, 503, retryDelay of RetryInfo, a quota of 0",
-        tried="recorded shapes; google's own client reads them",
+        tried="recorded shapes, with google's own client; aimock",
     )
 
     def __init__(self) -> None:

@@ -101,7 +101,7 @@ class OpenAICompatible(Provider):
         structured="json_schema (strict where the server has it), json_object, prompt",
         price="reported charge (LiteLLM, OpenRouter), else price or price_book",
         limits="429, 503, 529, retry-after, x-ratelimit-*, try again in",
-        tried="live: llama.cpp and LiteLLM; recorded shapes of the others",
+        tried="live: llama.cpp; recorded from LiteLLM; recorded shapes of the others; aimock",
     )
 
     def __init__(self) -> None:

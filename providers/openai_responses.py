@@ -164,7 +164,7 @@ class OpenAIResponses(Provider):
         price="price_book openai; service tiers and completion windows included",
         limits="429, 503, x-should-retry, retry-after, x-ratelimit-*",
         webhooks="Standard Webhooks, one endpoint of the project",
-        tried="recorded shapes; openai's own client reads them",
+        tried="recorded shapes, with openai's own client; aimock",
     )
 
     def __init__(self) -> None:

@@ -40,6 +40,11 @@ class Toolchain:
                 )
         return cls(_find_node(), node_modules)
 
+    @staticmethod
+    def node_of_this_machine() -> Path:
+        """Node alone.  Raises `MissingToolError`."""
+        return _find_node()
+
 
 def _find_node() -> Path:
     candidates = [os.environ.get("BIZQ_NODE"), _node_of_environment(), shutil.which("node")]
