@@ -126,6 +126,13 @@ def test_every_command_has_a_case() -> None:
     assert {case.command.split()[0] for case in LIGHT} == COMMANDS.keys() - without_data - long_running
 
 
+def test_the_list_of_adapters_imports_the_adapters_and_no_more() -> None:
+    code, modules = probe("providers")
+
+    assert code == 0
+    assert modules & (HEAVY - USES_PROFILES) == set()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_imports_nothing_heavy(name: str) -> None:
     code, modules = probe(name, "--help")
