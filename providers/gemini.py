@@ -21,7 +21,7 @@ from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Retry, Succeeded
 from consumer.core.refusals import first, read_refusal
 from consumer.core.strictjson import dump_json
-from consumer.core.turns import turns
+from consumer.core.turns import turns, warmed
 from consumer.core.usage import count, read_usage, storable
 from consumer.core.wrapped import unwrapped
 from consumer.provider import About, Provider, Quote, Settings
@@ -191,7 +191,7 @@ def _body(call: Call, mechanism: str) -> bytes:
     settings = _settings(call)
     config: dict[str, Any] = {"maxOutputTokens": settings.max_output_tokens}
     if settings.temperature is not None:
-        config["temperature"] = settings.temperature
+        config["temperature"] = warmed(settings.temperature, call.repair)
     thinking = {"thinkingLevel": settings.thinking_level, "thinkingBudget": settings.thinking_budget}
     if given := {name: value for name, value in thinking.items() if value is not None}:
         config["thinkingConfig"] = given

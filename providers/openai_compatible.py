@@ -20,7 +20,7 @@ from consumer.core.outcome import Failed, Retry, Succeeded
 from consumer.core.refusals import first, read_refusal
 from consumer.core.strict import allows_strict
 from consumer.core.strictjson import dump_json
-from consumer.core.turns import turns
+from consumer.core.turns import turns, warmed
 from consumer.core.usage import read_usage
 from consumer.core.wrapped import json_object, unwrapped
 from consumer.provider import About, Provider, Quote, Settings, excerpt
@@ -84,8 +84,6 @@ WRITTEN: Final = frozenset({"json_validate_failed"})
 """Codes of errors after which the model has written something: its cost is unknown, unless the reply reports it."""
 # fmt: on
 
-_WARMER: Final = 0.3
-"""How much each repair of an answer raises the temperature, up to 1."""
 _WRONG_REQUEST: Final = (400, 422)
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 """Fields where vLLM and SGLang put an answer bound to a schema if they take all of it for reasoning."""
@@ -176,9 +174,7 @@ def _body(call: Call, *, strict: bool) -> bytes:
         options.max_tokens_field: settings.max_output_tokens,
     }
     if settings.temperature is not None:
-        # The same request at temperature 0 would bring the same answer.
-        raised = min(1, settings.temperature + _WARMER * call.repair)
-        body["temperature"] = max(settings.temperature, raised)
+        body["temperature"] = warmed(settings.temperature, call.repair)
     extra = dict(options.extra_body)
     if isinstance(seed := extra.get("seed"), int):
         extra["seed"] = seed + call.repair

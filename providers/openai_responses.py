@@ -23,7 +23,7 @@ from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
 from consumer.core.refusals import read_refusal
 from consumer.core.strict import allows_strict
 from consumer.core.strictjson import dump_json
-from consumer.core.turns import turns
+from consumer.core.turns import turns, warmed
 from consumer.core.usage import read_usage, storable
 from consumer.core.wrapped import unwrapped
 from consumer.provider import (
@@ -279,7 +279,7 @@ def _body(call: Call, *, strict: bool) -> bytes:
     if settings.system:
         body["instructions"] = settings.system
     if settings.temperature is not None:
-        body["temperature"] = settings.temperature
+        body["temperature"] = warmed(settings.temperature, call.repair)
     if settings.reasoning_effort is not None:
         body["reasoning"] = {"effort": settings.reasoning_effort}
     if settings.structured == "json_object":

@@ -5,12 +5,16 @@ Adapters of chat APIs differ in how they write a message, and not in what they s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from consumer.core.strictjson import dump_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_WARMER: Final = 0.3
+"""How much each repair of an answer raises the temperature, up to 1."""
 
 
 class Asked(Protocol):
@@ -57,6 +61,11 @@ def turns(call: Asked, *, schema: bool) -> list[Turn]:
         return [asked]
     last = call.draft if isinstance(call.draft, str) else dump_json(call.draft)
     return [asked, Turn("assistant", last), Turn("user", feedback)]
+
+
+def warmed(temperature: float, repair: int) -> float:
+    """The temperature of a call that repairs an answer: the same request at 0 would bring the same answer."""
+    return max(temperature, min(1, temperature + _WARMER * repair))
 
 
 def _plain_prompt(call: Asked) -> str:

@@ -61,6 +61,15 @@ def test_settings_are_part_of_the_request() -> None:
     assert body["serviceTier"] == "flex"
 
 
+def test_a_repair_is_warmer() -> None:
+    """The same request at temperature 0 would bring the same answer."""
+    found = []
+    for repair in (0, 1, 9):
+        body = body_of({"temperature": 0}, repair=repair)
+        found.append(body["generationConfig"]["temperature"])
+    assert found == [0, 0.3, 1]
+
+
 @pytest.mark.parametrize("structured", ["json_object", "none"])
 def test_the_schema_is_in_the_prompt_where_it_is_not_enforced(structured: str) -> None:
     body = body_of({"structured": structured})

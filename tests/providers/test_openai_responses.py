@@ -96,6 +96,15 @@ def test_settings_that_the_api_refuses_are_refused_in_the_template(wrong: dict[s
         parse(OURS.settings, {"model": "m", **wrong})
 
 
+def test_a_repair_is_warmer() -> None:
+    """The same request at temperature 0 would bring the same answer."""
+    found = []
+    for repair in (0, 1, 9):
+        body = body_of({"temperature": 0}, repair=repair)
+        found.append(body["temperature"])
+    assert found == [0, 0.3, 1]
+
+
 @pytest.mark.parametrize("structured", ["json_object", "none"])
 def test_the_schema_is_in_the_prompt_where_it_is_not_enforced(structured: str) -> None:
     body = body_of({"structured": structured})
