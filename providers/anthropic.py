@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import httpx2
 from pydantic import Field
 
-from consumer.core.errors import BadInput
 from consumer.core.excerpt import excerpt
-from consumer.core.http_api import RefusedForms, ending_of, headers_of, object_in, refused, unreadable
+from consumer.core.http_api import (
+    RefusedForms,
+    check_extra,
+    ending_of,
+    evidence,
+    headers_of,
+    object_in,
+    object_of,
+    refused,
+    unreadable,
+)
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage
 from consumer.core.narrow import narrowed
@@ -119,8 +128,7 @@ class Anthropic(Provider):
     def check(self, account: Account) -> None:
         super().check(account)
         options = parse(AnthropicOptions, account.profile.options, "options")
-        for field in sorted(_SET_BY_ADAPTER & options.extra_body.keys()):
-            raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
+        check_extra(options.extra_body, _SET_BY_ADAPTER)
 
     def quote(self, call: Call) -> Quote:
         """The bytes of the request bound its input tokens, except for those that the API adds."""
@@ -152,7 +160,7 @@ class Anthropic(Provider):
         refusal = read_refusal(data, reply.text)
         if 200 <= reply.status < 300 and not refusal.stated:
             return _answer(call, reply, data)
-        details = _object(_object(data.get("error")).get("details"))
+        details = object_of(object_of(data.get("error")).get("details"))
         code = details.get("error_code")
         if isinstance(code, str):
             refusal = refusal._replace(codes=(code, *refusal.codes))
@@ -177,10 +185,6 @@ def _settings(call: Call) -> AnthropicSettings:
 
 def _options(call: Call) -> AnthropicOptions:
     return parse(AnthropicOptions, call.account.profile.options, "options")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _request_id(reply: Reply, data: dict[str, Any]) -> Any:
@@ -256,7 +260,7 @@ def _why(call: Call, stop: Any, data: dict[str, Any], content: Any) -> str | Non
     if stop == "max_tokens" and isinstance(content, dict) and _settings(call).structured != "tool":
         return None  # whole JSON: only what followed it was cut
     if said is not None:
-        details = _object(data.get("stop_details"))
+        details = object_of(data.get("stop_details"))
         more = excerpt(details.get("explanation") or details.get("category"), call.account)
         why = said.format(limit=_settings(call).max_output_tokens)
         return f"{why}: {more}" if more else why
@@ -270,7 +274,7 @@ def _why(call: Call, stop: Any, data: dict[str, Any], content: Any) -> str | Non
 
 def _usage(call: Call, reply: Reply, data: dict[str, Any], *, wrote: bool) -> Usage | None:
     """The usage, with the tokens of the cache counted as input: the API reports them beside it."""
-    reported = _object(data.get("usage"))
+    reported = object_of(data.get("usage"))
     parts = [reported.get(name) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens")]
     counts = [count(part) for part in (reported.get("input_tokens"), *parts)]
     known = [found for found in counts if found is not None]
@@ -279,9 +283,8 @@ def _usage(call: Call, reply: Reply, data: dict[str, Any], *, wrote: bool) -> Us
                        worked=True, wrote=wrote)  # fmt: skip
     if usage is None:
         return None
-    names = {"id": data.get("id"), "request_id": _request_id(reply, data)}
-    evidence = {name: value for name, value in names.items() if isinstance(value, str) and len(value) <= 100}
-    return replace(usage, raw={**storable(reported), **evidence}, context=_context(reported))
+    named = evidence(id=data.get("id"), request_id=_request_id(reply, data))
+    return replace(usage, raw={**storable(reported), **named}, context=_context(reported))
 
 
 def _context(reported: dict[str, Any]) -> dict[str, str]:

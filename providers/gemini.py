@@ -13,9 +13,18 @@ from urllib.parse import quote as quoted
 import httpx2
 from pydantic import Field
 
-from consumer.core.errors import BadInput
 from consumer.core.excerpt import excerpt
-from consumer.core.http_api import RefusedForms, ending_of, headers_of, object_in, refused, unreadable
+from consumer.core.http_api import (
+    RefusedForms,
+    check_extra,
+    ending_of,
+    evidence,
+    headers_of,
+    object_in,
+    object_of,
+    refused,
+    unreadable,
+)
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Failed, Retry, Succeeded
@@ -130,8 +139,7 @@ class Gemini(Provider):
     def check(self, account: Account) -> None:
         super().check(account)
         options = parse(GeminiOptions, account.profile.options, "options")
-        for field in sorted(_SET_BY_ADAPTER & options.extra_body.keys()):
-            raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
+        check_extra(options.extra_body, _SET_BY_ADAPTER)
 
     def quote(self, call: Call) -> Quote:
         """The bytes of the request bound its input tokens: a token is at least one byte."""
@@ -180,10 +188,6 @@ def _options(call: Call) -> GeminiOptions:
     return parse(GeminiOptions, call.account.profile.options, "options")
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 # ----------------------------------------------------------------------------------- the request
 
 
@@ -219,13 +223,13 @@ def _body(call: Call, mechanism: str) -> bytes:
 
 def _detailed(refusal: Refusal, data: dict[str, Any]) -> Refusal:
     """The refusal with the codes in the details of an error, which are more precise than its status."""
-    details = _object(data.get("error")).get("details")
+    details = object_of(data.get("error")).get("details")
     codes = []
     for detail in details if isinstance(details, list) else []:
-        found = _object(detail)
+        found = object_of(detail)
         violations = found.get("violations")
         values = (
-            [_object(each).get("quotaValue") for each in violations] if isinstance(violations, list) else []
+            [object_of(each).get("quotaValue") for each in violations] if isinstance(violations, list) else []
         )
         codes += ["quota_is_zero"] if any(value in ("0", 0) for value in values) else []
         codes += [found["reason"]] if isinstance(found.get("reason"), str) else []
@@ -233,7 +237,10 @@ def _detailed(refusal: Refusal, data: dict[str, Any]) -> Refusal:
 
 
 def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
-    candidate, blocked = first(data.get("candidates")), _object(data.get("promptFeedback")).get("blockReason")
+    candidate, blocked = (
+        first(data.get("candidates")),
+        object_of(data.get("promptFeedback")).get("blockReason"),
+    )
     if not candidate:
         usage = _usage(call, reply, data, worked=False, wrote=False)
         if blocked:
@@ -242,7 +249,7 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
         if usage is not None:
             return Failed("no_answer: the reply has a usage and no candidates", usage=usage)
         return unreadable(call, reply, known=bool(data), missing="candidates")
-    content, thought = _content(_object(candidate.get("content")).get("parts"))
+    content, thought = _content(object_of(candidate.get("content")).get("parts"))
     # The call consumed tokens, even if the server did not count them.
     wrote = content is not None or thought
     usage = _usage(call, reply, data, worked=True, wrote=wrote) or Usage(model=_model(call, data))
@@ -274,7 +281,7 @@ def _content(parts: Any) -> tuple[Any, bool]:
 
 def _usage(call: Call, reply: Reply, data: dict[str, Any], *, worked: bool, wrote: bool) -> Usage | None:
     """The usage.  Thoughts are output beside the answer's own tokens; counts of zero are left out of Google's JSON."""
-    reported = _object(data.get("usageMetadata"))
+    reported = object_of(data.get("usageMetadata"))
     if not reported:
         return None
     cached = reported.get("cachedContentTokenCount") or 0
@@ -289,9 +296,8 @@ def _usage(call: Call, reply: Reply, data: dict[str, Any], *, worked: bool, wrot
     usage = read_usage(counted, _model(call, data), worked=worked, wrote=wrote)
     if usage is None:
         return None
-    named = data.get("responseId")
-    evidence = {"responseId": named} if isinstance(named, str) and len(named) <= 100 else {}
-    return replace(usage, raw={**storable(reported), **evidence}, context=_context(call, reply, reported))
+    named = evidence(responseId=data.get("responseId"))
+    return replace(usage, raw={**storable(reported), **named}, context=_context(call, reply, reported))
 
 
 def _sum(reported: dict[str, Any], *names: str) -> int | None:

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import httpx2
 from pydantic import Field
 
-from consumer.core.errors import BadInput
-from consumer.core.http_api import RefusedForms, ending_of, headers_of, object_in, refused, unreadable
+from consumer.core.http_api import (
+    RefusedForms,
+    check_extra,
+    ending_of,
+    headers_of,
+    object_in,
+    object_of,
+    refused,
+    unreadable,
+)
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage, reported_amount
 from consumer.core.outcome import Failed, Retry, Succeeded
@@ -109,8 +117,7 @@ class OpenAICompatible(Provider):
     def check(self, account: Account) -> None:
         super().check(account)
         options = parse(ChatOptions, account.profile.options, "options")
-        for field in sorted(_SET_BY_ADAPTER & options.extra_body.keys()):
-            raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
+        check_extra(options.extra_body, _SET_BY_ADAPTER)
 
     def quote(self, call: Call) -> Quote:
         """The bytes of the request bound its input tokens.
@@ -202,7 +209,7 @@ def _answer(call: Call, reply: Reply, data: dict[str, Any]) -> Outcome:
     choice = first(data.get("choices"))
     if not choice:
         return _unreadable(call, reply, data)
-    message, reason = _object(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
+    message, reason = object_of(choice.get("message")), excerpt(choice.get("finish_reason"), call.account, 50)
     content = _content(message.get("content"))
     thoughts = [message[name] for name in _THOUGHTS if message.get(name)]
     refusal = message.get("refusal")
@@ -272,7 +279,7 @@ def _charged(call: Call, reply: Reply, data: dict[str, Any], usage: Usage | None
     """The dollars that LiteLLM reports in a header, or another server in the usage; None if the reply reports none.
 
     A charge of 0 beside a count of tokens that cannot be true was computed from that count."""
-    charged = _reported(call, reply, _object(data.get("usage")))
+    charged = _reported(call, reply, object_of(data.get("usage")))
     if usage is None or charged or not usage.raw:
         return charged
     return None if usage.input_tokens is None or usage.output_tokens is None else charged
@@ -292,10 +299,6 @@ def _reported(call: Call, reply: Reply, usage: dict[str, Any]) -> Decimal | None
     charged = reported_amount(usage.get("cost"))
     if charged is not None and usage.get("is_byok") is True:
         # With the user's own key, the model's price is paid to the server behind it, and `cost` is only the fee.
-        behind = reported_amount(_object(usage.get("cost_details")).get("upstream_inference_cost"))
+        behind = reported_amount(object_of(usage.get("cost_details")).get("upstream_inference_cost"))
         return None if behind is None else charged + behind
     return charged
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

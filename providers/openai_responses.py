@@ -14,9 +14,9 @@ from urllib.parse import quote as quoted
 import httpx2
 from pydantic import Field, model_validator
 
-from consumer.core.errors import BadInput
+from consumer.core import http_api
 from consumer.core.excerpt import excerpt
-from consumer.core.http_api import RefusedForms, ending_of, headers_of, object_in, refused, unreadable
+from consumer.core.http_api import ending_of, headers_of, object_in, object_of, refused, unreadable
 from consumer.core.model import Model, parse
 from consumer.core.money import Usage
 from consumer.core.outcome import Accepted, Failed, Retry, Succeeded, Unknown
@@ -168,15 +168,14 @@ class OpenAIResponses(Provider):
     )
 
     def __init__(self) -> None:
-        self._loose = RefusedForms()
+        self._loose = http_api.RefusedForms()
         """Forms that were refused in strict mode."""
 
     def check(self, account: Account) -> None:
         super().check(account)
         check_standard_secret(account.webhook_secret)
         options = parse(ResponsesOptions, account.profile.options, "options")
-        for field in sorted(_SET_BY_ADAPTER & options.extra_body.keys()):
-            raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
+        http_api.check_extra(options.extra_body, _SET_BY_ADAPTER)
 
     def quote(self, call: Call) -> Quote:
         """The bytes of the request bound its input tokens: a token is at least one byte."""
@@ -226,7 +225,7 @@ class OpenAIResponses(Provider):
         """The body is `{"type": "response.completed", "data": {"id": "resp_..."}}`: the answer must be polled."""
         event = standard_webhook(account.webhook_secret, headers, body, now_ms)
         try:
-            data = _object(_object(strict_json(body)).get("data"))
+            data = object_of(object_of(strict_json(body)).get("data"))
         except ValueError:
             data = {}
         named = data.get("id")
@@ -248,10 +247,6 @@ def _settings(call: Call) -> ResponsesSettings:
 
 def _options(call: Call) -> ResponsesOptions:
     return parse(ResponsesOptions, call.account.profile.options, "options")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -310,7 +305,7 @@ def _response(call: Call, verb: Verb, reply: Reply, data: dict[str, Any]) -> Out
     if status == "cancelled":
         return Failed("cancelled: the response was cancelled", usage=usage)
     if status == "incomplete" and not isinstance(content, dict):
-        reason = excerpt(_object(data.get("incomplete_details")).get("reason"), call.account, 50)
+        reason = excerpt(object_of(data.get("incomplete_details")).get("reason"), call.account, 50)
         known = INCOMPLETE.get(reason, f"incomplete: the answer was cut ({reason or 'no reason'})")
         return Failed(known.format(limit=_settings(call).max_output_tokens), usage=usage)
     if content is not None:
@@ -335,7 +330,7 @@ def _accepted(call: Call, verb: Verb, data: dict[str, Any]) -> Outcome:
 
 def _failed(call: Call, reply: Reply, data: dict[str, Any], usage: Usage | None) -> Outcome:
     """The outcome of a response that began and failed."""
-    error = _object(data.get("error"))
+    error = object_of(data.get("error"))
     code = error["code"] if isinstance(error.get("code"), str) else ""
     if usage is None and code in WRITTEN:
         usage = Usage(model=_model(call, data))
@@ -368,14 +363,13 @@ def _content(data: dict[str, Any]) -> tuple[Any, str | None]:
 
 
 def _usage(call: Call, reply: Reply, data: dict[str, Any], *, wrote: bool) -> Usage | None:
-    reported = _object(data.get("usage"))
+    reported = object_of(data.get("usage"))
     usage = read_usage(reported, _model(call, data), worked=True, wrote=wrote)
     if usage is None:
         return None
-    names = {"id": data.get("id"), "request_id": _request_id(reply)}
-    evidence = {name: value for name, value in names.items() if isinstance(value, str) and len(value) <= 100}
+    named = http_api.evidence(id=data.get("id"), request_id=_request_id(reply))
     context = _context(_settings(call), data.get("service_tier"), reported)
-    return replace(usage, raw={**storable(reported), **evidence}, context=context)
+    return replace(usage, raw={**storable(reported), **named}, context=context)
 
 
 def _context(settings: ResponsesSettings, tier: Any, reported: dict[str, Any]) -> dict[str, str]:
@@ -386,7 +380,7 @@ def _context(settings: ResponsesSettings, tier: Any, reported: dict[str, Any]) -
         context["service_tier"] = used[:50]
     if settings.completion_window != "soonest":
         context["completion_window"] = settings.completion_window
-    written = _object(_object(reported.get("input_tokens_details")).get("cache_write_tokens_details"))
+    written = object_of(object_of(reported.get("input_tokens_details")).get("cache_write_tokens_details"))
     if written.get("ttl_12h_tokens"):
         context["cache_write"] = "12h"
     return context

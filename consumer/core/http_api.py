@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from consumer.core.errors import BadInput
 from consumer.core.excerpt import excerpt
 from consumer.core.outcome import Failed, Retry, Unknown
 from consumer.core.refusals import first
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Ending = type[Failed] | type[Retry] | type[Unknown]
 
 _MAX_FORMS: Final = 1_000
+_MAX_NAME: Final = 100
 
 
 class Called(Protocol):
@@ -65,6 +67,22 @@ def headers_of(account: Account, own: Mapping[str, str]) -> dict[str, str]:
     return common | dict(own) | {name.lower(): value for name, value in account.headers.items()}
 
 
+def object_of(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object; empty otherwise."""
+    return value if isinstance(value, dict) else {}
+
+
+def evidence(**names: Any) -> dict[str, str]:
+    """The provider's names for an exchange, as far as it gave them: its support finds the call by them."""
+    return {key: name for key, name in names.items() if isinstance(name, str) and 0 < len(name) <= _MAX_NAME}
+
+
+def check_extra(extra_body: Mapping[str, Any], own: frozenset[str]) -> None:
+    """Check the option `extra_body` of a profile.  Raises BadInput for a field that the adapter sets itself."""
+    for field in sorted(own & extra_body.keys()):
+        raise BadInput(f"options.extra_body.{field}", "must be left out: the adapter sets this field")
+
+
 def object_in(reply: Answered) -> dict[str, Any]:
     """The JSON object in a reply, or in the list that Google's server puts around an error; empty if there is none."""
     try:
@@ -73,7 +91,7 @@ def object_in(reply: Answered) -> dict[str, Any]:
         return {}
     if isinstance(read, list):
         return first(read)
-    return read if isinstance(read, dict) else {}
+    return object_of(read)
 
 
 class RefusedForms:
