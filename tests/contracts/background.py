@@ -120,6 +120,26 @@ class BackgroundContract(Suite):
         assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
         assert server.asked.count("POST /v1/responses") == 1
 
+    async def test_a_webhook_that_comes_before_the_job_s_id_was_stored_is_not_lost(
+        self, scene: Scene
+    ) -> None:
+        """Nothing else names the execution, so the webhook waits for the id."""
+        task, server = await given(scene)
+
+        async def overtake(request: httpx2.Request) -> httpx2.Response:
+            reply = await server.answer(request)
+            if request.url.path == "/v1/responses":
+                server.end("resp_1", done())
+                await deliver(scene, "response.completed", "resp_1")
+            return reply
+
+        scene.network.others["openai.test"] = overtake
+        await scene.drain()
+        await scene.later(10 * 1000)  # long before the first poll
+
+        assert (await scene.task(task))["status"] == "completed"
+        assert await scene.sql("SELECT 1 FROM webhooks WHERE handled_ms IS NULL") == []
+
     async def test_without_a_webhook_the_answer_is_polled(self, scene: Scene) -> None:
         task, server = await given(scene)
         await scene.drain()
