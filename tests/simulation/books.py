@@ -11,6 +11,7 @@ from tests.simulation.commit_invariants import CommitInvariants
 from tests.simulation.effect_invariants import EffectInvariants
 from tests.simulation.platform import INVOCATION
 from tests.simulation.seen import ENDED, FINISHED
+from tests.simulation.web import CALLER
 
 if TYPE_CHECKING:
     from tests.simulation.watch import Change, Execution, Lease, Task
@@ -133,6 +134,8 @@ class Books(CommitInvariants, EffectInvariants):
 
     def _limited(self, change: Change) -> None:
         """Note changed budgets, periods and stops."""
+        for budget in filter(None, change.budgets.values()):
+            self.a_tenant_writes_its_own_budgets(CALLER.get(), self.budgets.get(budget.id), budget)
         self.budgets |= {number: budget for number, budget in change.budgets.items() if budget}
         for number in [one for one, budget in change.budgets.items() if budget is None]:
             self.budgets.pop(number, None)

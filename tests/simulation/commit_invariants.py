@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.watch import Execution, Lease, Task
+    from tests.simulation.watch import Budget, Execution, Lease, Task
 from tests.simulation.seen import ENDED, FINISHED, OPEN, Seen
 
 OVERDUE_MS = 2 * 3_600_000
@@ -169,10 +169,9 @@ class CommitInvariants(Seen):
     def every_budget_that_applies_is_asked(self, execution: Execution) -> None:
         """An execution names every existing budget of its organization, its template and its task."""
         task = self.tasks.get(execution.task_id)
-        template = None if task is None else task.template_id
-        if template is not None:
+        if task is not None:
             asked = {int(name.partition(":")[0]) for name in json.loads(execution.budgets or "[]")}
-            apply = self.budgets_of(execution.task_id, template)
+            apply = self.budgets_of(task)
             self.must(
                 "every_budget_that_applies_is_asked", asked == apply, "{}, but {} apply", execution, apply
             )
@@ -180,6 +179,11 @@ class CommitInvariants(Seen):
     def nothing_begins_while_stopped(self, execution: Execution) -> None:
         """After a stop no execution begins, on any worker."""
         self.must("nothing_begins_while_stopped", self.stopped_at is None, "{} began after a stop", execution)
+
+    def a_tenant_writes_its_own_budgets(self, caller: str, before: Budget | None, after: Budget) -> None:
+        """A request with a key of a tenant neither makes nor changes a budget of the operator."""
+        right = "administrator" not in caller or after.tier == "tenant" or after == before
+        self.must("a_tenant_writes_its_own_budgets", right, "{} made {} of {}", caller, after, before)
 
     def budget_is_a_hard_limit(self, execution: Execution) -> None:
         """At every admission, the spent amount, the reservations and the estimate stay within the cap."""

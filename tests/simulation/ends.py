@@ -49,6 +49,8 @@ def waits_for_a_name(sim: Simulation, number: int) -> bool:
     """Whether a task waits for a budget without room and without a near next period, for a missing route, or for a
     value that an application never corrected."""
     task = sim.books.tasks[number]
+    if task.blocked_by == "adopt":  # it is older than the worker, and an application has taken it for itself
+        return task.status in ("running", "waiting")
     if task.status != "pending":
         return False
     budget = blocking(task.blocked_by)
@@ -152,7 +154,7 @@ def one_result_per_task(sim: Simulation) -> str | None:
         "SELECT tasks.id, tasks.version, tasks.last_execution, e.status, e.stage FROM tasks"
         " LEFT JOIN task_executions e ON e.id = tasks.last_execution"
         " WHERE tasks.status = 'completed' AND NOT EXISTS (SELECT 1 FROM audit_log a WHERE a.task_id = tasks.id"
-        " AND a.detail LIKE '%-> completed')"
+        " AND a.detail LIKE '%-> completed') AND tasks.version > 0"  # else it was inserted as completed
     )
     for row in rows:
         if sim.books.deleted[row["id"]]:
@@ -227,7 +229,7 @@ def live_status_converges(sim: Simulation) -> str | None:
     for task in sim.books.tasks.values():
         entry = sim.statuses.entries.get(key(task.id, task.identity))
         if entry is None:
-            if task.status in FINISHED:
+            if task.status in FINISHED and task.version > 0:  # else it was inserted as finished
                 return f"task {task.id} is {task.status}, and has no live status"
             continue
         shown = json.loads(entry.value)
@@ -256,7 +258,7 @@ def answers_are_kept_as_they_were_given(sim: Simulation) -> str | None:
 def history_replays_to_the_row(sim: Simulation) -> str | None:
     """A task's row follows from its executions and its audit log."""
     rows = sim.database.ask(
-        "SELECT tasks.id, status, stage, last_execution,"
+        "SELECT tasks.id, status, version, stage, last_execution,"
         " (SELECT sum(cost_micro) FROM task_executions e WHERE e.task_id = tasks.id"
         " AND e.id BETWEEN ?1 AND ?2) AS cost_micro FROM tasks",
         *(FIRST_EXECUTION, FIRST_FOREIGN_EXECUTION),
@@ -271,7 +273,7 @@ def history_replays_to_the_row(sim: Simulation) -> str | None:
     for row in rows:
         found = (
             []
-            if sim.books.deleted[row["id"]]
+            if sim.books.deleted[row["id"]] or (row["status"] in FINISHED and row["version"] == 0)
             else disagreements(row, executions[row["id"]], audit[row["id"]])
         )
         if found:

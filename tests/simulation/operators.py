@@ -41,6 +41,8 @@ class Operators:
             what, much = chance.random(), chance.random()
             if dice.hit("operator.deletes", 0.25):
                 self._delete(much)
+            elif dice.hit("operator.lowers", 0.1):
+                await self._lower_a_cap(much)
             elif what < 0.1:
                 await self._change_a_cap(0.0 if what < 0.05 else much, factor=0.02)
             elif what < 0.35:
@@ -60,6 +62,18 @@ class Operators:
             budget = books.budgets[number]
             times = 0.5 * 8 ** ((much * 7919) % 1) if factor is None else factor
             await self._put(budget, int(budget.cap_micro * times))
+
+    async def _lower_a_cap(self, much: float) -> None:
+        """Lower a cap below what is spent and reserved now, while calls are under way, and raise it later."""
+        sim = self._sim
+        held = sorted(name for name, (_, reserved) in sim.books.sums.items() if reserved > 0)
+        known = [name for name in held if int(name.partition(":")[0]) in sim.books.budgets]
+        if known:
+            name = known[int(much * len(known))]
+            budget = sim.books.budgets[int(name.partition(":")[0])]
+            await self._put(budget, int(sum(sim.books.sums[name]) * much))
+            await asyncio.sleep(much * LONGEST_WAIT_S)
+            await self._put(budget, budget.cap_micro)
 
     async def _set_a_cap(self, scope: str, much: float) -> None:
         """A new budget, for a few answers or for many."""
@@ -127,8 +141,7 @@ class Operators:
             return budget.scope_id
         if budget.scope == "template":
             return organization_of(budget.scope_id)
-        template = self._sim.books.tasks[budget.scope_id].template_id
-        return None if template is None else organization_of(template)
+        return self._sim.books.tasks[budget.scope_id].organization_id
 
     async def _stop(self, for_s: float) -> None:
         """Stop all spending, and resume it later."""

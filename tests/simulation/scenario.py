@@ -119,6 +119,7 @@ def seed_rows(sim: Simulation) -> None:
         )
     whose: list[tuple[str, str, int | None]] = [(KEY, "operator", None)]
     whose += [(member_key(number + 1), "member", number + 1) for number in range(ORGANIZATIONS)]
+    whose += [(admin_key(number + 1), "admin", number + 1) for number in range(ORGANIZATIONS)]
     for key, role, organization in whose:
         name, secret = key.split("_")[1:]
         batch.append(
@@ -133,6 +134,11 @@ def seed_rows(sim: Simulation) -> None:
 def member_key(organization: int) -> str:
     """The key of an application that submits tasks of one organization."""
     return f"bizq_organization{organization}_secret"
+
+
+def admin_key(organization: int) -> str:
+    """The key of an administrator of one organization."""
+    return f"bizq_administrator{organization}_secret"
 
 
 def organization_of(template: int) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core.template import Limits
 from consumer.store.sql import task_of
-from tests.simulation.scenario import ROUTES, organization_of
+from tests.simulation.scenario import ROUTES
 from tests.simulation.watch import Budget
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Seen:
 
     def budget(self, scope: str, scope_id: int, period: str) -> Budget:
         """The budget of this scope and period; a new one if there is none."""
-        new = Budget(0, scope, scope_id, period, 0, "wait")
+        new = Budget(0, scope, scope_id, period, 0, "wait", "operator")
         wanted = new[1:4]
         return next((found for found in self.budgets.values() if found[1:4] == wanted), new)
 
@@ -132,7 +132,7 @@ class Seen:
         limits = None if task is None else self.limits.get(task.template_id or 0)
         return 0.0 if limits is None else limits.call_s
 
-    def budgets_of(self, task: int, template: int) -> set[int]:
+    def budgets_of(self, task: Task) -> set[int]:
         """The budgets that apply to a task now."""
-        whose = {("organization", organization_of(template)), ("template", template), ("task", task)}
+        whose = {("organization", task.organization_id), ("template", task.template_id), ("task", task.id)}
         return {number for number, found in self.budgets.items() if (found.scope, found.scope_id) in whose}

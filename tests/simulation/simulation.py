@@ -32,9 +32,11 @@ from tests.simulation.operators import Operators
 from tests.simulation.others import Others
 from tests.simulation.people import People
 from tests.simulation.platform import Platform, config_of
+from tests.simulation.population import Population
 from tests.simulation.readers import Readers
 from tests.simulation.restores import Restores
 from tests.simulation.services import Services
+from tests.simulation.tenants import Tenants
 from tests.simulation.watch import Change, WatchedDatabase
 from tests.simulation.weather import Weather
 from tests.simulation.web import Web
@@ -126,6 +128,7 @@ class Simulation:
         self.others = Others(self)
         self.applications = Applications(self)
         self.editors = Editors(self)
+        self.tenants = Tenants(self)
         self.operators = Operators(self)
         self.readers = Readers(self)
         self.restores = Restores(self)
@@ -264,11 +267,13 @@ class Simulation:
         asyncio.set_event_loop(None)
 
     def _begin(self) -> None:
+        Population(self).insert()
         for one in scenario.wanted(self.plan.seed, self.plan.tasks, self.plan.chaos_s * 0.7):
             self.start(self.others.hand_in(one))
         self.start(self.others.edit_public_columns(self.plan.chaos_s))
         self.start(self.applications.misbehave(self.plan.chaos_s))
         self.start(self.editors.edit(self.plan.chaos_s))
+        self.start(self.tenants.harass(self.plan.chaos_s))
         self.start(self.operators.operate(self.plan.chaos_s))
         self.start(self.restores.operate(self.plan.chaos_s))
 

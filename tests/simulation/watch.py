@@ -41,6 +41,7 @@ class Task(NamedTuple):
     lease: str | None
     blocked_by: str | None
     template_id: int | None
+    organization_id: int | None
     deadline_ms: int | None
     lost_leases: int
     needs_micro: int | None
@@ -79,6 +80,7 @@ class Budget(NamedTuple):
     period: str
     cap_micro: int
     refused: str
+    tier: str
 
 
 class Template(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation import edges
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
     from tests.simulation.isolates import Isolate
     from tests.simulation.simulation import Simulation
+
+
+CALLER: Final[ContextVar[str]] = ContextVar("caller", default="")
+"""Who sent the request that is being answered: the header with the key."""
 
 
 class Web:
@@ -28,7 +33,9 @@ class Web:
         sim = self._sim
         sim.events += 1
         isolate = sim.isolate()
+        caller = CALLER.set((headers or {}).get("authorization", ""))
         asking = sim.spawn(isolate.invoke(f"{method} {target}", _ask(isolate, method, target, body, headers)))
+        CALLER.reset(caller)  # the invocation keeps it, and so does everything that it commits
         await asyncio.wait([asking])
         answer: tuple[int, Any] | None = asking.result()
         if answer is not None:
