@@ -1,7 +1,7 @@
 """Measures and prints the speed for synchronous=NORMAL and FULL, with the fsync time of the disk.
 
-Every number is measured now, through the worker's own App, ports and the echo adapter.  Each is the median of several
-rounds, because machines are noisy.
+As users do, one process submits and another one works (`tests/bench/processes.py`), both through the worker's own App,
+ports and the echo adapter.  Each number is the median of several rounds, because machines are noisy.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pstats
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -31,12 +31,12 @@ from consumer.local import migrate
 from consumer.local.clock import SystemClock
 from consumer.local.database import SqliteDatabase
 from consumer.local.kv import SqliteKeyValue
-from consumer.local.queue import LocalConsumer, LocalQueue
+from consumer.local.queue import LocalQueue
 from consumer.ports import Message, Statement
-from consumer.provider import Call, Verb
 from consumer.service import new_tasks, submissions
 from consumer.world import LOCAL, World
 from providers.echo import Echo
+from tests.bench.processes import OURS, Bench, Figures, measure, seed, tail
 from tests.bench.world import world_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,21 +44,6 @@ SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "requir
 
 Mode = Literal["NORMAL", "FULL"]
 MODES: tuple[Mode, ...] = ("NORMAL", "FULL")
-
-IDEAL_S = 1.0
-"""1,000 tasks of 50 ms at concurrency 50."""
-
-
-class Watched(Echo):
-    """The echo adapter, which records the start of each execution."""
-
-    def __init__(self) -> None:
-        self.started: list[float] = []
-
-    def request(self, call: Call, verb: Verb) -> Any:
-        """Build the request as echo does."""
-        self.started.append(time.perf_counter())
-        return super().request(call, verb)
 
 
 @dataclass
@@ -78,14 +63,14 @@ class Rung:
 
 
 @contextmanager
-def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[World, Watched]]:
+def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[World]:
     """A fresh world with one organization and one template of the echo adapter."""
     with tempfile.TemporaryDirectory(dir=directory) as name:
         place = Path(name)
-        clock, echo = SystemClock(), Watched()
+        clock = SystemClock()
         database = SqliteDatabase(place / "tasks.sqlite3", synchronous=synchronous)
         migrate.apply(database, ROOT / "migrations")
-        world = world_of(place, database, clock, echo, LOCAL)
+        world = world_of(place, database, clock, Echo(), LOCAL)
         assert isinstance(world.kv, SqliteKeyValue)
         assert isinstance(world.queue, LocalQueue)
         settings = {"delay_ms": delay_ms, "output": {"title": "done"}}
@@ -99,7 +84,7 @@ def opened(directory: Path, synchronous: Mode, delay_ms: int) -> Iterator[tuple[
             ]
         )
         try:
-            yield world, echo
+            yield world
         finally:
             world.queue.close()
             world.kv.close()
@@ -132,34 +117,6 @@ async def drain(world: World, count: int) -> float:
     return took
 
 
-async def no_op(directory: Path, synchronous: Mode) -> tuple[float, float]:
-    """No-op tasks per second, and enqueued tasks per second."""
-    count = 4_000
-    with opened(directory, synchronous, 0) as (world, _):
-        enqueued = await fill(world, count)
-        return count / await drain(world, count), count / enqueued
-
-
-async def ratio(directory: Path, synchronous: Mode) -> float:
-    """The drain of 1,000 tasks of 50 ms at concurrency 50, as a ratio to the ideal."""
-    with opened(directory, synchronous, 50) as (world, _):
-        await fill(world, 1_000)
-        return await drain(world, 1_000) / IDEAL_S
-
-
-async def floor() -> float:
-    """The same waits in asyncio alone, which wakes at whole milliseconds: the lower limit of every result."""
-    slots = asyncio.Semaphore(50)
-
-    async def wait() -> None:
-        async with slots:
-            await asyncio.sleep(0.05)
-
-    before = time.perf_counter()
-    await asyncio.gather(*(wait() for _ in range(1_000)))
-    return (time.perf_counter() - before) / IDEAL_S
-
-
 PARTS = {
     "epoll": "waiting",
     "sqlite3": "SQLite",
@@ -174,7 +131,7 @@ PARTS = {
 
 async def profile(directory: Path) -> dict[str, float]:
     """The time of the 50 ms tasks in seconds by part, slower than without the profiler."""
-    with opened(directory, "NORMAL", 50) as (world, _):
+    with opened(directory, "NORMAL", 50) as world:
         await fill(world, 1_000)
         profiler = cProfile.Profile()
         profiler.enable()
@@ -186,34 +143,6 @@ async def profile(directory: Path) -> dict[str, float]:
         part = next((part for sign, part in PARTS.items() if sign in name), "the rest of Python")
         parts[part] = parts.get(part, 0.0) + own
     return dict(sorted(parts.items(), key=lambda item: -item[1]))
-
-
-async def latency(directory: Path, synchronous: Mode) -> list[float]:
-    """Milliseconds from a doorbell to the start of its task at low load, through the local queue, pushed."""
-    with opened(directory, synchronous, 0) as (world, echo):
-        app = App(world)
-        done = asyncio.Event()
-
-        async def handle(messages: list[Any]) -> None:
-            await app.on_messages(messages)
-            done.set()
-
-        assert isinstance(world.queue, LocalQueue)
-        consumer = LocalConsumer(world.queue, handle, batch_timeout_s=0)
-        consumer.start()
-        waits = []
-        add = "INSERT INTO tasks (template_id, organization_id, title) VALUES (1, 1, 'low load')"
-        for _ in range(200):
-            done.clear()
-            echo.started.clear()
-            await world.database.batch([Statement(add)])
-            before = time.perf_counter()
-            await world.queue.send([{"v": 1}])
-            await done.wait()
-            waits.append((echo.started[-1] - before) * 1_000)
-            await asyncio.sleep(0.005)
-        await consumer.stop()
-        return waits
 
 
 def fsync_ms(directory: Path) -> float:
@@ -229,6 +158,45 @@ def fsync_ms(directory: Path) -> float:
     return statistics.median(times)
 
 
+def measured(directory: Path, synchronous: Mode) -> Figures:
+    """All figures of one mode, on fresh data."""
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        seed(Path(name))
+        return measure(Bench(replace(OURS, synchronous=synchronous), Path(name), {}))
+
+
+def row(synchronous: str, found: list[Figures], fsync: float) -> list[str]:
+    """A line of the table: medians over the rounds."""
+
+    def middle(values: Iterable[float]) -> float:
+        return statistics.median(values)
+
+    return [
+        synchronous,
+        f"{middle(middle(one.submit_ms) for one in found):.2f}",
+        f"{middle(middle(one.start_ms) for one in found):.2f} / {middle(tail(one.start_ms) for one in found):.2f}",
+        f"{middle(one.noops for one in found):,.0f}",
+        f"{middle(one.flow for one in found):,.0f}",
+        f"{middle(one.sent for one in found):,.0f}",
+        f"{middle(one.ratio for one in found):.3f}",
+        f"{middle(one.alone for one in found):.3f}",
+        f"{fsync:.2f}",
+    ]
+
+
+COLUMNS = (
+    "synchronous",
+    "submit one, ms",
+    "submit to start, ms",
+    "no-op/s",
+    "no-op/s, sending",
+    "enqueued/s",
+    "50 ms / ideal",
+    "/ asyncio alone",
+    "fsync, ms",
+)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -237,35 +205,19 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     telemetry.configure("WARNING")
-    console = Console()
-    columns = (
-        "synchronous",
-        "no-op tasks/s",
-        "enqueued/s",
-        "start p50 / p95 ms",
-        "50 ms tasks / ideal",
-        "fsync ms",
-    )
-    table = Table(*columns)
-    for synchronous in MODES:
-        with console.status(f"synchronous={synchronous}"):
-            pairs = [asyncio.run(no_op(arguments.directory, synchronous)) for _ in range(arguments.rounds)]
-            ratios = [asyncio.run(ratio(arguments.directory, synchronous)) for _ in range(arguments.rounds)]
-            waits = sorted(asyncio.run(latency(arguments.directory, synchronous)))
-        table.add_row(
-            synchronous,
-            f"{statistics.median(done for done, _ in pairs):,.0f}",
-            f"{statistics.median(enqueued for _, enqueued in pairs):,.0f}",
-            f"{statistics.median(waits):.2f} / {waits[int(len(waits) * 0.95)]:.2f}",
-            f"{statistics.median(ratios):.3f}",
-            f"{fsync_ms(arguments.directory):.2f}",
-        )
+    console, table = Console(), Table(*COLUMNS)
+    found: dict[Mode, list[Figures]] = {mode: [] for mode in MODES}
+    for number in range(arguments.rounds):
+        for mode in MODES:
+            with console.status(f"round {number + 1} of {arguments.rounds}: synchronous={mode}"):
+                found[mode].append(measured(arguments.directory, mode))
+    for mode in MODES:
+        table.add_row(*row(mode, found[mode], fsync_ms(arguments.directory)))
     console.print(table)
     console.print(
-        f"medians of {arguments.rounds} rounds; executions, cost and live status recorded for every task"
+        f"medians of {arguments.rounds} rounds, the modes in turn; submit to start: p50 / p95; a worker process and a"
+        " sending process; executions, cost and live status recorded for every task"
     )
-    bare = statistics.median(asyncio.run(floor()) for _ in range(arguments.rounds))
-    console.print(f"50 ms tasks / ideal in asyncio alone, without storing anything: {bare:.3f}")
     parts = asyncio.run(profile(arguments.directory))
     shares = ", ".join(f"{name} {seconds * 1_000:.0f}" for name, seconds in parts.items())
     console.print(f"a profile of the 50 ms tasks (NORMAL), ms: {shares}")

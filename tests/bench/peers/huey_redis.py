@@ -8,25 +8,27 @@ import time
 
 from huey import RedisHuey
 
-from tests.bench.peers.record import CONCURRENCY, SLEEP_S, Record, Send, main
+from tests.bench.peers.record import CONCURRENCY, RESULT, SLEEP_S, Record, Send, main
 
 huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"])
 record = Record()
 
 
 @huey.task()
-def noop(number: int) -> None:
+def noop(number: int) -> dict[str, str]:
     """Do nothing."""
     record.note("began", number)
     record.note("ended", number)
+    return RESULT
 
 
 @huey.task()
-def sleep(number: int) -> None:
+def sleep(number: int) -> dict[str, str]:
     """Wait as a provider's call does."""
     record.note("began", number)
     time.sleep(SLEEP_S)
     record.note("ended", number)
+    return RESULT
 
 
 async def work(record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer import telemetry
 from consumer.app import App
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from consumer.ports import Message
 
 TEMPLATES: Final = {kind: number for number, kind in enumerate(KINDS, start=1)}
-"""The template of each kind; tests/bench/peers/__main__.py inserts them."""
+"""The template of each kind; tests/bench/processes.py inserts them."""
 
 
 class Noting(Echo):
@@ -44,7 +44,9 @@ class Noting(Echo):
 def open_data(echo: Echo) -> World:
     """The world of one process on the data directory of the run."""
     place = Path(os.environ["BENCH_DATA"])
-    return world_of(place, SqliteDatabase(place / "tasks.sqlite3"), SystemClock(), echo, LOCAL)
+    mode: Any = os.environ["BENCH_SYNCHRONOUS"]
+    database = SqliteDatabase(place / "tasks.sqlite3", synchronous=mode)
+    return world_of(place, database, SystemClock(), echo, LOCAL)
 
 
 async def work(record: Record) -> None:

@@ -17,6 +17,8 @@ CONCURRENCY: Final = 50
 """Tasks that a worker may run at the same time."""
 SLEEP_S: Final = 0.05
 """How long a task of the kind `sleep` takes."""
+RESULT: Final = {"title": "done"}
+"""The result of every task."""
 KINDS: Final = ("noop", "sleep")
 
 

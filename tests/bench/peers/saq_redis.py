@@ -8,22 +8,24 @@ from typing import Any
 
 from saq import Queue, Worker
 
-from tests.bench.peers.record import CONCURRENCY, SLEEP_S, Record, Send, main
+from tests.bench.peers.record import CONCURRENCY, RESULT, SLEEP_S, Record, Send, main
 
 record = Record()
 
 
-async def noop(_context: dict[str, Any], *, number: int) -> None:
+async def noop(_context: dict[str, Any], *, number: int) -> dict[str, str]:
     """Do nothing."""
     record.note("began", number)
     record.note("ended", number)
+    return RESULT
 
 
-async def sleep(_context: dict[str, Any], *, number: int) -> None:
+async def sleep(_context: dict[str, Any], *, number: int) -> dict[str, str]:
     """Wait as a provider's call does."""
     record.note("began", number)
     await asyncio.sleep(SLEEP_S)
     record.note("ended", number)
+    return RESULT
 
 
 async def work(record: Record) -> None:

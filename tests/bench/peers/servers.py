@@ -37,12 +37,13 @@ def _await(port: int, process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def redis(place: Path) -> Iterator[str]:
-    """A Redis without persistence, as for a queue that may lose tasks; yields its address."""
+    """A Redis with an append-only file, so that a task outlives a crash of every process; yields its address."""
     program = shutil.which("redis-server")
     if program is None:
         raise Missing("Redis is not installed: apt-get install redis-server")
     port = _free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(place)]
+    command += ["--appendonly", "yes", "--appendfsync", "everysec"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _await(port, process)

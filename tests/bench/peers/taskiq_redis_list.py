@@ -1,4 +1,4 @@
-"""taskiq with its Redis list broker.  It keeps no results, as by default."""
+"""taskiq with its Redis list broker.  It keeps results for ten minutes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ import asyncio
 import os
 
 from taskiq.api import run_receiver_task
-from taskiq_redis import ListQueueBroker
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-from tests.bench.peers.record import CONCURRENCY, SLEEP_S, Record, Send, main
+from tests.bench.peers.record import CONCURRENCY, RESULT, SLEEP_S, Record, Send, main
 
-broker = ListQueueBroker(os.environ["BENCH_REDIS"])
+results = RedisAsyncResultBackend[dict[str, str]](os.environ["BENCH_REDIS"], result_ex_time=600)
+broker = ListQueueBroker(os.environ["BENCH_REDIS"]).with_result_backend(results)
 record = Record()
 
 
 @broker.task
-async def noop(number: int) -> None:
+async def noop(number: int) -> dict[str, str]:
     """Do nothing."""
     record.note("began", number)
     record.note("ended", number)
+    return RESULT
 
 
 @broker.task
-async def sleep(number: int) -> None:
+async def sleep(number: int) -> dict[str, str]:
     """Wait as a provider's call does."""
     record.note("began", number)
     await asyncio.sleep(SLEEP_S)
     record.note("ended", number)
+    return RESULT
 
 
 async def work(record: Record) -> None:
