@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from consumer import app
+from consumer.core.checker import RUN_WORK
 from consumer.core.outcome import Accepted, Succeeded
 from consumer.core.policy import HOUR, LEASE, MINUTE, SECOND
 from consumer.ports import PortError, Statement, Unavailable
@@ -65,6 +66,24 @@ class TimeContract(Suite):
         assert scene.network.count() == 4
         assert scene.queue.delays == [0]
         assert await scene.count("leases") == 0
+
+    async def test_a_run_that_has_used_up_its_work_for_checks_leaves_the_rest_to_another_run(
+        self, scene: Scene
+    ) -> None:
+        """Each answer in flight is still checked and settled, because it is paid for."""
+        await scene.given(ai("blind"), count=20)
+        run = Run(scene.world)
+        assert run.work.left == RUN_WORK
+        run.work.left = 1
+
+        await run.drain()
+
+        assert run.work.left <= 0
+        assert await scene.statuses() == {"completed": 4, "pending": 16}
+        assert scene.network.count() == 4
+        assert scene.queue.delays == [0]
+        await scene.finish()
+        assert await scene.statuses() == {"completed": 20}
 
     async def test_a_lease_is_renewed_while_a_call_outlasts_the_time(self, scene: Scene) -> None:
         task, hold = await scene.given(ai("blind")), Hold()

@@ -4,6 +4,7 @@ Fixtures: `database`, `kv`, `blobs`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 
 from consumer.core.outcome import Failed, Succeeded
 from consumer.core.policy import DAY, MINUTE, NEVER
-from consumer.service import admin
+from consumer.core.profile import accounts
+from consumer.service import admin, people
+from tests.support.assignments import link
 from tests.support.budgets import MIDNIGHT, limited
 from tests.support.fakes import ANSWER, Hold
-from tests.support.scene import PRICE, Scene, Suite, ai, person
+from tests.support.scene import PRICE, PROFILES, Scene, Suite, ai, person
 
 
 async def moves(scene: Scene) -> int:
@@ -138,17 +141,20 @@ class WakeContract(Suite):
         assert (await scene.task(task + 1))["status"] == "completed"
 
     async def test_an_answer_without_a_run_rings_for_the_tasks_that_fit_now(self, scene: Scene) -> None:
-        task = await scene.given(ai("job"), count=2)
+        paid = {**PROFILES, "inbox": {**PROFILES["inbox"], "price": {"per_task": "0.01"}}}
+        scene.world = replace(scene.world, accounts=accounts(paid, {}))
+        task = await scene.given(person(), count=2)
         await scene.budget(PRICE)
-        scene.configure(batch_size=1)
         await scene.drain()
         assert (await scene.task(task + 1))["blocked_by"] is not None
         rung = len(scene.queue.sent)
 
-        await scene.webhook(task, "done", {"output": ANSWER, "charged": "0"})
+        await people.decline(scene.world, await link(scene, task), "no time")  # which costs nothing
 
-        if (await scene.books(1))[0] < PRICE:  # the job was free
-            assert len(scene.queue.sent) > rung
+        assert await scene.statuses() == {"failed": 1, "pending": 1}
+        assert len(scene.queue.sent) == rung + 1
+        await scene.drain()
+        assert (await scene.task(task + 1))["status"] == "waiting"
 
     async def test_a_full_budget_costs_a_settle_no_task(self, scene: Scene) -> None:
         """A call that costs its whole reservation frees no room."""
