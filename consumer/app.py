@@ -43,14 +43,14 @@ class App:
     async def on_messages(self, messages: Sequence[Message]) -> Summary:
         """Handle doorbells: work until no task is due.  Each message is acknowledged or retried, even after an
         error."""
-        world = metered(self.world)
+        began_ms, world = self.world.clock.now_ms(), metered(self.world)
         readable = await self._set_aside_unreadable(world, messages)
         if not readable:
             return Summary()
         try:
             with bound_contextvars(message=readable[0].id):
                 await self.trust.check(world)
-                summary = await Run(world, self.stopping).drain()
+                summary = await Run(world, self.stopping, began_ms).drain()
         except BaseException as error:
             self._retry(readable)
             if isinstance(error, PortError | BrokenSchema):

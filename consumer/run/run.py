@@ -54,10 +54,14 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One invocation's work.  `stopping` returns True once the process was asked to end."""
+    """One invocation's work.  `stopping` returns True once the process was asked to end.
 
-    def __init__(self, world: World, stopping: Callable[[], bool] = lambda: False) -> None:
-        now, config = world.clock.now_ms(), world.config
+    `began_ms`: when the invocation began, whose time the platform limits; None: now."""
+
+    def __init__(
+        self, world: World, stopping: Callable[[], bool] = lambda: False, began_ms: int | None = None
+    ) -> None:
+        now, config = world.clock.now_ms() if began_ms is None else began_ms, world.config
         known = world.database
         self.meter = known if isinstance(known, Metered) else Metered(known, config.all_statements)
         self.world = replace(world, database=self.meter, keep_trying=self._keep_trying)

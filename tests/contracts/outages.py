@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer import app
+from consumer.app import App
 from consumer.core.checker import RUN_WORK
 from consumer.core.outcome import Accepted, Succeeded
 from consumer.core.policy import HOUR, LEASE, MINUTE, SECOND
 from consumer.ports import PortError, Statement, Unavailable
 from consumer.provider import Verb
 from consumer.run.run import Run
+from consumer.run.schema import SchemaTrust
 from tests.support.fakes import ANSWER, Hold
 from tests.support.ports import RecordingMessage
 from tests.support.scene import PRICE, Scene, Suite, ai, until
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from consumer.run.summary import Summary
+    from consumer.world import World
 
 LARGE = {"answer": "x" * 70_000}
 STORAGE_S = 0.4
@@ -66,6 +68,22 @@ class TimeContract(Suite):
         assert scene.network.count() == 4
         assert scene.queue.delays == [0]
         assert await scene.count("leases") == 0
+
+    async def test_the_time_before_a_run_counts_as_its_time(self, scene: Scene) -> None:
+        """A database that answers slowly delays the check of the schema, and the platform counts that time too."""
+
+        class Slow(SchemaTrust):
+            async def check(self, world: World) -> None:
+                scene.clock.advance(world.config.invocation_ms)
+
+        await scene.given(ai("blind"))
+        message = RecordingMessage({"v": 1})
+
+        await App(scene.world, trust=Slow()).on_messages([message])
+
+        assert await scene.statuses() == {"pending": 1}
+        assert message.verdicts == ["ack"]
+        assert scene.queue.delays == [0]
 
     async def test_a_run_that_has_used_up_its_work_for_checks_leaves_the_rest_to_another_run(
         self, scene: Scene
@@ -184,7 +202,7 @@ class TimeContract(Suite):
                 return await super().drain()
 
         monkeypatch.setattr(app, "Run", Counting)
-        await app.App(scene.world).on_messages([RecordingMessage("?"), RecordingMessage({"v": 1})])
+        await App(scene.world).on_messages([RecordingMessage("?"), RecordingMessage({"v": 1})])
 
         sent = [len(statements) for statements, _ in scene.database.ran[before:]]
         assert counted == [sum(sent[:2])]
