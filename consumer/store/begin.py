@@ -10,11 +10,13 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# Create the rows of budget periods that the intents need, unless they exist already.
+# Create the rows of budget periods that the intents need, unless they exist already.  The budget of a task that has
+# ended since its claim gets none: no other statement would close it, and every sweep would read it.
 BEGIN_PERIODS: Final = Query("""
     INSERT INTO budget_periods (id, budget_id, starts_ms, ends_ms)
     SELECT value ->> 'id', value ->> 'budget', value ->> 'starts_ms', value ->> 'ends_ms' FROM json_each(:rows)
-    WHERE EXISTS (SELECT 1 FROM budgets WHERE id = value ->> 'budget')
+    WHERE EXISTS (SELECT 1 FROM budgets WHERE id = value ->> 'budget' AND (scope <> 'task'
+      OR EXISTS (SELECT 1 FROM tasks WHERE tasks.id = scope_id AND tasks.status NOT IN {FINISHED})))
     ON CONFLICT (id) DO NOTHING
 """)
 

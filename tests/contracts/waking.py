@@ -175,3 +175,16 @@ class WakeContract(Suite):
 
         assert [row["open"] for row in opened] == [0 if stage == ai("blind") else 1]
         assert [row["open"] for row in await scene.sql("SELECT open FROM budget_periods")] == [0]
+
+    async def test_a_task_that_ends_before_its_call_leaves_no_budget_to_the_sweep(self, scene: Scene) -> None:
+        task = await scene.given(ai("blind"))
+        await scene.budget(10 * PRICE, scope="task", scope_id=task, period="total")
+
+        async def cancel() -> None:
+            await scene.sql("UPDATE tasks SET status = 'cancelled' WHERE id = ?1", task)
+
+        scene.database.between(1, cancel)  # after the claim
+        await scene.drain()
+
+        assert scene.network.count() == 0
+        assert await scene.sql("SELECT id FROM budget_periods WHERE open = 1") == []
