@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumer.app import App
+from consumer import app
 from consumer.core.checker import RUN_WORK
 from consumer.core.outcome import Accepted, Succeeded
 from consumer.core.policy import HOUR, LEASE, MINUTE, SECOND
@@ -79,7 +79,7 @@ class TimeContract(Suite):
         await scene.given(ai("blind"))
         message = RecordingMessage({"v": 1})
 
-        await App(scene.world, trust=Slow()).on_messages([message])
+        await app.App(scene.world, trust=Slow()).on_messages([message])
 
         assert await scene.statuses() == {"pending": 1}
         assert message.verdicts == ["ack"]
@@ -202,7 +202,7 @@ class TimeContract(Suite):
                 return await super().drain()
 
         monkeypatch.setattr(app, "Run", Counting)
-        await App(scene.world).on_messages([RecordingMessage("?"), RecordingMessage({"v": 1})])
+        await app.App(scene.world).on_messages([RecordingMessage("?"), RecordingMessage({"v": 1})])
 
         sent = [len(statements) for statements, _ in scene.database.ran[before:]]
         assert counted == [sum(sent[:2])]
