@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FORMATS: Final = frozenset("date-time time date duration email hostname uri ipv4 ipv6 uuid".split())
 _KEPT: Final = ("title", "enum", "const")
+_BESIDE_REFERENCE: Final = {"$ref", "title", "description", "default"}
+"""A reference stands alone: these say nothing about which answers fit, and any other keyword would."""
 _TYPES: Final = frozenset("object array string integer number boolean null".split())
 _READ: Final = frozenset(
     (
@@ -45,8 +47,8 @@ def narrowed(schema: Any) -> dict[str, Any] | None:
 
 def _node(node: Mapping[str, Any]) -> dict[str, Any]:
     if "$ref" in node:
-        _need(len(node) == 1 and str(node["$ref"]).startswith("#/$defs/"))
-        return dict(node)
+        _need(node.keys() <= _BESIDE_REFERENCE and str(node["$ref"]).startswith("#/$defs/"))
+        return {"$ref": node["$ref"]}
     choices = node.get("anyOf", node.get("oneOf"))
     if choices is not None:
         _need("type" not in node and "properties" not in node and bool(choices))

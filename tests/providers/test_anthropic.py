@@ -207,6 +207,7 @@ def test_a_way_of_processing_without_a_known_price_has_an_unknown_cost() -> None
         ({"type": "object", "properties": {"a": {"type": "array"}}}, None),
         ({"type": "object", "properties": {}, "required": ["a"], "additionalProperties": False}, None),
         ({"type": "object", "properties": {"a": {"$ref": "#/definitions/a"}}}, None),
+        ({"type": "object", "properties": {"a": {"$ref": "#/$defs/a", "maxLength": 3}}, "$defs": {"a": SCHEMA}}, None),
         ({"type": "object", "properties": {"a": {"type": "string"}}, "patternProperties": {"b": {}}}, None),
     ],
 )  # fmt: skip

@@ -115,6 +115,8 @@ def test_the_table_has_every_way_to_stop_that_it_knows() -> None:
          "items": {"type": "string"}}}, "required": ["n"]},
         {"type": "object", "properties": {"d": {"type": "string", "format": "date"}, "u": {"anyOf": [{"type": "null"},
          {"$ref": "#/$defs/a"}]}}, "required": [], "$defs": {"a": SCHEMA}},
+        {"type": "object", "properties": {"r": {"$ref": "#/$defs/a", "description": "one"}}, "required": ["r"],
+         "$defs": {"a": SCHEMA}},
         {"type": "object", "properties": {"l": {"type": "array", "minItems": 1, "items": {"type": "boolean"}}},
          "required": [], "additionalProperties": False},
     ],
