@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final
+from json import encoder
+from typing import TYPE_CHECKING, Any, Final
 
 from consumer.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_JSON_DEPTH: Final = 200
 """Levels of nesting that JSON may have: far below the point where a Worker's stack overflows."""
@@ -15,8 +19,29 @@ MAX_JSON_DEPTH: Final = 200
 _BOXES: Final = (dict, list, tuple)
 _BRACKETS: Final = re.compile(r"[\[{]+|[\]}]+")
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_ASCII_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+def _encoder(*, ensure_ascii: bool) -> Callable[[object], str]:
+    """A function that writes JSON without spaces.
+
+    `JSONEncoder.encode` makes a new encoder in C for each value, which takes longer than a small value itself.  This
+    one is made once, in the same way.  It does not look for a value inside itself: its callers check the nesting."""
+    plain = json.JSONEncoder(
+        ensure_ascii=ensure_ascii, separators=(",", ":"), allow_nan=False, check_circular=False
+    )
+    make: Any = getattr(encoder, "c_make_encoder", None)
+    if make is None:  # this Python has no encoder in C
+        return plain.encode
+    texts = encoder.encode_basestring_ascii if ensure_ascii else encoder.encode_basestring
+    write = make(None, plain.default, texts, None, ":", ",", False, False, False)  # noqa: FBT003  # they have no names
+
+    def encode(value: object) -> str:
+        return "".join(write(value, 0))
+
+    return encode
+
+
+_encode: Final = _encoder(ensure_ascii=False)
+_encode_ascii: Final = _encoder(ensure_ascii=True)
 
 
 def parse_json(text: str | bytes, field: str = "", *, unique: bool = False) -> Any:  # JSON is any value
@@ -86,16 +111,16 @@ def dump_json(value: object) -> str:
     if isinstance(value, _BOXES) and _nests(value):
         raise BadInput("", "JSON nested too deeply")
     try:
-        text = _ENCODER.encode(value)
-        return text if text.isascii() or clean(text) == text else _ASCII_ENCODER.encode(value)
+        text = _encode(value)
+        return text if text.isascii() or clean(text) == text else _encode_ascii(value)
     except RecursionError:
         raise BadInput("", "JSON nested too deeply") from None
 
 
 def dump_flat(value: object) -> str:
     """As `dump_json`, without the check of the nesting: for rows of plain values, which our own code made."""
-    text = _ENCODER.encode(value)
-    return text if text.isascii() or clean(text) == text else _ASCII_ENCODER.encode(value)
+    text = _encode(value)
+    return text if text.isascii() or clean(text) == text else _encode_ascii(value)
 
 
 def _nests(value: Any, left: int = MAX_JSON_DEPTH) -> bool:

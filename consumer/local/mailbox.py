@@ -132,6 +132,9 @@ class Mailbox:
     def send(self, texts: list[str], delay_s: int) -> None:
         now_ms = self._clock.now_ms()
         due_ms = now_ms + delay_s * 1_000
+        if len(texts) == 1:  # a single statement is a transaction of its own
+            self._connection.execute(_SEND, (self.name, texts[0], now_ms, due_ms))
+            return
         with self._transaction() as connection:
             connection.executemany(_SEND, [(self.name, text, now_ms, due_ms) for text in texts])
 

@@ -268,7 +268,7 @@ class Run:
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for, those of all organizations in turn."""
-        if self._is_over():
+        if not self.ready or self._is_over():
             return []
         chosen = choose(self.world, self.ready, self.flight, self.traffic, now)
         self.stalled |= chosen.stalled
@@ -302,6 +302,8 @@ class Run:
 
     async def _ends(self, intents: list[Intent], now: int) -> list[tuple[Intent, Stored]]:
         """What this round trip settles: calls that have ended, and intents whose outcome is known without a call."""
+        if not (intents or self.flight.ended):
+            return []
         settles = pace.should_settle(self._load(), self.pace, begins=bool(intents))
         ended = self.flight.take_ended() if settles else []
         for intent in intents:

@@ -22,6 +22,7 @@ from consumer.core.times import iso, parse_time
 from consumer.ports import MAX_INTEGER
 from consumer.service.commands import GENERATED_KEY_PREFIX
 from consumer.store import commands
+from consumer.store.batch import NOTHING
 from consumer.store.sql import known_integer, optional_text
 
 if TYPE_CHECKING:
@@ -258,7 +259,9 @@ async def _look_up(world: World, groups: Mapping[int, Sequence[Placed]]) -> dict
         users = sorted({str(item.task.assigned_to) for item in items if item.task.assigned_to is not None})
         lookups[organization] = _Lookup(
             batch.add(commands.TEMPLATES_NAMED(organization=organization, names=json.dumps(templates))),
-            batch.add(commands.USERS_NAMED(organization=organization, names=json.dumps(users))),
+            batch.add(commands.USERS_NAMED(organization=organization, names=json.dumps(users)))
+            if users
+            else NOTHING,
         )
     results = await batch.commit()
     return {

@@ -24,11 +24,11 @@ TEMPLATES_NAMED: Final = Query("""
     ORDER BY id
 """)
 
-# Find the users that tasks of one organization name, by id or by e-mail.  Table `users` has no index of ours, so its rows
-# are read only when a task names a user.
+# Find the users that tasks of one organization name, by id or by e-mail.  Table `users` has no index of ours, so
+# the statement is sent only when a task names a user.
 USERS_NAMED: Final = Query("""
     SELECT id, email FROM users
-    WHERE json_array_length(:names) > 0 AND organization_id = :organization
+    WHERE organization_id = :organization
       AND (id IN (SELECT value FROM json_each(:names)) OR email IN (SELECT value FROM json_each(:names)))
     ORDER BY id
 """)

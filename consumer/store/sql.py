@@ -100,8 +100,10 @@ def mark_of(lease: str) -> str:
 def chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """All rows, in order, as JSON arrays of at most CHUNK_BYTES.  A larger row gets an array of its own."""
     rows = list(rows)
+    if not rows:
+        return
     whole = dump_flat(rows)  # one call of the encoder is faster than one for each row
-    if rows and _size(whole) <= CHUNK_BYTES:
+    if _size(whole) <= CHUNK_BYTES:
         yield whole
         return
     part: list[str] = []
