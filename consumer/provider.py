@@ -6,6 +6,7 @@ request and its response.  It never touches the database, the queue, the status 
 The life of a call, with the functions of the adapter that the worker calls:
 
     the deployment starts     check            is this profile usable?
+                              of               the adapter with the kind and the abilities for this profile
     before the call           quote            how much can it consume?  That much money is reserved
                               person           which user is asked, if it is one?
     the call                  request, reply   SUBMIT: the request to send, and the outcome that its reply means
@@ -50,6 +51,8 @@ WEBHOOK_AGE_MS = 300_000
 
 WEBHOOK_KEY_BYTES = (16, 64)
 """The least and the most bytes of a key that signs webhooks.  The standard asks for 24; some senders use 16."""
+MAX_WEBHOOK_SECRETS = 2
+"""The most secrets of a profile that sign webhooks at the same time: a new one and the old one."""
 
 
 class Verb(StrEnum):
@@ -84,6 +87,7 @@ class Call(NamedTuple):
     again.  `assigned_to`: the user that the task is assigned to.
 
     `timeout_s`: the seconds that the call may take; the worker ends it then.  `now_ms`: milliseconds UTC.
+    `deadline_ms`: when the worker stops waiting for a job or a person, in milliseconds UTC.
     `callback_url`: the address for webhooks about this execution, with its signed id; only for adapters with the
     abilities `webhook` and `callback`.  `external_id`: the provider's name for the job, once it is known."""
 
@@ -103,6 +107,7 @@ class Call(NamedTuple):
     repair: int = 0
     task_input: Any = None
     assigned_to: int | None = None
+    deadline_ms: int | None = None
     callback_url: str | None = None
     external_id: str | None = None
 
@@ -171,18 +176,20 @@ class BadSignature(Exception):
 def standard_webhook(secret: str | None, headers: Mapping[str, str], body: bytes, now_ms: int) -> str:
     """Verify a webhook in the format of https://www.standardwebhooks.com and return its id.  Raises BadSignature.
 
-    `secret`: the value of the profile's webhook secret, such as `whsec_...`.  Only the signing of the library is used:
-    its own check reads the wall clock, and raises various exceptions for garbage."""
+    `secret`: the value of the profile's webhook secret, such as `whsec_...`.  While a secret is being changed, the
+    value is both of them with a space in between, and a webhook that is signed with either one is genuine.  Only the
+    signing of the library is used: its own check reads the wall clock, and raises various exceptions for garbage."""
     from standardwebhooks import Webhook  # noqa: PLC0415  # start-up is limited, and few deployments need it
 
     try:
         message, stamp = headers["webhook-id"], int(headers["webhook-timestamp"])
         signatures = headers["webhook-signature"].encode().split(b" ")
-        expected = Webhook(secret or "").sign(message, datetime.fromtimestamp(stamp, UTC), body.decode())
+        at, text = datetime.fromtimestamp(stamp, UTC), body.decode()
+        expected = [Webhook(each).sign(message, at, text).encode() for each in (secret or "").split() or [""]]
     except Exception:  # noqa: BLE001  # a stranger can send anything: it is not a signed webhook
         raise BadSignature("not a signed webhook") from None
     # A sender that is changing its secret sends several signatures.
-    if not any(hmac.compare_digest(signature, expected.encode()) for signature in signatures):
+    if not any(hmac.compare_digest(signature, ours) for signature in signatures for ours in expected):
         raise BadSignature("not signed with the webhook secret of this profile")
     if abs(now_ms - stamp * 1000) > WEBHOOK_AGE_MS:
         raise BadSignature("its time differs by more than 5 minutes from ours")
@@ -195,16 +202,21 @@ def check_standard_secret(secret: str | None) -> None:
     Raises BadInput: with a text that is no key every genuine webhook would be refused as a forged one."""
     if secret is None:
         return
-    text = secret.removeprefix("whsec_")
-    try:
-        size = len(base64.b64decode(text, validate=True))
-    except ValueError:
-        size = 0
-    if not WEBHOOK_KEY_BYTES[0] <= size <= WEBHOOK_KEY_BYTES[1]:
+    parts = secret.split()
+    if not 1 <= len(parts) <= MAX_WEBHOOK_SECRETS or not all(map(_can_sign, parts)):
         raise BadInput(
             "webhook_secret",
-            "must be the signing secret as the provider shows it: `whsec_` and then base 64 of 16 to 64 bytes",
+            "must be the signing secret as the provider shows it: `whsec_` and then base 64 of 16 to 64 bytes; while"
+            " it is being changed, the new one and the old one with a space in between",
         )
+
+
+def _can_sign(secret: str) -> bool:
+    try:
+        size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        return False
+    return WEBHOOK_KEY_BYTES[0] <= size <= WEBHOOK_KEY_BYTES[1]
 
 
 class Quote(NamedTuple):
@@ -281,15 +293,22 @@ class Provider(ABC):
 
     name: ClassVar[str]
     """The name that profiles use, which is the name of the adapter's file too."""
-    kind: ClassVar[Literal["ai", "human"]]
+    kind: Literal["ai", "human"]
     """Whether a model or a person does the work: the kind of stage that may use it."""
-    abilities: ClassVar[Abilities] = Abilities()
+    abilities: Abilities = Abilities()
     settings: ClassVar[type[Settings]] = Settings
     """The class of the settings in a route."""
     needs_base_url: ClassVar[bool] = True
     """Whether a profile must have a `base_url`.  An adapter without one sends no requests, and takes no connection."""
     about: ClassVar[About] = About()
     """What people read about it."""
+
+    def of(self, account: Account) -> Provider:
+        """The adapter for this profile: itself, unless the options of a profile say of which kind its provider is, or
+        which abilities it has.
+
+        It is called once for each profile that `check` accepted.  What it returns has the same name and settings."""
+        return self
 
     def check(self, account: Account) -> None:
         """Check a profile when the deployment starts.  Raises BadInput naming the field of the profile.

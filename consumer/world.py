@@ -113,6 +113,7 @@ def check_link_secret(secret: str, name: str = "LINK_SECRET") -> None:
 class World:
     """The ports of a host and the deployment's providers and accounts, by name.
 
+    `adapters`: the adapter of each account, by the account's name.
     `http` is the client for calls to providers.  `link_secret` signs the links of people and the webhook addresses that
     providers get.  `limiter`: a limit on the requests of a key and of an address; None: there is none."""
 
@@ -131,6 +132,7 @@ class World:
     keep_trying: Callable[[], bool] = five_tries
     """Whether a batch that failed five times is sent again.  A run that holds answers has more
     patience than a caller."""
+    adapters: Mapping[str, Provider] = field(init=False)
 
     def batch(self) -> Batch:
         """An empty batch for the database."""
@@ -175,6 +177,7 @@ class World:
     def __post_init__(self) -> None:
         """Raises BadInput: the link secret is too short, or a profile's adapter does not exist or refuses it."""
         check_link_secret(self.link_secret)
+        adapters: dict[str, Provider] = {}
         for name, account in self.accounts.items():
             provider = self.providers.get(account.profile.provider)
             if provider is None:
@@ -184,3 +187,5 @@ class World:
                 provider.check(account)
             except BadInput as error:
                 raise error.within(f"profiles.{name}") from None
+            adapters[name] = provider.of(account)
+        object.__setattr__(self, "adapters", adapters)

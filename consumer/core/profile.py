@@ -91,8 +91,10 @@ class Account:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The values of all of its secrets."""
-        found = (self.key, self.webhook_secret, *self.secret_headers.values())
-        return tuple(secret for secret in found if secret)
+        # While a webhook secret is being changed, its value is the new one and the old one.
+        signing = (self.webhook_secret or "").split()
+        found = (self.key, self.webhook_secret, *signing[1:], *signing[:1], *self.secret_headers.values())
+        return tuple(dict.fromkeys(secret for secret in found if secret))
 
 
 def secrets_named(profiles: object) -> set[str]:

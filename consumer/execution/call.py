@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import httpx2
 
+from consumer.core import policy
 from consumer.core.cache import Cache
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
@@ -60,7 +61,7 @@ def find_candidate(
     allowed = account.profile.organizations
     if allowed is not None and organization not in allowed:
         raise NoSuchCandidate(f"{where}: profile {name} is not for this organization")
-    provider = world.providers.get(account.profile.provider)
+    provider = world.adapters.get(account.name)
     if provider is None:
         raise NoSuchCandidate(
             f"{where}: profile {name} names the unknown provider {account.profile.provider}"
@@ -81,6 +82,8 @@ class TaskParts(Protocol):
     @property
     def assigned_to(self) -> int | None: ...
     @property
+    def deadline_ms(self) -> int | None: ...
+    @property
     def value(self) -> Any: ...
     @property
     def previous(self) -> Any: ...
@@ -95,12 +98,14 @@ class TaskParts(Protocol):
 class Attempt(NamedTuple):
     """An execution: its id, its place in the route, and who does it.
 
-    `identity`: that of its task.  `lease`: the one under which it began.  `number`: which attempt of the candidate it
-    is.  `chosen`: the candidate with its settings.  `external_id`: the job id that the provider gave, if it did."""
+    `identity`: that of its task.  `lease`: the one under which it began.  `started_ms`: when it began.  `number`: which
+    attempt of the candidate it is.  `chosen`: the candidate with its settings.  `external_id`: the job id that the
+    provider gave, if it did."""
 
     execution: int
     identity: str
     lease: str
+    started_ms: int
     stage: int
     candidate: int
     number: int
@@ -139,11 +144,19 @@ def build_call(
         repair=task.repairs,
         task_input=None if stage == 0 else task.value,
         assigned_to=task.assigned_to,
+        deadline_ms=_deadline_ms(plan, attempt, task),
         callback_url=callback_url(world, account.name, attempt.execution, attempt.lease)
         if calls_back
         else None,
         external_id=attempt.external_id,
     )
+
+
+def _deadline_ms(plan: Plan, attempt: Attempt, task: TaskParts) -> int:
+    """When the worker stops waiting for the answer: at the end of the time of a job or a person, or of the task."""
+    limit_s = plan.limits.person_s if attempt.provider.kind == "human" else plan.limits.job_s
+    ends = attempt.started_ms + limit_s * policy.SECOND
+    return ends if task.deadline_ms is None else min(ends, task.deadline_ms)
 
 
 def known_to_prompt(task: TaskParts, stage: int) -> dict[str, Any]:

@@ -64,6 +64,8 @@ async def same(world: World, execution: int, lease: str | None) -> Facts | None:
 def _facts(world: World, row: Row, now_ms: int, draw: float) -> Facts:
     account = world.accounts.get(optional_text(row, "profile") or "")
     provider = world.providers.get(optional_text(row, "provider") or "")
+    if account is not None and provider is not None and account.profile.provider == provider.name:
+        provider = world.adapters[account.name]
     try:
         plan = read_plan(row)
     except BadInput:

@@ -24,6 +24,7 @@ class RebuiltTask(NamedTuple):
     title: str
     description: str
     assigned_to: int | None
+    deadline_ms: int | None
     value: Any
     previous: Any
     feedback: str | None
@@ -42,6 +43,7 @@ async def call_of(world: World, fact: Facts) -> Call | None:
         execution=fact.situation.execution.id,
         identity=text(fact.row, "identity"),
         lease=text(fact.row, "lease"),
+        started_ms=fact.situation.execution.started_ms,
         stage=stage,
         candidate=candidate,
         number=integer(fact.row, "execution_attempt"),
@@ -56,6 +58,7 @@ async def call_of(world: World, fact: Facts) -> Call | None:
             title=text(fact.row, "title"),
             description=text(fact.row, "description"),
             assigned_to=known_integer(fact.row, "assigned_to"),
+            deadline_ms=known_integer(fact.row, "deadline_ms"),
             value=known_input(fact.row),
             previous=await previous_result(world, fact.row),
             feedback=optional_text(fact.row, "feedback"),

@@ -273,7 +273,7 @@ def ended_by(world: World, fact: Facts, outcome: Outcome, *, bound: bool = False
 
 def calls_back(world: World, account: Account | None) -> bool:
     """Whether the account's provider may send webhooks: one that the deployment no longer knows may."""
-    provider = None if account is None else world.providers.get(account.profile.provider)
+    provider = None if account is None else world.adapters.get(account.name)
     return provider is None or provider.abilities.webhook
 
 

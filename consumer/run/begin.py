@@ -189,7 +189,16 @@ def _intent(world: World, task: Claimed, execution: int, now_ms: int) -> Intent 
     provider, account = find_candidate(world, task.plan, at.stage, at.candidate, task.organization)
     chosen = task.plan.route.stages[at.stage].candidates[at.candidate]
     attempt = Attempt(
-        execution, task.identity, task.token, at.stage, at.candidate, at.attempt, chosen, provider, account
+        execution,
+        task.identity,
+        task.token,
+        now_ms,
+        at.stage,
+        at.candidate,
+        at.attempt,
+        chosen,
+        provider,
+        account,
     )
     call = build_call(world, task.plan, attempt, task, now_ms)
     bound = prices.bound(account, quote_of(provider, call), chosen.max_cost, now_ms)

@@ -65,7 +65,7 @@ def _candidate_problems(
     if allowed is not None and organization not in allowed:
         yield Problem(f"{field}.profile", f"profile {name!r} is not available to this organization")
         return
-    provider = world.providers[account.profile.provider]
+    provider = world.adapters[account.name]
     if provider.kind != stage.provider_kind:
         wanted = f"a stage of kind {stage.kind} needs a profile of a provider of kind {stage.provider_kind}"
         yield Problem(f"{field}.profile", wanted)

@@ -201,7 +201,7 @@ def _ids(row: Row) -> Ids:
 def _call(world: World, profile: str, tasks: int) -> LostCalls:
     """How the worker finds a call to this profile that was made in the lost time."""
     account = world.accounts.get(profile)
-    provider = None if account is None else world.providers.get(account.profile.provider)
+    provider = None if account is None else world.adapters.get(account.name)
     abilities: Any = None if provider is None else provider.abilities
     found_by = None
     if abilities is not None and abilities.lookup:

@@ -40,7 +40,7 @@ _EXECUTION: Final = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 async def receive(context: RequestContext) -> Response:
     """Store one event.  Raises NotFound for an unknown profile, BadSignature, TooLarge, Unreadable."""
     account = context.world.accounts.get(context.part("profile"))
-    provider = context.world.providers.get(account.profile.provider) if account else None
+    provider = context.world.adapters.get(account.name) if account else None
     if account is None or provider is None:
         raise NotFound("no such profile")
     body = await context.body(MAX_REPLY_BYTES)  # as large as the reply to a poll may be

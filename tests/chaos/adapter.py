@@ -5,7 +5,7 @@ The file is shipped into workerd alone, so it imports nothing from the tests."""
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
@@ -27,7 +27,7 @@ class Ledgered(Provider):
     """Answers immediately or later, reports its charge, can be queried by key; a repeated key makes a second job."""
 
     name = "ledgered"
-    kind: ClassVar[Literal["ai", "human"]] = "ai"
+    kind = "ai"
     abilities = Abilities(poll=True, lookup=True, webhook=True)
 
     def quote(self, call: Call) -> Quote:  # noqa: ARG002  # the contract's arguments

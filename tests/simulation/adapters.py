@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httpx2
 
@@ -24,7 +24,7 @@ class Plain(Provider):
     """Neither honours keys nor can look a call up; reports its charge in every reply."""
 
     name = "plain"
-    kind: ClassVar[Literal["ai", "human"]] = "ai"
+    kind: Literal["ai", "human"] = "ai"
 
     def quote(self, call: Call) -> Quote:  # noqa: ARG002  # the contract's arguments
         return Quote()
@@ -115,7 +115,7 @@ class Crowd(Plain):
     """People outside, behind an API."""
 
     name = "crowd"
-    kind: ClassVar[Literal["ai", "human"]] = "human"
+    kind = "human"
     abilities = Abilities(poll=True, cancel=True)
 
 

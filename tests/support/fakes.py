@@ -12,7 +12,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import httpx2
 
@@ -113,7 +113,7 @@ class Fake(Provider):
     """A model behind HTTP that neither honours keys nor can look a call up."""
 
     name = "blind"
-    kind: ClassVar[Literal["ai", "human"]] = "ai"
+    kind: Literal["ai", "human"] = "ai"
 
     def __init__(self, network: Network) -> None:
         self._network = network
