@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,14 @@ def test_an_excerpt_is_one_short_line_without_secrets() -> None:
     assert excerpt("x" * 1000, account) == "x" * 299 + "…"
     assert excerpt("y" * 290 + KEY, account).endswith("y***")
     assert excerpt({"not": "text"}, account) == ""
+
+
+@pytest.mark.parametrize("secret", ["whsec_ZW5kcG9pbnQ=", "ab-12345678:-", 'a1b2<c3d4{"e5'])
+def test_an_excerpt_has_no_part_of_a_secret_that_ends_or_breaks_where_words_do(secret: str) -> None:
+    """Text is cut where JSON or markup begins, and at punctuation at its end: half a secret would no longer match."""
+    account = replace(make_account(Echo()), key=secret, webhook_secret=None)
+
+    assert excerpt(f"wrong key {secret}", account) == "wrong key ***"
 
 
 @pytest.mark.parametrize(
