@@ -19,6 +19,7 @@ _CLASSES: Final[dict[str, str]] = {
     "inbox": "Inbox",
     "openai_compatible": "OpenAICompatible",
     "openai_responses": "OpenAIResponses",
+    "webhook": "Webhook",
 }
 """The class of each adapter, by the name of its module."""
 

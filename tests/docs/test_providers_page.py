@@ -14,6 +14,7 @@ from providers.anthropic import AnthropicOptions
 from providers.gemini import GeminiOptions
 from providers.openai_compatible import ChatOptions
 from providers.openai_responses import ResponsesOptions
+from providers.webhook import WebhookOptions
 from scripts.stage import ROOT
 from tests.support.adapters import make_call
 from tests.support.documents import sections, tables
@@ -58,6 +59,7 @@ OPTIONS: Final[dict[str, type[BaseModel]]] = {
     "anthropic": AnthropicOptions,
     "gemini": GeminiOptions,
     "openai_responses": ResponsesOptions,
+    "webhook": WebhookOptions,
 }
 """The options of the profiles of each adapter that has some."""
 

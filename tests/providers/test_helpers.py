@@ -7,8 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from consumer.core.errors import BadInput
 from consumer.core.strictjson import nests_too_deeply
-from consumer.provider import Reply, excerpt, standard_webhook, strict_json
+from consumer.provider import (
+    BadSignature,
+    Reply,
+    check_standard_secret,
+    excerpt,
+    standard_webhook,
+    strict_json,
+)
 from providers.echo import Echo
 from tests.fixtures import standard_webhook_headers
 from tests.support.adapters import KEY, NOW_MS, fixtures_of, make_account
@@ -49,6 +57,24 @@ def test_an_excerpt_is_one_short_line_without_secrets() -> None:
     assert excerpt("x" * 1000, account) == "x" * 299 + "…"
     assert excerpt("y" * 290 + KEY, account).endswith("y***")
     assert excerpt({"not": "text"}, account) == ""
+
+
+def test_while_a_secret_is_changed_webhooks_of_both_are_genuine() -> None:
+    new, old, other = (
+        "whsec_bmV3IHNlY3JldCBvZiB0ZXN0cw==",
+        "whsec_b2xkIHNlY3JldCBvZiB0ZXN0cw==",
+        "whsec_C2FVsBQIhrscChlQIMV",
+    )
+
+    check_standard_secret(f"{new} {old}")
+    for signs in (new, old):
+        headers = standard_webhook_headers(signs, "evt_1", NOW_MS, b"{}")
+        assert standard_webhook(f"{new} {old}", headers, b"{}", NOW_MS) == "evt_1"
+        with pytest.raises(BadSignature):
+            standard_webhook(f"{new} {other}", {**headers, "webhook-id": "evt_2"}, b"{}", NOW_MS)
+    for wrong in (f"{new} {old} {new}", " ", f"{new} a"):
+        with pytest.raises(BadInput, match=r"^webhook_secret: "):
+            check_standard_secret(wrong)
 
 
 @pytest.mark.parametrize("secret", ["whsec_ZW5kcG9pbnQ=", "ab-12345678:-", 'a1b2<c3d4{"e5'])

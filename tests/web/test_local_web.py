@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.contracts.endpoints import EndpointContract
 from tests.contracts.web import KeysContract, TasksContract
 from tests.contracts.web_bulk import BulkApiContract
 from tests.contracts.web_faults import FaultsContract
@@ -66,4 +67,8 @@ class TestReview(ReviewPageContract):
 
 
 class TestFaults(FaultsContract):
+    """The contract."""
+
+
+class TestEndpoints(EndpointContract):
     """The contract."""
