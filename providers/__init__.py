@@ -16,6 +16,7 @@ _CLASSES: Final[dict[str, str]] = {
     "anthropic": "Anthropic",
     "echo": "Echo",
     "gemini": "Gemini",
+    "http": "Http",
     "inbox": "Inbox",
     "openai_compatible": "OpenAICompatible",
     "openai_responses": "OpenAIResponses",

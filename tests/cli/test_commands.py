@@ -15,6 +15,7 @@ from consumer.local.database import SqliteDatabase
 from consumer.local.layout import Layout
 from consumer.ports import Statement, Value
 from tests.cli.conftest import ASK, ECHO, Cli, lines, put, submit
+from tests.fixtures.http import PROFILE
 
 HELLO = {"template": "echo-title", "title": "Hello"}
 
@@ -233,6 +234,30 @@ class TestOperating:
         assert "ERROR    profiles.async.webhook_secret: must be the signing secret" in cli("doctor").out
         monkeypatch.setenv("HOOK", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
         assert "webhook_secret" not in cli("doctor").out
+
+    def test_commands_work_without_the_secrets_of_providers_that_sign(self, cli: Cli, tmp_path: Path) -> None:
+        """A command that makes no calls needs the names of secrets only."""
+        profiles = {
+            "clinic": {
+                "provider": "webhook",
+                "base_url": "https://clinic.example.com/bizq",
+                "webhook_secret": "CLINIC_HOOK",
+                "options": {"kind": "human"},
+            },
+            "replicate": PROFILE,
+        }
+        Layout(cli.data).profiles.write_text(json.dumps(profiles))
+
+        said = cli("doctor").out
+        for name in ("CLINIC_HOOK", "REPLICATE_HOOK", "REPLICATE_API_TOKEN"):
+            assert f"the profiles name the secret {name}, which is not set" in said
+        route = {
+            "stages": [
+                {"kind": "ai", "candidates": [{"profile": "replicate", "settings": {"model": "m"}}]},
+                {"kind": "human", "candidates": [{"profile": "clinic"}]},
+            ]
+        }
+        assert put(cli, tmp_path, {**ECHO, "name": "phone", "route": route})["created"]
 
 
 def test_ask_is_a_template_too(cli: Cli) -> None:

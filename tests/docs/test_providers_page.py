@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from consumer.core import outcome
+from consumer.core.described import Description
 from consumer.provider import Reply, Verb
 from providers import PROVIDERS, anthropic, gemini, openai_compatible, openai_responses
 from providers.anthropic import AnthropicOptions
@@ -60,6 +61,7 @@ OPTIONS: Final[dict[str, type[BaseModel]]] = {
     "gemini": GeminiOptions,
     "openai_responses": ResponsesOptions,
     "webhook": WebhookOptions,
+    "http": Description,
 }
 """The options of the profiles of each adapter that has some."""
 

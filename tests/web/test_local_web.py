@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.contracts.described_apis import DescribedApiContract
 from tests.contracts.endpoints import EndpointContract
 from tests.contracts.web import KeysContract, TasksContract
 from tests.contracts.web_bulk import BulkApiContract
@@ -71,4 +72,8 @@ class TestFaults(FaultsContract):
 
 
 class TestEndpoints(EndpointContract):
+    """The contract."""
+
+
+class TestDescribedApis(DescribedApiContract):
     """The contract."""
