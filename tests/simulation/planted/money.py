@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core import money
 from consumer.core.money import Cost
-from consumer.core.outcome import Succeeded
-from consumer.execution import prices, settle, settlement
+from consumer.core.outcome import Succeeded, Unknown
+from consumer.execution import price_book, prices, settle, settlement
+from consumer.execution.price_corrections import correction
 from consumer.ports import Statement
 from consumer.run import begin as beginning
 from consumer.store import begin as begin_sql
@@ -202,3 +203,58 @@ def duplicate_webhook_charged_twice(patch: Patch) -> None:
     patch.sql(webhooks.RECEIVE, "DO NOTHING", "DO UPDATE SET handled_ms = NULL")
     patch.sql(settle_sql.REBILL, "SET cost_micro = ?", "SET cost_micro = COALESCE(cost_micro, 0) + ?")
     patch.sql(settle_sql.REBILL, "(cost_micro IS NULL OR ", "(true OR ")
+
+
+@bug
+def room_wakes_only_the_tenants_tier(patch: Patch) -> None:
+    """Room in a budget of the operator wakes no task, because its blocker has another name."""
+    name = "CASE budget.tier WHEN 'operator' THEN 'budget:operator:' ELSE 'budget:' END"
+    for query in (room.WAKE, room.WAKE_BUDGET, room.WAKE_SETTLED):
+        patch.sql(query, name, "'budget:'")
+
+
+@bug
+def deleting_frees_an_unknown_cost(patch: Patch) -> None:
+    """The reservation of a deleted execution whose cost is unknown is free again."""
+    patch.schema(
+        "DROP TRIGGER executions_deleted",
+        "CREATE TRIGGER executions_deleted AFTER DELETE ON task_executions WHEN OLD.budgets IS NOT NULL BEGIN"
+        " UPDATE budget_periods SET reserved_micro = max(0, reserved_micro"
+        " - CASE WHEN OLD.cost_micro IS NULL THEN OLD.reserved_micro ELSE 0 END)"
+        " WHERE id IN (SELECT value FROM json_each(OLD.budgets)); END",
+    )
+
+
+@bug
+def deleted_costs_leave_the_lists(patch: Patch) -> None:
+    """No ledger row keeps what deleted executions have cost."""
+    patch.schema("DROP TRIGGER executions_ledger")
+
+
+@bug
+def a_tasks_budget_stays_open(patch: Patch) -> None:
+    """The budget of a task does not end with its task, so that every sweep reads it."""
+    patch.schema("DROP TRIGGER tasks_ended")
+
+
+@bug
+def unknown_outcome_frees_its_reservation(patch: Patch) -> None:
+    """A call whose outcome is unknown counts as free until evidence comes."""
+
+    def so_far(ended: Ended) -> Cost:
+        return Cost(0, "none") if isinstance(ended.outcome, Unknown) else original(ended)
+
+    original = settlement.cost_so_far
+    patch.everywhere(original, so_far)
+
+
+@bug
+def corrected_price_is_corrected_twice(patch: Patch) -> None:
+    """A rate that replaces the one of the price book is raised again by the difference of the two."""
+
+    def total(provider: str, model: str, usage: Any, tokens: tuple[int, int], at_ms: int) -> Any:
+        found = original(provider, model, usage, tokens, at_ms)
+        corrected, book = correction(provider, model, at_ms), price_book.listed(provider, model, at_ms)
+        return found if found is None or not corrected or not book else found * corrected.input / book[1]
+
+    original = patch.set(price_book, "total", total)

@@ -6,13 +6,15 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from consumer.execution import follow_up, inputs, publish, settle, webhooks
+from consumer.core.strictjson import dump_json
+from consumer.execution import call, follow_up, inputs, publish, settle, webhooks
 from consumer.execution.settlement import Settlement, row_of
-from consumer.ports import PortError, Statement
+from consumer.ports import PortError, Statement, Unavailable
 from consumer.provider import standard_webhook
 from consumer.run.run import Run
 from consumer.service import people, receipts
 from consumer.store import publish as publish_sql
+from consumer.store import settle as settle_sql
 from consumer.store import webhooks as webhooks_sql
 from consumer.store.batch import commit
 from tests.simulation.planted.patch import Patch, bug
@@ -164,3 +166,38 @@ def large_answer_not_read(patch: Patch) -> None:
         return None if row["previous"] is None else json.loads(str(row["previous"]))
 
     patch.everywhere(inputs.previous_result, previous_result)
+
+
+@bug
+def repair_without_the_refused_answer(patch: Patch) -> None:
+    """A call that repairs an answer is not shown that answer."""
+    patch.set(call, "_draft", lambda _plan, _stage, _task: None)
+
+
+@bug
+def second_answer_replaces_the_first(patch: Patch) -> None:
+    """An answer that comes after another one, or after its deadline, is stored over the one that is there."""
+    patch.schema("DROP TRIGGER executions_finished")
+    patch.sql(
+        settle_sql.KEEP_UNUSED, " AND status <> 'succeeded' AND result IS NULL AND result_key IS NULL", ""
+    )
+
+    async def keep(world: Any, execution: int, sent: Any) -> Any:
+        result = dump_json(sent.content)
+        await world.write(settle_sql.KEEP_UNUSED(execution=execution, result=result, key=None))
+        return await original(world, execution, sent)
+
+    original = patch.set(receipts, "keep", keep)
+
+
+@bug
+def receipt_before_the_record(patch: Patch) -> None:
+    """A person gets a receipt for an answer that the database has not taken."""
+
+    async def answer(world: Any, fact: Any, sent: Any) -> Any:
+        try:
+            return await original(world, fact, sent)
+        except Unavailable:
+            return people._receipt(fact, sent.content, "Thank you.", used=True)
+
+    original = patch.set(people, "_answer", answer)
