@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.ports import PortError, Statement
 from tests.simulation.books import APPLICATION
+from tests.simulation.scenario import HOUR
 from tests.simulation.seen import FINISHED
 
 if TYPE_CHECKING:
@@ -32,8 +33,15 @@ UNREADABLE: Final = (
     "hex(zeroblob(100000))",
 )
 """SQL for values that a column does not expect: other types, JSON that breaks off, half characters, a long text."""
+UNREADABLE_NOW: Final = """
+    SELECT typeof(title) = 'blob' OR typeof(description) = 'blob' OR (input IS NOT NULL AND NOT json_valid(input))
+      AS unreadable FROM tasks WHERE id = ?1"""
 INSERT: Final = (
     "INSERT INTO tasks (template_id, title, description) VALUES (?1, ?2, 'as they know it') RETURNING id"
+)
+LEAVE: Final = (
+    "UPDATE tasks SET status = 'running', deadline_ms = COALESCE(?2, deadline_ms)"
+    " WHERE id = ?1 AND status IN ('pending', 'waiting')"
 )
 SAVED: Final = (
     "template_id",
@@ -61,6 +69,7 @@ class Applications:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self.unreadable: dict[int, set[str]] = {}
+        self._written_s: dict[int, float] = {}
 
     async def misbehave(self, until_s: float) -> None:
         """Write rows as no application should."""
@@ -77,6 +86,14 @@ class Applications:
     def forget(self, task: int) -> None:
         """The rows of a task were deleted."""
         self.unreadable.pop(task, None)
+        self._written_s.pop(task, None)
+
+    def unreadable_since(self, task: int, since_s: float) -> bool:
+        """Whether the row of a task cannot be read, and could not be read at this time."""
+        if self._written_s.get(task, since_s) >= since_s:
+            return False
+        (row,) = self._sim.database.ask(UNREADABLE_NOW, task)
+        return bool(row["unreadable"])
 
     def turn_back(self, unreadable: dict[int, set[str]]) -> None:
         """After a restore: what had been corrected in the lost time is not, and the other way round."""
@@ -97,6 +114,8 @@ class Applications:
     async def _write_unreadable(self) -> None:
         sim, chance = self._sim, self._sim.dice.stream("application.value")
         column, value = chance.choice(COLUMNS), chance.choice(UNREADABLE)
+        if column in ("title", "description") and chance.random() < 0.7:
+            value = "X'68656C6C6F'"
         template, new = 1 + chance.randrange(len(sim.books.limits)), chance.random() < 0.3
         task = self._insert(template) if new else self._some_task("application.which")
         if task is None:
@@ -121,12 +140,11 @@ class Applications:
     # --- a status that is not theirs --------------------------------------------------------------------------------
 
     def _leave_running(self) -> None:
-        """Take a task, and never give it back."""
+        """Take a task, often with a deadline, and never give it back."""
         task = self._some_task("application.left")
+        soon = self._sim.dice.stream("application.deadline").random() < 0.5
         if task is not None:
-            self._write(
-                "UPDATE tasks SET status = 'running' WHERE id = ?1 AND status IN ('pending', 'waiting')", task
-            )
+            self._write(LEAVE, task, self._sim.now_ms() + HOUR * 1000 if soon else None)
 
     async def _save_late(self) -> None:
         """Read a task, and write all its columns back when much may have happened."""
@@ -156,6 +174,7 @@ class Applications:
         except PortError as error:
             self._sim.note(APPLICATION, "is refused", f"{values[0]}: {error}")
             return False
+        self._written_s[int(str(values[0]))] = self._sim.loop.time()
         self._sim.note(APPLICATION, "writes", f"{values[0]}: {sql[:90]}")
         self._sim.coverage.task(int(str(values[0])), "application.saves")
         return True

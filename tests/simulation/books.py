@@ -106,6 +106,7 @@ class Books(CommitInvariants, EffectInvariants):
         ):  # else it is a late answer, which is already paid
             self.every_budget_that_applies_is_asked(execution)
             self.nothing_begins_while_stopped(execution)
+            self.an_unreadable_task_does_not_begin(execution)
         self.executions[number] = execution
 
     def _count(self, before: Execution | None, after: Execution | None) -> None:

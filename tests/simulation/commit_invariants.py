@@ -104,6 +104,12 @@ class CommitInvariants(Seen):
                 "nothing_begins_after_the_deadline", late < SLACK_MS, "{} began {} ms late", execution, late
             )
 
+    def an_unreadable_task_does_not_begin(self, execution: Execution) -> None:
+        """No call begins for a task whose row could not be read when it was claimed."""
+        claimed_s = self.claimed_s.get(execution.task_id, 0.0)
+        blind = self.sim.applications.unreadable_since(execution.task_id, claimed_s)
+        self.must("an_unreadable_task_does_not_begin", not blind, "{}", execution)
+
     def a_completed_task_has_a_result(self, task: Task) -> None:
         """The execution that a completed task names as its result exists."""
         if task.status == "completed" and task.last_execution is not None and not self.deleted[task.id]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tests.simulation.planted import fences, money, outages, reports, restores, reuse, runs, traffic
+from tests.simulation.planted import fences, foreign, money, outages, reports, restores, reuse, runs, traffic
 from tests.simulation.planted.patch import BUGS, Patch
 from tests.simulation.simulation import Plan, simulate
 
-MODULES: Final = (fences, money, outages, reports, restores, reuse, runs, traffic)
+MODULES: Final = (fences, foreign, money, outages, reports, restores, reuse, runs, traffic)
 MOST_SEEDS: Final = 100
 
 
