@@ -280,6 +280,9 @@ CREATE TABLE rests (
   recent TEXT NOT NULL,
   -- The calls in flight that count for the concurrency, as a JSON object of runs.
   holders TEXT NOT NULL,
+  -- A fingerprint of the account that the provider refused: the rest is over when the profile has another key. NULL for any
+  -- other rest.
+  account TEXT,
   -- The time of the last write.
   changed_ms INTEGER NOT NULL
 ) WITHOUT ROWID;

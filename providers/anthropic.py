@@ -36,7 +36,6 @@ from consumer.core.wrapped import unwrapped
 from consumer.provider import About, Provider, Quote, Settings
 
 if TYPE_CHECKING:
-    from consumer.core.http_api import Ending
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
     from consumer.provider import Call, Reply, Verb
@@ -81,11 +80,6 @@ _SET_BY_ADAPTER: Final = frozenset(
 """Fields that `extra_body` cannot set: answers would become unreadable, or cost more than their reservation."""
 
 # fmt: off
-CODES: Final[dict[str, Ending]] = {
-    "enforced_spend_limit_reached": Failed,   # as 429: the month's limit is used up, and waiting brings no money
-}
-"""The outcomes of codes that are more precise than the status.  They are in the details of an error."""
-
 STOPS: Final[dict[str, str | None]] = {
     "end_turn": None,
     "stop_sequence": None,
@@ -164,7 +158,7 @@ class Anthropic(Provider):
         code = details.get("error_code")
         if isinstance(code, str):
             refusal = refusal._replace(codes=(code, *refusal.codes))
-        ending = ending_of(call, reply, refusal, CODES)
+        ending = ending_of(call, reply, refusal)
         return refused(call, reply, refusal, ending, request_id=_request_id(reply, data))
 
     def _body(self, call: Call) -> bytes:

@@ -80,10 +80,6 @@ _SET_BY_ADAPTER: Final = frozenset(
 
 # fmt: off
 CODES: Final[dict[str, Ending]] = {
-    "insufficient_quota": Failed,          # OpenAI, as 429: the account has no money left, and waiting brings none
-    "billing_hard_limit_reached": Failed,
-    "budget_exceeded": Failed,             # LiteLLM, as 429: the budget of the key is used up
-    "3036": Failed,                        # Workers AI, as 429: the free allowance of the day is used up
     "json_validate_failed": Retry,         # Groq, as 400: the model's answer did not fit the schema
 }
 """The outcomes of the servers' own codes.  A code is more precise than the status, so it is read first."""

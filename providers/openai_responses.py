@@ -99,16 +99,6 @@ _SET_BY_ADAPTER: Final = frozenset(
 """Fields that `extra_body` cannot set: answers would become unreadable, or cost more than their reservation."""
 
 # fmt: off
-CODES: Final[dict[str, Ending]] = {
-    "insufficient_quota": Failed,                  # the type of the four below, as 429: waiting brings no money
-    "credit_balance_exhausted": Failed,
-    "organization_spend_limit_exceeded": Failed,
-    "project_spend_limit_exceeded": Failed,
-    "organization_usage_limit_exceeded": Failed,
-    "billing_hard_limit_reached": Failed,
-}
-"""The outcomes of codes of refused requests.  A code is more precise than the status, so it is read first."""
-
 FAILURES: Final[dict[str, Ending]] = {
     "server_error": Retry,
     "rate_limit_exceeded": Retry, "vector_store_timeout": Retry,
@@ -215,7 +205,7 @@ class OpenAIResponses(Provider):
             # Neither a refused question nor a forgotten response says that the work was not done.
             outcome = refused(call, reply, refusal, Unknown, request_id=_request_id(reply))
         elif not 200 <= reply.status < 300 or refusal.stated:
-            ending = ending_of(call, reply, refusal, CODES)
+            ending = ending_of(call, reply, refusal)
             outcome = refused(call, reply, refusal, ending, request_id=_request_id(reply))
         else:
             outcome = unreadable(call, reply, known=bool(data), missing="a response")

@@ -246,15 +246,18 @@ def _resume_waiting(at: Situation) -> TaskMove | None:
 def _retry(at: Situation, outcome: Retry) -> TaskMove:
     """The same candidate later, or the next one, if that is sooner or no attempt is left.
 
-    A profile that rests, or that gets too many calls, refuses every task alike: that counts no attempt."""
+    A profile that rests or gets too many calls, or whose account is refused, refuses every task alike: that counts no
+    attempt."""
     position = _task(at).position
-    rests = at.rests_until_ms > at.now_ms and not outcome.limited
+    rests = outcome.account is not None or (at.rests_until_ms > at.now_ms and not outcome.limited)
     if not (rests or outcome.limited):
         if position.attempt + 1 >= at.limits.attempts:
             return _next_candidate(at, outcome.why)
         position = position._replace(attempt=position.attempt + 1)
     delay = policy.retry_delay(_task(at).position.attempt, at.draw, outcome.after_ms)
     delay = max(delay, at.rests_until_ms - at.now_ms)
+    if outcome.account is not None:
+        delay += policy.BEHIND_PROBES
     if _candidates_left(at) and (rests or delay > policy.PATIENCE or _is_too_late(at, delay)):
         return _next_candidate(at, outcome.why)
     return _later(at, position, delay, outcome.why)

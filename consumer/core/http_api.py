@@ -6,12 +6,13 @@ the same for all of them (`core/statuses.py`).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumer.core.errors import BadInput
 from consumer.core.excerpt import excerpt
 from consumer.core.outcome import Failed, Retry, Unknown
-from consumer.core.refusals import first
+from consumer.core.refusals import FORBIDDEN, first
 from consumer.core.statuses import Proof, proof_of
 from consumer.core.strictjson import dump_json
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Ending = type[Failed] | type[Retry] | type[Unknown]
 
+_NONE: Final[Mapping[str, Ending]] = MappingProxyType({})
 _MAX_FORMS: Final = 1_000
 _MAX_NAME: Final = 100
 
@@ -117,11 +119,13 @@ def _form(call: Called, model: str) -> tuple[str, str, str]:
     return call.account.name, model, dump_json(call.output_schema)
 
 
-def ending_of(call: Called, reply: Answered, refusal: Refusal, codes: Mapping[str, Ending]) -> Ending:
+def ending_of(call: Called, reply: Answered, refusal: Refusal, codes: Mapping[str, Ending] = _NONE) -> Ending:
     """The class of the outcome of an error: from its codes, else from its status and `x-should-retry`."""
     for code in refusal.codes:
         if code in codes:
             return codes[code]
+    if refusal.account_fault(reply.status) is not None:
+        return Retry
     status = reply.status
     if 200 <= status < 300:
         # OpenRouter reports an error after the work began as 200.  Its code is the status that the error would have.
@@ -129,7 +133,9 @@ def ending_of(call: Called, reply: Answered, refusal: Refusal, codes: Mapping[st
     advice = reply.headers.get("x-should-retry")
     match proof_of(status):
         case Proof.REFUSED:
-            return Retry if advice == "true" else Failed
+            # A bare 403 may be about the account or about this request: only further calls show it.
+            may_change = status == FORBIDDEN and not refusal.stated and advice != "false"
+            return Retry if may_change or advice == "true" else Failed
         case Proof.BUSY_IF_SAID if not refusal.stated and reply.retry_after_ms(call.now_ms) is None:
             return Unknown
         case Proof.BUSY | Proof.BUSY_IF_SAID:
@@ -156,7 +162,8 @@ def refused(
     named = excerpt(request_id, call.account, 80)
     why = f"{why} ({named})" if named else why
     if ending is Retry:
-        return Retry(why, reply.retry_after_ms(call.now_ms), usage=usage, charged=charged)
+        fault, wait = refusal.account_fault(reply.status), reply.retry_after_ms(call.now_ms)
+        return Retry(why, wait, usage=usage, charged=charged, account=fault)
     return ending(why, usage=usage, charged=charged)
 
 

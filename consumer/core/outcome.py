@@ -7,7 +7,7 @@ because failed calls cost money too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 REJECTED: Final = "rejected"
 """The reason of an execution whose draft a reviewer rejected."""
+
+
+AccountFault = Literal["refused_key", "unpaid"]
+"""Why a provider refuses every call of an account: it does not accept the key, or there is no money left."""
+ACCOUNT_FAULTS: Final[tuple[str, ...]] = get_args(AccountFault)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +58,14 @@ class Retry(Charge):
 
     `after_ms`: the milliseconds that the provider asks us to wait, if it asks.
     `limited`: the provider refused the call because it gets too many, which says nothing about the task: no attempt is
-    counted.  The worker sets it for every reply with the status 429."""
+    counted.  The worker sets it for every reply with the status 429.
+    `account`: the provider refuses the account.  That says nothing about the task either, so no attempt is counted, and
+    the profile rests at once."""
 
     why: str
     after_ms: int | None = None
     limited: bool = False
+    account: AccountFault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ LONGEST_WAIT: Final = 7 * DAY
 PATIENCE: Final = 1 * MINUTE
 """The longest wait for a candidate while another one is left.  A longer wait moves on to the other one."""
 
+BEHIND_PROBES: Final = 2 * MINUTE
+"""How much later than the end of a rest a task comes back whose account was refused.  Before that, cron wakes another
+task for the next probe.  So a task that is refused for its own sake cannot be every probe."""
+
 LEASE: Final = 5 * MINUTE
 """How long a worker holds the tasks of a claim, unless it renews the lease.  It is longer than
 `MAX_CALL_S` in `core/template.py` and `CLOCK_SLACK` together: change both when one changes."""

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from consumer.core.outcome import AccountFault
+
+# fmt: off
+ACCOUNT_CODES: Final[dict[str, AccountFault]] = {
+    "insufficient_quota": "unpaid",                 # OpenAI, as 429: no money is left, and waiting brings none
+    "billing_hard_limit_reached": "unpaid",
+    "credit_balance_exhausted": "unpaid",
+    "organization_spend_limit_exceeded": "unpaid",
+    "project_spend_limit_exceeded": "unpaid",
+    "organization_usage_limit_exceeded": "unpaid",
+    "enforced_spend_limit_reached": "unpaid",       # Anthropic, as 429: the limit of the month is used up
+    "budget_exceeded": "unpaid",                    # LiteLLM, as 429: the budget of the key is used up
+    "3036": "unpaid",                               # Workers AI, as 429: the free allowance of the day is used up
+    "API_KEY_INVALID": "refused_key",               # Google, as 400, for a key that is wrong or has expired
+}
+"""Codes of errors that are about the account, whatever the status is."""
+# fmt: on
+ACCOUNT_STATUSES: Final[dict[int, AccountFault]] = {
+    401: "refused_key",
+    402: "unpaid",
+    403: "refused_key",
+}
+"""Statuses that are about the account, unless the error says that it is about something else."""
+FORBIDDEN: Final = 403
+_ABOUT_TASK: Final = ("model", "content", "moderation", "policy", "safety")
+"""Parts of codes, and of the name of a field, by which a refusal is about one task or its route: a template chooses the
+model, and a task brings the content.  One task must not make a profile rest for all others."""
 
 
 class Refusal(NamedTuple):
@@ -10,12 +39,26 @@ class Refusal(NamedTuple):
 
     `stated`: the reply has an error in the format of an API, and not just a status.  `codes`: what the server calls the
     error, the most precise first.  `sentence`: the server's words about it; empty if it has none.  `parameter`: the
-    field of the request that is wrong, as far as the server names it."""
+    field of the request that is wrong, as far as the server names it.  `flagged`: it is about the content."""
 
     stated: bool
     codes: tuple[str, ...]
     sentence: str
     parameter: str
+    flagged: bool = False
+
+    def account_fault(self, status: int) -> AccountFault | None:
+        """The fault of the account because of which the server refuses this call and every other one.
+
+        A page without an error of the API may come from a firewall that dislikes this one request."""
+        by_code = next((ACCOUNT_CODES[code] for code in self.codes if code in ACCOUNT_CODES), None)
+        if by_code is not None:
+            return by_code
+        named = f"{self.parameter} {' '.join(self.codes)}".lower()
+        about_task = self.flagged or any(word in named for word in _ABOUT_TASK)
+        if about_task or (status == FORBIDDEN and not self.stated):
+            return None
+        return ACCOUNT_STATUSES.get(status)
 
     @property
     def name(self) -> str:
@@ -36,9 +79,16 @@ def read_refusal(data: dict[str, Any], text: str) -> Refusal:
     codes = tuple(
         str(error[key]) for key in ("code", "type", "status") if isinstance(error.get(key), str | int)
     )
+    detailed = first(error.get("details")).get("reason")
+    if isinstance(detailed, str):  # Google: more precise than its code, which is the status
+        codes = (detailed, *codes)
     parameter = error.get("param")
     return Refusal(
-        bool(stated), codes, _sentence(error, text), parameter if isinstance(parameter, str) else ""
+        bool(stated),
+        codes,
+        _sentence(error, text),
+        parameter if isinstance(parameter, str) else "",
+        flagged=isinstance(details := error.get("metadata"), dict) and "flagged_input" in details,
     )
 
 

@@ -5,6 +5,8 @@ Three things keep a profile from being called:
     it keeps failing           it *rests*: after `FAILURES` failures in a row no worker calls it.  After the rest,
                                one call at a time, the probe, finds out whether it answers.  If it fails, the next
                                rest is longer; if it answers, the profile is free again
+    its account is refused     it rests after the first such call: each further one would be refused too.  A probe
+                               ends that rest, and so does another key in the configuration
     it gets too many calls     it waits as long as the provider asked, or a growing time if it did not say
     it reached its own limits  `rate` or `concurrency` of the profile
 
@@ -48,7 +50,8 @@ class State(NamedTuple):
     `failures`: failures in a row.  `level`: rests in a row, 0 while it does not rest.  `limits`: refusals for too many
     calls in a row.  `began_ms`: when the last rest or wait began.  `until_ms`: no call begins before.  `reason`: the
     code of the last failure.  `recent`: calls of the period of `rate`, as (slot, number).  `holders`: calls in flight,
-    for `concurrency`, as (number, time until which they count) by the token of the run."""
+    for `concurrency`, as (number, time until which they count) by the token of the run.  `account`: the fingerprint of
+    an account that the provider refused."""
 
     version: int = 0
     failures: int = 0
@@ -59,13 +62,21 @@ class State(NamedTuple):
     reason: str | None = None
     recent: tuple[tuple[int, int], ...] = ()
     holders: Mapping[str, tuple[int, int]] | None = None
+    account: str | None = None
 
 
 UNTROUBLED: Final = State()
 
 
-def after(state: State, outcome: Outcome, started_ms: int, now_ms: int) -> State:
-    """The state after a call that started at `started_ms`.
+def for_account(state: State, fingerprint: str) -> State:
+    """The state for an account: a rest because of another account is over."""
+    if state.account in (None, fingerprint):
+        return state
+    return UNTROUBLED._replace(version=state.version, recent=state.recent, holders=state.holders)
+
+
+def after(state: State, outcome: Outcome, started_ms: int, now_ms: int, fingerprint: str = "") -> State:
+    """The state after a call that started at `started_ms`, with the account of this fingerprint.
 
     A call that started before the present rest says nothing new: many may be in flight when a profile fails."""
     if isinstance(outcome, Retry) and outcome.limited:
@@ -75,11 +86,15 @@ def after(state: State, outcome: Outcome, started_ms: int, now_ms: int) -> State
     is_old = (state.level or state.limits) and started_ms <= state.began_ms
     if is_old:
         return state
+    if isinstance(outcome, Retry) and outcome.account is not None:
+        refused = state._replace(failures=max(state.failures, FAILURES - 1))
+        why = f"{outcome.account} {outcome.why}"
+        return _failed(refused, why, now_ms)._replace(failures=state.failures + 1, account=fingerprint)
     if isinstance(outcome, Retry | Unknown):
         return _failed(state, outcome.why, now_ms)
     if not (state.failures or state.level or state.limits or state.until_ms):
         return state
-    return state._replace(failures=0, level=0, limits=0, until_ms=0, reason=None)
+    return state._replace(failures=0, level=0, limits=0, until_ms=0, reason=None, account=None)
 
 
 def code(why: str) -> str:
@@ -99,6 +114,7 @@ def _failed(state: State, why: str, now_ms: int) -> State:
         began_ms=now_ms,
         until_ms=until,
         reason=reason,
+        account=None,
     )
 
 
@@ -114,7 +130,13 @@ def _limited(state: State, outcome: Retry, started_ms: int, now_ms: int) -> Stat
     until = max(now_ms + wait, state.until_ms if is_old else 0)
     began = state.began_ms if is_old else now_ms
     return state._replace(
-        failures=0, level=0, limits=limits, began_ms=began, until_ms=until, reason=code(outcome.why)
+        failures=0,
+        level=0,
+        limits=limits,
+        began_ms=began,
+        until_ms=until,
+        reason=code(outcome.why),
+        account=None,
     )
 
 

@@ -322,7 +322,7 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
         outcome: object = provider.reply(call, verb, reply)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
-    if isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS:
+    if isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS and outcome.account is None:
         return replace(outcome, limited=True)
     if isinstance(outcome, Outcome):
         return without_secrets(call.account, outcome)

@@ -1,7 +1,10 @@
-"""Taking the deployment's secrets out of what an adapter reports, before it is stored, shown or logged."""
+"""The deployment's secrets: taken out of what an adapter reports, before it is stored, shown or logged.
+
+And fingerprints, which show that an account has another key without showing the key."""
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,14 @@ from consumer.core.strictjson import dump_json
 if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
     from consumer.core.profile import Account
+    from consumer.world import World
+
+
+def fingerprint(world: World, account: Account) -> str:
+    """A text that changes with the address and the secrets of an account, and does not show them."""
+    profile = account.profile
+    parts = [profile.base_url, account.key, sorted(account.headers.items())]
+    return hmac.digest(world.link_secret.encode(), dump_json(parts).encode(), "sha256").hex()[:16]
 
 
 def without_secrets(account: Account, outcome: Outcome) -> Outcome:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from consumer.core import policy
+from consumer.core.strictjson import dump_flat
 from consumer.core.times import iso
 from consumer.execution import doorbells
+from consumer.execution.secrets import fingerprint
 from consumer.ports import PortError
 from consumer.store import rests as rests_sql
 from consumer.store import room
@@ -55,7 +57,7 @@ async def sweep(world: World) -> Swept:
     ended = batch.add(*end_overdue(now))
     unblocked = batch.add(*unblock(now), *take_back(now))
     alerts = batch.add(*alert(now))
-    batch.add(*end_rests(now))
+    batch.add(*end_rests(world, now))
     counted = batch.add(_due(world, now))
     batch.add(sweep_sql.TICKED(now=now))
     results = await batch.commit()
@@ -116,10 +118,11 @@ def unblock(now: int) -> list[Statement]:
     return [room.WAKE(now=now, since=since, most=WAKE_MOST), room.WAKE_GONE(now=now, most=WAKE_MOST)]
 
 
-def end_rests(now: int) -> list[Statement]:
+def end_rests(world: World, now: int) -> list[Statement]:
     """Make tasks due that wait for profiles which may be called again, and forget profiles that are well."""
+    present = {name: fingerprint(world, account) for name, account in world.accounts.items()}
     return [
-        rests_sql.WAKE_FIRST(now=now),
+        rests_sql.WAKE_FIRST(now=now, accounts=dump_flat(present)),
         rests_sql.WAKE_FORGOTTEN(now=now),
         rests_sql.FORGET(idle=now - FORGET_AFTER_MS),
     ]

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.core import policy, rest
 from consumer.core.lifecycle import TaskState
-from consumer.core.outcome import Failed, Unknown
+from consumer.core.outcome import Failed, Retry, Unknown
 from consumer.core.rest import UNTROUBLED, State, Wait, Way
 from consumer.core.strictjson import parse_json
+from consumer.execution.secrets import fingerprint
 from consumer.run.begin import BLOCKED_BY_REST, Intent, Release
 from consumer.store import rests as sql
 from consumer.store.sql import chunks, integer, optional_text, text
@@ -92,7 +93,9 @@ class Traffic:
         if isinstance(outcome, Failed) and intent.immediate_outcome is not None:
             return 0  # nothing was sent, so nothing is known of the profile
         before = self._state(name)
-        after = rest.after(before, outcome, intent.started_ms, now_ms)
+        refused = isinstance(outcome, Retry) and outcome.account is not None
+        used = fingerprint(self.world, intent.account) if refused else ""
+        after = rest.after(before, outcome, intent.started_ms, now_ms, used)
         if after != before:
             self._change(name, after)
             self.due.add(after.until_ms)
@@ -138,9 +141,18 @@ class Traffic:
         return [sql.LET_GO(holder=self.token)] if held else []
 
     def read(self, rows: Sequence[Row]) -> None:
-        """Take over the states in the database, except of profiles whose calls ended during the round trip."""
+        """Take over the states in the database, except of profiles whose calls ended during the round trip.
+
+        A rest because of an account that this deployment no longer has is over."""
         unwritten = {name: self.states[name] for name in self.changed}
         self.states = {text(row, "profile"): _state(row) for row in rows} | unwritten
+        for name, state in [*self.states.items()]:
+            account = self.world.accounts.get(name)
+            if account is None or state.account is None:
+                continue
+            present = rest.for_account(state, fingerprint(self.world, account))
+            if present != state:
+                self._change(name, present)
 
     def may_wake(self, now_ms: int) -> bool:
         """Whether tasks may wait for a profile that may be called now, and that the last claim did not know."""
@@ -188,6 +200,7 @@ class Traffic:
             "reason": state.reason,
             "recent": json.dumps(state.recent),
             "holders": json.dumps(state.holders or {}),
+            "account": state.account,
         }
 
 
@@ -203,6 +216,7 @@ def _state(row: Row) -> State:
         optional_text(row, "reason"),
         tuple((int(slot), int(calls)) for slot, calls in recent),
         {token: (int(calls), int(until)) for token, (calls, until) in holders.items()},
+        optional_text(row, "account"),
     )
 
 

@@ -180,12 +180,19 @@ def _reused_ids(found: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _rests(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:
-    words = [text for row in found if (text := rests.in_words(row, now_ms)) is not None]
+    words = [(row, what) for row in found if (what := rests.in_words(row, now_ms)) is not None]
     if not words:
         yield Finding("ok", "no profile rests")
-    for what in words:
-        advice = "look at the provider's status, and at the address and the key; the worker calls it again by itself"
-        yield Finding("warning", what, advice)
+    for row, what in words:
+        fault = rests.account_fault(row)
+        yield Finding("warning" if fault is None else "error", what, _REST_ADVICE[fault])
+
+
+_REST_ADVICE: Final = {
+    None: "look at the provider's status, and at the address and the key; the worker calls it again by itself",
+    "refused_key": "set the secret that the profile names, and deploy it; no task fails in the meantime",
+    "unpaid": "pay the provider; no task fails in the meantime, and the worker calls it again by itself",
+}
 
 
 def _alive(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:

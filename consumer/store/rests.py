@@ -8,21 +8,22 @@ from consumer.store.sql import Query
 
 # Read the state of every profile that has one: a few rows, and none while all is well.
 RESTS: Final = Query("""
-    SELECT profile, version, failures, level, limits, began_ms, until_ms, reason, recent, holders, changed_ms FROM rests
+    SELECT profile, version, failures, level, limits, began_ms, until_ms, reason, recent, holders, account, changed_ms
+    FROM rests
 """)
 
 # Write the next state of profiles, each only if no other worker has written since it was read.
 REMEMBER: Final = Query("""
     INSERT INTO rests (profile, version, writer, failures, level, limits, began_ms, until_ms, reason, recent, holders,
-      changed_ms)
+      account, changed_ms)
     SELECT value ->> 'profile', value ->> 'version', value ->> 'writer', value ->> 'failures', value ->> 'level',
       value ->> 'limits', value ->> 'began_ms', value ->> 'until_ms', value ->> 'reason', value ->> 'recent',
-      value ->> 'holders', :now
+      value ->> 'holders', value ->> 'account', :now
     FROM json_each(:rows) WHERE true
     ON CONFLICT (profile) DO UPDATE SET version = excluded.version, writer = excluded.writer,
       failures = excluded.failures, level = excluded.level, limits = excluded.limits, began_ms = excluded.began_ms,
       until_ms = excluded.until_ms, reason = excluded.reason, recent = excluded.recent, holders = excluded.holders,
-      changed_ms = excluded.changed_ms
+      account = excluded.account, changed_ms = excluded.changed_ms
     WHERE rests.version = excluded.version - 1
 """)
 
@@ -43,11 +44,13 @@ WAKE: Final = Query(f"""
       AND NOT EXISTS (SELECT 1 FROM stops)
 """)
 
-# Make one task due for each profile whose rest or wait is over.  A run that finds it makes the others due.
+# Make one task due for each profile whose rest or wait is over, or whose rest is about another account than the one that
+# :accounts, the present fingerprints, has for it.  A run that finds the task makes the others due.
 WAKE_FIRST: Final = Query(f"""
     UPDATE tasks SET run_at_ms = :now, blocked_by = NULL
     WHERE id IN (SELECT ({_WAITING.replace("{profile}", "rests.profile").replace("{size}", "1")}) FROM rests
-      WHERE until_ms <= :now)
+      WHERE until_ms <= :now OR EXISTS (SELECT 1 FROM json_each(:accounts) AS present
+        WHERE present.key = rests.profile AND present.value <> rests.account))
 """)
 
 # Make tasks due that wait for a profile without a state, which was removed while they were on their way here.  The

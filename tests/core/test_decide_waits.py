@@ -10,7 +10,7 @@ import pytest
 from consumer.core.decide import Position, decide
 from consumer.core.lifecycle import TaskEvent
 from consumer.core.outcome import Retry
-from consumer.core.policy import HOUR, LONGEST_WAIT, PATIENCE
+from consumer.core.policy import BEHIND_PROBES, HOUR, LONGEST_WAIT, PATIENCE
 from tests.core.situations import NOW_MS, at, moved, route, task
 
 MOVED_ON: Final = (TaskEvent.ADVANCE, 1, 0)
@@ -29,6 +29,7 @@ class Case(NamedTuple):
 
 LIMITED: Final = Retry("http_429", limited=True)
 DOWN: Final = Retry("http_503")
+REFUSED: Final = Retry("http_401", account="refused_key")
 
 
 def limited(after_ms: int) -> Retry:
@@ -42,6 +43,10 @@ def limited(after_ms: int) -> Retry:
         (Case(LIMITED), (TaskEvent.RETRY, 0, 3)),
         (Case(limited(HOUR)), (TaskEvent.RETRY, 0, 3)),
         (Case(LIMITED, rests_ms=HOUR), (TaskEvent.RETRY, 0, 3)),
+        # Neither does a refusal of the account; another candidate has another account.
+        (Case(REFUSED), (TaskEvent.RETRY, 0, 3)),
+        (Case(REFUSED, rests_ms=15_000), (TaskEvent.RETRY, 0, 3)),
+        (Case(REFUSED, candidates=2, attempt=0), MOVED_ON),
         # Neither does the failure of a profile that rests.
         (Case(DOWN, rests_ms=15_000), (TaskEvent.RETRY, 0, 3)),
         # Any other failure does.
@@ -78,6 +83,11 @@ def test_a_wait_counts_an_attempt_only_if_the_task_itself_failed_and_never_outla
 def test_a_task_comes_back_when_the_rest_of_its_profile_is_over() -> None:
     situation = at(path=route("ai", candidates=1), draw=0.0)._replace(rests_until_ms=NOW_MS + 15_000)
     assert moved(decide(situation, DOWN)).run_at_ms == NOW_MS + 15_000
+
+
+def test_a_task_whose_account_is_refused_leaves_the_next_probe_to_another_task() -> None:
+    situation = at(path=route("ai", candidates=1), draw=0.0)._replace(rests_until_ms=NOW_MS + 15_000)
+    assert moved(decide(situation, REFUSED)).run_at_ms == NOW_MS + 15_000 + BEHIND_PROBES
 
 
 def test_the_longest_wait_of_a_provider_is_bounded() -> None:

@@ -26,6 +26,7 @@ from consumer.core.rest import (
     Way,
     after,
     choose,
+    for_account,
     holding,
     next_call_ms,
     probing,
@@ -45,6 +46,8 @@ def ended(state: State, *outcomes: Outcome, now_ms: int = NOW) -> State:
     return state
 
 
+REFUSED: Final = Retry("http_401 invalid_api_key: no", account="refused_key")
+BROKE: Final = Retry("http_402: pay", account="unpaid")
 RESTING: Final = ended(UNTROUBLED, *[DOWN] * FAILURES)
 
 
@@ -65,6 +68,38 @@ def test_a_profile_rests_after_failures_in_a_row(outcome: Outcome) -> None:
 def test_an_answer_in_between_begins_the_count_again() -> None:
     state = ended(UNTROUBLED, DOWN, DOWN, Succeeded(1), DOWN, DOWN)
     assert (state.level, state.failures) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [(REFUSED, "refused_key http_401 invalid_api_key"), (BROKE, "unpaid http_402")],
+)
+def test_a_profile_whose_account_is_refused_rests_after_the_first_call(outcome: Outcome, reason: str) -> None:
+    state = after(UNTROUBLED, outcome, NOW, NOW, "this account")
+    assert (state.until_ms, state.level, state.failures) == (NOW + FIRST_REST, 1, 1)
+    assert (state.reason, state.account) == (reason, "this account")
+
+
+def test_a_refused_account_that_is_probed_in_vain_rests_for_longer_and_an_answer_ends_it() -> None:
+    state = after(UNTROUBLED, REFUSED, NOW, NOW, "this account")
+    now = state.until_ms
+    again = after(state, REFUSED, now, now, "this account")
+    assert (again.until_ms - now, again.level) == (2 * FIRST_REST, 2)
+    free = after(again, Succeeded(1), again.until_ms, again.until_ms)
+    assert (free.level, free.until_ms, free.reason, free.account) == (0, 0, None, None)
+
+
+def test_another_failure_of_the_probe_is_no_longer_about_the_account() -> None:
+    state = after(UNTROUBLED, REFUSED, NOW, NOW, "this account")
+    state = after(state, DOWN, state.until_ms, state.until_ms)
+    assert (state.reason, state.account, state.level) == ("http_503", None, 2)
+
+
+def test_another_account_ends_the_rest_of_a_refused_one_and_no_other_rest() -> None:
+    refused = after(UNTROUBLED._replace(version=7, recent=((1, 2),)), REFUSED, NOW, NOW, "this account")
+    assert for_account(refused, "this account") == refused
+    assert for_account(refused, "another") == UNTROUBLED._replace(version=7, recent=((1, 2),))
+    assert for_account(RESTING, "another") == RESTING
 
 
 def test_a_call_that_the_worker_cut_off_says_nothing_about_its_profile() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from consumer.core import outcome
 from consumer.core.described import Description
+from consumer.core.refusals import ACCOUNT_CODES, ACCOUNT_STATUSES
 from consumer.provider import Reply, Verb
-from providers import PROVIDERS, anthropic, gemini, openai_compatible, openai_responses
+from providers import PROVIDERS, gemini, openai_compatible
 from providers.anthropic import AnthropicOptions
 from providers.gemini import GeminiOptions
 from providers.openai_compatible import ChatOptions
@@ -67,9 +68,7 @@ OPTIONS: Final[dict[str, type[BaseModel]]] = {
 
 CODES_OF: Final = {
     "openai_compatible": openai_compatible.CODES,
-    "anthropic": anthropic.CODES,
     "gemini": gemini.CODES,
-    "openai_responses": openai_responses.CODES,
 }
 
 
@@ -121,9 +120,15 @@ def test_every_code_has_a_row() -> None:
     }
 
 
+def test_every_fault_of_an_account_has_a_row() -> None:
+    rows = tables(PAGE, MEANING)[2]
+    found = {row["code or status"].strip("`"): row["the account"].strip("`") for row in rows}
+    assert found == ACCOUNT_CODES | {str(status): fault for status, fault in ACCOUNT_STATUSES.items()}
+
+
 def documented(status: int) -> str:
     """The outcome of a status, as the rows say: a status that neither of the first two names is in the last."""
-    again, failed, unknown = tables(PAGE, MEANING)[2]
+    again, failed, unknown = tables(PAGE, MEANING)[3]
     for row in (again, failed):
         if str(status) in re.findall(r"\b\d{3}\b", row["status"]):
             return row["outcome"].strip("`")

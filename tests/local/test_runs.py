@@ -28,6 +28,7 @@ from tests.contracts.people import PeopleContract
 from tests.contracts.prompts import PromptContract
 from tests.contracts.publishing import PublishContract
 from tests.contracts.questions import QuestionContract
+from tests.contracts.refused_accounts import RefusedAccountContract
 from tests.contracts.releasing import ReleaseContract
 from tests.contracts.repairs import RepairContract
 from tests.contracts.replies import AdapterContract, ReplyContract
@@ -68,6 +69,10 @@ class TestFairness(FairnessContract):
 
 
 class TestRests(RestContract):
+    """The contract."""
+
+
+class TestRefusedAccounts(RefusedAccountContract):
     """The contract."""
 
 

@@ -10,10 +10,11 @@ import pytest
 from consumer.core.errors import BadInput
 from consumer.core.narrow import narrowed
 from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.refusals import ACCOUNT_CODES, ACCOUNT_STATUSES
 from consumer.core.statuses import Proof, proof_of
 from consumer.execution.prices import bound, cost_of_call
 from consumer.provider import Reply, Verb
-from providers.anthropic import CODES, STOPS, Anthropic
+from providers.anthropic import STOPS, Anthropic
 from tests.fixtures.anthropic import FIXTURES, error, message
 from tests.support.adapters import KEY, NOW_MS, SCHEMA, make_account, make_call
 
@@ -146,13 +147,15 @@ def test_every_way_to_stop_has_one_meaning() -> None:
 def test_every_status_means_what_it_proves() -> None:
     wanted = {Proof.REFUSED: Failed, Proof.BUSY: Retry, Proof.BUSY_IF_SAID: Retry, Proof.NONE: Unknown}
     for status in (*range(100, 200), *range(300, 600)):
-        assert type(answer(None, reply(status, error("some_error", "m")))) is wanted[proof_of(status)], status
+        means = Retry if status in ACCOUNT_STATUSES else wanted[proof_of(status)]
+        assert type(answer(None, reply(status, error("some_error", "m")))) is means, status
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_every_code_means_what_the_table_says(code: str) -> None:
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached"])
+def test_a_code_in_the_details_says_that_there_is_no_money(code: str) -> None:
     body = error("rate_limit_error", "m", details={"error_code": code})
-    assert type(answer(None, reply(429, body, **{"x-should-retry": "true"}))) is CODES[code]
+    outcome = answer(None, reply(429, body, **{"x-should-retry": "true"}))
+    assert outcome.account == ACCOUNT_CODES[code] == "unpaid"
 
 
 # ------------------------------------------------------------------------------------------------ money

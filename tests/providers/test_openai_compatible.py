@@ -11,7 +11,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from consumer.core.errors import BadInput
-from consumer.core.outcome import Failed, Retry, Unknown
+from consumer.core.outcome import AccountFault, Failed, Retry, Unknown
 from consumer.core.statuses import PROOF, Proof, proof_of
 from consumer.core.strict import allows_strict
 from consumer.execution.prices import cost_of_call
@@ -146,9 +146,25 @@ def test_strict_mode_is_requested_where_it_is_allowed(changes: dict[str, Any], s
     assert allows_strict({**SCHEMA, **changes}) is strict
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 418, 301, 501])
+@pytest.mark.parametrize("status", [400, 404, 413, 422, 418, 301, 501])
 def test_a_status_that_will_not_change_fails(status: int) -> None:
     assert isinstance(CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, b"")), Failed)
+
+
+@pytest.mark.parametrize(("status", "fault"), [(401, "refused_key"), (402, "unpaid")])
+def test_a_status_that_refuses_the_account_says_nothing_about_the_task(
+    status: int, fault: AccountFault
+) -> None:
+    outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(status, {}, b""))
+    assert outcome == Retry(f"http_{status}", account=fault)
+
+
+def test_a_page_that_forbids_a_call_does_not_show_what_it_dislikes() -> None:
+    """It may come from a firewall that dislikes this one request: only further calls show it."""
+    for headers, ending in (({}, Retry), ({"x-should-retry": "false"}, Failed)):
+        outcome = CHAT.reply(make_call(CHAT), Verb.SUBMIT, Reply(403, headers, b"<html>Forbidden</html>"))
+        assert isinstance(outcome, ending)
+        assert getattr(outcome, "account", None) is None
 
 
 @pytest.mark.parametrize("status", [423, 425, 429, 498, 503, 521, 523, 525, 526, 529])

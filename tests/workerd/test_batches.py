@@ -36,7 +36,7 @@ def test_all_tasks_of_a_batch_are_done_and_each_message_is_acknowledged(deployed
 def test_one_batch_can_hold_poison_failure_cancel_and_deadline(deployed: DeployedWorker) -> None:
     """Each task has its own end, and none affects another."""
     good = deployed.tasks(deployed.asks("good"), 3)
-    (failing,) = deployed.tasks(deployed.asks("fails", Answer(status=401, json={"error": {"message": "no"}})))
+    (failing,) = deployed.tasks(deployed.asks("fails", Answer(status=400, json={"error": {"message": "no"}})))
     (late,) = deployed.tasks(deployed.asks("late", Answer(delay_s=1.5), call_s=1, unknown="wait"))
     (cancelled,) = deployed.tasks(deployed.asks("cancelled", cancel_during_the_call(deployed)))
     poison = {"id": "poison", "body": {"v": 99, "why": "unknown version"}}
