@@ -158,6 +158,13 @@ class Pause(NamedTuple):
     after_ms: int = 0
 
 
+class Probe(NamedTuple):
+    """The cheapest request that shows whether an account works.  `costs`: in words, if it is not free."""
+
+    request: httpx2.Request
+    costs: str = ""
+
+
 class Event(NamedTuple):
     """A webhook that was verified.
 
@@ -364,6 +371,19 @@ class Provider(ABC):
         For LOOKUP and POLL, `Retry` means that the provider has no such job: it never accepted the submission.
         For CANCEL, `Failed` means that the job is cancelled, and `Succeeded` brings an answer that came before."""
         return Failed(f"unsupported: {self.name} has no request {verb.value}")
+
+    def probe(self, account: Account) -> Probe | None:
+        """The request by which `bizq doctor --probe` finds out whether an account works; None if none is cheap."""
+        return None
+
+    def read_probe(self, account: Account, reply: Reply) -> Outcome:
+        """The outcome that the reply to a probe means.  It accepts any status and any body, and never raises.
+
+        `Succeeded` holds the names of the models that the account may use as a list, or None where there is no list.
+        The default reads a list of models in the form of OpenAI, Anthropic or Google."""
+        from consumer.core.http_api import probed  # noqa: PLC0415  # start-up is limited, and a probe is rare
+
+        return probed(account, reply)
 
     def verify_webhook(self, account: Account, headers: Mapping[str, str], body: bytes, now_ms: int) -> Event:
         """Check the signature and the age of a webhook, and name its event.  Raises BadSignature.

@@ -33,7 +33,7 @@ from consumer.core.strictjson import dump_json
 from consumer.core.turns import turns
 from consumer.core.usage import count, read_usage, storable
 from consumer.core.wrapped import unwrapped
-from consumer.provider import About, Provider, Quote, Settings
+from consumer.provider import About, Probe, Provider, Quote, Settings
 
 if TYPE_CHECKING:
     from consumer.core.outcome import Outcome
@@ -132,13 +132,11 @@ class Anthropic(Provider):
         return Quote(tokens, settings.max_output_tokens, settings.model, context)
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
-        profile, key = call.account.profile, call.account.key
-        own = {"anthropic-version": _options(call).version}
-        if key is not None:
-            own["x-api-key"] = key
-        address = f"{(profile.base_url or '').rstrip('/')}/v1/messages"
-        headers = headers_of(call.account, own)
-        return httpx2.Request("POST", address, headers=headers, content=self._body(call))
+        return _request(call.account, "POST", "messages", self._body(call))
+
+    def probe(self, account: Account) -> Probe:
+        """The list of models, which is free."""
+        return Probe(_request(account, "GET", "models?limit=1000"))
 
     def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
         """The same request with the schema in its prompt, if the API refuses the schema."""
@@ -171,6 +169,14 @@ class Anthropic(Provider):
             return settings.structured
         bound = narrowed(call.output_schema) is not None and not self._loose.has(call, settings.model)
         return "json_schema" if bound else "none"
+
+
+def _request(account: Account, method: str, path: str, body: bytes | None = None) -> httpx2.Request:
+    own = {"anthropic-version": parse(AnthropicOptions, account.profile.options, "options").version}
+    if account.key is not None:
+        own["x-api-key"] = account.key
+    address = f"{(account.profile.base_url or '').rstrip('/')}/v1/{path}"
+    return httpx2.Request(method, address, headers=headers_of(account, own), content=body)
 
 
 def _settings(call: Call) -> AnthropicSettings:

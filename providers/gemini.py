@@ -33,7 +33,7 @@ from consumer.core.strictjson import dump_json
 from consumer.core.turns import turns, warmed
 from consumer.core.usage import count, read_usage, storable
 from consumer.core.wrapped import unwrapped
-from consumer.provider import About, Provider, Quote, Settings
+from consumer.provider import About, Probe, Provider, Quote, Settings
 
 if TYPE_CHECKING:
     from consumer.core.http_api import Ending
@@ -149,11 +149,12 @@ class Gemini(Provider):
         return Quote(len(self._body(call)), settings.max_output_tokens, settings.model, context)
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
-        profile, key = call.account.profile, call.account.key
-        base, model = (profile.base_url or "").rstrip("/"), quoted(_settings(call).model, safe="")
-        headers = headers_of(call.account, {} if key is None else {"x-goog-api-key": key})
-        address = f"{base}/models/{model}:generateContent"
-        return httpx2.Request("POST", address, headers=headers, content=self._body(call))
+        model = quoted(_settings(call).model, safe="")
+        return _request(call.account, "POST", f"models/{model}:generateContent", self._body(call))
+
+    def probe(self, account: Account) -> Probe:
+        """The list of models, which is free."""
+        return Probe(_request(account, "GET", "models?pageSize=1000"))
 
     def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
         """The same request with the schema in its prompt, if the API refuses the schema."""
@@ -178,6 +179,12 @@ class Gemini(Provider):
         settings = _settings(call)
         loose = settings.structured == "json_schema" and self._loose.has(call, settings.model)
         return "json_object" if loose else settings.structured
+
+
+def _request(account: Account, method: str, path: str, body: bytes | None = None) -> httpx2.Request:
+    headers = headers_of(account, {} if account.key is None else {"x-goog-api-key": account.key})
+    address = f"{(account.profile.base_url or '').rstrip('/')}/{path}"
+    return httpx2.Request(method, address, headers=headers, content=body)
 
 
 def _settings(call: Call) -> GeminiSettings:

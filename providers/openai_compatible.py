@@ -31,7 +31,7 @@ from consumer.core.strictjson import dump_json
 from consumer.core.turns import turns, warmed
 from consumer.core.usage import read_usage
 from consumer.core.wrapped import json_object, unwrapped
-from consumer.provider import About, Provider, Quote, Settings, excerpt
+from consumer.provider import About, Probe, Provider, Quote, Settings, excerpt
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -71,6 +71,8 @@ class ChatOptions(Model):
     """Further fields of each request."""
     reports_cost: Literal["auto", "usd", "no"] = "auto"
     """Whether the server reports its charge in dollars.  `auto`: only in LiteLLM's header and OpenRouter's usage."""
+    probe: str = Field(default="models", pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=100)
+    """Where `bizq doctor --probe` asks, below `base_url`: the list of models, or another address that needs the key."""
 
 
 _SET_BY_ADAPTER: Final = frozenset(
@@ -123,11 +125,12 @@ class OpenAICompatible(Provider):
         return Quote(len(self._body(call)), settings.max_output_tokens, settings.model)
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request:  # the only verb is SUBMIT
-        profile = call.account.profile
-        key = call.account.key
-        headers = headers_of(call.account, {} if key is None else {"authorization": f"Bearer {key}"})
-        address = f"{(profile.base_url or '').rstrip('/')}/chat/completions"
-        return httpx2.Request("POST", address, headers=headers, content=self._body(call))
+        return _request(call.account, "POST", "chat/completions", self._body(call))
+
+    def probe(self, account: Account) -> Probe:
+        """The list of models, which is free."""
+        options = parse(ChatOptions, account.profile.options, "options")
+        return Probe(_request(account, "GET", options.probe))
 
     def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
         """The same request without strict mode, if the server refuses the schema in that mode."""
@@ -155,6 +158,12 @@ class OpenAICompatible(Provider):
         return (
             bound and allows_strict(call.output_schema) and not self._loose.has(call, _settings(call).model)
         )
+
+
+def _request(account: Account, method: str, path: str, body: bytes | None = None) -> httpx2.Request:
+    headers = headers_of(account, {} if account.key is None else {"authorization": f"Bearer {account.key}"})
+    address = f"{(account.profile.base_url or '').rstrip('/')}/{path}"
+    return httpx2.Request(method, address, headers=headers, content=body)
 
 
 def _settings(call: Call) -> ChatSettings:

@@ -31,6 +31,7 @@ from consumer.provider import (
     About,
     Event,
     Pause,
+    Probe,
     Provider,
     Quote,
     Settings,
@@ -174,18 +175,20 @@ class OpenAIResponses(Provider):
         return Quote(len(self._body(call)), settings.max_output_tokens, settings.model, context)
 
     def request(self, call: Call, verb: Verb) -> httpx2.Request | Pause:
-        key, base = call.account.key, (call.account.profile.base_url or "").rstrip("/")
-        headers = headers_of(call.account, {} if key is None else {"authorization": f"Bearer {key}"})
         if verb is Verb.SUBMIT:
-            return httpx2.Request("POST", f"{base}/responses", headers=headers, content=self._body(call))
+            return _request(call.account, "POST", "responses", self._body(call))
         if call.external_id is None:
             return Pause(
                 Unknown("no_job: the call was not made in the background, or its first reply was lost")
             )
-        address = f"{base}/responses/{quoted(call.external_id, safe='')}"
+        path = f"responses/{quoted(call.external_id, safe='')}"
         if verb is Verb.CANCEL:
-            return httpx2.Request("POST", f"{address}/cancel", headers=headers, content=b"{}")
-        return httpx2.Request("GET", address, headers=headers)
+            return _request(call.account, "POST", f"{path}/cancel", b"{}")
+        return _request(call.account, "GET", path)
+
+    def probe(self, account: Account) -> Probe:
+        """The list of models, which is free."""
+        return Probe(_request(account, "GET", "models"))
 
     def again(self, call: Call, verb: Verb, reply: Reply) -> httpx2.Request | None:
         """The same request without strict mode, if the server refuses the schema in that mode."""
@@ -229,6 +232,12 @@ class OpenAIResponses(Provider):
         settings = _settings(call)
         bound = settings.structured == "json_schema" and _options(call).strict
         return bound and allows_strict(call.output_schema) and not self._loose.has(call, settings.model)
+
+
+def _request(account: Account, method: str, path: str, body: bytes | None = None) -> httpx2.Request:
+    headers = headers_of(account, {} if account.key is None else {"authorization": f"Bearer {account.key}"})
+    address = f"{(account.profile.base_url or '').rstrip('/')}/{path}"
+    return httpx2.Request(method, address, headers=headers, content=body)
 
 
 def _settings(call: Call) -> ResponsesSettings:

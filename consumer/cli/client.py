@@ -71,8 +71,8 @@ class Client(Protocol):
         """Finish a restore of the database, or a part of it (`consumer.service.restore`)."""
         ...
 
-    async def examine(self) -> list[dict[str, Any]]:
-        """The findings of the doctor: [{level, what, advice}]."""
+    async def examine(self, *, probe: bool = False) -> list[dict[str, Any]]:
+        """The findings of the doctor: [{level, what, advice}].  `probe`: ask the provider of each profile too."""
         ...
 
     async def create_organization(self, name: str) -> dict[str, Any]: ...
@@ -218,7 +218,7 @@ class LocalClient:
 
         return dict(await restore.finish(self._world, ACTOR, "", parse(restore.NewRestore, dict(wanted))))
 
-    async def examine(self) -> list[dict[str, Any]]:
+    async def examine(self, *, probe: bool = False) -> list[dict[str, Any]]:
         from consumer.service import doctor
 
         findings = [asdict(finding) for finding in await doctor.examine(self._world)]
@@ -246,7 +246,20 @@ class LocalClient:
             }
             for name in self._host.idle
         ]
+        if probe:
+            from consumer.service import probes
+
+            skip = {*self._host.idle, *self._without_secrets()}
+            findings += [asdict(finding) for finding in await probes.probe(self._world, skip)]
         return findings
+
+    def _without_secrets(self) -> list[str]:
+        """The profiles that name a secret without a value: there is nothing to probe them with."""
+        return [
+            name
+            for name, account in self._world.accounts.items()
+            if {account.profile.key, *account.profile.secret_headers.values()} & {*self._host.unset}
+        ]
 
     async def create_organization(self, name: str) -> dict[str, Any]:
         from consumer.service import organizations

@@ -72,6 +72,8 @@ class OpenOptions:
     """Apply pending migrations first."""
     accounts: bool = False
     """Read and check the profiles."""
+    network: bool = False
+    """Send requests.  `working` implies it."""
     working: bool = False
     """Make calls: secrets and addresses of all profiles must be known.  Implies `accounts`."""
     profiles: Path | None = None
@@ -126,7 +128,7 @@ async def opened(layout: Layout, options: OpenOptions) -> AsyncIterator[Host]:
             queue=queue,
             clock=clock,
             entropy=SystemEntropy(),
-            http=await stack.enter_async_context(_client(working=options.working)),
+            http=await stack.enter_async_context(_client(network=options.working or options.network)),
             providers=wiring.providers,
             accounts=wiring.accounts,
             link_secret=link_secret(layout),
@@ -258,9 +260,9 @@ class _NoNetwork:
         raise RuntimeError(msg)
 
 
-def _client(*, working: bool) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+def _client(*, network: bool) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
     """The HTTP client.  Requests to this machine never go through a proxy of the environment."""
-    if not working:
+    if not network:
         return nullcontext(cast("httpx2.AsyncClient", _NoNetwork()))
     import ssl
 

@@ -129,13 +129,17 @@ def resume(target: Target, *, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--probe", is_flag=True, help="Ask each provider too, by its cheapest request.")
 @anywhere
-def doctor(target: Target, *, as_json: bool) -> int:
-    """Check everything that the worker depends on.  The exit code is 0 if it can work."""
+def doctor(target: Target, *, probe: bool, as_json: bool) -> int:
+    """Check everything that the worker depends on.  The exit code is 0 if it can work.
+
+    With --probe, it sends one request for each profile, and reports which of them answer, refuse the key, have no money
+    left, do not list a model of a template, or are slow."""
 
     async def run() -> list[dict[str, Any]]:
-        async with opened_at(target, OpenOptions(migrated=False, accounts=True)) as client:
-            return await client.examine()
+        async with opened_at(target, OpenOptions(migrated=False, accounts=True, network=probe)) as client:
+            return await client.examine(probe=probe)
 
     findings = asyncio.run(run())
     lines = [

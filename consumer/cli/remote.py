@@ -194,11 +194,12 @@ class RemoteClient:
     async def restore(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         return dict(self._api.ask("POST", "/v1/restore", body=dict(wanted)))
 
-    async def examine(self) -> list[dict[str, Any]]:
+    async def examine(self, *, probe: bool = False) -> list[dict[str, Any]]:
         """All findings, for an operator's key.  For another key or none, only the state of the schema, from
         `/healthz`."""
+        query = {"probe": "true"} if probe else {}
         try:
-            found: list[dict[str, Any]] = self._api.ask("GET", "/v1/doctor")["findings"]
+            found: list[dict[str, Any]] = self._api.ask("GET", "/v1/doctor", query=query)["findings"]
         except (Forbidden, NoKey):
             return self._health()
         return found

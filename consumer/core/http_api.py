@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from consumer.core.errors import BadInput
 from consumer.core.excerpt import excerpt
-from consumer.core.outcome import Failed, Retry, Unknown
-from consumer.core.refusals import FORBIDDEN, first
+from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
+from consumer.core.refusals import FORBIDDEN, first, read_refusal
 from consumer.core.statuses import Proof, proof_of
 from consumer.core.strictjson import dump_json
 
@@ -165,6 +165,26 @@ def refused(
         fault, wait = refusal.account_fault(reply.status), reply.retry_after_ms(call.now_ms)
         return Retry(why, wait, usage=usage, charged=charged, account=fault)
     return ending(why, usage=usage, charged=charged)
+
+
+def probed(account: Account, reply: Answered) -> Outcome:
+    """The outcome of a request for the list of models: their names, or None where the reply is no such list."""
+    data = object_in(reply)
+    refusal = read_refusal(data, reply.text)
+    if 200 <= reply.status < 300 and not refusal.stated:
+        return Succeeded(_listed(data))
+    why = excerpt(f"http_{reply.status} {refusal.name}", account, 100)
+    fault = refusal.account_fault(reply.status)
+    return Failed(why) if fault is None else Retry(why, account=fault)
+
+
+def _listed(data: dict[str, Any]) -> list[str] | None:
+    """The names in a list of models: `data` with `id`, or Google's `models` with `name`."""
+    listed = data.get("data", data.get("models"))
+    if not isinstance(listed, list) or not all(isinstance(model, dict) for model in listed):
+        return None
+    names = (model.get("id", model.get("name")) for model in listed)
+    return [name.removeprefix("models/") for name in names if isinstance(name, str)]
 
 
 def unreadable(

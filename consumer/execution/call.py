@@ -254,10 +254,10 @@ async def perform(world: World, provider: Provider, call: Call, verb: Verb, step
             if isinstance(step, Pause):
                 await asyncio.sleep(step.after_ms / 1000)
                 return step.outcome
-            reply = await _send(world, step)
+            reply = await send(world, step)
             other = None if reply is None else _other_form(provider, call, verb, reply)
             if other is not None:
-                reply = await _send(world, other)
+                reply = await send(world, other)
     except TimeoutError:
         return Unknown(f"timeout: no answer within {call.timeout_s:g} s{_from(step)}")
     except Exception as error:  # noqa: BLE001  # each host's transport has errors of its own
@@ -269,7 +269,7 @@ async def perform(world: World, provider: Provider, call: Call, verb: Verb, step
     return _read(provider, call, verb, reply)
 
 
-async def _send(world: World, request: httpx2.Request) -> Reply | None:
+async def send(world: World, request: httpx2.Request) -> Reply | None:
     """The whole reply; None when it is larger than `MAX_REPLY_BYTES`."""
     connect = world.config.connect_timeout_s
     request.extensions = {

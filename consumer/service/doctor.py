@@ -185,14 +185,12 @@ def _rests(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:
         yield Finding("ok", "no profile rests")
     for row, what in words:
         fault = rests.account_fault(row)
-        yield Finding("warning" if fault is None else "error", what, _REST_ADVICE[fault])
-
-
-_REST_ADVICE: Final = {
-    None: "look at the provider's status, and at the address and the key; the worker calls it again by itself",
-    "refused_key": "set the secret that the profile names, and deploy it; no task fails in the meantime",
-    "unpaid": "pay the provider; no task fails in the meantime, and the worker calls it again by itself",
-}
+        advice = "look at the provider's status, and at its address; the worker calls it again by itself"
+        yield (
+            Finding("warning", what, advice)
+            if fault is None
+            else Finding("error", what, rests.FAULT_ADVICE[fault])
+        )
 
 
 def _alive(now_ms: int, found: Sequence[Row]) -> Iterator[Finding]:

@@ -22,6 +22,12 @@ FAULTS: Final = dict(
 )
 
 
+FAULT_ADVICE: Final = {
+    "refused_key": "set the secret that the profile names, and deploy it; no task fails in the meantime",
+    "unpaid": "pay the provider; no task fails in the meantime, and the worker calls it again by itself",
+}
+
+
 def account_fault(row: Row) -> str | None:
     """The fault of the account because of which a profile rests; None if it does not rest because of one."""
     fault = (optional_text(row, "reason") or "").partition(" ")[0]

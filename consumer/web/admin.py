@@ -13,6 +13,7 @@ from consumer.core.model import parse
 from consumer.service import queries, views
 from consumer.web.operation import ORGANIZATION, Operation, reply
 from consumer.web.problems import Unhealthy
+from consumer.web.request import query_flag
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -186,9 +187,12 @@ async def restore(context: RequestContext) -> Response:
 
 async def examine(context: RequestContext) -> Response:
     """The findings of the doctor."""
-    from consumer.service import doctor
+    from consumer.service import doctor, probes
 
-    return reply({"findings": [asdict(finding) for finding in await doctor.examine(context.world)]})
+    findings = await doctor.examine(context.world)
+    if query_flag(context.query, "probe"):
+        findings += await probes.probe(context.world)
+    return reply({"findings": [asdict(finding) for finding in findings]})
 
 
 async def health(context: RequestContext) -> Response:
@@ -356,8 +360,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         method="GET",
         path="/v1/doctor",
         handler=examine,
-        summary="Check everything that the worker depends on",
+        summary="Check everything that the worker depends on; with `probe`, send each provider one cheap request too",
         role="operator",
+        query=("probe",),
         answers={200: "Findings"},
     ),
     Operation(

@@ -59,6 +59,10 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string", "minLength": 1, "maxLength": 200},
         "description": "How the idempotency key begins",
     },
+    "probe": {
+        "schema": {"enum": ["true", "false"], "default": "false"},
+        "description": "Whether to send one cheap request to the provider of each profile",
+    },
     "questions": {
         "schema": {"enum": ["true", "false"], "default": "false"},
         "description": "Whether to end questions that people were asked about calls, too",

@@ -207,6 +207,14 @@ def query_number(query: Mapping[str, str], name: str) -> int | None:
         raise BadInput(name, str(error)) from None
 
 
+def query_flag(query: Mapping[str, str], name: str) -> bool:
+    """A switch in the query; False if it is not given.  Raises BadInput."""
+    given = query.get(name, "false")
+    if given not in ("true", "false"):
+        raise BadInput(name, "must be true or false")
+    return given == "true"
+
+
 def organization_of(caller: queries.Caller, query: Mapping[str, str]) -> int | None:
     """The organization whose rows the caller may use; None: all.  Raises Forbidden, BadInput.
 

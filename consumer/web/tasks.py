@@ -13,7 +13,7 @@ from consumer.service import commands, queries, releases, retries, submissions, 
 from consumer.service.task_filter import TaskFilter
 from consumer.store.queries import FILTERED
 from consumer.web.operation import ORGANIZATION, Operation, reply
-from consumer.web.request import query_number
+from consumer.web.request import query_flag, query_number
 
 if TYPE_CHECKING:
     from consumer.web.request import RequestContext
@@ -108,11 +108,9 @@ async def retry(context: RequestContext) -> Response:
 
 async def release(context: RequestContext) -> Response:
     """Release a task from calls of unknown outcome."""
-    questions = context.query.get("questions", "false")
-    if questions not in ("true", "false"):
-        raise BadInput("questions", "must be true or false")
+    questions = query_flag(context.query, "questions")
     scope = (context.world, context.organization, context.number, context.actor)
-    return reply(asdict(await releases.release(*scope, questions=questions == "true")))
+    return reply(asdict(await releases.release(*scope, questions=questions)))
 
 
 async def act_in_bulk(context: RequestContext) -> Response:

@@ -12,9 +12,9 @@ import pytest
 
 from consumer.core.errors import BadInput
 from consumer.core.model import parse
-from consumer.core.outcome import Failed, Unknown
+from consumer.core.outcome import Failed, Retry, Succeeded, Unknown
 from consumer.core.profile import Account, Profile
-from consumer.provider import Pause, Provider, Quote, Verb
+from consumer.provider import Pause, Provider, Quote, Reply, Verb
 from providers import PROVIDERS
 from tests.contracts.provider_replies import ProviderReplyContract
 from tests.contracts.provider_webhooks import ProviderWebhookContract
@@ -91,6 +91,24 @@ class ProviderContract(ProviderReplyContract, ProviderWebhookContract):
                 assert (step.url.scheme, step.url.host, step.url.port) == (base.scheme, base.host, base.port)
                 assert step.url.path.startswith(base.path.rstrip("/"))
                 assert KEY not in str(step.url)
+
+    def test_a_probe_goes_to_the_profile_s_address_with_its_headers(self, provider: Provider) -> None:
+        account = make_account(provider, headers={"X-Team": "a team"})
+        base, probe = httpx2.URL(account.profile.base_url or ""), provider.probe(account)
+
+        if probe is not None:
+            url = probe.request.url
+            assert (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
+            assert probe.request.headers["x-team"] == "a team"
+            assert KEY not in str(url)
+
+    @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"data": [1]}', b'{"data": {}}', b"[" * 9_999])
+    def test_every_reply_to_a_probe_is_an_outcome(self, provider: Provider, body: bytes) -> None:
+        for status in (200, 204, 301, 401, 402, 403, 404, 429, 500, 503):
+            outcome = provider.read_probe(make_account(provider), Reply(status, {}, body))
+
+            assert isinstance(outcome, Succeeded | Failed | Retry | Unknown)
+            assert status < 300 or not isinstance(outcome, Succeeded)
 
     def test_a_pause_is_an_outcome(self, provider: Provider) -> None:
         for verb in provider.abilities.verbs:

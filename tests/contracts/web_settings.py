@@ -226,6 +226,19 @@ class OperationContract(DeploymentSuite):
         assert error.startswith("trigger tasks_finished is missing")
         assert len(findings) > 5
 
+    async def test_the_doctor_probes_each_profile_if_it_is_asked_to(self, deployment: Deployment) -> None:
+        async def found(query: str) -> list[str]:
+            response = await deployment.ask("GET", f"/v1/doctor{query}", key="operator")
+            return [one["what"] for one in response.json()["findings"] if one["what"].startswith("profile ")]
+
+        assert await found("") == await found("?probe=false") == []
+        assert await found("?probe=true") == [
+            f"profile {name} is not probed: {adapter} sends no requests"
+            for name, adapter in (("echo", "echo"), ("inbox", "inbox"), ("other", "echo"))
+        ]
+        refused(await deployment.ask("GET", "/v1/doctor?probe=yes", key="operator"), 422, "probe")
+        refused(await deployment.ask("GET", "/v1/doctor?probe=true", key="admin"), 403)
+
     async def test_an_operator_finishes_a_restore(self, deployment: Deployment) -> None:
         await deployment.put(name="greeting")
 

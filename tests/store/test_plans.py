@@ -65,6 +65,7 @@ EXEMPT: Final = {
     "store.settle.INSERT_LATE_ANSWER": "the same trigger",
     "store.claim.CLAIM_LEASE": "the last organization with due tasks, by the order of an index",
     "store.schema.check.LACKING_PROFILES": "the newest templates, up to :limit",
+    "store.schema.check.MODELS": "the newest templates, up to :limit",
     "store.queries.INBOX_ALL": WAITING,
     "store.queries.INBOX_SIZE_ALL": WAITING,
     "store.queries.ORGANIZATIONS": "stops after :size organizations, by the order of the ids; for an operator",

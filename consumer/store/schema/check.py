@@ -164,6 +164,17 @@ LACKING_PROFILES: Final = Query("""
     GROUP BY 1 ORDER BY 1
 """)
 
+# List the models that the candidates of the newest :limit templates name, by their profiles, each with the first template.
+MODELS: Final = Query("""
+    SELECT CASE candidate.type WHEN 'object' THEN candidate.value ->> 'profile' END AS profile,
+      CASE candidate.type WHEN 'object' THEN candidate.value ->> '$.settings.model' END AS model, min(template.id) AS first
+    FROM (SELECT id, CASE WHEN json_valid(route) THEN route ELSE '{}' END AS route FROM task_templates
+        WHERE route IS NOT NULL ORDER BY id DESC LIMIT :limit) AS template,
+      json_each(template.route, '$.stages') AS stage,
+      json_each(CASE stage.type WHEN 'object' THEN stage.value ELSE '{}' END, '$.candidates') AS candidate
+    GROUP BY 1, 2 HAVING profile IS NOT NULL AND model IS NOT NULL ORDER BY 1, 2
+""")
+
 # Count the webhooks that have not been handled since :since.  The two parts use one index each: webhooks that name an
 # execution, and webhooks that name only the provider's id.
 UNHANDLED: Final = Query("""
