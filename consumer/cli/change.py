@@ -200,8 +200,10 @@ def release(task: int | None, many: Many, target: Target, *, questions: bool, as
 
     async def run() -> dict[str, Any]:
         async with opened_at(target) as client:
-            with advised(target, f"{command(f'show {task}')} shows its executions"):
+            with advised(target):
                 return await client.release(task, questions=questions)
 
     released = asyncio.run(run())
-    say(released, f"task {task} is released from {released['released']} calls", as_json=as_json)
+    none = f"task {task} has no call of unknown outcome that can be released now"
+    words = f"task {task} is released from {released['released']} calls" if released["released"] else none
+    say(released, words, as_json=as_json)

@@ -322,8 +322,10 @@ def _read(provider: Provider, call: Call, verb: Verb, reply: Reply) -> Outcome:
         outcome: object = provider.reply(call, verb, reply)
     except Exception as error:  # noqa: BLE001  # an adapter may raise anything; the work may have been done and paid
         outcome = error
-    if isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS and outcome.account is None:
-        return replace(outcome, limited=True)
+    if isinstance(outcome, Retry) and outcome.account is not None:
+        outcome = unsent_outcome(verb, outcome)  # a poll that is refused says nothing about its job
+    elif isinstance(outcome, Retry) and reply.status == TOO_MANY_CALLS:
+        outcome = replace(outcome, limited=True)
     if isinstance(outcome, Outcome):
         return without_secrets(call.account, outcome)
     log().error(Event.ADAPTER_ERROR, provider=provider.name, error=type(outcome).__name__)

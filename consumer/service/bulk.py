@@ -184,14 +184,23 @@ async def _act_on(
     for row in page:
         task = integer(row, "id")
         try:
-            match action.verb:
-                case "cancel":
-                    await commands.cancel(world, organization, task, actor, ring=False)
-                case "retry":
-                    await retries.retry(world, organization, task, ring=False)
-                case "release":
-                    questions, profile = action.questions, action.filter.profile
-                    await releases.release(world, organization, task, actor, profile, questions=questions)
+            await _act_on_one(world, organization, action, actor, task)
         except (Conflict, NotFound) as error:
             skipped.append({"task": task, "why": str(error)})
     return skipped
+
+
+async def _act_on_one(
+    world: World, organization: int | None, action: BulkAction, actor: str, task: int
+) -> None:
+    """Raises NotFound, Conflict when the state of the task does not allow it."""
+    match action.verb:
+        case "cancel":
+            await commands.cancel(world, organization, task, actor, ring=False)
+        case "retry":
+            await retries.retry(world, organization, task, ring=False)
+        case "release":
+            questions, profile = action.questions, action.filter.profile
+            done = await releases.release(world, organization, task, actor, profile, questions=questions)
+            if not done.released:
+                raise Conflict(f"task {task} has no call of unknown outcome any more")

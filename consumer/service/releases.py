@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from consumer.core.errors import Conflict, NotFound
+from consumer.core.errors import NotFound
 from consumer.store import commands, queries
 
 if TYPE_CHECKING:
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """`released`: the calls of task `id` whose outcome no longer waits for evidence."""
+    """`released`: the calls of task `id` that no longer wait for evidence.
+
+    It is 0 if no outcome is unknown, or if a worker is following the call up at the moment."""
 
     id: int
     released: int
@@ -36,9 +38,7 @@ async def release(
 ) -> Released:
     """Release a task from its calls of unknown outcome; with a profile, from those calls only.
 
-    `questions`: also from those that a person was asked about.
-
-    Raises NotFound, Conflict when there is no such call."""
+    `questions`: also from those that a person was asked about.  A second release changes nothing.  Raises NotFound."""
     scope: dict[str, Value] = {"task": task, "organization": organization, "now": world.clock.now_ms()}
     batch = world.batch()
     released = batch.add(commands.RELEASE_CALLS(**scope, profile=profile, questions=int(questions)))
@@ -47,7 +47,4 @@ async def release(
     results = await batch.commit()
     if results.first(found) is None:
         raise NotFound(f"no task {task}")
-    count = len(results.rows(released))
-    if not count:
-        raise Conflict(f"task {task} has no call of unknown outcome that can be released now")
-    return Released(task, count)
+    return Released(task, len(results.rows(released)))

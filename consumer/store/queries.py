@@ -47,8 +47,9 @@ FILTERED: Final = (
     *("template", "status", "reason", "profile", "submitted_after", "submitted_before", "key_prefix"),
 )
 """The parameters of `MATCHES`."""
-PART: Final = "(SELECT * FROM tasks WHERE {whose} AND id < :before ORDER BY id DESC LIMIT :most) AS part"
-"""The tasks below an id that a list or a bulk action reads."""
+PART: Final = f"""(SELECT {_LISTED}, idempotency_key, identity FROM tasks
+      WHERE {{whose}} AND id < :before ORDER BY id DESC LIMIT :most) AS part"""
+"""The tasks below an id that a list or a bulk action reads, without the columns that may be large."""
 
 _LIST = f"""
     SELECT {_LISTED} FROM {PART} WHERE {MATCHES} ORDER BY id DESC LIMIT :size

@@ -65,5 +65,8 @@ def test_a_mistake_is_refused_with_the_right_way(three: Cli) -> None:
     assert "filter.submitted_after: must be a time" in three.refused(
         "cancel", "--submitted-after", "yesterday", "--dry-run"
     )
-    assert "no call of unknown outcome" in three.refused("release", "1")
+    assert (
+        three.fine("release", "1").out == "task 1 has no call of unknown outcome that can be released now\n"
+    )
+    assert "no task 9" in three.refused("release", "9")
     assert pending(three) == 3

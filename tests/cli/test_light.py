@@ -53,7 +53,7 @@ LIGHT = [
     Case("cost"),
     Case("cancel 1"),
     Case("retry 1"),
-    Case("release 1", code=1),  # it has no call of unknown outcome
+    Case("release 1"),
     Case("cancel --status pending --yes", allowed=CHECKS_VALUES),
     Case("adopt"),
     Case("submit TASKS", allowed=CHECKS_VALUES),

@@ -7,10 +7,15 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from consumer.core.outcome import Retry, Succeeded
+from consumer.core.policy import HOUR, MINUTE
 from consumer.core.profile import accounts
+from consumer.provider import Verb
 from consumer.service import doctor
 from tests.contracts.replies import GOOD
 from tests.contracts.resting import minutes_pass
+from tests.support.fakes import ANSWER
+from tests.support.jobs import accepted_job
 from tests.support.scene import PROFILES, Scene, Suite, ai
 
 
@@ -124,6 +129,17 @@ class RefusedAccountContract(Suite):
         ]
         assert "sk-old" not in f"{why} {found} {await scene.sql('SELECT * FROM rests')}"
         assert "sk-old" not in str(await scene.sql("SELECT * FROM task_executions"))
+
+    async def test_a_poll_that_is_refused_says_nothing_about_its_job(self, scene: Scene) -> None:
+        task = await accepted_job(scene)
+        scene.network.script("job", Retry("http_401", account="refused_key"), verb=Verb.POLL)
+        scene.network.script("job", Succeeded(ANSWER), verb=Verb.POLL)
+
+        await scene.later(10 * MINUTE)
+        assert await scene.states(task) == ["waiting"]
+        await scene.later(HOUR)
+
+        assert await scene.states(task) == ["succeeded"]
 
     async def test_a_refusal_of_the_task_itself_still_fails_the_task(self, scene: Scene) -> None:
         await scene.given(ai("chat", model="m"))

@@ -67,6 +67,7 @@ UNSAYABLE: Final = {
     "/v1/tasks": r"(tasks\[\d+\]\.)?(organization|template|assigned_to|deadline|idempotency_key)|tasks",
     "/v1/users": "organization",
     "/v1/restore": "revoke",
+    "/v1/bulk": "filter",
     "/v1/templates": _TEMPLATE,
     "/v1/templates/{id}": _TEMPLATE,
     "/v1/budgets": "organization|scope_id",
