@@ -75,7 +75,7 @@ def calls_of_other_workers_are_not_counted(patch: Patch) -> None:
         original(self, rows)
         for name, state in self.states.items():
             mine = {token: held for token, held in (state.holders or {}).items() if token == self.token}
-            self.states[name] = replace(state, holders=mine)
+            self.states[name] = state._replace(holders=mine)
 
     original = patch.set(Traffic, "read", read)
 
