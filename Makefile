@@ -2,7 +2,7 @@
 # node_modules when a target first needs it, and checks the hashes in requirements/ and package-lock.json.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test test-workerd check bench bench-peers bench-scale bench-start bill chaos fuzz sim sim-planted bundle expected-modules \
+.PHONY: help setup demo dev test test-workerd check bench bench-peers bench-scale bench-start bench-fair bill chaos fuzz sim sim-planted bundle expected-modules \
 	compare-pywrangler lock fmt clean static
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -53,6 +53,9 @@ bench-scale: $(DONE)/dev  ## count what claims, sweeps, lists and sums cost with
 
 bench-start: $(DONE)/dev  ## measure the import of what ships and its first events: BESIDE=another checkout
 	$(BIN)/python -m tests.bench.imports $(if $(BESIDE),--beside $(BESIDE))
+
+bench-fair: $(DONE)/dev  ## measure how fairly organizations share the worker, in virtual time
+	$(BIN)/python -m tests.bench.fair
 
 sim: $(DONE)/dev  ## simulate the whole system with crashes and faults on a virtual clock: SEEDS=20
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),20)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from structlog.contextvars import bound_contextvars
 
 from consumer.core import message
 from consumer.core.errors import BadInput
+from consumer.core.shares import Speeds
 from consumer.ports import PortError
-from consumer.run.meter import metered
+from consumer.run.meter import meter
 from consumer.run.run import Run
 from consumer.run.schema import BrokenSchema, SchemaTrust
 from consumer.run.summary import Summary
@@ -39,18 +40,19 @@ class App:
     world: World
     stopping: Callable[[], bool] = lambda: False
     trust: SchemaTrust = field(default_factory=SchemaTrust)
+    speeds: Speeds = field(default_factory=Speeds)
 
     async def on_messages(self, messages: Sequence[Message]) -> Summary:
         """Handle doorbells: work until no task is due.  Each message is acknowledged or retried, even after an
         error."""
-        began_ms, world = self.world.clock.now_ms(), metered(self.world)
+        world = replace(self.world, database=meter(self.world))
         readable = await self._set_aside_unreadable(world, messages)
         if not readable:
             return Summary()
         try:
             with bound_contextvars(message=readable[0].id):
                 await self.trust.check(world)
-                summary = await Run(world, self.stopping, began_ms).drain()
+                summary = await Run(world, self.stopping, self.speeds).drain()
         except BaseException as error:
             self._retry(readable)
             if isinstance(error, PortError | BrokenSchema):

@@ -23,6 +23,7 @@ from consumer.cloudflare.queue import DeliveredMessage, WorkersQueue
 from consumer.core.errors import BadInput
 from consumer.core.message import DEAD_LETTER_QUEUE
 from consumer.core.profile import accounts, secrets_named
+from consumer.core.shares import Speeds
 from consumer.core.strictjson import parse_json
 from consumer.run.schema import SchemaTrust
 from consumer.web.app import build
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 TRUST: Final = SchemaTrust()
 """An isolate keeps it between events, so that it checks the schema once in ten minutes."""
+SPEEDS: Final = Speeds()
+"""An isolate keeps it too, so that its next run knows whose calls are slow."""
 
 
 class Default(WorkerEntrypoint):
@@ -89,7 +92,7 @@ class Default(WorkerEntrypoint):
                 public_url=self._text("PUBLIC_URL", "http://127.0.0.1:8080").rstrip("/"),
             ),
         )
-        return App(world, trust=TRUST)
+        return App(world, trust=TRUST, speeds=SPEEDS)
 
     def _text(self, name: str, default: str) -> str:
         value = getattr(self.env, name, None)

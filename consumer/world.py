@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from consumer.core import policy
 from consumer.core.errors import BadInput
+from consumer.core.pace import Pace
 from consumer.ports import NoAnswer
 from consumer.store.batch import Batch, five_tries
 
@@ -82,6 +83,17 @@ class Config:
     (`execution.call.NEVER_SENT`)."""
     public_url: str = "http://127.0.0.1:8080"
     """The address of this worker for providers' webhooks and for people, without a slash at its end."""
+
+    @property
+    def pace(self) -> Pace:
+        """How eagerly a run uses the database."""
+        return Pace(
+            self.flush_after_ms,
+            self.flush_size,
+            self.prefetch_below,
+            self.settle_with_begins_at,
+            self.statements,
+        )
 
 
 LOCAL: Final = Config(

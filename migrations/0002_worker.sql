@@ -283,6 +283,8 @@ CREATE TABLE rests (
   -- A fingerprint of the account that the provider refused: the rest is over when the profile has another key. NULL for any
   -- other rest.
   account TEXT,
+  -- The organizations whose calls failed in a row, as a JSON list. The profile rests for these.
+  failing TEXT NOT NULL DEFAULT '[]',
   -- The time of the last write.
   changed_ms INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -42,7 +42,8 @@ class Load(NamedTuple):
     up.  `in_flight`: calls and follow-ups.  `following_up`: the follow-ups among them.  `may_follow_up`: one more may
     start.  `room`, `connections`: how many more calls may start, and how many of those over the network.  `ended`:
     calls that have ended and were not settled, the first of them at `first_ended_ms`.  `exhausted`: the last claim
-    found nothing.  `stalled`: the next task needs a connection, and none is free.  `sent`: statements sent so far.
+    found nothing.  `others_due`: the calls in flight are slow, so tasks of other organizations are claimed before the
+    next one begins.  `stalled`: the next task needs a connection, and none is free.  `sent`: statements sent so far.
     `handed_over`: the run has left the rest to another one."""
 
     now_ms: int
@@ -61,6 +62,7 @@ class Load(NamedTuple):
     ended: int = 0
     first_ended_ms: int = 0
     exhausted: bool = False
+    others_due: bool = False
     stalled: bool = False
     sent: int = 0
     handed_over: bool = False
@@ -134,12 +136,21 @@ def can_claim(load: Load, pace: Pace) -> bool:
     """Whether a round trip should claim more tasks.
 
     A run with claimed tasks in hand claims more only if it can start no call and has nothing to settle.  Then the next
-    call does not have to wait for a claim."""
-    if load.exhausted or is_over(load, pace):
+    call does not have to wait for a claim.  And a run whose calls are slow claims for others (`run/turns.py`)."""
+    if is_over(load, pace):
+        return False
+    if load.others_due and load.room > 0 and load.connections > 0:
+        return True
+    if load.exhausted:
         return False
     if load.ready:
         return load.ready < pace.prefetch_below and load.room <= 0 and not load.ended
     return load.room > 0 and load.connections > 0
+
+
+def must_look(load: Load) -> bool:
+    """Whether a run with tasks in hand has to claim tasks of others before it begins one of them."""
+    return bool(load.ready) and load.others_due and load.room > 0 and load.connections > 0
 
 
 def flush_due(load: Load, pace: Pace) -> bool:

@@ -2,11 +2,12 @@
 
 Three things keep a profile from being called:
 
-    it keeps failing           it *rests*: after `FAILURES` failures in a row no worker calls it.  After the rest,
-                               one call at a time, the probe, finds out whether it answers.  If it fails, the next
-                               rest is longer; if it answers, the profile is free again
-    its account is refused     it rests after the first such call: each further one would be refused too.  A probe
-                               ends that rest, and so does another key in the configuration
+    it keeps failing           it *rests*: after `FAILURES` failures in a row no worker calls it for the organizations
+                               whose calls failed.  After the rest, one call at a time, the probe, finds out whether it
+                               answers.  If it fails, the next rest is longer; if any call is answered, the profile
+                               is free again
+    its account is refused     it rests after the first such call, for every organization: each further one would be
+                               refused too.  A probe ends that rest, and so does another key in the configuration
     it gets too many calls     it waits as long as the provider asked, or a growing time if it did not say
     it reached its own limits  `rate` or `concurrency` of the profile
 
@@ -38,6 +39,8 @@ FIRST_LIMIT: Final = 1 * policy.SECOND
 LONGEST_LIMIT: Final = 1 * policy.MINUTE
 LONGEST_ASKED: Final = 1 * policy.HOUR
 """The longest wait of a profile that its provider asks for: after it, one call finds out whether it still holds."""
+MOST_FAILING: Final = 100
+"""The organizations that are remembered.  A profile that failed for so many rests for all."""
 SLOTS: Final = 20
 """The parts of a period in which calls are counted together, so that the state stays small."""
 CUT_OFF: Final = "cut_off"
@@ -47,11 +50,11 @@ CUT_OFF: Final = "cut_off"
 class State(NamedTuple):
     """The state of a profile.  `version`: counts the writes of its row.
 
-    `failures`: failures in a row.  `level`: rests in a row, 0 while it does not rest.  `limits`: refusals for too many
-    calls in a row.  `began_ms`: when the last rest or wait began.  `until_ms`: no call begins before.  `reason`: the
-    code of the last failure.  `recent`: calls of the period of `rate`, as (slot, number).  `holders`: calls in flight,
-    for `concurrency`, as (number, time until which they count) by the token of the run.  `account`: the fingerprint of
-    an account that the provider refused."""
+    `failures`: failures in a row, and `failing`, the organizations whose calls these were.  `level`: rests in a row, 0
+    while it does not rest.  `limits`: refusals for too many calls in a row.  `began_ms`: when the last rest or wait
+    began.  `until_ms`: no call begins before.  `reason`: the code of the last failure.  `recent`: calls of the period
+    of `rate`, as (slot, number).  `holders`: calls in flight, for `concurrency`, as (number, time until which they
+    count) by the token of the run.  `account`: the fingerprint of an account that the provider refused."""
 
     version: int = 0
     failures: int = 0
@@ -63,6 +66,7 @@ class State(NamedTuple):
     recent: tuple[tuple[int, int], ...] = ()
     holders: Mapping[str, tuple[int, int]] | None = None
     account: str | None = None
+    failing: tuple[int | None, ...] = ()
 
 
 UNTROUBLED: Final = State()
@@ -75,8 +79,27 @@ def for_account(state: State, fingerprint: str) -> State:
     return UNTROUBLED._replace(version=state.version, recent=state.recent, holders=state.holders)
 
 
-def after(state: State, outcome: Outcome, started_ms: int, now_ms: int, fingerprint: str = "") -> State:
-    """The state after a call that started at `started_ms`, with the account of this fingerprint.
+def seen_by(state: State, organization: int | None) -> State:
+    """The state as it holds for an organization.
+
+    Failures of others may come from what they ask for, so the profile does not rest for it before a call of its own has
+    failed.  It uses up no attempt that way: a failure while a profile rests counts none.  A refused account is refused
+    for all."""
+    concerned = organization in state.failing or len(state.failing) >= MOST_FAILING
+    if not state.level or state.limits or state.account is not None or concerned:
+        return state
+    return state._replace(failures=0, level=0, until_ms=0, reason=None)
+
+
+def after(
+    state: State,
+    outcome: Outcome,
+    started_ms: int,
+    now_ms: int,
+    organization: int | None = None,
+    fingerprint: str = "",
+) -> State:
+    """The state after a call of an organization that started at `started_ms`, with the account of this fingerprint.
 
     A call that started before the present rest says nothing new: many may be in flight when a profile fails."""
     if isinstance(outcome, Retry) and outcome.limited:
@@ -89,12 +112,14 @@ def after(state: State, outcome: Outcome, started_ms: int, now_ms: int, fingerpr
     if isinstance(outcome, Retry) and outcome.account is not None:
         refused = state._replace(failures=max(state.failures, FAILURES - 1))
         why = f"{outcome.account} {outcome.why}"
-        return _failed(refused, why, now_ms)._replace(failures=state.failures + 1, account=fingerprint)
+        return _failed(refused, why, now_ms, organization)._replace(
+            failures=state.failures + 1, account=fingerprint
+        )
     if isinstance(outcome, Retry | Unknown):
-        return _failed(state, outcome.why, now_ms)
+        return _failed(state, outcome.why, now_ms, organization)
     if not (state.failures or state.level or state.limits or state.until_ms):
         return state
-    return state._replace(failures=0, level=0, limits=0, until_ms=0, reason=None, account=None)
+    return state._replace(failures=0, level=0, limits=0, until_ms=0, reason=None, account=None, failing=())
 
 
 def code(why: str) -> str:
@@ -102,8 +127,10 @@ def code(why: str) -> str:
     return why.partition(":")[0][:100]
 
 
-def _failed(state: State, why: str, now_ms: int) -> State:
+def _failed(state: State, why: str, now_ms: int, organization: int | None) -> State:
     failures, reason = state.failures + 1, code(why)
+    failing = tuple(dict.fromkeys((*state.failing, organization)))[:MOST_FAILING]
+    state = state._replace(failing=failing)
     if failures < FAILURES and not state.level:
         return state._replace(failures=failures, reason=reason)
     length = min(LONGEST_REST, FIRST_REST * 2 ** min(state.level, 20))
@@ -137,6 +164,7 @@ def _limited(state: State, outcome: Retry, started_ms: int, now_ms: int) -> Stat
         until_ms=until,
         reason=code(outcome.why),
         account=None,
+        failing=(),
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from consumer.core.shares import Connections, turns
+from consumer.core.shares import Connections, Owner, turns
 from consumer.run.begin import Intent, Release, impossible, prepare
 from consumer.run.claim import Claimed
 
@@ -29,21 +29,29 @@ class Chosen(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Room:
-    """The calls and connections that are left, and the connections that each profile holds."""
+    """The calls and connections that are left, and the connections that each profile and each organization holds."""
 
     world: World
     calls: int
     connections: int
-    held: Counter[str]
-    alone: bool
+    held: Counter[Owner]
+    one_profile: bool
+    one_organization: bool
 
-    def may_connect(self, account: Account | None, traffic: Traffic, now_ms: int) -> bool:
-        """Whether a call to this account may begin, as far as connections matter."""
+    def may_connect(self, task: Claimed, traffic: Traffic, now_ms: int) -> bool:
+        """Whether the call of this task may begin, as far as connections matter."""
+        account = _account(self.world, task)
         if account is None or not _connects(self.world, account):
             return True
-        config = self.world.config
-        free = Connections(config.connections, self.connections, self.held, traffic.answered_ms, self.alone)
-        return free.may_take(account.name, now_ms)
+        free = Connections(
+            self.world.config.connections,
+            self.connections,
+            self.held,
+            traffic.speeds,
+            self.one_profile,
+            self.one_organization,
+        )
+        return free.may_take(account.name, task.organization, now_ms)
 
     def take(self, intent: Intent) -> None:
         """A call begins, unless its outcome is known without one."""
@@ -51,7 +59,7 @@ class _Room:
             self.calls -= 1
             if intent.provider.needs_base_url:
                 self.connections -= 1
-                self.held[intent.account.name] += 1
+                self.held.update((intent.account.name, intent.task.organization))
 
 
 def choose(
@@ -60,22 +68,27 @@ def choose(
     flight: Flight,
     traffic: Traffic,
     now_ms: int,
+    *,
+    one_organization: bool = False,
 ) -> Chosen:
     """Take the tasks that can begin, or never will, out of `ready`; a task that needs no call needs no room."""
     chosen = Chosen([], [], stalled=False)
-    in_flight = [intent for intent in flight.calls.values() if intent is not None]
-    room = _room(world, flight, in_flight)
+    in_flight = flight.intents
+    room = _room(world, flight, in_flight, one_organization=one_organization)
     if not ready or room.calls <= 0:
         return chosen
     left, stalled = list[int](), False
     owners = Counter(intent.task.organization for intent in in_flight)
+    owners.update(
+        traffic.speeds.slow.keys()
+    )  # the next call of such an organization takes as long as several others
     for place in turns([task.organization for task in ready], owners):
         if room.calls <= 0:
             left.append(place)
             continue
         task = ready[place]
         way = task if impossible(task, now_ms) else traffic.way(task, now_ms)
-        if isinstance(way, Claimed) and not room.may_connect(_account(world, way), traffic, now_ms):
+        if isinstance(way, Claimed) and not room.may_connect(way, traffic, now_ms):
             stalled = True
             left.append(place)
             continue
@@ -91,11 +104,14 @@ def choose(
     return chosen._replace(stalled=stalled)
 
 
-def _room(world: World, flight: Flight, in_flight: list[Intent]) -> _Room:
-    held = Counter(intent.account.name for intent in in_flight if intent.provider.needs_base_url)
-    alone = sum(_connects(world, account) for account in world.accounts.values()) < 2
+def _room(world: World, flight: Flight, in_flight: list[Intent], *, one_organization: bool) -> _Room:
+    held = Counter[Owner]()
+    for intent in in_flight:
+        if intent.provider.needs_base_url:
+            held.update((intent.account.name, intent.task.organization))
+    one_profile = sum(_connects(world, account) for account in world.accounts.values()) < 2
     calls = min(flight.room, world.config.begin_size)
-    return _Room(world, calls, flight.free_connections, held, alone)
+    return _Room(world, calls, flight.free_connections, held, one_profile, one_organization)
 
 
 def _account(world: World, task: Claimed) -> Account | None:

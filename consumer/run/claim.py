@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core.errors import BadInput
@@ -16,7 +18,7 @@ from consumer.store import claim as sql
 from consumer.store.sql import bad_column, integer, known_integer, optional_integer, optional_text, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from consumer.core.decide import Position, TaskMove
     from consumer.core.template import Plan
@@ -104,6 +106,17 @@ class Claimed:
         return self.position.repairs
 
 
+class Turn(NamedTuple):
+    """What a claim needs to know of its run.
+
+    `most`: the tasks that it may take.  `used`: how many of the last calls each organization got.  `without`: the
+    organizations that it passes over."""
+
+    most: int
+    used: Mapping[int, int] = MappingProxyType({})
+    without: Sequence[int] = ()
+
+
 class Taken(NamedTuple):
     """What a claim brought."""
 
@@ -155,13 +168,20 @@ def _tasks_of(outbox: Iterable[Row], kind: str) -> list[int]:
     return sorted({integer(row, "task_id") for row in outbox if row["kind"] == kind})
 
 
-def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
+def claim(
+    batch: Batch,
+    world: World,
+    token: str,
+    now_ms: int,
+    turn: Turn | None = None,
+) -> Claiming:
     """Add a claim to a batch.
 
     It may be sent twice: the token of the lease makes the second time read what the first time took."""
     config = world.config
     until = now_ms + config.lease_ms
     size = config.batch_size
+    turn = turn or Turn(size)
     start = int(world.entropy.draw() * 2**31)
     lease = sql.CLAIM_LEASE(
         token=token,
@@ -172,7 +192,9 @@ def claim(batch: Batch, world: World, token: str, now_ms: int) -> Claiming:
         start=start,
         hops=SCAN_HOPS,
         few=min(size, SCAN_HOPS),
-        kept=max(1, size // 5),
+        most=turn.most,
+        used=json.dumps(dict(turn.used)),
+        without=json.dumps(turn.without),
     )
     batch.add(lease, sql.CLAIM_TASKS(token=token, at=iso(now_ms)))
     return Claiming(

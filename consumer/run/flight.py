@@ -72,12 +72,23 @@ class Flight:
         return self.world.config.concurrency - len(self.calls)
 
     @property
+    def intents(self) -> list[Intent]:
+        """The calls in flight that this run began, without follow-ups."""
+        return [intent for intent in self.calls.values() if intent is not None]
+
+    @property
     def free_connections(self) -> int:
         """How many more calls may be started over the network.  Storage keeps the connections that it uses now."""
         config = self.world.config
         storage = max(0, len(self.publishing.writing) - (config.all_connections - config.connections))
         free = config.connections - self.connected - storage
         return free if self.calls else max(1, free)
+
+    @property
+    def may_follow_up(self) -> bool:
+        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
+        most = max(1, self.world.config.connections - 1)
+        return self.following_up < most and self.room > 0 and self.free_connections > 0
 
     def start(self, intent: Intent) -> None:
         """Start the call of an intent that was admitted."""

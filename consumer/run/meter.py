@@ -1,8 +1,9 @@
-"""The statements of one invocation, counted where they are sent, with every repetition and every follow-up."""
+"""The statements of one invocation, counted where they are sent, with every repetition and every follow-up.
+
+And the time of its beginning, from which the platform counts."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from consumer.ports import Exhausted
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 
 class Metered:
-    """`Database` for one run.  It refuses statements beyond `most`, as D1 does, on every host."""
+    """`Database` for one invocation, which began at `began_ms`.
 
-    def __init__(self, database: Database, most: int) -> None:
+    It refuses statements beyond `most`, as D1 does, on every host."""
+
+    def __init__(self, database: Database, most: int, began_ms: int) -> None:
+        self.began_ms = began_ms
         self._database = database
         self._most = most
         self.sent = 0
@@ -30,6 +34,9 @@ class Metered:
         return await self._database.batch(statements)
 
 
-def metered(world: World) -> World:
-    """The world of one invocation: every statement that is sent in it counts."""
-    return replace(world, database=Metered(world.database, world.config.all_statements))
+def meter(world: World) -> Metered:
+    """The database of an invocation that begins now, or of the one that this world belongs to."""
+    known = world.database
+    if isinstance(known, Metered):
+        return known
+    return Metered(known, world.config.all_statements, world.clock.now_ms())

@@ -22,6 +22,7 @@ from consumer.core import pace
 from consumer.core.checker import RUN_WORK, Work
 from consumer.core.lifecycle import ExecutionState, TaskState
 from consumer.core.policy import RENEW_EVERY
+from consumer.core.shares import Speeds
 from consumer.execution import doorbells, follow_up
 from consumer.execution.settle import (
     Settled,
@@ -39,9 +40,10 @@ from consumer.run.choose import choose
 from consumer.run.claim import Claimed, Claiming, claim
 from consumer.run.flight import Flight, after_settle
 from consumer.run.leases import Leases
-from consumer.run.meter import Metered
+from consumer.run.meter import meter
 from consumer.run.summary import Summary
 from consumer.run.traffic import Traffic
+from consumer.run.turns import Turns
 from consumer.store import rests as rests_sql
 from consumer.telemetry import Event, log
 
@@ -54,42 +56,32 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One invocation's work.  `stopping` returns True once the process was asked to end.
-
-    `began_ms`: when the invocation began, whose time the platform limits; None: now."""
+    """One invocation's work.  `stopping` returns True once the process was asked to end.  `speeds`: what earlier runs
+    of the process know."""
 
     def __init__(
-        self, world: World, stopping: Callable[[], bool] = lambda: False, began_ms: int | None = None
+        self, world: World, stopping: Callable[[], bool] = lambda: False, speeds: Speeds | None = None
     ) -> None:
-        now, config = world.clock.now_ms() if began_ms is None else began_ms, world.config
-        known = world.database
-        self.meter = known if isinstance(known, Metered) else Metered(known, config.all_statements)
+        self.meter, config = meter(world), world.config
+        now = self.meter.began_ms
         self.world = replace(world, database=self.meter, keep_trying=self._keep_trying)
         self.stopping = stopping
         self.stop_at_ms = now + config.invocation_ms
         self.cut_at_ms = now + config.cut_ms
-        self.pace = pace.Pace(
-            flush_after_ms=config.flush_after_ms,
-            flush_size=config.flush_size,
-            prefetch_below=config.prefetch_below,
-            settle_with_begins_at=config.settle_with_begins_at,
-            statements=config.statements,
-        )
+        self.pace = config.pace
         self.summary = Summary()
         self.leases = Leases(config.lease_ms, now + RENEW_EVERY)
         self.work = Work(RUN_WORK, cuts=False)
-        self.traffic = Traffic(world, world.entropy.token(), world.has_limits)
+        self.traffic = Traffic(world, world.entropy.token(), world.has_limits, speeds or Speeds())
         self.flight = Flight(self.world, self.leases, self._has_time, self.work, self.traffic)
         self.publishing = self.flight.publishing
+        self.turns = Turns(self.flight, self.traffic.speeds)
         self.ready: deque[Claimed] = deque()
         self.follow_ups: deque[int] = deque()
         self.releases: list[Release] = []
         self.doorbells: set[int] = set()
         """Delays in seconds after which a doorbell is needed."""
-        self.exhausted = False
-        self.stalled = False
-        self.handed_over = False
-        self.rung = False
+        self.exhausted = self.stalled = self.handed_over = self.rung = False
         self.settling = False
         """Whether the batch that is being sent carries settles."""
 
@@ -119,16 +111,16 @@ class Run:
         return self.summary
 
     def _load(self) -> pace.Load:
-        flight = self.flight
+        flight, now = self.flight, self.world.clock.now_ms()
         return pace.Load(
-            now_ms=self.world.clock.now_ms(),
+            now_ms=now,
             stop_at_ms=self._stop_at_ms,
             cut_at_ms=self.cut_at_ms,
             renew_at_ms=self.leases.renew_at_ms,
             stopping=self.stopping(),
             ready=len(self.ready),
             follow_ups=len(self.follow_ups),
-            may_follow_up=self._may_follow_up(),
+            may_follow_up=flight.may_follow_up,
             releases=len(self.releases),
             in_flight=len(flight.calls),
             following_up=flight.following_up,
@@ -137,6 +129,7 @@ class Run:
             ended=len(flight.ended),
             first_ended_ms=flight.first_ended_ms,
             exhausted=self.exhausted,
+            others_due=self.turns.others_due(self.ready, now, stalled=self.stalled),
             stalled=self.stalled,
             sent=self.meter.sent,
             handed_over=self.handed_over,
@@ -169,7 +162,7 @@ class Run:
         releases, self.releases = self.releases, []
         for due in self.traffic.take_due(now):
             self._ring_at(due)
-        self.traffic.hold([*filter(None, self.flight.calls.values()), *intents], now)
+        self.traffic.hold([*self.flight.intents, *intents], now)
         self.settling = bool(ends)
 
         batch = self.world.batch()
@@ -237,14 +230,20 @@ class Run:
     # --- claim and begin ------------------------------------------------------------------------------------------
 
     def _claim(self, batch: Batch, now: int) -> Claiming | None:
-        if not pace.can_claim(self._load(), self.pace):
+        load = self._load()
+        if not pace.can_claim(load, self.pace):
             return None
         batch.add(*self.traffic.wake(now))
-        return claim(batch, self.world, self.world.entropy.token(), now)
+        turn = self.turns.next_claim(
+            self.world.config.batch_size, self.ready, now, for_others=pace.must_look(load)
+        )
+        return claim(batch, self.world, self.world.entropy.token(), now, turn)
 
     async def _take(self, claiming: Claiming, results: Results) -> None:
         taken = await claiming.read(self.world, results)
-        self.exhausted = not (taken.tasks or taken.executions or taken.publish or taken.unhandled)
+        found = taken.tasks or taken.executions or taken.publish or taken.unhandled
+        self.exhausted = not found and (self.exhausted or not self.turns.for_others)
+        self.turns.found = bool(taken.tasks)
         self.summary.claimed += len(taken.tasks)
         self.summary.followed_up += len(taken.executions)
         self.ready.extend(taken.tasks)
@@ -258,19 +257,16 @@ class Run:
             self.follow_ups.extend(await follow_up.with_unhandled_webhooks(self.world, taken.unhandled))
 
     def _start_follow_ups(self) -> None:
-        while self.follow_ups and self._may_follow_up() and not self._is_over():
+        while self.follow_ups and self.flight.may_follow_up and not self._is_over():
             self.flight.follow_up(self.follow_ups.popleft())
-
-    def _may_follow_up(self) -> bool:
-        """One connection is left to calls, because a provider that hangs may keep follow-ups for long."""
-        flight, most = self.flight, max(1, self.world.config.connections - 1)
-        return flight.following_up < most and flight.room > 0 and flight.free_connections > 0
 
     def _next_intents(self, now: int) -> list[Intent]:
         """As many claimed tasks as there is room for, those of all organizations in turn."""
-        if not self.ready or self._is_over():
+        if not self.ready or self._is_over() or pace.must_look(self._load()):
             return []
-        chosen = choose(self.world, self.ready, self.flight, self.traffic, now)
+        alone = self.turns.is_alone(self.ready)
+        chosen = choose(self.world, self.ready, self.flight, self.traffic, now, one_organization=alone)
+        self.turns.begun(chosen.intents)
         self.stalled |= chosen.stalled
         self.releases += chosen.releases
         return chosen.intents

@@ -14,6 +14,7 @@ from consumer.core import policy, rest
 from consumer.core.lifecycle import TaskState
 from consumer.core.outcome import Failed, Retry, Unknown
 from consumer.core.rest import UNTROUBLED, State, Wait, Way
+from consumer.core.shares import Speeds
 from consumer.core.strictjson import parse_json
 from consumer.execution.secrets import fingerprint
 from consumer.run.begin import BLOCKED_BY_REST, Intent, Release
@@ -34,18 +35,18 @@ if TYPE_CHECKING:
 class Traffic:
     """The states of profiles, as this run knows them.
 
-    `token`: this run, among the holders of calls.  `limited`: a profile of the deployment has limits.  `changed`: the
-    profiles whose state was not written yet.  `tickets`: the number of writes, so that each has a ticket of its own.
-    `answered_ms`: when each profile answered last.  `woken`: the profiles whose tasks the last claim made due.  `due`:
-    times at which calls of a profile may begin again."""
+    `token`: this run, among the holders of calls.  `limited`: a profile of the deployment has limits.  `speeds`: how
+    quickly profiles and organizations got answers.  `changed`: the profiles whose state was not written yet.
+    `tickets`: the number of writes, so that each has a ticket of its own.  `woken`: the profiles whose tasks the last
+    claim made due.  `due`: times at which calls of a profile may begin again."""
 
     world: World
     token: str
     limited: bool
+    speeds: Speeds = field(default_factory=Speeds)
     states: dict[str, State] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     tickets: int = 0
-    answered_ms: dict[str, int] = field(default_factory=dict)
     woken: set[str] = field(default_factory=set)
     due: set[int] = field(default_factory=set)
 
@@ -59,7 +60,9 @@ class Traffic:
         names = [candidate.profile for candidate in plan.route.stages[at.stage].candidates[at.candidate :]]
         if not names:
             return task
-        chosen = rest.choose([self._way(name, now_ms) for name in names], now_ms, task.deadline_ms)
+        chosen = rest.choose(
+            [self._way(name, task.organization, now_ms) for name in names], now_ms, task.deadline_ms
+        )
         if isinstance(chosen, Wait):
             name = names[chosen.place]
             if not chosen.in_time:
@@ -77,8 +80,11 @@ class Traffic:
         state = self._state(name)
         if not (state.level or profile.rate or profile.concurrency):
             return intent
+        rests = rest.seen_by(state, intent.task.organization).level
+        if not (rests or profile.rate or profile.concurrency):
+            return intent
         state = rest.taken(state, profile, self.token, now_ms)
-        if state.level:
+        if rests:
             state = rest.probing(state, now_ms, int(intent.call.timeout_s * policy.SECOND))
         self._change(name, state)
         return replace(intent, ticket=self._ticket())
@@ -88,14 +94,14 @@ class Traffic:
     def note(self, intent: Intent, outcome: Outcome, now_ms: int) -> int:
         """Note how a call ended.  Returns until when its profile rests or waits then."""
         name = intent.account.name
-        if not isinstance(outcome, Unknown):
-            self.answered_ms[name] = now_ms
+        answered, lasted_ms = not isinstance(outcome, Unknown), now_ms - intent.started_ms
+        self.speeds.note(name, intent.task.organization, lasted_ms, now_ms, answered=answered)
         if isinstance(outcome, Failed) and intent.immediate_outcome is not None:
             return 0  # nothing was sent, so nothing is known of the profile
         before = self._state(name)
         refused = isinstance(outcome, Retry) and outcome.account is not None
         used = fingerprint(self.world, intent.account) if refused else ""
-        after = rest.after(before, outcome, intent.started_ms, now_ms, used)
+        after = rest.after(before, outcome, intent.started_ms, now_ms, intent.task.organization, used)
         if after != before:
             self._change(name, after)
             self.due.add(after.until_ms)
@@ -175,8 +181,8 @@ class Traffic:
         account = self.world.accounts.get(name)
         return account.profile if account is not None else None
 
-    def _way(self, name: str, now_ms: int) -> Way:
-        state, profile = self._state(name), self._profile(name)
+    def _way(self, name: str, organization: int | None, now_ms: int) -> Way:
+        state, profile = rest.seen_by(self._state(name), organization), self._profile(name)
         next_ms = rest.next_call_ms(state, profile, now_ms)
         return Way(rest.room(state, profile, now_ms), next_ms, promised=not state.level)
 
@@ -201,6 +207,7 @@ class Traffic:
             "recent": json.dumps(state.recent),
             "holders": json.dumps(state.holders or {}),
             "account": state.account,
+            "failing": json.dumps(state.failing),
         }
 
 
@@ -217,6 +224,7 @@ def _state(row: Row) -> State:
         tuple((int(slot), int(calls)) for slot, calls in recent),
         {token: (int(calls), int(until)) for token, (calls, until) in holders.items()},
         optional_text(row, "account"),
+        tuple(parse_json(text(row, "failing"))),
     )
 
 

@@ -11,13 +11,14 @@ from typing import Final
 
 from consumer.store.sql import Query
 
-# Choose up to :size due tasks, in order of rank and time, and write their ids into a new lease.  Nothing is chosen while
-# the operator's stop is set.
+# Choose up to :size due tasks, and write their ids into a new lease.  Nothing is chosen while the operator's stop is set.
 #
-# Fairness: when one organization, the dominant one, would fill more than :half of the batch, other organizations get
-# their share of the other half.  When several organizations fill it together, :kept places are kept for organizations
-# that are not among them, so that a single task does not wait for the hundreds in front of it.  Other organizations are
-# read only when the first tasks fill the batch: otherwise all that is due fits, and the claim stays cheap.
+# Fairness: while all that is due fits into the batch, the order is rank, then time.  When it does not fit, organizations
+# take turns: each task has a number, which is its turn among the tasks of its organization plus the calls that this run
+# has begun for this organization (:used), and the lowest numbers are chosen.  Rank and time decide between equal numbers.
+# So one organization cannot get more places by more tasks or higher ranks, and one that got little comes first.
+# Organizations behind the first tasks are read only when these fill the batch: otherwise the claim stays cheap.  A run
+# whose calls are slow claims up to :most tasks of others, without the organizations in :without.
 #
 # Safety: a task that lost a worker before may be what kills workers.  It is claimed alone, so that it takes no other
 # task along.
@@ -26,17 +27,16 @@ from consumer.store.sql import Query
 # of rows by an index, whatever is scheduled for later.  That is why `first_due` has one limited subquery for each rank.
 # They run in the order of ranks, so nothing has to be sorted, and a subquery does not run once the batch is full.
 #
-# Example: the batch size is 10, so :half is 5.  All tasks have the same rank.  Organization 1 has 100 due tasks, which
-# are the oldest ones.  Organization 2 has 1 due task, organization 3 has 40.
+# Example: the batch size is 10, so :half is 5.  All tasks have the same rank, and the run has begun no call yet.
+# Organization 1 has 100 due tasks, which are the oldest ones.  Organization 2 has 1 due task, organization 3 has 40.
 #   first_due            10 tasks of organization 1
 #   dominant             organization 1, because 10 is more than 5
 #   organization_scan    organizations 1, 2 and 3, from two starting places
 #   other_organizations  organizations 2 and 3
 #   others_due           1 task of organization 2, 5 tasks of organization 3
-#   share_each           3 tasks: half of the batch for two organizations, rounded up
 #   ranked               turns 1 to 10 of organization 1, turn 1 of organization 2, turns 1 to 5 of organization 3
-#   chosen               first turns 1 to 5 of organization 1 (its half), turn 1 of organization 2 and turns 1 to 3 of
-#                        organization 3 (their shares); one place is left, and turn 4 of organization 3 gets it
+#   chosen               turns 1 to 4 of organization 1, turn 1 of organization 2 and turns 1 to 4 of organization 3; one
+#                        place is left for turn 5, and the task of organization 1 is the older one
 # The lease holds 5 tasks of organization 1, 1 of organization 2 and 4 of organization 3.
 CLAIM_LEASE: Final = Query("""
     INSERT INTO leases (token, until_ms, task_ids)
@@ -54,11 +54,9 @@ CLAIM_LEASE: Final = Query("""
     -- The organization with more than :half of these tasks, if there is one.
     dominant (organization_id) AS MATERIALIZED (
       SELECT organization_id FROM first_due GROUP BY organization_id HAVING count(*) > :half),
-    -- The steps of the scan for other organizations, and the places for them; no row when all that is due fits.
-    sought (hops, places) AS MATERIALIZED (
-      SELECT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN :hops ELSE :few END,
-        CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN :half ELSE :kept END
-      FROM first_due LIMIT 1 OFFSET :size - 1),
+    -- The steps of the scan for other organizations; no row when all that is due fits.
+    sought (hops) AS MATERIALIZED (
+      SELECT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN :hops ELSE :few END FROM first_due LIMIT 1 OFFSET :size - 1),
     -- Organizations with pending tasks, stepping by index from a random one (:start) and from the first.
     organization_scan (organization_id, hop) AS (
       SELECT (SELECT organization_id FROM tasks WHERE status = 'pending' AND organization_id >= :start % (1 + (
@@ -75,11 +73,9 @@ CLAIM_LEASE: Final = Query("""
       SELECT DISTINCT organization_id FROM organization_scan
       WHERE organization_id IS NOT NULL AND organization_id NOT IN (SELECT organization_id FROM dominant)
         AND (EXISTS (SELECT 1 FROM dominant) OR organization_id NOT IN (SELECT organization_id FROM first_due))
-      LIMIT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN -1 ELSE 2 * :kept END),
-    -- The number of tasks that each of them may take before the places that are left are given out: their places, divided.
-    share_each (tasks) AS MATERIALIZED (
-      SELECT CAST((places + count(*) - 1) / max(1, count(*)) AS INTEGER) FROM other_organizations, sought),
-    -- The first due tasks of each of them in each rank: its share, and beside a dominant organization up to :half.
+        AND organization_id NOT IN (SELECT value FROM json_each(:without))
+      LIMIT CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN -1 ELSE :half END),
+    -- The first due tasks of each of them in each rank: one, and beside a dominant organization up to :half.
     others_due AS (
       SELECT tasks.id, tasks.organization_id, tasks.rank, tasks.run_at_ms, tasks.lost_leases
       FROM other_organizations
@@ -88,25 +84,20 @@ CLAIM_LEASE: Final = Query("""
         SELECT id FROM tasks AS due WHERE due.status = 'pending'
           AND due.organization_id = other_organizations.organization_id
           AND due.rank = ranks.rank AND due.run_at_ms <= :now ORDER BY due.run_at_ms, due.id
-        LIMIT (SELECT max(1, CASE WHEN EXISTS (SELECT 1 FROM dominant) THEN min(:half, CAST(4 * :half / count(*) AS INTEGER))
-          ELSE (SELECT tasks FROM share_each) END) FROM other_organizations))),
+        LIMIT (SELECT CASE WHEN EXISTS (SELECT 1 FROM dominant)
+            THEN max(1, min(:half, CAST(4 * :half / count(*) AS INTEGER))) ELSE 1 END FROM other_organizations))),
     -- All candidates, each with its turn among the tasks of its organization.
     ranked AS (
       SELECT id, organization_id, rank, run_at_ms, lost_leases,
-        organization_id IN (SELECT organization_id FROM other_organizations) AS is_other,
         row_number() OVER (PARTITION BY organization_id ORDER BY rank, run_at_ms, id) AS turn
       FROM (SELECT * FROM first_due WHERE EXISTS (SELECT 1 FROM other_organizations) UNION SELECT * FROM others_due)),
-    -- The last of the tasks in front, which make room for others when no organization is dominant.
-    last_in_front (id) AS MATERIALIZED (
-      SELECT id FROM ranked WHERE NOT is_other AND NOT EXISTS (SELECT 1 FROM dominant)
-      ORDER BY rank DESC, run_at_ms DESC, id DESC LIMIT :kept),
-    -- The batch: `first_due` in the usual case; otherwise halves and shares, then the rest of the others, then of all.
+    -- The batch: `first_due` in the usual case; otherwise those with the lowest numbers.
     chosen (id, lost_leases) AS (
-      SELECT id, lost_leases FROM first_due WHERE NOT EXISTS (SELECT 1 FROM other_organizations)
+      SELECT * FROM (SELECT id, lost_leases FROM first_due WHERE NOT EXISTS (SELECT 1 FROM other_organizations)
+        AND organization_id NOT IN (SELECT value FROM json_each(:without)) LIMIT :most)
       UNION ALL SELECT * FROM (SELECT id, lost_leases FROM ranked
-        ORDER BY 2 * (turn > :half) + (is_other AND turn > (SELECT tasks FROM share_each))
-            + (id IN (SELECT id FROM last_in_front)),
-          rank, run_at_ms, id LIMIT :size))
+        WHERE organization_id NOT IN (SELECT value FROM json_each(:without))
+        ORDER BY turn + COALESCE(json_extract(:used, '$."' || CAST(organization_id AS INTEGER) || '"'), 0), rank, run_at_ms, id LIMIT :most))
     SELECT :token, :until,
       CASE WHEN max(lost_leases) > 0 THEN json_array(min(CASE WHEN lost_leases > 0 THEN id END))
         ELSE json_group_array(id) END

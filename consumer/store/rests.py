@@ -8,22 +8,24 @@ from consumer.store.sql import Query
 
 # Read the state of every profile that has one: a few rows, and none while all is well.
 RESTS: Final = Query("""
-    SELECT profile, version, failures, level, limits, began_ms, until_ms, reason, recent, holders, account, changed_ms
+    SELECT profile, version, failures, level, limits, began_ms, until_ms, reason, recent, holders, account, failing,
+      changed_ms
     FROM rests
 """)
 
 # Write the next state of profiles, each only if no other worker has written since it was read.
 REMEMBER: Final = Query("""
     INSERT INTO rests (profile, version, writer, failures, level, limits, began_ms, until_ms, reason, recent, holders,
-      account, changed_ms)
+      account, failing, changed_ms)
     SELECT value ->> 'profile', value ->> 'version', value ->> 'writer', value ->> 'failures', value ->> 'level',
       value ->> 'limits', value ->> 'began_ms', value ->> 'until_ms', value ->> 'reason', value ->> 'recent',
-      value ->> 'holders', value ->> 'account', :now
+      value ->> 'holders', value ->> 'account', value ->> 'failing', :now
     FROM json_each(:rows) WHERE true
     ON CONFLICT (profile) DO UPDATE SET version = excluded.version, writer = excluded.writer,
       failures = excluded.failures, level = excluded.level, limits = excluded.limits, began_ms = excluded.began_ms,
       until_ms = excluded.until_ms, reason = excluded.reason, recent = excluded.recent, holders = excluded.holders,
-      account = excluded.account, changed_ms = excluded.changed_ms
+      account = excluded.account, failing = excluded.failing,
+      changed_ms = excluded.changed_ms
     WHERE rests.version = excluded.version - 1
 """)
 

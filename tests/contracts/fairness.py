@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from consumer.core.outcome import Accepted, Succeeded
+from consumer.core.policy import SECOND
 from consumer.provider import Verb
 from tests.support.fakes import ANSWER, Hold
 from tests.support.scene import Scene, Suite, ai, route, until
@@ -66,6 +67,29 @@ class FairnessContract(Suite):
             await asyncio.wait_for(holds[4].begun.wait(), 10)
             for hold in holds:
                 hold.release()
+
+    async def test_a_run_whose_calls_are_slow_takes_tasks_that_others_submit_later(
+        self, scene: Scene
+    ) -> None:
+        await self.given_two(scene, 20, 0)
+        quick = await scene.template(route(ai("other")), organization=3)
+        holds = [Hold() for _ in range(20)]
+        scene.network.script("blind", *holds)
+
+        async with scene.draining():
+            await asyncio.wait_for(holds[2].begun.wait(), 10)
+            late = await scene.tasks(1, quick, organization=3)
+            scene.clock.advance(4 * SECOND)
+
+            async def done() -> bool:
+                return await self.completed(scene, late) == 1
+
+            await until(done)
+            assert not holds[4].begun.is_set()
+            for hold in holds:
+                hold.release()
+
+        assert await scene.statuses() == {"completed": 21}
 
     async def test_organizations_take_turns_at_one_profile(self, scene: Scene) -> None:
         await scene.organization(1, 2, 3)

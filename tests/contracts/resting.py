@@ -14,9 +14,10 @@ from consumer.core.policy import HOUR, MINUTE, NEVER, SECOND
 from consumer.core.profile import accounts
 from consumer.run.run import Run
 from consumer.service import doctor
+from consumer.store.sql import task_of
 from tests.contracts.replies import GOOD
 from tests.support.fakes import ANSWER, Hold
-from tests.support.scene import PROFILES, Scene, Suite, ai, until
+from tests.support.scene import PROFILES, Scene, Suite, ai, route, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from consumer.provider import Call
     from consumer.run.begin import Intent
 
+GOOD_ANSWER = Succeeded(ANSWER)
 DOWN = Retry("http_503: down")
 
 
@@ -51,7 +53,12 @@ class RestContract(Suite):
     async def test_a_failure_during_a_round_trip_is_written_by_the_next_one(self, scene: Scene) -> None:
         traffic, now = Run(scene.world).traffic, scene.clock.now_ms()
         account = scene.world.accounts["blind"]
-        ended = cast("Intent", SimpleNamespace(account=account, immediate_outcome=None, started_ms=now))
+        ended = cast(
+            "Intent",
+            SimpleNamespace(
+                account=account, immediate_outcome=None, started_ms=now, task=SimpleNamespace(organization=1)
+            ),
+        )
 
         assert traffic.statements(now) == []  # the batch is sent,
         traffic.note(ended, DOWN, now)  # a call ends in the meantime,
@@ -82,6 +89,43 @@ class RestContract(Suite):
         await minutes_pass(scene, 70)
 
         assert (await scene.task(task))["status"] == "completed"
+
+    async def test_failing_calls_of_one_organization_do_not_keep_another_from_the_profile(
+        self, scene: Scene
+    ) -> None:
+        first = await scene.given(ai("blind"), count=30)
+        scene.network.script(
+            "blind", *[lambda call: DOWN if task_of(call.execution_id) < first + 30 else GOOD_ANSWER] * 99
+        )
+        await scene.drain()
+        assert await scene.count("rests") == 1
+        await scene.organization(2)
+
+        others = await scene.tasks(
+            3, await scene.template(route(ai("blind")), organization=2), organization=2
+        )
+        await scene.drain()
+
+        assert [(await scene.task(task))["status"] for task in others] == ["completed"] * 3
+
+    async def test_a_profile_that_fails_for_two_organizations_rests_for_both(self, scene: Scene) -> None:
+        await scene.given(ai("blind"), count=20)
+        scene.network.script("blind", *[DOWN] * 99)
+        await scene.drain()
+        before = scene.network.count()
+        scene.clock.advance(SECOND)
+        await scene.organization(2)
+
+        others = await scene.tasks(
+            20, await scene.template(route(ai("blind")), organization=2), organization=2
+        )
+        await scene.drain()
+        calls = scene.network.count()
+        await scene.drain()
+
+        assert scene.network.count() == calls
+        assert calls - before <= 10  # those that began before the first failure was known
+        assert {(await scene.task(task))["attempt"] for task in others} == {0}
 
     async def test_nothing_is_claimed_for_a_profile_that_rests(self, scene: Scene) -> None:
         first = await scene.given(ai("blind"), count=30)

@@ -20,6 +20,7 @@ from consumer.core.rest import (
     LONGEST_ASKED,
     LONGEST_LIMIT,
     LONGEST_REST,
+    MOST_FAILING,
     UNTROUBLED,
     State,
     Wait,
@@ -31,6 +32,7 @@ from consumer.core.rest import (
     next_call_ms,
     probing,
     room,
+    seen_by,
     taken,
 )
 
@@ -65,6 +67,29 @@ def test_a_profile_rests_after_failures_in_a_row(outcome: Outcome) -> None:
     assert resting.reason in ("http_503", "timeout", "network")  # the words of the provider are not shared
 
 
+def test_a_profile_rests_for_the_organizations_whose_calls_failed() -> None:
+    state = UNTROUBLED
+    for organization in (1, 1, 2):
+        state = after(state, DOWN, NOW, NOW, organization)
+
+    assert [room(seen_by(state, organization), None, NOW) for organization in (1, 2, 3)] == [0, 0, NEVER]
+
+    for organization in range(3, MOST_FAILING + 3):
+        state = after(state, DOWN, NOW + organization, NOW + organization, organization)
+    assert room(seen_by(state, 1_000), None, NOW + SECOND) == 0
+
+    state = after(state, Succeeded({}), NOW + SECOND, NOW + SECOND, 3)
+    assert [room(seen_by(state, organization), None, NOW + SECOND) for organization in (1, 2, 3)] == [
+        NEVER
+    ] * 3
+
+
+def test_a_refusal_for_too_many_calls_holds_for_all_organizations() -> None:
+    state = after(UNTROUBLED, LIMITED, NOW, NOW, 1)
+
+    assert room(seen_by(state, 2), None, NOW) == 0
+
+
 def test_an_answer_in_between_begins_the_count_again() -> None:
     state = ended(UNTROUBLED, DOWN, DOWN, Succeeded(1), DOWN, DOWN)
     assert (state.level, state.failures) == (0, 2)
@@ -75,28 +100,30 @@ def test_an_answer_in_between_begins_the_count_again() -> None:
     [(REFUSED, "refused_key http_401 invalid_api_key"), (BROKE, "unpaid http_402")],
 )
 def test_a_profile_whose_account_is_refused_rests_after_the_first_call(outcome: Outcome, reason: str) -> None:
-    state = after(UNTROUBLED, outcome, NOW, NOW, "this account")
+    state = after(UNTROUBLED, outcome, NOW, NOW, fingerprint="this account")
     assert (state.until_ms, state.level, state.failures) == (NOW + FIRST_REST, 1, 1)
     assert (state.reason, state.account) == (reason, "this account")
 
 
 def test_a_refused_account_that_is_probed_in_vain_rests_for_longer_and_an_answer_ends_it() -> None:
-    state = after(UNTROUBLED, REFUSED, NOW, NOW, "this account")
+    state = after(UNTROUBLED, REFUSED, NOW, NOW, fingerprint="this account")
     now = state.until_ms
-    again = after(state, REFUSED, now, now, "this account")
+    again = after(state, REFUSED, now, now, fingerprint="this account")
     assert (again.until_ms - now, again.level) == (2 * FIRST_REST, 2)
     free = after(again, Succeeded(1), again.until_ms, again.until_ms)
     assert (free.level, free.until_ms, free.reason, free.account) == (0, 0, None, None)
 
 
 def test_another_failure_of_the_probe_is_no_longer_about_the_account() -> None:
-    state = after(UNTROUBLED, REFUSED, NOW, NOW, "this account")
+    state = after(UNTROUBLED, REFUSED, NOW, NOW, fingerprint="this account")
     state = after(state, DOWN, state.until_ms, state.until_ms)
     assert (state.reason, state.account, state.level) == ("http_503", None, 2)
 
 
 def test_another_account_ends_the_rest_of_a_refused_one_and_no_other_rest() -> None:
-    refused = after(UNTROUBLED._replace(version=7, recent=((1, 2),)), REFUSED, NOW, NOW, "this account")
+    refused = after(
+        UNTROUBLED._replace(version=7, recent=((1, 2),)), REFUSED, NOW, NOW, fingerprint="this account"
+    )
     assert for_account(refused, "this account") == refused
     assert for_account(refused, "another") == UNTROUBLED._replace(version=7, recent=((1, 2),))
     assert for_account(RESTING, "another") == RESTING

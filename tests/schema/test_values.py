@@ -47,7 +47,17 @@ def test_any_text_in_every_public_column_comes_back_and_breaks_nothing(sql: Sql,
     assert (task["organization_id"], task["blocked_by"], task["rank"]) == (1, None, 2)
     claim = [
         claim_sql.CLAIM_LEASE(
-            token="x", until=1, now=MAX_INTEGER, size=10, half=5, start=0, hops=25, few=10, kept=2
+            token="x",
+            until=1,
+            now=MAX_INTEGER,
+            size=10,
+            half=5,
+            start=0,
+            hops=25,
+            few=10,
+            most=10,
+            used="{}",
+            without="[]",
         ),
         claim_sql.CLAIM_TASKS(token="x", at="now"),
         claim_sql.CLAIMED(token="x"),

@@ -311,5 +311,5 @@ def test_every_organization_is_reached_behind_a_large_one() -> None:
         "SELECT DISTINCT organization_id FROM tasks WHERE organization_id >= 60 AND status = 'pending'"
     )
     assert left == []
-    assert sql.value("SELECT count(*) FROM tasks WHERE organization_id = 1 AND status = 'running'") == 500
+    assert sql.value("SELECT count(*) FROM tasks WHERE organization_id = 1 AND status = 'running'") == 100
     made.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -22,7 +22,15 @@ def test_the_batch_is_divided_as_the_example_says(sql: Sql, start: int) -> None:
         for place in range(count):
             sql.new_task(organization_id=organization, run_at_ms=since + place, template_id=None)
 
-    sizes = {"size": 10, "half": 5, "kept": 2, "hops": 25, "few": 4}
+    sizes: dict[str, Any] = {
+        "size": 10,
+        "half": 5,
+        "most": 10,
+        "hops": 25,
+        "few": 4,
+        "used": "{}",
+        "without": "[]",
+    }
     sql.send(claim.CLAIM_LEASE(token="t", until=9_000, now=5_000, start=start, **sizes))
 
     chosen = sql.run(

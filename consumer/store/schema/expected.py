@@ -108,8 +108,8 @@ COLUMNS: Final[Mapping[str, str]] = {
         attempts due_ms holder kind task_id
     """,
     "rests": """
-        account began_ms changed_ms failures holders level limits profile reason recent until_ms version
-        writer
+        account began_ms changed_ms failing failures holders level limits profile reason recent until_ms
+        version writer
     """,
     "stops": """
         actor at_ms id reason
