@@ -11,6 +11,7 @@ from consumer.core import message
 from consumer.core.errors import BadInput
 from consumer.core.shares import Speeds
 from consumer.ports import PortError
+from consumer.run.install import install
 from consumer.run.meter import meter
 from consumer.run.run import Run
 from consumer.run.schema import BrokenSchema, SchemaTrust
@@ -73,6 +74,7 @@ class App:
     async def on_tick(self) -> Swept:
         """Cron: the sweep.  Raises `Unavailable`, `BrokenSchema`."""
         await self.trust.check(self.world)
+        await install(self.world)
         return await sweep(self.world)
 
     async def _set_aside_unreadable(self, world: World, messages: Sequence[Message]) -> list[Message]:

@@ -7,6 +7,7 @@
 --   budget_periods   the money that is spent and reserved in one period of a budget
 --   ledger           the costs of executions that were deleted
 --   stops            the switch of the operator that stops all spending
+--   installation     the tasks that are older than the worker and not marked yet
 --   rests            profiles that fail or are limited, and when they may be called again
 --   heartbeats       when cron last worked
 --   outbox           effects outside the database that are still to happen
@@ -255,6 +256,17 @@ CREATE TABLE stops (
   reason TEXT NOT NULL
 );
 
+-- The tasks that are older than the worker. Cron marks them in parts, because a statement on D1 may take 30 seconds at most.
+-- The row is deleted when all are marked.
+CREATE TABLE installation (
+  -- At most one row.
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  -- The first task that is not marked yet.
+  next_id INTEGER NOT NULL,
+  -- The last task that is older than the worker.
+  last_id INTEGER NOT NULL
+);
+
 -- Profiles that fail, that get too many calls, or that have limits of their own. A healthy profile without limits has no
 -- row. A worker writes the next version of a row, and nothing if another worker wrote it first.
 CREATE TABLE rests (
@@ -426,12 +438,3 @@ CREATE INDEX users_address ON users (organization_id, email COLLATE NOCASE);
 CREATE INDEX executions_wake ON task_executions (wake_at_ms) WHERE status IN ('waiting', 'unknown');
 -- A webhook finds its execution by the id of the job.
 CREATE INDEX executions_external ON task_executions (profile, external_id) WHERE external_id IS NOT NULL;
-
--- --- tasks that are older than the worker ----------------------------------------------------------------------------
-
--- Give each one an identity, and the organization of its template or of the user who created it.
-UPDATE tasks SET identity = lower(hex(randomblob(8))), organization_id = COALESCE(
-  (SELECT organization_id FROM task_templates WHERE id = tasks.template_id),
-  (SELECT organization_id FROM users WHERE id = tasks.created_by));
--- Unfinished ones wait until an operator adopts them, even if another application changes them before.
-UPDATE tasks SET run_at_ms = 9007199254740990, blocked_by = 'adopt' WHERE status NOT IN ('completed', 'failed', 'cancelled');

@@ -374,3 +374,21 @@ BEGIN
     (julianday('now') - 2440587.5) * 86400000.0 AS now))
   WHERE id = NEW.id;
 END;
+
+-- --- tasks that are older than the worker ----------------------------------------------------------------------------
+
+-- Spending is not resumed while old tasks could be executed that no operator has adopted.
+CREATE TRIGGER stops_installation BEFORE DELETE ON stops
+WHEN EXISTS (SELECT 1 FROM installation)
+BEGIN
+  SELECT RAISE(ABORT, 'the installation is not finished: wait until cron has marked the tasks that are older than the worker');
+END;
+
+-- Cron gives each of them an identity and an organization, and lets the unfinished ones wait until an operator adopts them
+-- (consumer/store/installation.py). Until then nothing is spent.
+INSERT INTO installation (id, next_id, last_id)
+SELECT 1, (SELECT min(id) FROM tasks), (SELECT max(id) FROM tasks) WHERE EXISTS (SELECT 1 FROM tasks);
+INSERT INTO stops (id, at_ms, actor, reason)
+SELECT 1, CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER), 'installation',
+  'the tasks that are older than the worker are being marked; this ends by itself'
+FROM installation;

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.errors import Conflict
 from consumer.execution import doorbells
 from consumer.service.organizations import line
-from consumer.store import stops
+from consumer.store import installation, stops
 from consumer.store.sql import one
 from consumer.telemetry import Event, log
 
@@ -31,7 +32,11 @@ async def stop(world: World, reason: str, actor: str) -> dict[str, Any]:
 
 
 async def resume(world: World, actor: str) -> bool:
-    """End the stop.  False when there was none."""
+    """End the stop.  False when there was none.  Raises Conflict during an installation, which ends its stop itself."""
+    in_force = await stopped(world)
+    if in_force is not None and in_force["actor"] == installation.ACTOR:
+        why = "tasks that are older than the worker are still being marked"
+        raise Conflict(f"the installation is not finished: {why}; cron ends this stop when it is done")
     batch = world.batch()
     batch.add(stops.RESUME_AUDIT(now=world.clock.now_ms(), actor=actor))
     ended = batch.add(stops.RESUME())

@@ -21,6 +21,7 @@ from consumer.local.migrate import apply, pending, split
 from consumer.ports import Refused, Statement
 from consumer.run.run import Run
 from consumer.service import commands
+from consumer.store import installation
 from consumer.store.schema.check import broken
 from consumer.store.schema.expected import COLUMNS, MIGRATIONS, OBJECTS
 from consumer.store.schema.fingerprint import GENERATED
@@ -47,6 +48,19 @@ def existing(file: Path, spelling: str) -> Path:
         for script in () if spelling == "nothing" else (f"existing_{spelling}.sql", "existing_rows.sql"):
             database.executescript((DATA / script).read_text())
     return file
+
+
+def install(file: Path) -> list[str]:
+    """Apply the migrations, and mark old tasks as cron does."""
+    applied = apply(file, DIRECTORY)
+    mark(file)
+    return applied
+
+
+def mark(file: Path) -> None:
+    with closing(SqliteDatabase(file)) as database:
+        while database.run([installation.LEFT()])[0].rows:
+            database.run(installation.part())
 
 
 def contents(file: Path, columns: dict[str, list[str]] | None = None) -> dict[str, list[Any]]:
@@ -133,7 +147,7 @@ def test_what_the_worker_expects_is_generated_from_the_migrations() -> None:
 def test_existing_rows_only_get_the_new_columns(before: Path) -> None:
     columns = public_columns(before) if "nothing" not in before.name else None
     rows = contents(before, columns) if columns else {}
-    apply(before, DIRECTORY)
+    install(before)
     assert not columns or contents(before, columns) == rows
     assert [len(rows.get(table, [])) for table in ("tasks", "task_executions")] in ([1_000, 600], [0, 0])
 
@@ -141,7 +155,7 @@ def test_existing_rows_only_get_the_new_columns(before: Path) -> None:
 @pytest.mark.parametrize("spelling", SPELLINGS[1:])
 def test_old_tasks_know_their_organization_and_wait(tmp_path: Path, spelling: str) -> None:
     file = existing(tmp_path / "old.sqlite3", spelling)
-    apply(file, DIRECTORY)
+    install(file)
     wrong = _sqlite(
         file,
         """SELECT id FROM tasks WHERE organization_id IS NOT COALESCE(
@@ -156,7 +170,7 @@ def test_old_tasks_know_their_organization_and_wait(tmp_path: Path, spelling: st
 
 def test_a_status_is_never_null_although_the_column_allowed_it(tmp_path: Path) -> None:
     file = existing(tmp_path / "old.sqlite3", "plain")
-    apply(file, DIRECTORY)
+    install(file)
     with closing(sqlite3.connect(file)) as database:
         for statement in (
             "INSERT INTO tasks (title, status) VALUES ('t', NULL)",
@@ -171,7 +185,7 @@ def test_a_status_is_never_null_although_the_column_allowed_it(tmp_path: Path) -
 @pytest.mark.parametrize("spelling", SPELLINGS[1:])
 async def test_old_tasks_are_executed_only_after_they_are_adopted(tmp_path: Path, spelling: str) -> None:
     file = existing(tmp_path / "old.sqlite3", spelling)
-    apply(file, DIRECTORY)
+    install(file)
     database, network = SqliteDatabase(file), Network()
     kv = SqliteKeyValue(tmp_path / "kv.sqlite3", FakeClock())
     world = make_world(database, kv, FileBlobs(tmp_path / "blobs"), network)
@@ -299,8 +313,9 @@ def test_wrangler_applies_the_same_files_with_the_same_result(tmp_path: Path, sp
 
     (file,) = (path for path in tmp_path.rglob("*D1DatabaseObject/*.sqlite") if path.stem != "metadata")
     local = existing(tmp_path / "local.sqlite3", spelling)
-    apply(local, DIRECTORY)
+    install(local)
     assert schema(file) == schema(local)
+    mark(file)
     assert contents(file, public_columns(local)) == contents(local)
     database = SqliteDatabase(file)
     assert pending(database, DIRECTORY) == []

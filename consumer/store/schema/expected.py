@@ -38,6 +38,7 @@ OBJECTS: Final[Mapping[str, tuple[str, str]]] = {
     "executions_wake": ("index", "1e11fa7dc24d"),
     "organizations_name": ("index", "6d08df05cb86"),
     "outbox_due": ("index", "e0f9780c2a44"),
+    "stops_installation": ("trigger", "af1720a487b3"),
     "tasks_blocked": ("index", "c3dce069a46e"),
     "tasks_corrected": ("trigger", "16878b159151"),
     "tasks_deadline": ("index", "d3ecab28e2c6"),
@@ -93,6 +94,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     """,
     "heartbeats": """
         at_ms name
+    """,
+    "installation": """
+        id last_id next_id
     """,
     "leases": """
         task_ids token until_ms
