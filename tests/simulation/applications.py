@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from consumer.ports import PortError, Statement
@@ -39,6 +40,10 @@ UNREADABLE_NOW: Final = """
 INSERT: Final = (
     "INSERT INTO tasks (template_id, title, description) VALUES (?1, ?2, 'as they know it') RETURNING id"
 )
+HELD_NOW: Final = """
+    SELECT id FROM tasks WHERE status = 'waiting' AND version > 0 AND NOT EXISTS (SELECT 1 FROM task_executions e
+      WHERE e.task_id = tasks.id AND e.status IN ('running', 'waiting', 'unknown'))"""
+"""Tasks that an application holds.  After a restore it finds them again."""
 LEAVE: Final = (
     "UPDATE tasks SET status = 'running', deadline_ms = COALESCE(?2, deadline_ms)"
     " WHERE id = ?1 AND status IN ('pending', 'waiting')"
@@ -103,6 +108,8 @@ class Applications:
             )  # an application may be about to correct its value
             known.clear()
             known.update(unreadable.get(task, ()))
+        for row in self._sim.database.ask(HELD_NOW):
+            self._sim.start(self._give_back(row["id"]))
 
     def _some_task(self, stream: str) -> int | None:
         """A task that is not finished."""
@@ -128,7 +135,12 @@ class Applications:
         known.add(column)
         if not sim.dice.hit("application.corrects", 0.7):
             return
-        await asyncio.sleep(sim.dice.between("application.correction", 0.1, LATEST_S) ** 2 / LATEST_S)
+        if sim.dice.hit("application.meanwhile", 0.4):  # just after a claim, maybe of this very task
+            sim.books.taken.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(sim.books.taken.wait(), 600)
+        else:
+            await asyncio.sleep(sim.dice.between("application.correction", 0.1, LATEST_S) ** 2 / LATEST_S)
         if era == sim.books.deleted[task]:
             known.discard(column)
             self._write(f"UPDATE tasks SET {column} = ?2 WHERE id = ?1", task, before)
@@ -161,11 +173,11 @@ class Applications:
             return  # another task has its id, or the library cannot write the bytes that it read
         self._write(SAVE, task, *values)
         if row["status"] == "waiting":  # such a task is theirs until they give it back
-            await asyncio.sleep(sim.dice.between("application.gives_back", 10, LATEST_S))
-            self._write(
-                "UPDATE tasks SET status = 'pending' WHERE id = ?1 AND status = 'waiting'",
-                task,
-            )
+            await self._give_back(task)
+
+    async def _give_back(self, task: int) -> None:
+        await asyncio.sleep(self._sim.dice.between("application.gives_back", 10, LATEST_S))
+        self._write("UPDATE tasks SET status = 'pending' WHERE id = ?1 AND status = 'waiting'", task)
 
     def _write(self, sql: str, *values: Value) -> bool:
         """Whether the database took the statement."""

@@ -45,12 +45,11 @@ class Editors:
         self._corrected_s: dict[int, float] = {}
 
     async def edit(self, until_s: float) -> None:
-        """Sometimes edit the template of a task that is not finished."""
+        """Sometimes edit a template, mostly one of a task that waits."""
         sim, dice = self._sim, self._sim.dice
         while sim.loop.time() < until_s:
             await asyncio.sleep(dice.between("editor.pause", 100, 900))
-            chance = dice.stream("editor.which")
-            template = 1 + chance.randrange(len(ROUTES))
+            template = self._some_template()
             if template in self.broken:
                 continue
             if dice.hit("editor.breaks", 0.15):
@@ -62,6 +61,15 @@ class Editors:
     def was_broken(self, template: int, since_s: float) -> bool:
         """Whether no worker could read a template now, or at some moment after this time."""
         return template in self.broken or self._corrected_s.get(template, -1.0) >= since_s
+
+    def _some_template(self) -> int:
+        """A template of the scenario, mostly one of a task that waits for an answer."""
+        chance, tasks = self._sim.dice.stream("editor.which"), self._sim.books.tasks.values()
+        waiting = sorted(task.template_id or 0 for task in tasks if task.status == "waiting")
+        known = [template for template in waiting if template in self._stages]
+        if known and chance.random() < 0.7:
+            return chance.choice(known)
+        return 1 + chance.randrange(len(ROUTES))
 
     def _edited(self, stages: Stages) -> Stages:
         """The stages of a route after one edit."""

@@ -93,7 +93,7 @@ FAULTS: Final = (
     Fault(
         "caller",
         "a caller cancels; an operator changes caps, stops spending or retries",
-        ("caller.cancels", "operator", "operator.meanwhile", "operator.twice"),
+        ("caller.cancels", "operator", "operator.meanwhile", "operator.twice", "operator.lowers", "tenant."),
         "seconds",
     ),
     Fault(
@@ -105,7 +105,7 @@ FAULTS: Final = (
     Fault(
         "foreign write",
         "another application writes what it may, or what no worker can read",
-        ("meddle", "application."),
+        ("meddle", "application.", "population"),
         "given",
     ),
     Fault("edited route", "an editor changes a template, or breaks it", ("editor.",), "given"),

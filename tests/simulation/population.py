@@ -29,6 +29,11 @@ INSERT: Final = """
       CASE WHEN ?4 THEN ?5 + n * 60000 END, ?6 FROM numbers"""
 
 
+HELD_NOW: Final = """
+    SELECT id FROM tasks WHERE title = 'old task' AND status = 'waiting' AND deadline_ms IS NULL
+      AND NOT EXISTS (SELECT 1 FROM task_executions e WHERE e.task_id = tasks.id)"""
+
+
 class Population:
     """The tasks that exist from the beginning."""
 
@@ -59,12 +64,16 @@ class Population:
     async def _give_back(self) -> None:
         """An application that holds many tasks as `waiting` gives them back one after the other."""
         sim = self._sim
-        held = sim.database.ask("SELECT id FROM tasks WHERE status = 'waiting' AND deadline_ms IS NULL")
-        for row in held:
+        while held := sim.database.ask(HELD_NOW):  # again after a restore
+            await self._give_back_each([row["id"] for row in held])
+
+    async def _give_back_each(self, held: list[int]) -> None:
+        sim = self._sim
+        for task in held:
             await asyncio.sleep(sim.dice.between("population.pause", 0, 120))
             done = "cancelled" if sim.dice.stream("population.done").random() < 0.8 else "pending"
             edit = Statement(
-                "UPDATE tasks SET status = ?2 WHERE id = ?1 AND status = 'waiting'", (row["id"], done)
+                "UPDATE tasks SET status = ?2 WHERE id = ?1 AND status = 'waiting'", (task, done)
             )
             try:
                 sim.database.commit(APPLICATION, [edit])

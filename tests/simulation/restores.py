@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.ports import Statement
 from consumer.service.keys import hash_key
-from tests.simulation.scenario import KEY, ORGANIZATIONS, member_key
+from tests.simulation.scenario import KEY, ORGANIZATIONS, admin_key, member_key
 from tests.simulation.seen import FINISHED, Begun
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ class Restores:
         sim = self._sim
         roles: list[tuple[str, str, int | None]] = [(KEY, "operator", None)]
         roles += [(member_key(number), "member", number) for number in range(1, ORGANIZATIONS + 1)]
+        roles += [(admin_key(number), "admin", number) for number in range(1, ORGANIZATIONS + 1)]
         self._keys = {key: f"{key.replace('_secret', 'new')}_secret" for key, _, _ in roles}
         sim.database.commit("an operator", [_key(self._keys[key], role, whose) for key, role, whose in roles])
 

@@ -78,12 +78,13 @@ class Tenants:
             }
             for number in range(1 + chance.randrange(MOST_AT_ONCE))
         ]
-        await self._submit(template, tasks)
+        await self._submit(template, tasks, self._sim.restores.turned)
 
-    async def _submit(self, template: int, tasks: list[dict[str, Any]]) -> None:
+    async def _submit(self, template: int, tasks: list[dict[str, Any]], turned: int) -> None:
         sim, began = self._sim, self._sim.loop.time()
         answer = await sim.others.repeat_until_answered("POST", "/v1/tasks", tasks, self._key)
-        if answer is None or (answer[0] == 422 and sim.editors.was_broken(template, began)):
+        restored = sim.restores.under_way or turned != sim.restores.turned  # then the template may be gone
+        if answer is None or (answer[0] == 422 and (restored or sim.editors.was_broken(template, began))):
             return
         edges.no_good_request_is_refused(sim, *answer)
         sim.note("a tenant", "floods", f"{len(tasks)} tasks of template {template}")
@@ -98,6 +99,7 @@ class Tenants:
             "route": {"stages": [ai(chance.choice(("keyed", "plain", "chat")))]},
             "limits": {"call_s": 20, "attempts": 2, "repairs": 1, "task_s": 6 * HOUR},
         }
+        turned = sim.restores.turned
         answer = await sim.others.repeat_until_answered("POST", "/v1/templates", value, self._key)
         if answer is None:
             return
@@ -106,7 +108,7 @@ class Tenants:
         self._floods += 1
         keys = [f"large-{self._floods}-{number}" for number in range(1 + chance.randrange(4))]
         await self._submit(
-            template, [{"template": template, "title": key, "idempotency_key": key} for key in keys]
+            template, [{"template": template, "title": key, "idempotency_key": key} for key in keys], turned
         )
 
     # --- caps and storms --------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ SUBTLE: Final = {
     "deadline_ignored",
     "large_answer_not_read",
     "new_budget_ignored_by_claimed_tasks",
+    "only_the_last_stage_completes",
     "repeated_after_a_stop",
     "late_status_is_not_corrected",
     "task_that_kills_workers_is_never_given_up",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from consumer.core import decide
-from consumer.core.errors import BadInput
 from consumer.core.lifecycle import TaskState
-from consumer.execution import facts, inputs, rebuild
 from consumer.run import begin as beginning
 from consumer.run.begin import Release
 from consumer.service import admin as admin_service
@@ -16,10 +14,6 @@ from consumer.store import admin, begin
 from consumer.store import sweep as sweep_sql
 from consumer.store.sql import bad_column
 from tests.simulation.planted.patch import Patch, bug
-
-if TYPE_CHECKING:
-    from consumer.core.template import Route
-    from consumer.ports import Row
 
 
 @bug
@@ -53,31 +47,9 @@ def corrected_template_wakes_no_task(patch: Patch) -> None:
 
 
 @bug
-def input_needed_to_read_a_webhook(patch: Patch) -> None:
-    """An execution whose input cannot be read any more is not polled, and its webhooks are not read."""
-    original = inputs.known_input
-
-    def known_input(row: Row) -> Any:
-        value = original(row)
-        if value is None:
-            raise BadInput("input", "cannot be read")
-        return value
-
-    patch.set(rebuild, "known_input", known_input)
-
-
-@bug
 def task_left_as_running_is_never_taken_back(patch: Patch) -> None:
     """A task that another application left as `running` stays so for ever."""
     patch.sql(sweep_sql.TAKEN_BACK, "WHERE id IN", "WHERE false AND id IN")
-
-
-@bug
-def task_taken_back_from_its_worker(patch: Patch) -> None:
-    """A task that has been running for a minute is taken back, even from a worker that holds its lease."""
-    for query in (sweep_sql.TAKEN_STATUS, sweep_sql.TAKEN_AUDIT, sweep_sql.TAKEN_BACK):
-        patch.sql(query, "status = 'running' AND lease IS NULL AND blocked_by IS NULL", "status = 'running'")
-        patch.sql(query, "run_at_ms <= ", "run_at_ms - 86340000 <= ")
 
 
 @bug
@@ -96,17 +68,6 @@ def saved_row_reopens_a_finished_task(patch: Patch) -> None:
         " WHEN OLD.status IN ('completed', 'failed', 'cancelled') AND NEW.status IS NOT OLD.status"
         " AND NEW.updated_at IS OLD.updated_at BEGIN SELECT RAISE(ABORT, 'a finished task does not change'); END",
     )
-
-
-@bug
-def unreadable_route_ends_after_its_stage(patch: Patch) -> None:
-    """A route that cannot be read counts as one that ends with the stage of the answer, so that a review is skipped."""
-    original = facts._blind_route
-
-    def blind_route(stage: int, *, gone: bool) -> Route:  # noqa: ARG001  # the signature of the original
-        return original(stage, gone=True)
-
-    patch.set(facts, "_blind_route", blind_route)
 
 
 @bug
