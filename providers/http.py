@@ -24,7 +24,7 @@ from consumer.core.pointer import find
 from consumer.core.refusals import Refusal, read_refusal
 from consumer.core.strictjson import dump_json
 from consumer.core.times import iso
-from consumer.core.turns import turns
+from consumer.core.turns import turns, warmed
 from consumer.core.usage import count, read_usage
 from consumer.core.wrapped import unwrapped
 from consumer.provider import (
@@ -86,7 +86,7 @@ class Http(Provider):
         price="price, price_book, or a charge at a described place",
         limits="429, 503, retry-after; statuses and codes as described",
         webhooks="Standard Webhooks, if described",
-        tried="live: llama.cpp's own API; fakes of Replicate, Ollama and Cohere",
+        tried="live: llama.cpp's own API; aimock as Ollama and Cohere; a fake of Replicate with a ledger",
     )
 
     def __init__(self, description: Description | None = None) -> None:
@@ -229,7 +229,7 @@ def _values(call: Call, description: Description) -> Callable[[str], Any]:
         "system": settings.system or None,
         "model": settings.model,
         "max_output_tokens": settings.max_output_tokens,
-        "temperature": settings.temperature,
+        "temperature": None if settings.temperature is None else warmed(settings.temperature, call.repair),
         "parameters": settings.parameters or None,
         "feedback": call.feedback,
         "draft": call.draft,

@@ -241,6 +241,13 @@ def test_parameters_are_sent_where_they_have_a_place() -> None:
     assert set(json.loads(request(placed).content)) == {"text"}
 
 
+def test_a_repair_is_warmer() -> None:
+    warm = changed(PLAIN, lambda o: o["submit"]["body"].update(t="{{temperature}}"))
+
+    made = [json.loads(request(warm, settings={"temperature": 0}, repair=n).content)["t"] for n in (0, 1)]
+    assert made[0] == 0 < made[1]
+
+
 def test_a_prompt_in_the_address_counts_too() -> None:
     asking: dict[str, Any] = {"submit": {"method": "GET", "path": "/ask?q={{prompt}}"}, "answer": ""}
     call = make_call(HTTP, account=account(asking), prompt="Où? " * 1_000)
