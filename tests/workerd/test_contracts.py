@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from providers import PROVIDERS
 from scripts.stage import shipped
 from tests.contracts import limiter
+from tests.support.adapters import EveryAdapter
 from tests.workerd import mirror, pytest_inside
 from tests.workerd.archives import HERE, ROOT, below
 from tests.workerd.configuration import Configuration, Options
@@ -38,9 +40,10 @@ statements, does not.
 QUEUES: Final = 100
 """The number of queues: a new one for each test that needs one."""
 
+SUITES: Final = contracts.bound()
 FUNCTIONS: Final = {
     f"{CONTRACTS}::{name}::{test}": getattr(suite, test)
-    for name, suite in contracts.bound().items()
+    for name, suite in SUITES.items()
     for test in dir(suite)
     if test.startswith("test_")
 }
@@ -146,8 +149,19 @@ def _selected(items: list[pytest.Item], case: str) -> tuple[str, ...]:
     if _parts(case) > 1:
         return (case,)
     ours = [name for name in cases if CASES[name] not in NOT_IN_WORKERD and _parts(name) == 1]
-    start = ours.index(case) // TOGETHER * TOGETHER
-    return tuple(ours[start : start + TOGETHER])
+    groups, size = list[list[str]]([[]]), 0
+    for name in ours:
+        size += _runs(name)
+        if size > TOGETHER:
+            groups.append([])
+            size = _runs(name)
+        groups[-1].append(name)
+    return tuple(next(group for group in groups if case in group))
+
+
+def _runs(case: str) -> int:
+    """How often a test runs: one of a suite for adapters runs for each of them, and all together exceed an event."""
+    return len(PROVIDERS) if issubclass(SUITES[case.split("::")[1]], EveryAdapter) else 1
 
 
 def _judge(report: pytest_inside.Report, case: str) -> int:
