@@ -298,9 +298,7 @@ class Run:
 
     async def _ends(self, intents: list[Intent], now: int) -> list[tuple[Intent, Stored]]:
         """What this round trip settles: calls that have ended, and intents whose outcome is known without a call."""
-        if not (intents or self.flight.ended):
-            return []
-        settles = pace.should_settle(self._load(), self.pace, begins=bool(intents))
+        settles = self.flight.ended and pace.should_settle(self._load(), self.pace, begins=bool(intents))
         ended = self.flight.take_ended() if settles else []
         for intent in intents:
             if intent.immediate_outcome is not None:
