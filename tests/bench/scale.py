@@ -1,8 +1,8 @@
 """Counts what the usual statements cost in a database of 0.1, 1 and 5 million tasks: `make bench-scale`.
 
 The cost is counted in steps of SQLite's virtual machine, so it does not depend on the machine.  There is a table for
-each mixture of states: most tasks are finished, most are due, or most wait for people.  One task in two hundred belongs
-to the organization that asks.  Its counts and sums read its newest 50,000 tasks at most.
+each mixture of states: most tasks are finished, most are due, or most wait for people.  The organization that asks has
+60,000 of the tasks, whatever the size of the table: counts and sums read its newest 50,000 at most.
 """
 
 from __future__ import annotations
@@ -38,11 +38,14 @@ MIXTURES: Final = {"finished": (94, 96, 97, 99), "due": (10, 12, 14, 16), "waiti
 """Of a hundred tasks: the places up to which they are completed, failed, due, and waiting; the rest is due later."""
 OWNER: Final = 7
 """The organization that asks."""
+OWNED: Final = 60_000
+"""Its tasks, the oldest ones."""
 
 TASKS: Final = Query(f"""
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :size)
     INSERT INTO tasks (template_id, title, organization_id, status, run_at_ms, created_at, updated_at, identity)
-    SELECT 1, 'Task ' || n, 1 + n / 100 % {ORGANIZATIONS}, CASE WHEN n * 37 % 100 < :completed THEN 'completed'
+    SELECT 1, 'Task ' || n, CASE WHEN n <= {OWNED} THEN {OWNER}
+      ELSE {OWNER} + 1 + n / 100 % ({ORGANIZATIONS} - {OWNER}) END, CASE WHEN n * 37 % 100 < :completed THEN 'completed'
       WHEN n * 37 % 100 < :failed THEN 'failed' WHEN n * 37 % 100 < :due THEN 'pending'
       WHEN n * 37 % 100 < :waiting THEN 'waiting' ELSE 'pending' END,
       CASE WHEN n * 37 % 100 < :due THEN :now - 1000 ELSE :now + 100000000 + n END,
