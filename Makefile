@@ -63,7 +63,7 @@ sim: $(DONE)/dev  ## simulate the whole system with crashes and faults on a virt
 sim-planted: $(DONE)/dev  ## check that the simulator detects every bug that is planted in the product
 	$(BIN)/python -m tests.simulation.planted
 
-chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, then compare the costs: KILLS=200 WORKERD_KILLS=20
+chaos: $(DONE)/dev $(DONE)/node  ## kill real processes under load, with outages, then compare the costs: KILLS=200 WORKERD_KILLS=20
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),200) --workerd-kills $(or $(WORKERD_KILLS),20)
 
 fuzz: $(DONE)/dev  ## send hostile requests, webhooks, messages, replies and schemas: FUZZ=100000

@@ -37,7 +37,9 @@ class FileBlobs:
         try:
             return self._path(key).read_bytes()
         except FileNotFoundError:
-            return None
+            if self._directory.is_dir():
+                return None
+            raise Unavailable(f"the directory {self._directory} is missing") from None
         except OSError as error:
             raise Unavailable(str(error)) from error
 

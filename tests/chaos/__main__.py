@@ -1,4 +1,5 @@
-"""`python -m tests.chaos`: kill real processes under load, and compare the books.  Exits with 0 without violations."""
+"""`python -m tests.chaos`: kill real processes under load, with outages, and compare the
+books.  Exits with 0 without violations."""
 
 # ruff: noqa: T201  # a command prints
 
@@ -9,16 +10,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from tests.chaos import local, runtime
 from tests.chaos.books import dollars
 from tests.chaos.local import Outcome, Plan
+from tests.chaos.outages import AWAY, LOCKED, PROVIDER
 
+
+def _outages(kind: str, one: Outcome) -> int:
+    return one.outages.get(kind, 0)
+
+
+OUTAGES: Final = {
+    **{f"provider {kind}" if kind != "503" else "provider answers 503": kind for kind in PROVIDER},
+    **{kind: kind for kind in (*LOCKED, *AWAY)},
+}
 ROWS: Final[tuple[tuple[str, Callable[[Outcome], object]], ...]] = (
     ("kills (SIGKILL)", lambda one: one.kills),
     ("frozen beyond their leases (SIGSTOP)", lambda one: one.freezes),
+    *((title, partial(_outages, kind)) for title, kind in OUTAGES.items()),
     ("tasks", lambda one: one.books.tasks),
     ("  completed", lambda one: one.books.completed),
     ("  failed", lambda one: one.books.failed),

@@ -41,11 +41,13 @@ class Ledgered(Provider):
         found = f"?key={call.key}" if verb is Verb.LOOKUP else f"/{call.external_id}"
         return httpx2.Request("GET", f"{base}/jobs{found}")
 
-    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:  # noqa: ARG002  # the contract's arguments
+    def reply(self, call: Call, verb: Verb, reply: Reply) -> Outcome:
         try:
             said = reply.json()
         except ValueError:
             return Unknown("unreadable")
+        if verb is not Verb.SUBMIT and reply.status in {429, 503}:  # an outage says nothing about a job
+            return Unknown(f"http_{reply.status}")
         if reply.status in {404, 429, 503}:  # the shop replies so before it accepts a job
             return Retry(f"http_{reply.status}", reply.retry_after_ms(call.now_ms))
         return _meaning(said)

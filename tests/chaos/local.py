@@ -24,12 +24,13 @@ from consumer.ports import Statement
 from tests.chaos.books import Books, compare
 from tests.chaos.clock import Fast
 from tests.chaos.load import FED, Load
+from tests.chaos.outages import Outages, Provider
 from tests.chaos.worker import Post, work
 from tests.support.witness import WITNESS
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from multiprocessing.context import ForkServerProcess
 
     from consumer.cli.host import Host
@@ -66,11 +67,12 @@ class Outcome:
     seconds: float
     books: Books
     problems: list[str]
+    outages: Mapping[str, int]
 
 
 @contextmanager
-def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[str]:
-    """Run the provider while the body runs; yields its address."""
+def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[Provider]:
+    """Run the provider while the body runs."""
     command = [sys.executable, "-m", "tests.chaos.shop", str(ledger), str(seed)]
     with subprocess.Popen(
         [*command, str(clock.speed), str(clock.began_ms)],
@@ -82,7 +84,7 @@ def shop(ledger: Path, seed: int, clock: Fast) -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield Provider(process.stdout.readline().strip(), process.stdin)
         finally:
             process.stdin.close()
             with suppress(subprocess.TimeoutExpired):
@@ -187,19 +189,23 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
     dice = random.Random(plan.seed)  # noqa: S311  # to be repeated
     clock = Fast(SPEED)
     layout, ledger = Layout(directory / "data"), directory / "ledger.sqlite3"
-    with shop(ledger, plan.seed, clock) as address, listen(0) as listener:
+    with shop(ledger, plan.seed, clock) as provider, listen(0) as listener:
         listener.listen(128)
-        post = Post(str(layout.root), address, f"http://127.0.0.1:{listener.getsockname()[1]}", clock)
+        post = Post(
+            str(layout.root), provider.address, f"http://127.0.0.1:{listener.getsockname()[1]}", clock
+        )
         async with opened(layout, post.options()) as found:
             site = LocalSite(post.equip(found))
             for statement in WITNESS:
                 await site.sql(statement)
             load, crew = Load(site, plan.profile), Crew(post, listener)
+            outages = Outages(provider, dice, layout)
             await load.prepare()
             try:
                 crew.fill()
                 while crew.kills < plan.kills:
                     await load.feed(FED)
+                    outages.maybe_begin()
                     await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
                     if dice.random() < FREEZES:
                         crew.freeze(dice)
@@ -207,9 +213,11 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                     crew.kill(dice)
                     crew.fill()
                     say(f"{crew.kills}/{plan.kills} kills, {await load.counts()}")
+                await asyncio.to_thread(outages.end)
                 problems = await load.calm_down(crew.fill, say)
             finally:
                 crew.end()
             statuses, blobs = await load.seen()
     books = compare(layout.database, ledger, statuses, blobs)
-    return Outcome(crew.kills, crew.freezes, time.monotonic() - began, books, problems + books.violations())
+    seconds = time.monotonic() - began
+    return Outcome(crew.kills, crew.freezes, seconds, books, problems + books.violations(), outages.counts)

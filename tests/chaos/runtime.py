@@ -22,6 +22,7 @@ from tests.chaos.books import compare
 from tests.chaos.clock import Fast
 from tests.chaos.load import FED, Load
 from tests.chaos.local import Outcome, Plan, shop
+from tests.chaos.outages import Outages
 from tests.chaos.shop import SECRET
 from tests.chaos.worker import profiles
 from tests.support.witness import WITNESS
@@ -116,11 +117,11 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
     ledger = directory / "ledger.sqlite3"
     with listen(0) as listener:
         port = listener.getsockname()[1]
-    with shop(ledger, plan.seed, Fast()) as address:
+    with shop(ledger, plan.seed, Fast()) as provider:
         variables = {
             "LINK_SECRET": "the secret of the links of the chaos",
             "SHOP_SECRET": SECRET,
-            "PROFILES": json.dumps(profiles(address)),
+            "PROFILES": json.dumps(profiles(provider.address)),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "LOG_LEVEL": "WARNING",
         }
@@ -132,15 +133,19 @@ async def _run(plan: Plan, directory: Path, say: Say) -> Outcome:
                 await site.sql(statement)
             load = Load(site, plan.profile)
             await load.prepare()
+            outages = Outages(provider, dice)
             while site.kills < plan.kills:
                 await load.feed(FED)
+                outages.maybe_begin()
                 await asyncio.sleep(dice.uniform(0, 2 * MEAN_S))
                 site.kill()
                 say(f"{site.kills}/{plan.kills} kills, {await load.counts()}")
+            await asyncio.to_thread(outages.end)
             site.kill()  # again, so that no task sleeps long because of earlier kills
             problems = await load.calm_down(lambda: None, say)
             statuses, blobs = await load.seen()
         finally:
             site.worker.stop()
     books = compare(site.database, ledger, statuses, blobs)
-    return Outcome(site.kills, 0, time.monotonic() - began, books, problems + books.violations())
+    seconds = time.monotonic() - began
+    return Outcome(site.kills, 0, seconds, books, problems + books.violations(), outages.counts)

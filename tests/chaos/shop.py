@@ -3,7 +3,8 @@
 It does each job, charges for it, and writes that to its ledger before it replies.  The seed and the key decide the
 rest: the reply comes immediately, late, too late or never; the work continues after an acceptance, and a signed webhook
 comes after or before it, once or twice; the job fails but is charged, or gets a nonsense answer.
-The shop prints its address on standard output, and ends with its standard input.
+The shop prints its address on standard output, and ends with its standard input.  A line there, such as `hangs 3`, lets
+it fail for some seconds: it refuses connections, hangs, answers 503, or breaks off its replies after the work was done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -122,10 +123,26 @@ class Shop:
         self._seed = seed
         self._clock = clock
         self._tries: dict[str, int] = {}
+        self._failure = ("", 0.0)
         self._postmen = ThreadPoolExecutor(16)
         self._client = httpx2.Client(timeout=5, trust_env=False)
 
+    def fail(self, how: str, seconds: float) -> None:
+        """Fail every request for some seconds."""
+        self._failure = how, time.monotonic() + seconds
+
     def __call__(self, seen: Seen) -> Answer:
+        how, until = self._failure
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            return self._answer(seen)
+        if how == "503":
+            return Answer(status=503, json={"why": "outage"})
+        if how == "drops":
+            return replace(self._answer(seen), reset="body")
+        return Answer(reset="headers", delay_s=left_s if how == "hangs" else 0.0)
+
+    def _answer(self, seen: Seen) -> Answer:
         if seen.method == "POST":
             return self._take(seen.json())
         path, _, query = seen.path.partition("?")
@@ -209,9 +226,20 @@ def main() -> None:
     """Serve until standard input ends."""
     ledger, seed, speed, began_ms = sys.argv[1:]
     shop = Shop(Ledger(Path(ledger)), seed, Fast(int(speed), int(began_ms)))
-    with Loopback(shop) as server:
-        print(server.url, flush=True)  # noqa: T201  # its address for the starting process
-        sys.stdin.read()
+    port = 0
+    while True:
+        with Loopback(shop, port) as server:
+            if not port:
+                print(server.url, flush=True)  # noqa: T201  # its address for the starting process
+            port = int(server.url.rpartition(":")[2])
+            for line in sys.stdin:
+                how, seconds = line.split()
+                shop.fail(how, float(seconds))
+                if how == "refuses":  # connections that are open already are broken
+                    break
+            else:
+                return
+        time.sleep(float(seconds))
 
 
 if __name__ == "__main__":

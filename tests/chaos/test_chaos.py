@@ -31,6 +31,7 @@ def test_killed_workers_lose_nothing(ran: tuple[Path, Outcome]) -> None:
     _, outcome = ran
     assert outcome.problems == []
     assert outcome.kills >= KILLS
+    assert sum(outcome.outages.values()) >= 2
     assert outcome.books.completed == outcome.books.tasks > KILLS
     assert outcome.books.ledger == outcome.books.recorded > 0
 

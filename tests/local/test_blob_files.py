@@ -53,6 +53,18 @@ class TestBlobFiles:
         assert await blobs.get("key") == b"first"
         assert [file.name for file in (tmp_path / "blobs").iterdir()] == ["key"]
 
+    async def test_a_missing_directory_is_an_outage_and_no_missing_key(
+        self, blobs: FileBlobs, tmp_path: Path
+    ) -> None:
+        await blobs.put("key", b"value")
+        (tmp_path / "blobs").rename(tmp_path / "away")
+
+        with pytest.raises(Unavailable, match="is missing"):
+            await blobs.get("key")
+
+        (tmp_path / "away").rename(tmp_path / "blobs")
+        assert await blobs.get("key") == b"value"
+
     async def test_a_file_that_cannot_be_read_or_deleted_is_unavailable(
         self, blobs: FileBlobs, tmp_path: Path
     ) -> None:

@@ -60,6 +60,8 @@ class Loopback:
     """A running server, inside `with`.  `seen` has every request, `given_up` those whose client closed early."""
 
     script: Script
+    port: int = 0
+    """The port to listen on; 0: any free one."""
     seen: list[Seen] = field(default_factory=list)
     given_up: list[Seen] = field(default_factory=list)
     peak: int = 0
@@ -115,7 +117,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, owner: Loopback) -> None:
         self.owner = owner
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", owner.port), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
