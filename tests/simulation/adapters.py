@@ -37,6 +37,7 @@ class Plain(Provider):
             "callback": call.callback_url,
             "external_id": call.external_id,
             "feedback": call.feedback,
+            "draft": call.draft,
         }
         address = f"http://{self.name}.test/{verb}"
         return httpx2.Request("POST", address, content=dump_json(body).encode())
@@ -122,6 +123,7 @@ class Crowd(Plain):
 ADAPTERS: Final = (Plain, Keyed, Evident, Both, Jobs, Calls, Crowd)
 PRICE_MICRO: Final = 10_000
 HOOK_SECRET: Final = "whsec_c2VjcmV0IG9mIHRoZSBzaW11bGF0aW9uIGFsb25l"
+LIMITS: Final[dict[str, Any]] = {"keyed": {"concurrency": 1}, "both": {"rate": {"calls": 2, "per_s": 300}}}
 PROFILES: Final[dict[str, Any]] = {
     "echo": {"provider": "echo", "price": {"per_task": "0"}, "webhook_secret": "HOOK"},
     "inbox": {"provider": "inbox", "price": {"per_task": "0.5"}},
@@ -130,12 +132,14 @@ PROFILES: Final[dict[str, Any]] = {
         "base_url": "http://chat.test/v1",
         "price": {"input_per_million": "1.07", "output_per_million": "2.03"},
     },
+    "listed": {"provider": "openai_compatible", "base_url": "http://chat.test/v1", "price_book": "mistral"},
     **{
         adapter.name: {
             "provider": adapter.name,
             "base_url": f"http://{adapter.name}.test",
             "price": {"per_task": "0.01"},
             **({"webhook_secret": "HOOK"} if adapter.abilities.webhook else {}),
+            **LIMITS.get(adapter.name, {}),
         }
         for adapter in ADAPTERS
     },

@@ -26,6 +26,7 @@ class Books(CommitInvariants, EffectInvariants):
         """Check one commit, statement by statement."""
         for change in changes:
             fences = _fences(change) if change.tasks else {}
+            self.with_ticket |= _with_ticket(change) if change.executions else set()
             for number, task in change.tasks.items():
                 self._task(who, number, task, fences, given=change.statement.sql == MOVE_ON.sql)
             for number, execution in change.executions.items():
@@ -60,6 +61,8 @@ class Books(CommitInvariants, EffectInvariants):
                 self.deadlines_are_kept(before, task)
                 since = self.claimed_s.get(number, 0.0)
                 self.lengths[number] = self.lengths_since(task.template_id, since)
+            if who != APPLICATION:
+                self.moved(who, before, task)
         else:
             self.no_id_is_given_out_again(task)
             if task.retry_of is not None:
@@ -80,11 +83,14 @@ class Books(CommitInvariants, EffectInvariants):
             self.leases[token] = INVOCATION.get()
             self.taken.set()
             self.a_task_that_lost_its_worker_is_claimed_alone(lease)
+            self.a_claim_has_a_place_for_each_organization(lease)
 
     def _execution(self, number: int, execution: Execution | None) -> None:
         before = self.executions.get(number)
         if execution is None:
             self._count(before, None)
+            if before is not None and before.profile:
+                self.gone_micro += before.reserved_micro if before.cost_micro is None else before.cost_micro
             self.executions.pop(number, None)
             return
         if before is None:
@@ -107,6 +113,7 @@ class Books(CommitInvariants, EffectInvariants):
             self.every_budget_that_applies_is_asked(execution)
             self.nothing_begins_while_stopped(execution)
             self.an_unreadable_task_does_not_begin(execution)
+            self.called(execution)
         self.executions[number] = execution
 
     def _count(self, before: Execution | None, after: Execution | None) -> None:
@@ -141,6 +148,11 @@ class Books(CommitInvariants, EffectInvariants):
         for number in [one for one, budget in change.budgets.items() if budget is None]:
             self.budgets.pop(number, None)
         self.periods |= {name: period for name, period in change.periods.items() if period}
+        for profile, rest in change.rests.items():
+            before = self.rests.pop(profile, None)
+            if rest is not None:
+                self.rests[profile] = rest
+                self.rested(before, rest)
         for stop in change.stops.values():
             self.stopped_at = None if stop is None else self.sim.loop.time()
 
@@ -151,6 +163,14 @@ def _length(route: Any) -> int | None:
         return len(json.loads(route)["stages"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _with_ticket(change: Change) -> set[int]:
+    """The executions that a statement begins if the state of their profile is still the one that their worker knew."""
+    texts = (
+        value for value in change.statement.parameters if isinstance(value, str) and '"ticket":' in value
+    )
+    return {row["execution"] for text in texts for row in json.loads(text) if row.get("ticket")}
 
 
 def _fences(change: Change) -> dict[int, int]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from consumer.core.strictjson import dump_json
 from consumer.store.sql import task_of
 from tests.simulation.platform import INVOCATION
 
 if TYPE_CHECKING:
     from tests.simulation.isolates import Isolate
-from tests.simulation.seen import OPEN, Seen
+from tests.simulation.seen import OPEN
+from tests.simulation.traffic_invariants import TrafficInvariants
 
 ON_ITS_WAY_S = 60.0
 
 
-class EffectInvariants(Seen):
+class EffectInvariants(TrafficInvariants):
     """Invariants of calls, live statuses and acknowledgements."""
 
     def submitted(self, who: str, execution: int, *, again: bool) -> None:
@@ -70,6 +72,46 @@ class EffectInvariants(Seen):
         made = [self.sim.stored(row["result"], row["result_key"]) for row in rows]
         self.must("a_stage_gets_the_previous_result", value in made, "{} was sent {:.80}", found, str(value))
 
+    def a_repair_shows_the_refused_answer(self, execution: int, *shown: Any) -> None:
+        """A call that repairs an answer shows that answer: without it a model makes the same one again."""
+        found = self.executions.get(execution)
+        task = None if found is None else self.tasks.get(found.task_id)
+        if found is None or task is None or not task.repairs or found.status != "running":
+            return
+        earlier = [
+            self.executions[one]
+            for one in self.of_task[task.id]
+            if one in self.executions and one < execution
+        ]
+        refused = [
+            one
+            for one in earlier
+            if (one.stage, one.candidate, one.status) == (found.stage, found.candidate, "failed")
+            and (one.reason or "").startswith("invalid_output")
+            and (one.result or one.result_key)
+        ]
+        if refused:
+            answer = self.sim.stored(refused[-1].result, refused[-1].result_key)
+            texts = [one if isinstance(one, str) else dump_json(one) for one in (answer, *shown)]
+            words = "{} repairs {:.80} and was sent {:.80}"
+            self.must(
+                "a_repair_shows_the_refused_answer",
+                texts[0] in texts[1:],
+                words,
+                found,
+                *map(str, (answer, shown)),
+            )
+
+    def a_living_worker_settles_what_it_sent(self, who: str, invocation: int) -> None:
+        """A run that ends before its limits leaves none of its calls to the sweep: they cost money."""
+        left = [
+            self.executions[one]
+            for one, lease in self.sent_by.pop(invocation, {}).items()
+            if one in self.executions
+            and (self.executions[one].lease, self.executions[one].status) == (lease, "running")
+        ]
+        self.must("a_living_worker_settles_what_it_sent", not left, "{} has ended and leaves {}", who, left)
+
     def status_tells_the_truth(self, who: str, shown: dict[str, Any]) -> None:
         """A snapshot shows a state that was committed under its version."""
         states = self.states[shown["task"]]
@@ -88,6 +130,7 @@ class EffectInvariants(Seen):
         """A worker has acknowledged a message."""
         self.acknowledged_by.add(INVOCATION.get())
         self.work_before_acknowledgement(isolate)
+        self.a_run_that_ends_counts_no_calls(isolate.name, INVOCATION.get())
 
     def work_before_acknowledgement(self, isolate: Isolate) -> None:
         """The work of a message is committed before its acknowledgement: its worker holds no lease any more, except for

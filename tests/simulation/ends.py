@@ -313,6 +313,23 @@ def receipts_are_true(sim: Simulation) -> str | None:
     return None
 
 
+def a_tasks_budget_ends_with_it(sim: Simulation) -> str | None:
+    """No sweep reads the budget of a finished task: its periods are closed."""
+    left = sim.database.ask(
+        "SELECT period.id FROM budget_periods period JOIN budgets ON budgets.id = budget_id"
+        " JOIN tasks ON tasks.id = scope_id WHERE scope = 'task' AND open = 1"
+        " AND tasks.status IN ('completed', 'failed', 'cancelled')"
+    )
+    return f"open periods of finished tasks: {left[:5]}" if left else None
+
+
+def lists_keep_the_cost_of_deleted_rows(sim: Simulation) -> str | None:
+    """The ledger holds what the deleted executions have cost."""
+    (row,) = sim.database.ask("SELECT COALESCE(sum(cost_micro), 0) AS kept FROM ledger")
+    gone = sim.books.gone_micro
+    return None if row["kept"] == gone else f"the ledger has {row['kept']} of {gone} micro-dollars"
+
+
 ENDS = (
     every_task_ends,
     no_wanted_task_is_lost,
@@ -330,4 +347,6 @@ ENDS = (
     answers_are_kept_as_they_were_given,
     history_replays_to_the_row,
     receipts_are_true,
+    a_tasks_budget_ends_with_it,
+    lists_keep_the_cost_of_deleted_rows,
 )

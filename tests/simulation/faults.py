@@ -58,7 +58,12 @@ FAULTS: Final = (
     Fault("outage of KV", "KV is away", ("outage.kv",), "given"),
     Fault("outage of R2", "R2 is away", ("outage.blobs",), "given"),
     Fault("outage of the queue", "the queue is away", ("outage.queue",), "given"),
-    Fault("outage of a provider", "a provider is away", tuple(f"outage.{one}" for one in PROVIDERS), "given"),
+    Fault(
+        "outage of a provider",
+        "a provider is away",
+        tuple(f"outage.{one}" for one in (*PROVIDERS, "bulk")),
+        "given",
+    ),
     Fault("duplicate message", "a message is delivered twice", ("queue.twice", "queue.two_workers"), "given"),
     Fault(
         "lost message",
@@ -77,6 +82,7 @@ FAULTS: Final = (
         (
             "provider.invalid",
             "provider.refuses",
+            "provider.long_limit",
             "provider.overrun",
             "job.fails",
             "chat.babble",
@@ -93,7 +99,7 @@ FAULTS: Final = (
     Fault(
         "caller",
         "a caller cancels; an operator changes caps, stops spending or retries",
-        ("caller.cancels", "operator", "operator.meanwhile", "operator.twice", "operator.lowers", "tenant."),
+        ("caller.cancels", "operator", "operator.meanwhile", "operator.twice"),
         "seconds",
     ),
     Fault(
@@ -105,10 +111,18 @@ FAULTS: Final = (
     Fault(
         "foreign write",
         "another application writes what it may, or what no worker can read",
-        ("meddle", "application.", "population"),
+        ("meddle", "application."),
         "given",
     ),
     Fault("edited route", "an editor changes a template, or breaks it", ("editor.",), "given"),
+    Fault(
+        "hostile tenant",
+        "a tenant floods the queue, sends storms, sets caps at bad moments, or writes templates at their limits",
+        ("tenant.",),
+        "seconds",
+    ),
+    Fault("lowered cap", "an operator lowers a cap below what is reserved", ("operator.lowers",), "seconds"),
+    Fault("large population", "thousands of tasks are older than the worker", ("population",), "seconds"),
     Fault("restore", "the database is taken back to an earlier time", ("restore", "restore."), "given"),
 )
 """The columns, in order."""

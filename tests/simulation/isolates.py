@@ -57,6 +57,7 @@ class Isolate:
         self.tokens: set[str] = set()
         self.runs: set[int] = set()
         self.skew_ms = int(sim.dice.between("skew", -14_000, 14_000)) if sim.skewed else 0
+        sim.books.skews_ms[name] = self.skew_ms
         dice = sim.dice
         if dice.hit("kill", 0.25):
             self.kill_at = 1 + int(dice.between("kill.at", 0, LONGEST_OPERATION))
@@ -121,7 +122,10 @@ class Isolate:
         self.sim.platform.begin(what)
         self.runs.add(INVOCATION.get())
         try:
-            return await work
+            result = await work
+            if what == "on_messages" and self.alive:
+                self.sim.platform.ended(self.name)
+            return result
         except (Killed, asyncio.CancelledError):
             if self.alive:
                 raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.core.template import MAX_CALL_S
 from consumer.world import Config
+from tests.simulation.adapters import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,7 @@ class Platform:
         self.most: Counter[str] = Counter()
         self._runs: set[int] = set()
         self._calls: Counter[int] = Counter()
+        self._called: Counter[str] = Counter()
         self._connections: dict[int, asyncio.Semaphore] = {}
 
     def begin(self, what: str) -> None:
@@ -83,9 +85,16 @@ class Platform:
     @contextmanager
     def call(self, isolate: Isolate, execution: int | None) -> Iterator[None]:
         """A call to a provider lasts until here; a worker that cancels it must have a reason."""
-        began, now = self._sim.loop.time(), INVOCATION.get()
+        began, now, books = self._sim.loop.time(), INVOCATION.get(), self._sim.books
         self._calls[now] += 1
         self.calls_leave_a_connection_to_storage(self._calls[now])
+        self.nothing_is_sent_after_the_time_for_new_work(began - self.began[now])
+        row = None if execution is None else books.executions.get(execution)
+        profile = row.profile or "" if row is not None and row.status == "running" else ""
+        if row is not None and profile:
+            books.sent_by[now][row.id] = row.lease or ""
+        self._called[profile] += 1
+        self.a_profile_is_called_within_its_concurrency(profile)
         try:
             yield
         except asyncio.CancelledError:
@@ -94,6 +103,14 @@ class Platform:
             raise
         finally:
             self._calls[now] -= 1
+            self._called[profile] -= 1
+
+    def ended(self, who: str) -> None:
+        """The run of the current invocation has ended by itself; not because it has used up its time or statements."""
+        now, config = INVOCATION.get(), self._sim.config
+        has_time = self._sim.loop.time() - self.began[now] + ROUNDING_S < config.cut_ms / 1000
+        if has_time and self.statements[now] + LARGE_BATCH <= config.all_statements:
+            self._sim.books.a_living_worker_settles_what_it_sent(who, now)
 
     # --- invariants -------------------------------------------------------------------------------------------------
 
@@ -106,6 +123,23 @@ class Platform:
     def calls_leave_a_connection_to_storage(self, count: int) -> None:
         """The calls of an invocation never use all its connections: a status or a doorbell would wait for minutes."""
         self._sim.books.must("calls_leave_a_connection_to_storage", count < CONNECTIONS, "{} calls", count)
+
+    def nothing_is_sent_after_the_time_for_new_work(self, run_s: float) -> None:
+        """A run whose time is over calls no provider any more: its calls would outlast the invocation."""
+        if INVOCATION.get() in self._runs:
+            in_time = run_s - ROUNDING_S <= self._sim.config.invocation_ms / 1000
+            words = "a call begins {:.0f} s after its run"
+            self._sim.books.must("nothing_is_sent_after_the_time_for_new_work", in_time, words, run_s)
+
+    def a_profile_is_called_within_its_concurrency(self, profile: str) -> None:
+        """No more calls are in flight than the profile's `concurrency` says, of all living workers together."""
+        most = PROFILES.get(profile, {}).get("concurrency")
+        if most is not None:
+            count = self._called[profile]
+            words = "{} calls of {} are in flight"
+            self._sim.books.must(
+                "a_profile_is_called_within_its_concurrency", count <= most, words, count, profile
+            )
 
     def no_call_is_cut_off_early(self, execution: int, lasted_s: float) -> None:
         """A living worker cuts a call off at its time limit, at a hard limit of its run, or when it has to stop."""

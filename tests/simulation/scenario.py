@@ -19,6 +19,12 @@ KEY: Final = "bizq_simulation_secret"
 """The key of an operator, who names the organization."""
 
 HOUR: Final = 3_600
+BULK_EVERY: Final = 5
+"""In each fifth seed an organization submits most of its tasks at once, and others come right after them."""
+BULK_ORGANIZATION: Final = 1
+BULK_AT_S: Final = 600.0
+MODELS: Final = {"chat": "simulated", "listed": "mistral-medium"}
+"""The model of each profile of the chat service.  The price book's rates of the second one are corrected."""
 
 
 def ai(*names: str, **settings: Any) -> dict[str, Any]:
@@ -27,8 +33,9 @@ def ai(*names: str, **settings: Any) -> dict[str, Any]:
 
 
 def _candidate(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    chat = {"model": "simulated", "max_output_tokens": 500}
-    return {"profile": name, "settings": chat if name == "chat" else settings if name == "echo" else {}}
+    if name in MODELS:
+        settings = {"model": MODELS[name], "max_output_tokens": 500}
+    return {"profile": name, "settings": settings if name in ("echo", *MODELS) else {}}
 
 
 def person(kind: str = "human", *names: str) -> dict[str, Any]:
@@ -61,7 +68,7 @@ ROUTES: Final[tuple[tuple[list[dict[str, Any]], dict[str, Any]], ...]] = (
     ([ai("echo", **ECHO), ai("plain")], {"call_s": 20, "unknown": "wait"}),
     ([ai("keyed"), ai("plain")], {"call_s": 5, "unknown": "retry"}),
     ([ai("plain")], {"call_s": 240}),
-    ([ai("chat", "both")], {"call_s": 240}),
+    ([ai("listed", "both")], {"call_s": 240}),
 )
 BUDGETS: Final = (
     # scope, scope_id, period, cap in micro-dollars, refused
@@ -167,4 +174,7 @@ def wanted(seed: int, tasks: int, span_s: float) -> list[Wanted]:
                 due_s=chance.uniform(600, 40_000) if chance.random() < 0.2 else None,
             )
         )
+        in_front = organization_of(template) == BULK_ORGANIZATION
+        if seed % BULK_EVERY == 0 and chance.random() < (0.8 if in_front else 0.3):
+            found[-1].at = BULK_AT_S + (0.0 if in_front else 0.5)
     return found

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from consumer.core.template import Limits
 from consumer.store.sql import task_of
+from tests.simulation.platform import INVOCATION
 from tests.simulation.scenario import ROUTES
 from tests.simulation.watch import Budget
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
-    from tests.simulation.watch import Execution, Period, Task
+    from tests.simulation.watch import Execution, Period, Rest, Task
 
 FINISHED = frozenset({"completed", "failed", "cancelled"})
 """States in which a task has ended."""
@@ -37,6 +38,7 @@ class Seen:
     RESTORED: Final = (
         *("tasks", "executions", "of_task", "periods", "budgets", "stopped_at", "sums", "allowed", "leases"),
         *("states", "ever_unknown", "deleted", "routes", "claimed_s", "lengths"),
+        *("rests", "started_ms", "probes", "with_ticket", "gone_micro"),
     )
     """The attributes that repeat rows, and go back with them when the database is restored.  The others tell what left
     the worker (`sent`, `overran`, `former`), what its invocations do, and how often an invariant was checked."""
@@ -71,6 +73,20 @@ class Seen:
         """The versions and statuses of tasks that had an id before, and of a time that a restore has removed."""
         self.deleted: Counter[int] = Counter()
         """How often the rows of a task were deleted."""
+        self.rests: dict[str, Rest] = {}
+        self.skews_ms: dict[str, int] = {}
+        """How far the clock of each worker is ahead."""
+        self.started_ms: dict[str, list[int]] = defaultdict(list)
+        self.probes: dict[str, dict[int, int]] = defaultdict(dict)
+        """When the probes of each resting profile began, by execution."""
+        self.with_ticket: set[int] = set()
+        """Executions whose worker knew that their profile rests or has limits."""
+        self.holders: dict[str, int] = {}
+        """The invocation of each run that is counted in a profile."""
+        self.sent_by: dict[int, dict[int, str]] = defaultdict(dict)
+        """The executions that each invocation has sent, with their leases."""
+        self.gone_micro = 0
+        """What the deleted executions have cost."""
         self.checked: Counter[str] = Counter()
         self.taken = asyncio.Event()
 
@@ -94,6 +110,7 @@ class Seen:
             self.former[task] |= set(states.items())
         for name, value in copied.items():
             setattr(self, name, value)
+        self.sent_by.clear()
 
     def begun(self, execution: int) -> Begun:
         """The execution that has this id now."""
@@ -104,6 +121,10 @@ class Seen:
         """The execution that has this id now, and the identity of its task."""
         task = self.tasks.get(task_of(execution))
         return self.begun(execution), task.identity if task else ""
+
+    def invocation(self) -> int:
+        """The current invocation."""
+        return INVOCATION.get()
 
     def must(self, invariant: str, holds: object, why: str, *values: object) -> None:
         """Count a check of an invariant, and report a violation.  `why` is formatted only then."""

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 HONOURS_KEYS: Final = frozenset({"keyed", "both"})
 ASYNCHRONOUS: Final = frozenset({"jobs", "calls", "crowd"})
-INPUT_RATE: Final = Decimal("1.07") / 1_000_000
-OUTPUT_RATE: Final = Decimal("2.03") / 1_000_000
+RATES: Final = {
+    "simulated": (Decimal("1.07") / 1_000_000, Decimal("2.03") / 1_000_000),
+    "mistral-medium": (Decimal("1.5") / 1_000_000, Decimal("7.5") / 1_000_000),
+}
+"""Dollars for a token of input and of output, by model."""
 BARE_STATUSES: Final = (408, 500, 502, 503, 504)
 LARGE: Final = 70_000
 """The length of an answer that is stored in a blob."""
@@ -70,6 +73,7 @@ class Refusal(Exception):
 class Services:
     """All providers.  `uncounted`: executions whose tokens the reply did not count.
 
+    `limited`: executions that were refused because the provider gets too many calls, the last time that they were sent.
     `ledger`: the exact charge of each execution; `answers`: the answers for each task.  A restore does not take them
     back: each names the lease of its execution, and one that no row has belongs to a call that was forgotten."""
 
@@ -83,6 +87,7 @@ class Services:
         self.answers: dict[int, list[tuple[Begun, Any]]] = defaultdict(list)
         self._by_id: dict[str, Job] = {}
         self._chats: dict[Begun, str] = {}
+        self.limited: set[int] = set()
         self._answers = 0
         self._storm_until: dict[str, float] = {}
 
@@ -115,6 +120,7 @@ class Services:
         sim, dice = self._sim, self._sim.dice
         name, verb = request.url.host.partition(".")[0], request.url.path.rpartition("/")[2]
         body = json.loads(request.content)
+        self.limited.discard(submitted_execution(request) or 0)
         outage = sim.weather.over(name)
         if outage is not None and outage.hangs:
             return
@@ -138,8 +144,10 @@ class Services:
             await self._silence(answer)
             return
         await asyncio.sleep(dice.between("provider.way", 0.005, 0.05))
-        headers = {"retry-after": str(int(dice.between("provider.after", 1, 90)))} if status == 429 else {}
+        headers = {"retry-after": self._asked_s()} if status == 429 else {}
         if not answer.done():
+            execution = submitted_execution(request) or 0
+            (self.limited.add if status == 429 else self.limited.discard)(execution)
             answer.set_result(
                 httpx2.Response(status, headers=headers, content=json.dumps(said).encode(), request=request)
             )
@@ -157,6 +165,13 @@ class Services:
         if dice.hit("provider.storm", 0.01):
             self._storm_until[name] = now + dice.between("provider.storminess", 5, 120)
         return dice.fault_rate > 0 and now < self._storm_until.get(name, 0.0)
+
+    def _asked_s(self) -> str:
+        """For how many seconds a refusal asks for no calls: some limits are for an hour or longer."""
+        dice = self._sim.dice
+        if dice.hit("provider.long_limit", 0.3):
+            return str(int(dice.between("provider.long_after", 90, 7_200)))
+        return str(int(dice.between("provider.after", 1, 90)))
 
     async def _think(self) -> None:
         dice = self._sim.dice
@@ -221,6 +236,7 @@ class Services:
         sim.books.submitted(isolate.name, execution, again=name in HONOURS_KEYS)
         sim.books.a_stage_gets_the_previous_result(execution, body["value"])
         sim.restores.asked(name, key, execution, "submit")
+        sim.books.a_repair_shows_the_refused_answer(execution, body["draft"])
         if "poison" in str(body.get("value")):
             isolate.die("poisoned by a request")
         job = self.jobs.get(key)
@@ -283,6 +299,8 @@ class Services:
         if self._stormy("chat"):
             return 429, {"error": {"message": "slow down"}}
         self._sim.books.submitted(isolate.name, execution, again=False)
+        shown = [one["content"] for one in body["messages"] if one["role"] == "assistant"]
+        self._sim.books.a_repair_shows_the_refused_answer(execution, *shown)
         if "poison" in str(body):
             isolate.die("poisoned by a request")
         begun, identity = self._sim.books.who(execution)
@@ -290,7 +308,8 @@ class Services:
         await self._think()
         given = int(dice.between("chat.in", 1, len(request.content) // 2))
         made = int(dice.between("chat.out", 1, body["max_tokens"]))
-        self.ledger[begun] = given * INPUT_RATE + made * OUTPUT_RATE
+        rate_in, rate_out = RATES[body["model"]]
+        self.ledger[begun] = given * rate_in + made * rate_out
         content = "no json" if dice.hit("chat.babble", 0.05) else json.dumps(self._sentence(begun))
         if dice.hit(
             "chat.status", 0.04

@@ -11,10 +11,11 @@ from tests.simulation.effect_invariants import EffectInvariants
 from tests.simulation.platform import Platform
 from tests.simulation.readers import Readers
 from tests.simulation.restores import Restores
+from tests.simulation.traffic_invariants import TrafficInvariants
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-CLASSES = (CommitInvariants, EffectInvariants, Readers, Platform, Restores)
+CLASSES = (CommitInvariants, EffectInvariants, TrafficInvariants, Readers, Platform, Restores)
 HOMES = (*ends.ENDS, *vars(edges).values(), *(value for home in CLASSES for value in vars(home).values()))
 COLUMNS = {"cost_source", "blocked_by"}
 FUNCTIONS = {found.__name__: found for found in HOMES if callable(found) and hasattr(found, "__name__")}

@@ -46,6 +46,7 @@ class Task(NamedTuple):
     lost_leases: int
     needs_micro: int | None
     retry_of: int | None
+    run_at_ms: int
 
 
 class Execution(NamedTuple):
@@ -69,6 +70,7 @@ class Execution(NamedTuple):
     reason: str | None
     external_id: str | None
     lease: str | None
+    started_ms: int | None
 
 
 class Budget(NamedTuple):
@@ -113,6 +115,18 @@ class Lease(NamedTuple):
     task_ids: str
 
 
+class Rest(NamedTuple):
+    """The state of a profile that fails, or has limits."""
+
+    profile: str
+    failures: int
+    level: int
+    limits: int
+    began_ms: int
+    until_ms: int
+    holders: str
+
+
 class Webhook(NamedTuple):
     """A stored webhook."""
 
@@ -135,6 +149,7 @@ class Change:
     stops: dict[int, Stop | None] = field(default_factory=dict)
     leases: dict[str, Lease | None] = field(default_factory=dict)
     webhooks: dict[tuple[str, str], Webhook | None] = field(default_factory=dict)
+    rests: dict[str, Rest | None] = field(default_factory=dict)
 
 
 Rows = Callable[[Change], dict[Any, Any]]
@@ -147,6 +162,7 @@ _WATCHED: Final[dict[str, tuple[type[NamedTuple], Rows]]] = {
     "stops": (Stop, attrgetter("stops")),
     "leases": (Lease, attrgetter("leases")),
     "webhooks": (Webhook, attrgetter("webhooks")),
+    "rests": (Rest, attrgetter("rests")),
 }
 """The watched tables, with the class of a row and the field of `Change`."""
 

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.simulation.adapters import ADAPTERS
+from tests.simulation.scenario import BULK_AT_S, BULK_EVERY
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -16,6 +17,8 @@ MOST: Final = 2
 """The maximum number of outages of one service in a seed."""
 LIKELY: Final = 0.2
 LONGEST_S: Final = 3_600.0
+BULK_OUTAGE: Final = "plain"
+"""The provider that does not answer when many tasks come at once, so that several of its calls fail together."""
 
 
 class Outage(NamedTuple):
@@ -34,7 +37,9 @@ class Weather:
         self._outages = {service: self._drawn(service) for service in SERVICES}
 
     def _drawn(self, service: str) -> list[Outage]:
-        found, dice = [], self._sim.dice
+        found, dice = list[Outage](), self._sim.dice
+        if service == BULK_OUTAGE and self._sim.plan.seed % BULK_EVERY == 0 and dice.hit("outage.bulk", 1.0):
+            found.append(Outage(BULK_AT_S - 1.0, BULK_AT_S + 100.0, hangs=True))
         for _ in range(MOST):
             chance = dice.stream(f"outage.{service}.when")
             begins = self._sim.plan.chaos_s * chance.random() ** 2

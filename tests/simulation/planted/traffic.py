@@ -42,7 +42,7 @@ def too_many_calls_count_as_an_attempt(patch: Patch) -> None:
     """A refusal for too many calls uses up one of the attempts of its task."""
 
     def retry(at: Any, outcome: Any) -> Any:
-        return original(replace(at, rests_until_ms=0), replace(outcome, limited=False))
+        return original(at._replace(rests_until_ms=0), replace(outcome, limited=False))
 
     original = patch.set(decide, "_retry", retry)
 
