@@ -96,7 +96,7 @@ class Traffic:
         name = intent.account.name
         answered, lasted_ms = not isinstance(outcome, Unknown), now_ms - intent.started_ms
         self.speeds.note(name, intent.task.organization, lasted_ms, now_ms, answered=answered)
-        if isinstance(outcome, Failed) and intent.immediate_outcome is not None:
+        if isinstance(outcome, Failed | Unknown) and intent.immediate_outcome is not None:
             return 0  # nothing was sent, so nothing is known of the profile
         before = self._state(name)
         refused = isinstance(outcome, Retry) and outcome.account is not None

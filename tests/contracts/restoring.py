@@ -12,6 +12,7 @@ import pytest
 from consumer.core.errors import BadInput
 from consumer.core.outcome import Retry, Succeeded
 from consumer.core.policy import MINUTE
+from consumer.core.rest import FAILURES
 from consumer.provider import Verb
 from consumer.service import keys, people, queries, restore, stops
 from consumer.service.restore import NewRestore
@@ -130,6 +131,20 @@ class RestoreContract(Suite):
         (execution,) = await scene.executions(task)
         assert (execution["status"], execution["cost_micro"]) == ("succeeded", PRICE)
         assert json.loads(execution["result"]) == {"answer": "paid before"}
+
+    async def test_calls_that_a_restore_forgot_say_nothing_about_their_profile(self, scene: Scene) -> None:
+        """Their outcome is unknown and nothing was sent: the provider did not fail."""
+        await scene.given(ai("evident"), count=FAILURES + 2)
+        before = await copied(scene.database.inner)
+        await scene.drain()
+        await restored(scene.database.inner, before)
+
+        await finished(scene)
+        await stops.resume(scene.world, "tester")
+        await scene.drain()
+
+        assert await scene.statuses() == {"waiting": FAILURES + 2}
+        assert await scene.count("rests") == 0
 
     async def test_a_call_that_the_provider_does_not_know_is_made(self, scene: Scene) -> None:
         task = await scene.given(ai("evident"))

@@ -31,6 +31,9 @@ WHY: Final = {
     "operator's deletion": "Only the rows of ended tasks can be deleted. An edge is counted when the id comes back.",
     "foreign write": "It is counted at the next edge of the written task. Most writes are to tasks that have ended.",
     "edited route": "It is counted at the next edge of each unfinished task of the template.",
+    "hostile tenant": "Counted for the next seconds of the whole system.",
+    "lowered cap": "Counted for the next seconds of the whole system, and few are lowered.",
+    "large population": "Counted for the first seconds of a seed, in which few tasks move.",
     "restore": "It is counted at the next edge of each unfinished task, after the restore and after it is finished.",
 }
 """Why the edges that a kind of fault never met are rare or impossible."""
