@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from consumer.core import policy
+from consumer.core.rest import MOST_FAILING
 from tests.simulation.adapters import PROFILES
 from tests.simulation.scenario import ROUTES
 
@@ -51,6 +52,10 @@ class TrafficInvariants(Seen):
         rest = self.rests.get(execution.profile or "")
         if rest is None or not rest.level or execution.id not in self.with_ticket:
             return  # its worker has not read of the rest yet
+        failing, task = json.loads(rest.failing), self.tasks.get(execution.task_id)
+        organization = None if task is None else task.organization_id
+        if rest.account is None and organization not in failing and len(failing) < MOST_FAILING:
+            return  # it does not rest for an organization whose calls have not failed
         probes, now = self.probes[rest.profile], execution.started_ms or 0
         others = [
             other

@@ -125,6 +125,8 @@ class Rest(NamedTuple):
     began_ms: int
     until_ms: int
     holders: str
+    failing: str
+    account: str | None
 
 
 class Webhook(NamedTuple):
