@@ -16,7 +16,8 @@ from tests.support.statements import modules
 SUBTLE: Final = {
     "begun_after_the_deadline",
     "places_of_a_claim_go_to_the_first",
-    "statuses_of_a_run_are_not_checked",
+    "a_tasks_budget_stays_open",
+    "receipt_before_the_record",
     "work_begins_after_the_time",
     "earlier_failures_make_the_rest_longer",
     "deadline_ignored",

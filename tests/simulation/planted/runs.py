@@ -11,7 +11,6 @@ from consumer.core.snapshot import key
 from consumer.core.strictjson import dump_flat
 from consumer.execution import publish
 from consumer.run.flight import Flight
-from consumer.run.leases import Leases
 from consumer.run.run import Run
 from consumer.store import begin
 from tests.simulation.planted.patch import Patch, bug
@@ -86,17 +85,6 @@ def hand_over_forgets_the_calls_in_flight(patch: Patch) -> None:
 def unsent_call_stays_open(patch: Patch) -> None:
     """A begin that is applied late, after the worker has given its task back, stays an open call."""
     patch.sql(begin.UNSENT, "WHERE ", "WHERE false AND ")
-
-
-@bug
-def statuses_of_a_run_are_not_checked(patch: Patch) -> None:
-    """A run does not check whether the statuses that it has written were overtaken by later ones."""
-
-    def statements(self: Leases, now_ms: int) -> Any:
-        self.published.clear()
-        return original(self, now_ms)
-
-    original = patch.set(Leases, "statements", statements)
 
 
 @bug
