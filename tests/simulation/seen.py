@@ -83,6 +83,8 @@ class Seen:
         """Executions whose worker knew that their profile rests or has limits."""
         self.holders: dict[str, int] = {}
         """The invocation of each run that is counted in a profile."""
+        self.served: dict[int, set[int | None]] = defaultdict(set)
+        """The organizations for which each invocation has begun a call."""
         self.sent_by: dict[int, dict[int, str]] = defaultdict(dict)
         """The executions that each invocation has sent, with their leases."""
         self.gone_micro = 0
