@@ -24,8 +24,8 @@ def ticket_not_checked(patch: Patch) -> None:
 def earlier_failures_make_the_rest_longer(patch: Patch) -> None:
     """A call that was sent before a rest, and fails during it, counts as a failure after it."""
 
-    def failed_anew(state: State, outcome: Any, _started_ms: int, now_ms: int) -> Any:
-        return original(state, outcome, max(now_ms, state.began_ms + 1), now_ms)
+    def failed_anew(state: State, outcome: Any, _started_ms: int, now_ms: int, *more: Any) -> Any:
+        return original(state, outcome, max(now_ms, state.began_ms + 1), now_ms, *more)
 
     original = patch.set(rest, "after", failed_anew)
 
