@@ -121,7 +121,7 @@ def test_the_small_endpoint_answers_accepts_and_cancels(small: dict[str, Any]) -
         assert list(small["WAITING"]) == [asked(address).key]
         assert exchanged(asked(address), Verb.CANCEL) == outcome.Failed("cancelled")
         assert small["WAITING"] == {}
-        assert exchanged(asked(address, NEW)) == outcome.Failed("http_401")
+        assert exchanged(asked(address, NEW)) == outcome.Retry("http_401", account="refused_key")
 
 
 def test_the_small_endpoint_calls_back(small: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Applications:
         known.add(column)
         if not sim.dice.hit("application.corrects", 0.7):
             return
-        if sim.dice.hit("application.meanwhile", 0.4):  # just after a claim, maybe of this very task
+        if sim.dice.hit("application.at_claim", 0.4):  # just after a claim, maybe of this very task
             sim.books.taken.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(sim.books.taken.wait(), 600)

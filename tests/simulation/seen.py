@@ -73,6 +73,14 @@ class Seen:
         """The versions and statuses of tasks that had an id before, and of a time that a restore has removed."""
         self.deleted: Counter[int] = Counter()
         """How often the rows of a task were deleted."""
+        self.gone_micro = 0
+        """What the deleted executions have cost."""
+        self.checked: Counter[str] = Counter()
+        self.taken = asyncio.Event()
+        self._see_traffic()
+
+    def _see_traffic(self) -> None:
+        """Begin to know about profiles and invocations."""
         self.rests: dict[str, Rest] = {}
         self.skews_ms: dict[str, int] = {}
         """How far the clock of each worker is ahead."""
@@ -87,10 +95,6 @@ class Seen:
         """The organizations for which each invocation has begun a call."""
         self.sent_by: dict[int, dict[int, str]] = defaultdict(dict)
         """The executions that each invocation has sent, with their leases."""
-        self.gone_micro = 0
-        """What the deleted executions have cost."""
-        self.checked: Counter[str] = Counter()
-        self.taken = asyncio.Event()
 
     def forget(self, task: int) -> None:
         """Its rows were deleted, and its ids may come back."""

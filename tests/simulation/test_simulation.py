@@ -42,6 +42,7 @@ SELDOM = {
     "a_lost_call_keeps_its_key": "few restores forget a call that is made again",
     "a_lost_call_is_looked_up": "as above, and one provider only",
     "a_rest_is_longer_only_after_a_new_call": "in few seeds a profile fails again after its rest",
+    "a_call_is_repeated_once": "few calls stay unknown after they were repeated",
     "no_unexpected_exception_escapes": "it is counted only when it is violated",
 }
 """Invariants that the first seeds need not reach, with the reason."""
