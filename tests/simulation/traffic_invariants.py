@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tests.simulation.watch import Execution, Lease, Rest, Task
 from tests.simulation.seen import Seen
 
+REFUSALS = ("rate_limited", "http_429")
+"""How the reasons of calls begin that were refused because there were too many."""
+
 
 class TrafficInvariants(Seen):
     """Invariants of profiles that fail or have limits, of waits, and of claims."""
@@ -83,10 +86,13 @@ class TrafficInvariants(Seen):
         self.must("a_profile_is_called_within_its_rate", most <= rate["calls"], "{}, {}", execution, most)
 
     def too_many_calls_cost_no_attempt(self, before: Task, task: Task) -> None:
-        """A refusal for too many calls says nothing about the task: its attempt is not counted."""
+        """A refusal for too many calls says nothing about the task: its attempt is not counted.
+
+        The reason of the task says whether a worker saw the refusal: it may be lost with one, or by a restore."""
         same = (before.stage, before.candidate) == (task.stage, task.candidate)
         if same and task.attempt > before.attempt:
-            refused = task.last_execution in self.sim.services.limited
+            seen = (task.reason or "").startswith(REFUSALS)
+            refused = seen and task.last_execution in self.sim.services.limited
             self.must("too_many_calls_cost_no_attempt", not refused, "{} became {}", before, task)
 
     def a_long_wait_goes_to_the_next_candidate(self, who: str, task: Task) -> None:
