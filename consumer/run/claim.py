@@ -127,6 +127,9 @@ class Taken(NamedTuple):
     """Tasks whose status must be published."""
     unhandled: list[int]
     """Tasks for which a webhook came while their execution was being settled."""
+    leased: bool
+    """Whether the claim has chosen tasks and so has a lease.  If its first answer was lost, all of these tasks may have
+    left the lease before it was sent again.  The lease must still be deleted, and more tasks may be due."""
 
 
 class Claiming(NamedTuple):
@@ -145,7 +148,9 @@ class Claiming(NamedTuple):
         by_task: dict[object, list[Row]] = defaultdict(list)
         for row in results.rows(self.budgets):
             by_task[row["task_id"]].append(row)
-        ordered = sorted(results.rows(self.tasks), key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
+        claimed = results.rows(self.tasks)
+        held = (row for row in claimed if row["id"] is not None)
+        ordered = sorted(held, key=lambda row: (row["rank"], row["run_at_ms"], row["id"]))
         reads = [_claimed(world, self.token, row, by_template.get(row["template_id"])) for row in ordered]
         if any(row["previous_key"] is not None for row in ordered):
             tasks = list(
@@ -161,6 +166,7 @@ class Claiming(NamedTuple):
             [integer(row, "id") for row in results.rows(self.follow_ups)],
             publish=_tasks_of(outbox, "publish"),
             unhandled=_tasks_of(outbox, "webhook"),
+            leased=bool(claimed),
         )
 
 

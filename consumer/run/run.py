@@ -241,14 +241,14 @@ class Run:
 
     async def _take(self, claiming: Claiming, results: Results) -> None:
         taken = await claiming.read(self.world, results)
-        found = taken.tasks or taken.executions or taken.publish or taken.unhandled
+        found = taken.leased or taken.executions or taken.publish or taken.unhandled
         self.exhausted = not found and (self.exhausted or not self.turns.for_others)
         self.turns.found = bool(taken.tasks)
         self.summary.claimed += len(taken.tasks)
         self.summary.followed_up += len(taken.executions)
         self.ready.extend(taken.tasks)
         self.follow_ups.extend(taken.executions)
-        if taken.tasks:
+        if taken.leased:
             self.leases.take(claiming.token, len(taken.tasks))
         if taken.publish:
             self.publishing.aside(follow_up.publish_outbox(self.world, claiming.token, taken.publish))

@@ -114,6 +114,7 @@ CLAIM_TASKS: Final = Query("""
 
 # Read the tasks under the lease, each with its newest execution, with that execution again if it is open, and with the
 # result of the previous stage.  A task that repairs an answer gets that answer too.  An execution that the task replaces knowingly (`replaces`) does not count as open.
+# A task that has left the lease since the claim was first sent gives a row of NULL, which tells the run that it has a lease.
 CLAIMED: Final = Query("""
     SELECT tasks.id, version, template_id, organization_id, title, description, assigned_to, rank, run_at_ms, deadline_ms,
       input, stage, candidate, attempt, repairs, redos, replaces, input_from, feedback, identity, restored,
@@ -125,8 +126,8 @@ CLAIMED: Final = Query("""
       (SELECT f.result FROM task_executions f WHERE tasks.repairs > 0 AND f.id BETWEEN {ids of tasks.id}
         AND f.stage = tasks.stage AND f.candidate = tasks.candidate AND f.status = 'failed' AND f.result IS NOT NULL
         ORDER BY f.id DESC LIMIT 1) AS refused
-    FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken CROSS JOIN tasks ON tasks.id = taken.value
-    WHERE lease = :token
+    FROM json_each((SELECT task_ids FROM leases WHERE token = :token)) AS taken
+      LEFT JOIN tasks ON tasks.id = taken.value AND tasks.lease = :token
 """)
 
 # Read the templates of the tasks under the lease, each once.

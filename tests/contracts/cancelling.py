@@ -87,6 +87,20 @@ class CancelContract(Suite):
         assert (unsent["status"], unsent["reason"], unsent["cost_micro"]) == ("cancelled", "never_sent", 0)
         assert await scene.books(budget) == (0, 0)
 
+    async def test_a_claim_whose_only_task_is_gone_when_it_is_repeated_leaves_no_lease_and_no_due_task(
+        self, scene: Scene, cancel: Cancel
+    ) -> None:
+        """The reply to the claim is lost, and the task is cancelled before the claim is sent again."""
+        scene.configure(batch_size=1)
+        first = await scene.given(ai("blind"), count=3)
+        scene.database.fail(1, after=True)
+        scene.database.between(1, lambda: cancel(scene, first))
+
+        summary = await scene.drain()
+
+        assert await scene.statuses() == {"cancelled": 1, "completed": 2}
+        assert (summary.left, await scene.count("leases")) == (0, 0)
+
     async def test_a_call_in_flight_ends_by_itself_and_its_answer_and_cost_are_kept(
         self, scene: Scene, cancel: Cancel
     ) -> None:

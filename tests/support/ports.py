@@ -60,7 +60,7 @@ class Faulty:
         self.inner = database
         self._clock = clock
         self._faults: dict[int, tuple[BaseException, bool]] = {}
-        self._between: dict[int, Callable[[], Awaitable[None]]] = {}
+        self._between: dict[int, Callable[[], Awaitable[object]]] = {}
         self._refused: str | None = None
         self.batches = 0
         self.ran: list[tuple[tuple[str, ...], bool]] = []
@@ -76,7 +76,7 @@ class Faulty:
         self._faults.clear()
         self._refused, self.down = None, False
 
-    def between(self, batch: int, act: Callable[[], Awaitable[None]]) -> None:
+    def between(self, batch: int, act: Callable[[], Awaitable[object]]) -> None:
         """Await `act` directly after the k-th batch from now."""
         self._between[self.batches + batch] = act
 
