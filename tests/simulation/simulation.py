@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from consumer.core import policy
 from consumer.core.profile import accounts
 from consumer.ports import PortError, Result
 from consumer.run.schema import SchemaTrust
@@ -59,8 +60,14 @@ NEXT_DUE: Final = """
       UNION ALL SELECT min(wake_at_ms) FROM task_executions WHERE status IN ('waiting', 'unknown')
       UNION ALL SELECT min(due_ms) FROM outbox
       UNION ALL SELECT min(until_ms) + 31000 FROM leases
-      UNION ALL SELECT min(deadline_ms) FROM tasks WHERE status IN ('pending', 'waiting') AND deadline_ms IS NOT NULL)
+      UNION ALL SELECT min(due) FROM (
+        SELECT min(deadline_ms) AS due FROM tasks WHERE status IN ('pending', 'waiting') AND deadline_ms IS NOT NULL
+        UNION ALL SELECT min(deadline_ms) FROM tasks WHERE status = 'running' AND lease IS NULL
+        UNION ALL SELECT min(run_at_ms) + ?1 FROM tasks
+          WHERE status = 'running' AND lease IS NULL AND blocked_by IS NULL))
 """
+"""The time of the next work.  The sweep also ends a task that another application set to running, or takes it back.
+?1: how long it may stay running.  Five terms in each SELECT, because the database refuses more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +329,7 @@ class Simulation:
                 await asyncio.sleep(idle)
 
     async def _until_something_is_due(self) -> None:
-        due = self.database.ask(NEXT_DUE)[0]["due"]
+        due = self.database.ask(NEXT_DUE, policy.TAKEN)[0]["due"]
         wait = (due - self.now_ms()) / 1000 if due is not None else DAY_S
         if wait > 0 and not self.activity.is_set():
             try:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from consumer.core.policy import DAY, HOUR, TAKEN
+from consumer.ports import Statement
 from tests.simulation.ends import ENDS
 from tests.simulation.shrink import command
-from tests.simulation.simulation import Plan, simulate
+from tests.simulation.simulation import NEXT_DUE, START_MS, Plan, Simulation, simulate
 from tests.simulation.timeline import lines
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +66,37 @@ def test_a_seed_repeats_exactly() -> None:
     assert first.happened == second.happened
 
 
+LEFT = (
+    "INSERT INTO organizations (id, name) VALUES (1, 'org')",
+    "INSERT INTO tasks (title, organization_id) VALUES ('left as running', 1)",
+    "UPDATE tasks SET status = 'running'",
+)
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "due_ms"),
+    [(None, START_MS + TAKEN), (START_MS + HOUR, START_MS + HOUR), (START_MS + 2 * DAY, START_MS + TAKEN)],
+    ids=["no deadline", "a near deadline", "a distant deadline"],
+)
+def test_cron_comes_for_a_task_that_an_application_left_as_running(
+    deadline_ms: int | None, due_ms: int
+) -> None:
+    """Otherwise simulated time jumps over the tick that would end the task, or take it back."""
+    sim = Simulation(Plan(1, 0))
+    for sql in LEFT:
+        sim.database.commit("setup", [Statement(sql)])
+    edit = Statement("UPDATE tasks SET run_at_ms = ?1, deadline_ms = ?2", (START_MS, deadline_ms))
+    sim.database.commit("setup", [edit, Statement("DELETE FROM outbox")])
+
+    found = sim.database.ask(NEXT_DUE, TAKEN)
+    sim.database.close()
+    sim.loop.close()
+    assert found == [{"due": due_ms}]
+
+
 ALONE = """
 import sys
-from tests.simulation.simulation import Plan, simulate
+from tests.simulation.simulation import NEXT_DUE, START_MS, Plan, Simulation, simulate
 print(simulate(Plan(int(sys.argv[1]), int(sys.argv[2]))).timeline)
 """
 
