@@ -295,6 +295,8 @@ class Simulation:
         for isolate in self._pool:
             isolate.kill_at = 0
         while self.loop.time() < PATIENCE_S:
+            if cron.done():
+                cron.result()  # it never returns, so this raises what ended it
             await asyncio.sleep(CALM_TICK_S * 1.5 - self.loop.time() % CALM_TICK_S)
             if self._actors or not self.queue.idle or ends.busy(self):
                 continue
